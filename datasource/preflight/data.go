@@ -75,7 +75,7 @@ func (d *Datasource) look(ctx context.Context) (Output, error) {
 		return Output{}, pool.TimeoutError(ctx, err)
 	}
 	p := plan.Decide(request, facts)
-	p.Findings = append(diagnose.ExplainFindings(p.Findings, facts), execute.Prove(ctx, pool, p, request.MaxFailedDestinations)...)
+	p.Findings = append(diagnose.ExplainFindings(p.Findings, facts), execute.DryRun(ctx, pool, p, request.MaxFailedDestinations)...)
 	if slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool { return d.config.Fails(f.Level) }) {
 		return Output{}, fmt.Errorf("the preflight found problems; nothing was changed:\n%s", report.Findings(p.Findings))
 	}

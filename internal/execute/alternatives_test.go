@@ -57,7 +57,7 @@ func TestProve_dryRunPerformed(t *testing.T) {
 		h := build(t, mixed[:1], []string{target}, []string{home, away}, awssim.WithAlternatives(awssim.ActingDryRuns))
 		pool := h.pool(t.Context(), h.World)
 		p := h.decide(t.Context(), pool, h.request())
-		found := execute.Prove(t.Context(), pool, p, 0)
+		found := execute.DryRun(t.Context(), pool, p, 0)
 		performed := slices.ContainsFunc(found, func(f distribution.Finding) bool {
 			return f.Level == distribution.Refused && f.Reference == "6.1" && f.Remediation != ""
 		})

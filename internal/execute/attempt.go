@@ -12,30 +12,30 @@ import (
 )
 
 // attempt calls the attempt of a step once. The step's state keeps the attempt between calls.
-func (t *transfer) attempt(ctx context.Context, j *stepRun) StepOutcome {
-	outcome, err := j.memo.attempt.Do(ctx)
+func (t *executor) attempt(ctx context.Context, j *stepRun) StepOutcome {
+	outcome, err := j.state.attempt.Do(ctx)
 	if again := (step.RetryAfter{}); errors.As(err, &again) {
 		return StepOutcome{Err: retryAfter{again.Delay}}
 	}
-	return StepOutcome{Made: outcome.ID, Uses: outcome.SnapshotIDs, Unsealed: outcome.Unsigned, Notes: outcome.Notes, Err: err}
+	return StepOutcome{ID: outcome.ID, SnapshotIDs: outcome.SnapshotIDs, Unsigned: outcome.Unsigned, Notes: outcome.Notes, Err: err}
 }
 
 // env returns what a step can reach. j is nil for dry runs, which depend on no step.
-func (t *transfer) env(j *stepRun) step.Env {
+func (t *executor) env(j *stepRun) step.Env {
 	return step.Env{Clients: t.pool, ReleaseOf: t.releaseOf, Outcome: func(id distribution.StepID) step.Outcome {
 		if j == nil {
 			return step.Outcome{}
 		}
-		ended := j.ended[id]
-		return step.Outcome{ID: ended.Made, SnapshotIDs: ended.Uses, Unsigned: ended.Unsealed}
+		ended := j.outcomes[id]
+		return step.Outcome{ID: ended.ID, SnapshotIDs: ended.SnapshotIDs, Unsigned: ended.Unsigned}
 	}}
 }
 
 // dryRuns returns the dry runs of a step.
-func (t *transfer) dryRuns(s step.Step) []proof {
-	var all []proof
+func (t *executor) stepDryRuns(s step.Step) []dryRun {
+	var all []dryRun
 	for _, d := range step.DryRuns(s, t.env(nil)) {
-		all = append(all, proof{step: s, at: d.Location, about: d.Action, resource: d.Resource, call: d.Call})
+		all = append(all, dryRun{step: s, location: d.Location, action: d.Action, resource: d.Resource, call: d.Call})
 	}
 	return all
 }

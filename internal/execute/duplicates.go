@@ -20,8 +20,8 @@ import (
 
 // deleteDuplicates deletes the snapshots of a copy step beside the one that it uses: AWS executed a call whose answer was
 // lost, and showed its effect too late.
-func (t *transfer) deleteDuplicates(ctx context.Context, j *stepRun, s *step.RegisterImage) error {
-	if j.memo.uses != nil {
+func (t *executor) deleteDuplicates(ctx context.Context, j *stepRun, s *step.RegisterImage) error {
+	if j.state.snapshotIDs != nil {
 		return nil
 	}
 	used := map[string]string{}
@@ -29,7 +29,7 @@ func (t *transfer) deleteDuplicates(ctx context.Context, j *stepRun, s *step.Reg
 		ref := s.Snapshots[device]
 		used[device] = j.id(ref)
 		c := t.copies[ref.From]
-		if c == nil || !j.ended[c.ID].Repeated {
+		if c == nil || !j.outcomes[c.ID].Repeated {
 			continue
 		}
 		token := c.Signing.Token(fmt.Sprintf("%s %d", c.ID, 1))
@@ -39,25 +39,25 @@ func (t *transfer) deleteDuplicates(ctx context.Context, j *stepRun, s *step.Reg
 		}
 		for _, duplicate := range found {
 			if id := aws.ToString(duplicate.SnapshotId); id != used[device] {
-				j.memo.left = append(j.memo.left, t.discard(ctx, c.Location, id)...)
+				j.state.retained = append(j.state.retained, t.discard(ctx, c.Location, id)...)
 			}
 		}
 	}
-	j.memo.uses = used
+	j.state.snapshotIDs = used
 	return nil
 }
 
 // adoptImage takes the image that has the name already, when another run registered it: its signature proves that. This
 // run's own copies are deleted then. Nothing is taken by its name alone. isUnproven: an image of the source image has the
 // name, and its run may be about to sign it.
-func (t *transfer) adoptImage(ctx context.Context, j *stepRun, s *step.RegisterImage) (id string, isUnproven bool, err error) {
+func (t *executor) adoptImage(ctx context.Context, j *stepRun, s *step.RegisterImage) (id string, isUnproven bool, err error) {
 	taken, isSigned, err := t.namesake(ctx, s.ImageSpec)
 	if err != nil || !isSigned {
 		return "", taken != nil, err
 	}
 	if taken.State == ec2types.ImageStatePending { // a copy, which shows no devices yet, and may fail
-		j.memo.looks++
-		return "", false, retryAfter{step.Backoff(j.memo.looks)}
+		j.state.polls++
+		return "", false, retryAfter{step.Backoff(j.state.polls)}
 	}
 	unused := map[string]bool{}
 	for _, ref := range s.Snapshots {
@@ -65,24 +65,24 @@ func (t *transfer) adoptImage(ctx context.Context, j *stepRun, s *step.RegisterI
 			unused[j.id(ref)] = true
 		}
 	}
-	uses := usesOf(*taken)
+	uses := snapshotsByDevice(*taken)
 	for _, id := range uses {
 		delete(unused, id)
 	}
 	for _, id := range slices.Sorted(maps.Keys(unused)) {
-		j.memo.left = append(j.memo.left, t.discard(ctx, s.Location, id)...)
+		j.state.retained = append(j.state.retained, t.discard(ctx, s.Location, id)...)
 	}
-	j.memo.uses, j.memo.adopted = uses, true
+	j.state.snapshotIDs, j.state.adopted = uses, true
 	return aws.ToString(taken.ImageId), false, nil
 }
 
 // namesake returns the image that has the wanted name and comes from the same source image, and whether it is signed as a
 // delivery. Nil if there is none.
-func (t *transfer) namesake(ctx context.Context, spec step.ImageSpec) (taken *ec2types.Image, isSigned bool, err error) {
+func (t *executor) namesake(ctx context.Context, spec step.ImageSpec) (taken *ec2types.Image, isSigned bool, err error) {
 	statement := spec.Signing.Statement
 	at := distribution.Location{Account: statement.Account, Region: statement.Region}
 	filter := ec2types.Filter{Name: aws.String("tag:" + provenance.TagSource), Values: []string{statement.Source.String()}}
-	err = images(ctx, t.pool.EC2(at), []ec2types.Filter{filter}, func(image ec2types.Image) {
+	err = eachImage(ctx, t.pool.EC2(at), []ec2types.Filter{filter}, func(image ec2types.Image) {
 		if aws.ToString(image.Name) == spec.Name {
 			taken = &image
 		}
@@ -95,7 +95,7 @@ func (t *transfer) namesake(ctx context.Context, spec step.ImageSpec) (taken *ec
 }
 
 // images goes through the account's own images that pass the filters.
-func images(ctx context.Context, client *ec2.Client, filters []ec2types.Filter, each func(ec2types.Image)) error {
+func eachImage(ctx context.Context, client *ec2.Client, filters []ec2types.Filter, each func(ec2types.Image)) error {
 	pages := ec2.NewDescribeImagesPaginator(client, &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: filters, MaxResults: aws.Int32(1000)})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)

@@ -27,14 +27,14 @@ type Evidence struct {
 }
 
 // judges reads the records of runs again. It returns what judges the resources that come from a source image.
-func (t *transfer) judges(ctx context.Context) (func(provenance.SourceImage) (provenance.Judge, bool), error) {
+func (t *executor) judges(ctx context.Context) (func(provenance.SourceImage) (provenance.Judge, bool), error) {
 	runs, err := t.runs(ctx)
 	if err != nil {
 		return nil, err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	answered := append([]string(nil), t.answered...)
+	answered := append([]string(nil), t.createdIDs...)
 	return func(source provenance.SourceImage) (provenance.Judge, bool) {
 		keys := t.keys[source]
 		return provenance.Judge{Source: source, Keys: keys, Runs: runs, Answered: answered, Run: t.evidence.Run}, len(keys) > 0
@@ -42,7 +42,7 @@ func (t *transfer) judges(ctx context.Context) (func(provenance.SourceImage) (pr
 }
 
 // runs reads the records of runs.
-func (t *transfer) runs(ctx context.Context) (distribution.Runs, error) {
+func (t *executor) runs(ctx context.Context) (distribution.Runs, error) {
 	t.mu.Lock()
 	known := t.knownRuns
 	t.mu.Unlock()
@@ -57,7 +57,7 @@ func (t *transfer) runs(ctx context.Context) (distribution.Runs, error) {
 }
 
 // judge judges a resource by the source image that its tags name.
-func (t *transfer) judge(ctx context.Context, r provenance.Resource) (provenance.Judgment, error) {
+func (t *executor) judge(ctx context.Context, r provenance.Resource) (provenance.Judgment, error) {
 	judges, err := t.judges(ctx)
 	if err != nil {
 		return provenance.Judgment{}, err
@@ -68,16 +68,16 @@ func (t *transfer) judge(ctx context.Context, r provenance.Resource) (provenance
 }
 
 // noteAnswer remembers an id that AWS returned to a creating call of this process.
-func (t *transfer) noteAnswer(id string) {
+func (t *executor) recordCreatedID(id string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.answered = append(t.answered, id)
+	t.createdIDs = append(t.createdIDs, id)
 }
 
-func (t *transfer) wasAnswered(id string) bool {
+func (t *executor) isCreatedHere(id string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, known := range t.answered {
+	for _, known := range t.createdIDs {
 		if known == id {
 			return true
 		}
@@ -89,8 +89,8 @@ func (t *transfer) wasAnswered(id string) bool {
 var errNotShown = errors.New("AWS does not show it")
 
 // snapshotProof reads a snapshot and the records again, and returns the proof that it may be deleted.
-func (t *transfer) snapshotProof(ctx context.Context, at distribution.Location, id string) (provenance.DeletionProof, error) {
-	seen, err := describe(ctx, t.pool.EC2(at), []string{id})
+func (t *executor) snapshotProof(ctx context.Context, at distribution.Location, id string) (provenance.DeletionProof, error) {
+	seen, err := describeSnapshots(ctx, t.pool.EC2(at), []string{id})
 	if err != nil {
 		return provenance.DeletionProof{}, err
 	}
@@ -107,7 +107,7 @@ func (t *transfer) snapshotProof(ctx context.Context, at distribution.Location, 
 
 // imageProof reads an image and the records again, and returns the proof that it may be deregistered. A delivered image may
 // be for a release: an unfinished one for its own, and one that is replaced for that of its successor.
-func (t *transfer) imageProof(ctx context.Context, s imageDeletion) (provenance.DeletionProof, error) {
+func (t *executor) imageProof(ctx context.Context, s imageDeletion) (provenance.DeletionProof, error) {
 	image, err := t.image(ctx, s.at, s.id)
 	if err != nil {
 		return provenance.DeletionProof{}, err
@@ -115,7 +115,7 @@ func (t *transfer) imageProof(ctx context.Context, s imageDeletion) (provenance.
 	if image == nil {
 		return provenance.DeletionProof{}, errNotShown
 	}
-	snapshots, err := describe(ctx, t.pool.EC2(s.at), snapshotIDs(*image))
+	snapshots, err := describeSnapshots(ctx, t.pool.EC2(s.at), snapshotIDsOf(*image))
 	if err != nil {
 		return provenance.DeletionProof{}, err
 	}
@@ -146,7 +146,7 @@ type imageDeletion struct {
 }
 
 // instanceProof reads an instance and the records again, and returns the proof that it may be terminated.
-func (t *transfer) instanceProof(ctx context.Context, at distribution.Location, id string) (provenance.DeletionProof, error) {
+func (t *executor) instanceProof(ctx context.Context, at distribution.Location, id string) (provenance.DeletionProof, error) {
 	instance, err := t.instance(ctx, at, id)
 	if err != nil {
 		return provenance.DeletionProof{}, err
@@ -162,7 +162,7 @@ func (t *transfer) instanceProof(ctx context.Context, at distribution.Location, 
 }
 
 // grantProof reads a grant and the records again, and returns the proof that it may be revoked.
-func (t *transfer) grantProof(
+func (t *executor) grantProof(
 	ctx context.Context, at distribution.Location, keyARN, id string,
 ) (provenance.DeletionProof, error) {
 	seen, err := t.grants(ctx, at, &kms.ListGrantsInput{KeyId: aws.String(keyARN), GrantId: aws.String(id)})
@@ -187,11 +187,11 @@ func (t *transfer) grantProof(
 
 // settling is how long after signing an existing resource it is read again: of two runs that adopt it at once, the last
 // signature stands.
-const settling = 3 * time.Second
+const adoptionDelay = 3 * time.Second
 
 // adopt signs an existing resource for this run and reads it back. It returns why the resource cannot be used, or
 // retryAfter while it is being adopted. An image that another run delivers, and still works on, is used as it is.
-func (t *transfer) adopt(
+func (t *executor) adopt(
 	ctx context.Context, j *stepRun, signing step.Signing, id string, look func() (*provenance.Resource, error),
 ) error {
 	resource, err := look()
@@ -208,12 +208,12 @@ func (t *transfer) adopt(
 	isSigned := judgment.Signed != nil && judgment.Signed.Role == signing.Statement.Role
 	switch {
 	case isSigned && judgment.Run == t.evidence.Run:
-		j.memo.sealed = true
+		j.state.isSigned = true
 		return nil
-	case j.memo.adopting:
+	case j.state.adopting:
 		return notAdoptableError{id, "another run has adopted it"}
 	case isSigned && judgment.Verdict == provenance.Working && signing.Statement.Role == provenance.Delivery:
-		j.memo.sealed, j.memo.adopted = true, true
+		j.state.isSigned, j.state.adopted = true, true
 		return nil
 	}
 
@@ -221,13 +221,13 @@ func (t *transfer) adopt(
 	if err != nil {
 		return notAdoptableError{id, err.Error()}
 	}
-	lasting, release := grace(ctx)
+	lasting, release := withGracePeriod(ctx)
 	defer release()
-	if err := t.tag(lasting, j.head.Location, id, signing.Key.SignedTags(statement)); err != nil {
+	if err := t.tag(lasting, j.base.Location, id, signing.Key.SignedTags(statement)); err != nil {
 		return err
 	}
-	j.memo.adopting = true
-	return retryAfter{settling}
+	j.state.adopting = true
+	return retryAfter{adoptionDelay}
 }
 
 // notAdoptableError says why this run cannot use a resource of an earlier one.
@@ -237,9 +237,9 @@ func (e notAdoptableError) Error() string {
 	return e.id + " of an earlier run cannot be used: " + e.why
 }
 
-func snapshotIDs(image ec2types.Image) []string {
+func snapshotIDsOf(image ec2types.Image) []string {
 	var ids []string
-	for _, id := range usesOf(image) {
+	for _, id := range snapshotsByDevice(image) {
 		ids = append(ids, id)
 	}
 	return ids
@@ -247,12 +247,12 @@ func snapshotIDs(image ec2types.Image) []string {
 
 // deregister deregisters an image, with its snapshots if asked (rule 9.11). It returns the snapshots that stayed and that
 // no other image uses. An image that is gone is a success.
-func (t *transfer) deregister(
+func (t *executor) deregister(
 	ctx context.Context, s imageDeletion, withSnapshots bool,
 ) ([]distribution.RetainedResource, error) {
 	proof, err := t.imageProof(ctx, s)
 	switch {
-	case errors.Is(err, errNotShown) && !t.wasAnswered(s.id):
+	case errors.Is(err, errNotShown) && !t.isCreatedHere(s.id):
 		return nil, nil
 	case err != nil:
 		return nil, err

@@ -25,14 +25,14 @@ func guardCopy(j *stepRun, source step.Ref, keyARN string) error {
 		return fmt.Errorf("there is nothing to copy: %s made nothing", source.From)
 	}
 	key, err := arn.Parse(keyARN)
-	if err != nil || key.Service != "kms" || key.Region != j.head.Location.Region {
-		return fmt.Errorf("%q is no ARN of a key in %s: nothing is copied without one", keyARN, j.head.Location.Region)
+	if err != nil || key.Service != "kms" || key.Region != j.base.Location.Region {
+		return fmt.Errorf("%q is no ARN of a key in %s: nothing is copied without one", keyARN, j.base.Location.Region)
 	}
 	return nil
 }
 
 // guardAudience lets through launch permissions for accounts, organizations and units: never for "all".
-func guardAudience(a distribution.LaunchPermissions) error {
+func guardLaunchPermissions(a distribution.LaunchPermissions) error {
 	for _, one := range slices.Concat(a.Organizations, a.Units) {
 		if parsed, err := arn.Parse(one); err != nil || parsed.Service != "organizations" {
 			return fmt.Errorf("%q is no organization or unit: nothing is shared with it", one)

@@ -14,7 +14,7 @@ import (
 
 // releaseOf returns the release that an image was delivered for. Its source image, if it still exists, has the signing key.
 // Zero if no run provably delivered the image.
-func (t *transfer) releaseOf(ctx context.Context, at distribution.Location, imageID string) (time.Time, error) {
+func (t *executor) releaseOf(ctx context.Context, at distribution.Location, imageID string) (time.Time, error) {
 	image, err := t.image(ctx, at, imageID)
 	if err != nil {
 		return time.Time{}, err
@@ -39,7 +39,7 @@ func (t *transfer) releaseOf(ctx context.Context, at distribution.Location, imag
 }
 
 // keysOf returns the signing keys of a source image of the source account.
-func (t *transfer) keysOf(ctx context.Context, source provenance.SourceImage) (provenance.SigningKeys, error) {
+func (t *executor) keysOf(ctx context.Context, source provenance.SourceImage) (provenance.SigningKeys, error) {
 	if keys, ok := t.keys[source]; ok {
 		return keys, nil
 	}

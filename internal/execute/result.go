@@ -34,20 +34,20 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[d
 	told := false               // that the source credentials have ended
 	for _, s := range p.Steps {
 		d := done[s.Meta().ID]
-		ended := distribution.StepResult{Step: s.Meta().ID, At: s.Meta().Location, Begun: d.Begun, Ended: d.Ended, Made: d.Made, Skipped: errors.Is(d.Err, errSkipped), Failure: explain(ctx, pool, source, s, d.Err)}
+		ended := distribution.StepResult{Step: s.Meta().ID, At: s.Meta().Location, Begun: d.Begun, Ended: d.Ended, Made: d.ID, Skipped: errors.Is(d.Err, errSkipped), Failure: explain(ctx, pool, source, s, d.Err)}
 		r.Steps = append(r.Steps, ended)
 		switch {
-		case ended.Failure == nil, told && sourceEnded(s, source, d.Err):
-		case sourceEnded(s, source, d.Err):
+		case ended.Failure == nil, told && isSourceExpired(s, source, d.Err):
+		case isSourceExpired(s, source, d.Err):
 			told = true
 			r.Findings = append(r.Findings, sourceCredentialsExpired(*ended.Failure, s))
 		default:
 			r.Findings = append(r.Findings, *ended.Failure)
 		}
 		r.Findings = append(r.Findings, d.Notes...)
-		r.Left = append(r.Left, d.Left...)
+		r.Left = append(r.Left, d.Retained...)
 		if s, is := s.(*step.CopySnapshot); is {
-			sizes[d.Made] = s.GiB
+			sizes[d.ID] = s.GiB
 			if d.Snapshot != nil { // one that failed, and was made again
 				sizes[aws.ToString(d.Snapshot.SnapshotId)] = s.GiB
 			}
@@ -58,16 +58,16 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[d
 			switch {
 			case d.Err != nil:
 			case unproved[s.Location]:
-				r.Left = append(r.Left, distribution.RetainedResource{At: s.Location, Kind: "image", Resource: d.Made, Why: distribution.KeptRegistered})
+				r.Left = append(r.Left, distribution.RetainedResource{At: s.Location, Kind: "image", Resource: d.ID, Why: distribution.KeptRegistered})
 			default:
-				image, from := made(p, s, d), done[s.Image.From]
+				image, from := createdImage(p, s, d), done[s.Image.From]
 				image.Earlier = s.Image.From == "" || from.Adopted
 				r.Images = append(r.Images, image)
 			}
 		case *step.CreateGrant:
 			if d.Err == nil && s.Lasting {
 				granted := s.Granted()
-				granted.GrantID = d.Made
+				granted.GrantID = d.ID
 				r.Grants = append(r.Grants, granted)
 			}
 		case *step.PublishBarrier:
@@ -77,13 +77,13 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[d
 			}
 		case *step.ShareImage:
 			if s.Lasting && d.Err == nil {
-				lasting[d.Made] = true
-				r.Shares = append(r.Shares, distribution.Shared{At: s.Location, ImageID: d.Made, With: s.With})
+				lasting[d.ID] = true
+				r.Shares = append(r.Shares, distribution.Shared{At: s.Location, ImageID: d.ID, With: s.With})
 			}
 		case *step.DeleteSnapshot:
-			removed[d.Made] = d.Err == nil
+			removed[d.ID] = d.Err == nil
 		case *step.DeregisterImage:
-			removed[d.Made] = d.Err == nil
+			removed[d.ID] = d.Err == nil
 		}
 	}
 	for _, s := range p.Shares {
@@ -93,13 +93,13 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[d
 	}
 	for _, s := range p.Steps {
 		if pointer, is := plan.PointerOf(s); is && done[s.Meta().ID].Err == nil {
-			set(r.Images, s.Meta().Location, pointer)
+			markPointerSet(r.Images, s.Meta().Location, pointer)
 		}
-		if left, is := unfinished(s, done[s.Meta().ID], verified, removed, lasting); is {
+		if left, is := retainedBy(s, done[s.Meta().ID], verified, removed, lasting); is {
 			r.Left = append(r.Left, left)
 		}
 	}
-	r.Left = distinct(r.Left)
+	r.Left = distinctResources(r.Left)
 	for i, left := range r.Left {
 		if left.Kind == "snapshot" && left.GiB == 0 {
 			r.Left[i].GiB = sizes[left.Resource]
@@ -111,7 +111,7 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[d
 
 // sourceEnded reports a step that failed because the source credentials are over (5.4): it acts with them, or a target's role is assumed
 // with them. Every step that still needs them fails so: it is told once.
-func sourceEnded(s step.Step, source string, err error) bool {
+func isSourceExpired(s step.Step, source string, err error) bool {
 	if !awsclient.HasEnded(err) {
 		return false
 	}
@@ -120,7 +120,7 @@ func sourceEnded(s step.Step, source string, err error) bool {
 }
 
 // distinct names each thing that stays once, however many steps could not remove it.
-func distinct(left []distribution.RetainedResource) []distribution.RetainedResource {
+func distinctResources(left []distribution.RetainedResource) []distribution.RetainedResource {
 	type thing struct {
 		at             distribution.Location
 		kind, resource string
@@ -155,20 +155,20 @@ func sourceAccount(steps []step.Step) string {
 	return ""
 }
 
-func made(p plan.Plan, s *step.VerifyImage, d StepOutcome) distribution.CreatedImage {
-	m := distribution.CreatedImage{At: s.Location, Target: s.Target, ImageID: d.Made, Name: s.Name}
+func createdImage(p plan.Plan, s *step.VerifyImage, d StepOutcome) distribution.CreatedImage {
+	m := distribution.CreatedImage{At: s.Location, Target: s.Target, ImageID: d.ID, Name: s.Name}
 	if i := slices.IndexFunc(p.Destinations, func(d plan.DestinationPlan) bool { return d.At == s.Location }); i >= 0 {
 		m.Carried, m.Pointers = p.Destinations[i].Carried, slices.Clone(p.Destinations[i].Pointers)
 	}
 	for _, device := range slices.Sorted(maps.Keys(s.Snapshots)) {
 		wanted := s.Snapshots[device]
-		m.Snapshots = append(m.Snapshots, distribution.CreatedSnapshot{Device: device, SnapshotID: d.Uses[device], KeyARN: wanted.KeyARN, GiB: int32(wanted.GiB)})
+		m.Snapshots = append(m.Snapshots, distribution.CreatedSnapshot{Device: device, SnapshotID: d.SnapshotIDs[device], KeyARN: wanted.KeyARN, GiB: int32(wanted.GiB)})
 	}
 	return m
 }
 
 // set notes that something names the image of a place.
-func set(images []distribution.CreatedImage, at distribution.Location, pointer distribution.Pointer) {
+func markPointerSet(images []distribution.CreatedImage, at distribution.Location, pointer distribution.Pointer) {
 	for _, m := range images {
 		for i, p := range m.Pointers {
 			if m.At == at && p.Kind == pointer.Kind && p.Name == pointer.Name {
@@ -179,25 +179,25 @@ func set(images []distribution.CreatedImage, at distribution.Location, pointer d
 }
 
 // unfinished is what a step made that no image of this run uses: it stays for the next run.
-func unfinished(s step.Step, d StepOutcome, verified map[distribution.Location]bool, removed, lasting map[string]bool) (distribution.RetainedResource, bool) {
-	left := distribution.RetainedResource{At: s.Meta().Location, Resource: d.Made}
+func retainedBy(s step.Step, d StepOutcome, verified map[distribution.Location]bool, removed, lasting map[string]bool) (distribution.RetainedResource, bool) {
+	left := distribution.RetainedResource{At: s.Meta().Location, Resource: d.ID}
 	if errors.Is(d.Err, errSkipped) {
-		return unremoved(s)
+		return notRemovedBy(s)
 	}
-	if d.Made == "" {
+	if d.ID == "" {
 		return left, false
 	}
 	switch s := s.(type) {
 	case *step.CreateEmptySnapshot:
 		left.Kind, left.Why = "snapshot", "the canary; the next run removes it"
-		return left, !removed[d.Made]
+		return left, !removed[d.ID]
 	case *step.CopySnapshot:
 		left.Kind, left.Why = "snapshot", distribution.KeptCompleted
 		if d.Err != nil {
 			left.Why = distribution.KeptPending
 		}
 		if s.Destination == (distribution.Location{}) || s.Trial {
-			return left, !removed[d.Made]
+			return left, !removed[d.ID]
 		}
 		return left, !verified[s.Destination]
 	case *step.CopyImage:
@@ -206,9 +206,9 @@ func unfinished(s step.Step, d StepOutcome, verified map[distribution.Location]b
 			left.Why = distribution.KeptPending
 		}
 		if s.Destination == (distribution.Location{}) {
-			return left, !removed[d.Made] && !lasting[d.Made]
+			return left, !removed[d.ID] && !lasting[d.ID]
 		}
-		return left, !verified[s.Destination] && !removed[d.Made]
+		return left, !verified[s.Destination] && !removed[d.ID]
 	case *step.RegisterImage:
 		left.Kind, left.Why = "image", "registered, but not verified"
 		return left, !verified[s.Location]
@@ -217,7 +217,7 @@ func unfinished(s step.Step, d StepOutcome, verified map[distribution.Location]b
 }
 
 // unremoved is what earlier runs left and a step that was skipped was to remove.
-func unremoved(s step.Step) (distribution.RetainedResource, bool) {
+func notRemovedBy(s step.Step) (distribution.RetainedResource, bool) {
 	left := distribution.RetainedResource{At: s.Meta().Location, Why: "of an earlier run; the next run continues with it or deletes it"}
 	switch s := s.(type) {
 	case *step.DeleteSnapshot:
@@ -243,7 +243,7 @@ func explain(ctx context.Context, pool *awsclient.Pool, source string, s step.St
 		return &distribution.Finding{Level: distribution.Refused, Location: s.Meta().Location, Resource: s.ResourceID(), Summary: "could not " + s.String(), Detail: err.Error(),
 			Remediation: "resume the run: it keeps what is completed"}
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), graceTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), gracePeriod)
 	defer cancel()
 	who, _ := pool.Identity(ctx, s.Meta().Location) // asked for before, as a rule; without it the finding is only less exact
 	f := diagnose.Explain(diagnose.Case{Refusal: refusal, Step: s, Principal: who.ARN, Resource: s.ResourceID(), SourceAccount: source})

@@ -25,13 +25,13 @@ const callsAtOnce = 64
 // Done is how a step ended.
 type StepOutcome struct {
 	Begun, Ended time.Time
-	Made         string             // AWS id
+	ID           string             // AWS id
 	Snapshot     *ec2types.Snapshot // as last seen
-	Uses         map[string]string  // device -> snapshot that the image starts from
+	SnapshotIDs  map[string]string  // device -> snapshot that the image starts from
 	Adopted      bool               // the image is another run's
 	Repeated     bool               // the creating call was repeated after a lost answer
-	Unsealed     bool               // the image could not be signed: nothing may name it
-	Left         []distribution.RetainedResource
+	Unsigned     bool               // the image could not be signed: nothing may name it
+	Retained     []distribution.RetainedResource
 	Notes        []distribution.Finding
 	Err          error
 }
@@ -41,52 +41,52 @@ var errSkipped = errors.New("not begun")
 
 // act does a step. It makes its calls and returns; end is called once, then or later, when the step has ended in AWS: no
 // goroutine waits for a copy. An act that ends with comeBack or laneFull is called again with the same job.
-type act func(ctx context.Context, j *stepRun, end func(StepOutcome))
+type stepFunc func(ctx context.Context, j *stepRun, end func(StepOutcome))
 
 // comeBack says that a step goes on after a while. Nothing holds a call meanwhile.
-type retryAfter struct{ after time.Duration }
+type retryAfter struct{ delay time.Duration }
 
 func (retryAfter) Error() string { return "to be continued" }
 
 // laneFull says that AWS has no room for a step now (4.1.5).
 type quotaExceeded struct {
 	limit int   // 0: not told
-	said  error // in AWS's words
+	err   error // in AWS's words
 }
 
 func (quotaExceeded) Error() string { return "too many on their way" }
 
 // job is a step on its way through the runner.
 type stepRun struct {
-	step  step.Step
-	head  *step.Base
-	index int           // in the plan
-	left  time.Duration // longest expected time from its start to the end of the run
-	waits int           // steps that it still waits for
-	next  []*stepRun    // steps that wait for it
-	lane  *callQueue
-	begun time.Time
-	ended map[distribution.StepID]StepOutcome // of all that it waited for
-	memo  *stepState                          // what its act keeps from call to call; nil before the first and after the last
+	step       step.Step
+	base       *step.Base
+	index      int           // in the plan
+	remaining  time.Duration // longest expected time from its start to the end of the run
+	pending    int           // steps that it still waits for
+	dependents []*stepRun    // steps that wait for it
+	queue      *callQueue
+	begun      time.Time
+	outcomes   map[distribution.StepID]StepOutcome // of all that it waited for
+	state      *stepState                          // what its act keeps from call to call; nil before the first and after the last
 }
 
 // before is the order in which steps begin: first what is on its way already and counts in AWS, then the longest remaining path; among equals the first
 // of the plan.
-func (j *stepRun) before(other *stepRun) bool {
-	if found := j.head.ResumeID != ""; found != (other.head.ResumeID != "") {
+func (j *stepRun) startsBefore(other *stepRun) bool {
+	if found := j.base.ResumeID != ""; found != (other.base.ResumeID != "") {
 		return found
 	}
-	if j.left != other.left {
-		return j.left > other.left
+	if j.remaining != other.remaining {
+		return j.remaining > other.remaining
 	}
 	return j.index < other.index
 }
 
 // closing steps take back what no copy needs any more. They run in every outcome, also after a cancel.
-func (j *stepRun) isCleanup() bool { return len(j.head.RunsAfter) > 0 }
+func (j *stepRun) isCleanup() bool { return len(j.base.RunsAfter) > 0 }
 
 // owes reports that a step has to remove what AWS could not complete: it does so whatever became of its destination and the run.
-func (j *stepRun) mustCleanUp() bool { return j.memo != nil && j.memo.failedCopy != nil }
+func (j *stepRun) mustCleanUp() bool { return j.state != nil && j.state.failedCopy != nil }
 
 // id finds out what a reference stands for; "" when its step made nothing.
 func (j *stepRun) id(r step.Ref) string {
@@ -94,49 +94,49 @@ func (j *stepRun) id(r step.Ref) string {
 		return r.Known
 	}
 	if r.Device != "" {
-		return j.ended[r.From].Uses[r.Device]
+		return j.outcomes[r.From].SnapshotIDs[r.Device]
 	}
-	return j.ended[r.From].Made
+	return j.outcomes[r.From].ID
 }
 
 // runner runs steps. Its state belongs to the one goroutine of run; everybody else reaches it through the channels.
 type runner struct {
-	act     act
-	say     func(distribution.Event)
-	closing time.Duration // how long closing steps have after a cancel
+	runStep        stepFunc
+	report         func(distribution.Event)
+	cleanupTimeout time.Duration // how long closing steps have after a cancel
 
-	slots  chan struct{}           // one for each call in flight
-	events chan distribution.Event // from steps under way
-	ends   chan ended              // has room for every step, so that an end never blocks
-	wakes  chan *stepRun           // likewise
-	rested chan *callQueue         // has room for every lane
-	over   chan struct{}           // closed when nobody listens any more
+	slots        chan struct{}           // one for each call in flight
+	events       chan distribution.Event // from steps under way
+	finished     chan finishedAttempt    // has room for every step, so that an end never blocks
+	wakeups      chan *stepRun           // likewise
+	backoffEnded chan *callQueue         // has room for every lane
+	closed       chan struct{}           // closed when nobody listens any more
 
-	onQueueSaturated func(watchKey, bool) // is told of places where copies wait for room, and where none does any more; nil: nobody is
-	jobs             []*stepRun           // in the order of the plan
-	lanes            []*callQueue         // in the order of their first step
-	done             map[distribution.StepID]StepOutcome
-	failed           map[distribution.Location]bool // destinations
-	asleep           map[*stepRun]*time.Timer
-	stopped          error // why nothing new begins
+	onQueueSaturated   func(copyGroup, bool) // is told of places where copies wait for room, and where none does any more; nil: nobody is
+	runs               []*stepRun            // in the order of the plan
+	queues             []*callQueue          // in the order of their first step
+	outcomes           map[distribution.StepID]StepOutcome
+	failedDestinations map[distribution.Location]bool // destinations
+	timers             map[*stepRun]*time.Timer
+	stopCause          error // why nothing new begins
 }
 
-type ended struct {
-	job *stepRun
-	how StepOutcome
+type finishedAttempt struct {
+	run     *stepRun
+	outcome StepOutcome
 }
 
-func newRunner(steps []step.Step, do act, say func(distribution.Event), closing time.Duration) *runner {
+func newRunner(steps []step.Step, do stepFunc, say func(distribution.Event), closing time.Duration) *runner {
 	r := &runner{
-		act: do, say: say, closing: closing,
-		slots:  make(chan struct{}, callsAtOnce),
-		events: make(chan distribution.Event),
-		ends:   make(chan ended, len(steps)),
-		wakes:  make(chan *stepRun, len(steps)),
-		over:   make(chan struct{}),
-		done:   make(map[distribution.StepID]StepOutcome, len(steps)),
-		failed: map[distribution.Location]bool{},
-		asleep: map[*stepRun]*time.Timer{},
+		runStep: do, report: say, cleanupTimeout: closing,
+		slots:              make(chan struct{}, callsAtOnce),
+		events:             make(chan distribution.Event),
+		finished:           make(chan finishedAttempt, len(steps)),
+		wakeups:            make(chan *stepRun, len(steps)),
+		closed:             make(chan struct{}),
+		outcomes:           make(map[distribution.StepID]StepOutcome, len(steps)),
+		failedDestinations: map[distribution.Location]bool{},
+		timers:             map[*stepRun]*time.Timer{},
 	}
 	left := step.Remaining(steps)
 	jobs := make(map[distribution.StepID]*stepRun, len(steps))
@@ -144,42 +144,42 @@ func newRunner(steps []step.Step, do act, say func(distribution.Event), closing 
 	for i, s := range steps {
 		head := s.Meta()
 		if lanes[head.Queue] == nil {
-			lanes[head.Queue] = newLane(s)
-			r.lanes = append(r.lanes, lanes[head.Queue])
+			lanes[head.Queue] = newCallQueue(s)
+			r.queues = append(r.queues, lanes[head.Queue])
 		}
-		j := &stepRun{step: s, head: head, index: i, left: left[head.ID], lane: lanes[head.Queue], ended: map[distribution.StepID]StepOutcome{}}
+		j := &stepRun{step: s, base: head, index: i, remaining: left[head.ID], queue: lanes[head.Queue], outcomes: map[distribution.StepID]StepOutcome{}}
 		for _, waited := range [][]distribution.StepID{head.DependsOn, head.RunsAfter} {
 			for _, id := range waited {
-				jobs[id].next = append(jobs[id].next, j)
-				j.waits++
+				jobs[id].dependents = append(jobs[id].dependents, j)
+				j.pending++
 			}
 		}
 		if jobs[head.ID] != nil { // of one id only one end would be known
 			panic(fmt.Sprintf("two steps are called %s", head.ID))
 		}
 		jobs[head.ID] = j
-		r.jobs = append(r.jobs, j)
+		r.runs = append(r.runs, j)
 	}
-	r.rested = make(chan *callQueue, len(r.lanes))
+	r.backoffEnded = make(chan *callQueue, len(r.queues))
 	return r
 }
 
 // run returns when every step has ended. Once ctx is done nothing begins but closing steps, which have a time of their own.
 func (r *runner) run(ctx context.Context) map[distribution.StepID]StepOutcome {
-	defer close(r.over)
+	defer close(r.closed)
 	lasting, expire := context.WithCancel(context.WithoutCancel(ctx))
 	defer expire()
-	for _, j := range r.jobs {
-		if j.waits == 0 {
-			r.ready(j)
+	for _, j := range r.runs {
+		if j.pending == 0 {
+			r.schedule(j)
 		}
 	}
 	cancelled := ctx.Done()
-	for len(r.done) < len(r.jobs) {
-		next := r.best()
-		if next != nil && r.skips(next) { // its destination failed, or the run was stopped, while it was queued
-			next.lane.pop()
-			r.finish(next, StepOutcome{Err: r.cutOff(next, errSkipped)})
+	for len(r.outcomes) < len(r.runs) {
+		next := r.nextStep()
+		if next != nil && r.mustSkip(next) { // its destination failed, or the run was stopped, while it was queued
+			next.queue.pop()
+			r.finish(next, StepOutcome{Err: r.interruption(next, errSkipped)})
 			continue
 		}
 		var slot chan<- struct{}
@@ -193,35 +193,35 @@ func (r *runner) run(ctx context.Context) map[distribution.StepID]StepOutcome {
 			} else {
 				r.start(ctx, next)
 			}
-		case e := <-r.ends:
-			r.end(e.job, e.how)
-		case j := <-r.wakes:
+		case e := <-r.finished:
+			r.handleAttempt(e.run, e.outcome)
+		case j := <-r.wakeups:
 			r.wake(j)
-		case l := <-r.rested:
+		case l := <-r.backoffEnded:
 			r.applyBackoff(l, l.increaseLimit())
 		case event := <-r.events:
-			r.say(event)
+			r.report(event)
 		case <-cancelled:
 			cancelled = nil
-			defer time.AfterFunc(r.closing, expire).Stop()
+			defer time.AfterFunc(r.cleanupTimeout, expire).Stop()
 			r.stop(context.Cause(ctx))
 		}
 	}
-	return r.done
+	return r.outcomes
 }
 
 // best is the step to start next; nil: none may. On its way past the lanes it tells where something waits for room.
-func (r *runner) best() *stepRun {
+func (r *runner) nextStep() *stepRun {
 	var best *stepRun
-	for _, l := range r.lanes {
-		open := l.open()
-		if open && (best == nil || l.ready[0].before(best)) {
+	for _, l := range r.queues {
+		open := l.canStart()
+		if open && (best == nil || l.ready[0].startsBefore(best)) {
 			best = l.ready[0]
 		}
-		if scarce := len(l.ready) > 0 && !open; scarce != l.scarce {
-			l.scarce = scarce
+		if scarce := len(l.ready) > 0 && !open; scarce != l.isSaturated {
+			l.isSaturated = scarce
 			if r.onQueueSaturated != nil {
-				r.onQueueSaturated(l.at, scarce)
+				r.onQueueSaturated(l.group, scarce)
 			}
 		}
 	}
@@ -229,57 +229,57 @@ func (r *runner) best() *stepRun {
 }
 
 // cutOff is why a step does not go on: where the run was stopped before AWS had room for it, that; else the given reason.
-func (r *runner) cutOff(j *stepRun, why error) error {
-	if r.stopped != nil && j.memo != nil && j.memo.quotaErr != nil {
-		return fmt.Errorf("%w; until then: %w", r.stopped, j.memo.quotaErr)
+func (r *runner) interruption(j *stepRun, why error) error {
+	if r.stopCause != nil && j.state != nil && j.state.quotaErr != nil {
+		return fmt.Errorf("%w; until then: %w", r.stopCause, j.state.quotaErr)
 	}
 	return why
 }
 
 // let has a lane rest for a time; 0: it need not. When the run is stopped nothing waits for room any more.
 func (r *runner) applyBackoff(l *callQueue, rest time.Duration) {
-	if r.stopped != nil {
-		l.limit = l.most
+	if r.stopCause != nil {
+		l.limit = l.quota
 	} else if rest > 0 {
-		time.AfterFunc(rest, func() { r.rested <- l })
+		time.AfterFunc(rest, func() { r.backoffEnded <- l })
 	}
 }
 
 // ready takes a step that waits for nothing any more.
-func (r *runner) ready(j *stepRun) {
-	if r.skips(j) {
+func (r *runner) schedule(j *stepRun) {
+	if r.mustSkip(j) {
 		r.finish(j, StepOutcome{Err: errSkipped})
 		return
 	}
-	j.lane.push(j)
+	j.queue.push(j)
 }
 
-func (r *runner) skips(j *stepRun) bool {
-	for _, id := range j.head.DependsOn {
-		if j.ended[id].Err != nil {
+func (r *runner) mustSkip(j *stepRun) bool {
+	for _, id := range j.base.DependsOn {
+		if j.outcomes[id].Err != nil {
 			return true
 		}
 	}
-	return !j.isCleanup() && !j.mustCleanUp() && (r.stopped != nil || r.failed[j.head.Destination])
+	return !j.isCleanup() && !j.mustCleanUp() && (r.stopCause != nil || r.failedDestinations[j.base.Destination])
 }
 
 func (r *runner) start(ctx context.Context, j *stepRun) {
-	j.lane.pop()
-	j.lane.enter(j)
+	j.queue.pop()
+	j.queue.acquire(j)
 	if j.begun.IsZero() {
-		j.begun, j.memo = time.Now(), new(stepState)
-		r.say(distribution.Event{Time: j.begun, Kind: distribution.Begun, Step: j.head.ID, At: j.head.Location, Percent: -1, Text: j.step.String()})
+		j.begun, j.state = time.Now(), new(stepState)
+		r.report(distribution.Event{Time: j.begun, Kind: distribution.Begun, Step: j.base.ID, At: j.base.Location, Percent: -1, Text: j.step.String()})
 	}
 	var once sync.Once // a panic may come after the end
-	end := func(d StepOutcome) { once.Do(func() { r.ends <- ended{j, d} }) }
+	end := func(d StepOutcome) { once.Do(func() { r.finished <- finishedAttempt{j, d} }) }
 	go func() {
 		defer func() { <-r.slots }()
-		guarded(end, func() { r.act(ctx, j, end) })
+		endOnPanic(end, func() { r.runStep(ctx, j, end) })
 	}()
 }
 
 // guarded makes a panic of what a step does the step's failure.
-func guarded(end func(StepOutcome), do func()) {
+func endOnPanic(end func(StepOutcome), do func()) {
 	err := recovery.Do(func() error {
 		do()
 		return nil
@@ -290,54 +290,54 @@ func guarded(end func(StepOutcome), do func()) {
 }
 
 // end sees how an act ended: its step is over, or goes on later.
-func (r *runner) end(j *stepRun, d StepOutcome) {
+func (r *runner) handleAttempt(j *stepRun, d StepOutcome) {
 	var later retryAfter
 	var full quotaExceeded
 	switch {
 	case errors.As(d.Err, &later):
-		j.memo.quotaErr = nil
-		j.lane.leave(j)
+		j.state.quotaErr = nil
+		j.queue.release(j)
 	case errors.As(d.Err, &full):
-		j.memo.quotaErr = full.said
-		r.applyBackoff(j.lane, j.lane.refuse(j, full.limit))
-		if j.lane.used == 0 && !j.lane.told { // others fill it, perhaps for hours
-			j.lane.told = true
-			r.say(distribution.Event{Time: time.Now(), Kind: distribution.Noted, Step: j.head.ID, At: j.head.Location, Percent: -1, Text: j.step.String() + " waits until other copies in the account complete: " + reason(cmp.Or(full.said, d.Err))})
+		j.state.quotaErr = full.err
+		r.applyBackoff(j.queue, j.queue.decreaseLimit(j, full.limit))
+		if j.queue.inUse == 0 && !j.queue.isFullReported { // others fill it, perhaps for hours
+			j.queue.isFullReported = true
+			r.report(distribution.Event{Time: time.Now(), Kind: distribution.Noted, Step: j.base.ID, At: j.base.Location, Percent: -1, Text: j.step.String() + " waits until other copies in the account complete: " + reason(cmp.Or(full.err, d.Err))})
 		}
 	default:
-		j.lane.leave(j)
+		j.queue.release(j)
 		r.finish(j, d)
 		return
 	}
-	if later.after > 0 && (r.stopped == nil || j.isCleanup()) {
-		r.asleep[j] = time.AfterFunc(later.after, func() { r.wakes <- j })
+	if later.delay > 0 && (r.stopCause == nil || j.isCleanup()) {
+		r.timers[j] = time.AfterFunc(later.delay, func() { r.wakeups <- j })
 		return
 	}
-	r.resume(j)
+	r.requeue(j)
 }
 
 func (r *runner) wake(j *stepRun) {
-	delete(r.asleep, j)
-	r.resume(j)
+	delete(r.timers, j)
+	r.requeue(j)
 }
 
 // resume lets a step go on that had begun.
-func (r *runner) resume(j *stepRun) {
-	if r.stopped != nil && !j.isCleanup() && !j.mustCleanUp() {
-		r.finish(j, StepOutcome{Err: r.cutOff(j, r.stopped)})
+func (r *runner) requeue(j *stepRun) {
+	if r.stopCause != nil && !j.isCleanup() && !j.mustCleanUp() {
+		r.finish(j, StepOutcome{Err: r.interruption(j, r.stopCause)})
 		return
 	}
-	j.lane.push(j)
+	j.queue.push(j)
 }
 
 // stop lets nothing begin any more but closing steps. What is under way hears of it by its context.
 func (r *runner) stop(cause error) {
-	r.stopped = cause
-	for _, l := range r.lanes {
+	r.stopCause = cause
+	for _, l := range r.queues {
 		r.applyBackoff(l, 0)
 	}
-	for _, j := range r.jobs { // in their order: a map has none
-		if timer := r.asleep[j]; timer != nil && !j.isCleanup() && timer.Stop() {
+	for _, j := range r.runs { // in their order: a map has none
+		if timer := r.timers[j]; timer != nil && !j.isCleanup() && timer.Stop() {
 			r.wake(j)
 		}
 	}
@@ -346,32 +346,32 @@ func (r *runner) stop(cause error) {
 // finish takes note of the end of a step, and lets go what waited for it.
 func (r *runner) finish(j *stepRun, d StepOutcome) {
 	d.Begun, d.Ended = j.begun, time.Now()
-	if j.memo != nil {
-		d.Made, d.Repeated = cmp.Or(d.Made, j.memo.made), j.memo.lost
-		d.Left = slices.Concat(d.Left, j.memo.leftovers(j.head.Location))
-		d.Notes = append(d.Notes, j.memo.notes...)
+	if j.state != nil {
+		d.ID, d.Repeated = cmp.Or(d.ID, j.state.resourceID), j.state.responseLost
+		d.Retained = slices.Concat(d.Retained, j.state.leftovers(j.base.Location))
+		d.Notes = append(d.Notes, j.state.notes...)
 	}
-	j.ended, j.memo = nil, nil // a thousand destinations have many thousand steps
+	j.outcomes, j.state = nil, nil // a thousand destinations have many thousand steps
 	light := d
 	light.Snapshot = nil // what waits to the end of the run has no use for it
-	r.done[j.head.ID] = light
-	if d.Err != nil && j.head.Destination != (distribution.Location{}) {
-		r.failed[j.head.Destination] = true
+	r.outcomes[j.base.ID] = light
+	if d.Err != nil && j.base.Destination != (distribution.Location{}) {
+		r.failedDestinations[j.base.Destination] = true
 	}
-	r.say(farewell(j, d))
-	for _, waiting := range j.next {
-		waiting.ended[j.head.ID] = d
+	r.report(finishedEvent(j, d))
+	for _, waiting := range j.dependents {
+		waiting.outcomes[j.base.ID] = d
 		if waiting.isCleanup() {
-			waiting.ended[j.head.ID] = light
+			waiting.outcomes[j.base.ID] = light
 		}
-		if waiting.waits--; waiting.waits == 0 {
-			r.ready(waiting)
+		if waiting.pending--; waiting.pending == 0 {
+			r.schedule(waiting)
 		}
 	}
 }
 
-func farewell(j *stepRun, d StepOutcome) distribution.Event {
-	e := distribution.Event{Time: d.Ended, Kind: distribution.Finished, Step: j.head.ID, At: j.head.Location, Resource: d.Made, Percent: 100, Text: j.step.String()}
+func finishedEvent(j *stepRun, d StepOutcome) distribution.Event {
+	e := distribution.Event{Time: d.Ended, Kind: distribution.Finished, Step: j.base.ID, At: j.base.Location, Resource: d.ID, Percent: 100, Text: j.step.String()}
 	switch {
 	case errors.Is(d.Err, errSkipped):
 		e.Kind, e.Percent = distribution.Skipped, -1
@@ -385,6 +385,6 @@ func farewell(j *stepRun, d StepOutcome) distribution.Event {
 func (r *runner) emit(e distribution.Event) {
 	select {
 	case r.events <- e:
-	case <-r.over:
+	case <-r.closed:
 	}
 }

@@ -36,7 +36,7 @@ var errTest = errors.New("broken")
 type world struct {
 	fails   map[distribution.StepID]bool
 	refuses func(*stepRun) error
-	crowd   func(watchKey, bool)
+	crowd   func(copyGroup, bool)
 	begun   map[distribution.StepID]time.Time
 	in      map[string]int // tasks under way by lane
 	most    map[string]int
@@ -50,14 +50,14 @@ func (w *world) run(ctx context.Context, steps []step.Step, say func(distributio
 		for {
 			select {
 			case j := <-start:
-				w.begun[j.head.ID] = time.Now()
-				w.in[j.head.Queue]++
-				w.most[j.head.Queue] = max(w.most[j.head.Queue], w.in[j.head.Queue])
+				w.begun[j.base.ID] = time.Now()
+				w.in[j.base.Queue]++
+				w.most[j.base.Queue] = max(w.most[j.base.Queue], w.in[j.base.Queue])
 			case j, open := <-end:
 				if !open {
 					return
 				}
-				w.in[j.head.Queue]--
+				w.in[j.base.Queue]--
 			}
 		}
 	}()
@@ -72,12 +72,12 @@ func (w *world) run(ctx context.Context, steps []step.Step, say func(distributio
 			}
 		}
 		start <- j
-		timer := time.AfterFunc(j.head.ExpectedDuration, func() {
+		timer := time.AfterFunc(j.base.ExpectedDuration, func() {
 			end <- j
-			if w.fails[j.head.ID] {
+			if w.fails[j.base.ID] {
 				ended(StepOutcome{Err: errTest})
 			} else {
-				ended(StepOutcome{Made: string(j.head.ID)})
+				ended(StepOutcome{ID: string(j.base.ID)})
 			}
 		})
 		context.AfterFunc(ctx, func() {
@@ -163,7 +163,7 @@ func TestWhereCopiesWaitForRoomIsToldAndWhenTheyWaitNoMore(t *testing.T) {
 		alone.Queue = "copy/2/r"
 		begun := time.Now()
 		var told []string
-		w := &world{crowd: func(place watchKey, crowded bool) {
+		w := &world{crowd: func(place copyGroup, crowded bool) {
 			told = append(told, fmt.Sprint(place.Location, place.images, crowded, time.Since(begun)))
 		}}
 		w.run(t.Context(), append(steps, alone), nil)
@@ -273,11 +273,11 @@ func TestALaneThatOthersFillEndsWithItsRun(t *testing.T) {
 			time.AfterFunc(time.Second, cancel)
 			said := errors.New("ResourceLimitExceeded")
 			w := &world{refuses: func(j *stepRun) error {
-				if j.head.Queue == "" {
+				if j.base.Queue == "" {
 					return nil
 				}
 				time.Sleep(answer)
-				return quotaExceeded{said: said}
+				return quotaExceeded{err: said}
 			}}
 			var steps []step.Step
 			for i := range 3 {

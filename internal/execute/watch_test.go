@@ -15,7 +15,7 @@ var watched = time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
 // begun is a copy that has been on its way for a while, was expected to take an hour, and has come so far.
 func begun(ago time.Duration, percent int, of distribution.Location) *watchedCopy {
 	since := watched.Add(-ago)
-	return &watchedCopy{begun: since, since: since, still: since, takes: time.Hour, percent: percent, of: of}
+	return &watchedCopy{watchedSince: since, startedAt: since, lastWithoutProgress: since, expectedDuration: time.Hour, percent: percent, destination: of}
 }
 
 func TestTheFirstLookComesSoonAndTheLastCloseToTheEnd(t *testing.T) {
@@ -31,7 +31,7 @@ func TestTheFirstLookComesSoonAndTheLastCloseToTheEnd(t *testing.T) {
 		"standing at its end":          {begun(100*time.Minute, 99, distribution.Location{}), 120*time.Second + 202*time.Millisecond},
 		"overdue, and never moved yet": {begun(2*time.Hour, 0, distribution.Location{}), maxPollInterval},
 	} {
-		if got := c.copy.tick(watched, o); got.Round(time.Millisecond) != c.want {
+		if got := c.copy.pollDelay(watched, o); got.Round(time.Millisecond) != c.want {
 			t.Errorf("%s: the next look is in %v, want %v", name, got, c.want)
 		}
 	}
@@ -40,7 +40,7 @@ func TestTheFirstLookComesSoonAndTheLastCloseToTheEnd(t *testing.T) {
 func TestNoLookComesBeforeThePollInterval(t *testing.T) {
 	o := Options{PollInterval: 15 * time.Second, CopyTimeout: time.Hour}
 	for left, want := range map[time.Duration]time.Duration{2 * time.Minute: 2*time.Minute + time.Millisecond, time.Second: o.PollInterval, -time.Second: o.PollInterval} {
-		if got := begun(o.CopyTimeout-left, 0, distribution.Location{}).tick(watched, o); got != want {
+		if got := begun(o.CopyTimeout-left, 0, distribution.Location{}).pollDelay(watched, o); got != want {
 			t.Errorf("%v before copy_timeout the next look is in %v, want %v", left, got, want)
 		}
 	}
@@ -48,12 +48,12 @@ func TestNoLookComesBeforeThePollInterval(t *testing.T) {
 
 func TestOfTheCopiesOfOneImageTheLastSetsThePace(t *testing.T) {
 	one, other := distribution.Location{Account: "999999999999", Region: "us-west-2"}, distribution.Location{}
-	v := &locationWatch{copies: map[string]*watchedCopy{
+	v := &groupWatch{copies: map[string]*watchedCopy{
 		"short": begun(10*time.Minute, 90, one), "long": begun(10*time.Minute, 10, one), "young": begun(10*time.Second, 0, one), "staged": begun(10*time.Minute, 80, other),
 	}}
 	count := func() map[*watchedCopy]bool {
 		seen := map[*watchedCopy]bool{}
-		for _, p := range v.decisive(watched) {
+		for _, p := range v.copiesToPoll(watched) {
 			seen[p] = true
 		}
 		return seen
@@ -61,7 +61,7 @@ func TestOfTheCopiesOfOneImageTheLastSetsThePace(t *testing.T) {
 	if got := count(); len(got) != 3 || got[v.copies["short"]] {
 		t.Errorf("%d copies set the pace, the short one among them: %v", len(got), got[v.copies["short"]])
 	}
-	v.crowded = true
+	v.isSaturated = true
 	if got := count(); len(got) != 4 {
 		t.Errorf("where room is scarce %d copies set the pace, want all 4", len(got))
 	}

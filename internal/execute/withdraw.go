@@ -30,28 +30,28 @@ func WithdrawShares(
 	keys map[provenance.SourceImage]provenance.SigningKeys,
 	isLast func(context.Context) (bool, error),
 ) []distribution.RetainedResource {
-	w := &withdrawal{transfer: &transfer{pool: pool, keys: keys}, isLast: isLast}
+	w := &withdrawal{executor: &executor{pool: pool, keys: keys}, isLast: isLast}
 	for _, source := range images {
 		at := distribution.Location{Account: account, Region: source.Region}
 		image, err := w.image(ctx, at, source.ImageID)
-		if w.note(at, source.ImageID, err); err != nil || image == nil {
+		if w.recordError(at, source.ImageID, err); err != nil || image == nil {
 			continue
 		}
 		permanent := permanentTags(image.Tags)
-		w.permissions(ctx, at, *image, nil, tagsOf(image.Tags), permanent)
-		w.handedOut(ctx, at, source.ImageID, permanent)
+		w.withdrawImage(ctx, at, *image, nil, tagsOf(image.Tags), permanent)
+		w.withdrawSharedImages(ctx, at, source.ImageID, permanent)
 	}
 	return w.left
 }
 
 // withdrawal withdraws permissions and collects what could not be withdrawn.
 type withdrawal struct {
-	*transfer
+	*executor
 	isLast func(context.Context) (bool, error)
 	left   []distribution.RetainedResource
 }
 
-func (w *withdrawal) note(at distribution.Location, id string, err error) {
+func (w *withdrawal) recordError(at distribution.Location, id string, err error) {
 	if err != nil && !awsclient.IsNotFound(err) {
 		w.left = append(w.left, distribution.RetainedResource{At: at, Kind: "share", Resource: id, Why: reason(err)})
 	}
@@ -69,46 +69,46 @@ func permanentTags(tags []ec2types.Tag) map[string]string {
 }
 
 // handedOut withdraws the temporary permissions of the images that share blocks hand out: nobody had one before.
-func (w *withdrawal) handedOut(ctx context.Context, at distribution.Location, sourceID string, permanent map[string]string) {
+func (w *withdrawal) withdrawSharedImages(ctx context.Context, at distribution.Location, sourceID string, permanent map[string]string) {
 	source := provenance.SourceImage{Account: at.Account, Region: at.Region, ImageID: sourceID}
 	var found []ec2types.Image
 	filter := ec2types.Filter{Name: aws.String("tag:" + provenance.TagSource), Values: []string{source.String()}}
-	err := images(ctx, w.pool.EC2(at), []ec2types.Filter{filter}, func(image ec2types.Image) { found = append(found, image) })
-	w.note(at, sourceID, err)
+	err := eachImage(ctx, w.pool.EC2(at), []ec2types.Filter{filter}, func(image ec2types.Image) { found = append(found, image) })
+	w.recordError(at, sourceID, err)
 	none, _ := provenance.BaselineTags(nil)
 	for _, image := range found {
 		j, err := w.judge(ctx, distribution.ImageResource(at, image, nil, provenance.Expected{}))
-		w.note(at, aws.ToString(image.ImageId), err)
+		w.recordError(at, aws.ToString(image.ImageId), err)
 		if j.Signed != nil && j.Signed.Device == provenance.SharedImage {
-			w.permissions(ctx, at, image, none, joinTags(none, permanent), permanent)
+			w.withdrawImage(ctx, at, image, none, joinTags(none, permanent), permanent)
 		}
 	}
 }
 
 // permissions withdraws those of one image, and then those of its snapshots.
-func (w *withdrawal) permissions(
+func (w *withdrawal) withdrawImage(
 	ctx context.Context, at distribution.Location, image ec2types.Image, snapshotBaseline, tags, permanent map[string]string,
 ) {
 	id := aws.ToString(image.ImageId)
-	w.note(at, id, w.untilGone(ctx, at, tags,
+	w.recordError(at, id, w.withdrawUntilGone(ctx, at, tags,
 		func() ([]string, error) {
-			admitted, err := w.audience(ctx, at, id)
+			admitted, err := w.describeLaunchPermissions(ctx, at, id)
 			return admitted.Accounts, err
 		},
 		func(accounts []string) error {
 			gone := distribution.LaunchPermissions{Accounts: accounts}
-			return w.modifyLaunch(ctx, at, id, &ec2types.LaunchPermissionModifications{Remove: launchPermissions(gone)})
+			return w.modifyLaunchPermissions(ctx, at, id, &ec2types.LaunchPermissionModifications{Remove: launchPermissions(gone)})
 		}))
 
-	used := slices.Sorted(maps.Values(usesOf(image)))
-	seen, err := describe(ctx, w.pool.EC2(at), slices.Compact(used))
-	w.note(at, id, err)
+	used := slices.Sorted(maps.Values(snapshotsByDevice(image)))
+	seen, err := describeSnapshots(ctx, w.pool.EC2(at), slices.Compact(used))
+	w.recordError(at, id, err)
 	for _, snapshot := range slices.Sorted(maps.Keys(seen)) {
 		own := joinTags(tagsOf(seen[snapshot].Tags), snapshotBaseline, permanent)
-		w.note(at, snapshot, w.untilGone(ctx, at, own,
-			func() ([]string, error) { return w.permitted(ctx, at, snapshot) },
+		w.recordError(at, snapshot, w.withdrawUntilGone(ctx, at, own,
+			func() ([]string, error) { return w.describeVolumePermissions(ctx, at, snapshot) },
 			func(accounts []string) error {
-				return w.modifyShare(ctx, at, snapshot, &ec2types.CreateVolumePermissionModifications{Remove: permissions(accounts)})
+				return w.modifyVolumePermissions(ctx, at, snapshot, &ec2types.CreateVolumePermissionModifications{Remove: volumePermissions(accounts)})
 			}))
 	}
 }
@@ -130,7 +130,7 @@ func (e stillSharedError) Error() string {
 
 // untilGone withdraws the temporary permissions of a resource, and looks until AWS shows none of them. It stops without an
 // error when another run works: that run withdraws them.
-func (w *withdrawal) untilGone(
+func (w *withdrawal) withdrawUntilGone(
 	ctx context.Context,
 	at distribution.Location,
 	tags map[string]string,

@@ -307,7 +307,7 @@ func (s *site) tells() string {
 			return
 		}
 		p := plan.Decide(req, facts)
-		p.Findings = append(p.Findings, execute.Prove(s.Context(), pool, p, 0)...)
+		p.Findings = append(p.Findings, execute.DryRun(s.Context(), pool, p, 0)...)
 		show(p.Findings)
 		if p.Refused() {
 			return

@@ -293,7 +293,7 @@ func (r *run) decide(ctx context.Context, request distribution.Request) (plan.Pl
 	}
 	p.Findings = append(diagnose.ExplainFindings(p.Findings, facts), notes...)
 	r.printPlan(p, request, facts)
-	p.Findings = append(p.Findings, execute.Prove(ctx, r.pool, p, request.MaxFailedDestinations)...)
+	p.Findings = append(p.Findings, execute.DryRun(ctx, r.pool, p, request.MaxFailedDestinations)...)
 	r.trackPlan(p)
 	r.printPlanFindings(p)
 	if p.Refused() {

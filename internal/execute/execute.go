@@ -25,10 +25,10 @@ type Options struct {
 }
 
 // closingTime is what closing steps have after a cancel or time-out of the run.
-const closingTime = 5 * time.Minute
+const cleanupTimeout = 5 * time.Minute
 
 // graceTime is what a call that makes something has left to bring its answer when the run is cancelled: the thing's id is worth it.
-const graceTime = 5 * time.Second
+const gracePeriod = 5 * time.Second
 
 // Run runs a plan's steps until every one has ended, and says what came of it. When ctx is done, nothing is made any more;
 // what was shared is withdrawn within a time of its own. say is called by one goroutine at a time, in the order of events.
@@ -41,22 +41,22 @@ func Run(ctx context.Context, pool *awsclient.Pool, p plan.Plan, o Options, say 
 }
 
 func run(ctx context.Context, pool *awsclient.Pool, steps []step.Step, keys map[provenance.SourceImage]provenance.SigningKeys, o Options, say func(distribution.Event)) map[distribution.StepID]StepOutcome {
-	t := &transfer{pool: pool, evidence: o.Evidence, keys: keys, begun: time.Now(), copies: map[distribution.StepID]*step.CopySnapshot{}}
+	t := &executor{pool: pool, evidence: o.Evidence, keys: keys, begun: time.Now(), copies: map[distribution.StepID]*step.CopySnapshot{}}
 	for _, s := range steps {
 		switch s := s.(type) {
 		case *step.CopySnapshot:
 			t.copies[s.ID] = s
 		case *step.CreateGrant:
-			t.granted = append(t.granted, s)
+			t.createdGrants = append(t.createdGrants, s)
 		}
 	}
-	r := newRunner(steps, t.act, say, closingTime)
+	r := newRunner(steps, t.executeStep, say, cleanupTimeout)
 	t.watcher = newWatcher(ctx, pool, r.slots, r.emit, o)
-	r.onQueueSaturated = t.watcher.crowd
+	r.onQueueSaturated = t.watcher.setSaturated
 	defer t.watcher.close()
 	done := r.run(ctx)
 	for id, d := range done {
-		d.Left = slices.DeleteFunc(d.Left, func(l distribution.RetainedResource) bool {
+		d.Retained = slices.DeleteFunc(d.Retained, func(l distribution.RetainedResource) bool {
 			_, gone := t.deleted.Load(l.Resource)
 			return gone
 		})
@@ -66,27 +66,27 @@ func run(ctx context.Context, pool *awsclient.Pool, steps []step.Step, keys map[
 }
 
 // transfer is a run of steps against AWS.
-type transfer struct {
-	pool     *awsclient.Pool
-	evidence Evidence
-	keys     map[provenance.SourceImage]provenance.SigningKeys // of the source images
-	watcher  *watcher
-	begun    time.Time
-	copies   map[distribution.StepID]*step.CopySnapshot // of the run
-	granted  []*step.CreateGrant                        // likewise
-	deleted  sync.Map                                   // ids of snapshots, so that none of them is listed as left behind
+type executor struct {
+	pool          *awsclient.Pool
+	evidence      Evidence
+	keys          map[provenance.SourceImage]provenance.SigningKeys // of the source images
+	watcher       *watcher
+	begun         time.Time
+	copies        map[distribution.StepID]*step.CopySnapshot // of the run
+	createdGrants []*step.CreateGrant                        // likewise
+	deleted       sync.Map                                   // ids of snapshots, so that none of them is listed as left behind
 
-	mu        sync.Mutex // of all below
-	answered  []string   // ids that AWS returned to creating calls
-	knownRuns distribution.Runs
+	mu         sync.Mutex // of all below
+	createdIDs []string   // ids that AWS returned to creating calls
+	knownRuns  distribution.Runs
 }
 
 // act finds the act of a step: a file of this package has it, by the name of the step's type.
-func (t *transfer) act(ctx context.Context, j *stepRun, end func(StepOutcome)) {
-	if j.memo.attempt == nil {
-		j.memo.attempt = step.Start(j.step, t.env(j))
+func (t *executor) executeStep(ctx context.Context, j *stepRun, end func(StepOutcome)) {
+	if j.state.attempt == nil {
+		j.state.attempt = step.Start(j.step, t.env(j))
 	}
-	if j.memo.attempt != nil {
+	if j.state.attempt != nil {
 		end(t.attempt(ctx, j))
 		return
 	}
@@ -104,15 +104,15 @@ func (t *transfer) act(ctx context.Context, j *stepRun, end func(StepOutcome)) {
 	case *step.ShareImage:
 		end(t.shareImage(ctx, j, s))
 	case *step.UnshareImage:
-		end(t.withdrawImageShare(ctx, j, s))
+		end(t.unshareImage(ctx, j, s))
 	case *step.UnshareSnapshot:
-		end(t.withdrawShare(ctx, j, s))
+		end(t.unshareSnapshot(ctx, j, s))
 	case *step.DeleteSnapshot:
 		end(t.deleteSnapshot(ctx, j, s))
 	case *step.DeregisterImage:
 		end(t.deregisterImage(ctx, j, s))
 	case *step.DeleteRelease:
-		end(t.retireImage(ctx, s))
+		end(t.deleteRelease(ctx, s))
 	case *step.RunInstance:
 		end(t.runInstance(ctx, j, s))
 	case *step.TerminateInstance:
@@ -124,24 +124,24 @@ func (t *transfer) act(ctx context.Context, j *stepRun, end func(StepOutcome)) {
 	case *step.RevokeGrant:
 		end(t.revokeGrant(ctx, j, s))
 	case *step.VerifyGrantsRevoked:
-		end(t.auditGrants(ctx, s))
+		end(t.verifyGrantsRevoked(ctx, s))
 	case *step.CreateGrant:
 		end(t.createGrant(ctx, s))
 	case *step.TagResource:
 		end(t.tagResource(ctx, j, s))
 	case *step.EnableSourceProtection:
-		end(t.protectImage(ctx, j, s))
+		end(t.enableSourceProtection(ctx, j, s))
 	case *step.DisableSourceProtection:
-		end(t.liftProtection(ctx, s))
+		end(t.disableSourceProtection(ctx, s))
 	default:
 		end(StepOutcome{Err: fmt.Errorf("nobody knows how to do a step of type %T", s)})
 	}
 }
 
 // grace is a context that lasts a little longer than ctx.
-func grace(ctx context.Context) (context.Context, func()) {
+func withGracePeriod(ctx context.Context) (context.Context, func()) {
 	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	unhook := context.AfterFunc(ctx, func() { time.AfterFunc(graceTime, cancel) })
+	unhook := context.AfterFunc(ctx, func() { time.AfterFunc(gracePeriod, cancel) })
 	return lasting, func() {
 		unhook()
 		cancel()

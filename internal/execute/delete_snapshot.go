@@ -16,25 +16,25 @@ import (
 )
 
 // deleteSnapshot deletes a snapshot. One that is gone, or that an image uses, is a success.
-func (t *transfer) deleteSnapshot(ctx context.Context, j *stepRun, s *step.DeleteSnapshot) StepOutcome {
+func (t *executor) deleteSnapshot(ctx context.Context, j *stepRun, s *step.DeleteSnapshot) StepOutcome {
 	id := j.id(s.Snapshot)
 	if id == "" { // it could not be created
 		return StepOutcome{}
 	}
-	err := t.drop(ctx, s.Location, id)
+	err := t.deleteIfProven(ctx, s.Location, id)
 	switch {
-	case errors.Is(err, errNotShown) && j.patient(): // created just now (rule 4.4.1)
-		return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
+	case errors.Is(err, errNotShown) && j.keepPolling(): // created just now (rule 4.4.1)
+		return StepOutcome{Err: retryAfter{step.Backoff(j.state.polls)}}
 	case err == nil, awsclient.IsInUse(err):
-		return StepOutcome{Made: id}
+		return StepOutcome{ID: id}
 	}
-	return StepOutcome{Made: id, Err: err, Left: []distribution.RetainedResource{{At: s.Location, Kind: "snapshot", Resource: id, Why: reason(err)}}}
+	return StepOutcome{ID: id, Err: err, Retained: []distribution.RetainedResource{{At: s.Location, Kind: "snapshot", Resource: id, Why: reason(err)}}}
 }
 
 // drop deletes a snapshot if this run may. One that is gone is a success.
-func (t *transfer) drop(ctx context.Context, at distribution.Location, id string) error {
+func (t *executor) deleteIfProven(ctx context.Context, at distribution.Location, id string) error {
 	proof, err := t.snapshotProof(ctx, at, id)
-	if errors.Is(err, errNotShown) && !t.wasAnswered(id) {
+	if errors.Is(err, errNotShown) && !t.isCreatedHere(id) {
 		t.deleted.Store(id, true)
 		return nil
 	}
@@ -49,8 +49,8 @@ func (t *transfer) drop(ctx context.Context, at distribution.Location, id string
 }
 
 // discard deletes a snapshot that nothing needs, and returns it if it stayed.
-func (t *transfer) discard(ctx context.Context, at distribution.Location, id string) []distribution.RetainedResource {
-	if err := t.drop(ctx, at, id); err != nil && !awsclient.IsInUse(err) {
+func (t *executor) discard(ctx context.Context, at distribution.Location, id string) []distribution.RetainedResource {
+	if err := t.deleteIfProven(ctx, at, id); err != nil && !awsclient.IsInUse(err) {
 		return []distribution.RetainedResource{{At: at, Kind: "snapshot", Resource: id, Why: reason(err)}}
 	}
 	return nil

@@ -16,7 +16,7 @@ import (
 )
 
 // retireImage removes an older release that nothing needs. That it stays is told: its destination is served either way.
-func (t *transfer) retireImage(ctx context.Context, s *step.DeleteRelease) StepOutcome {
+func (t *executor) deleteRelease(ctx context.Context, s *step.DeleteRelease) StepOutcome {
 	tell := func(level distribution.Level, summary, because string) distribution.Finding {
 		return distribution.Finding{Level: level, Reference: "9.12", Field: "retention", Location: s.Location, Resource: s.ImageID, Summary: summary, Detail: because}
 	}
@@ -26,7 +26,7 @@ func (t *transfer) retireImage(ctx context.Context, s *step.DeleteRelease) StepO
 	}
 	use := ""
 	if err == nil {
-		use, err = t.useOf(ctx, s.Location, image)
+		use, err = t.findUse(ctx, s.Location, image)
 	}
 	switch {
 	case err != nil:
@@ -38,13 +38,13 @@ func (t *transfer) retireImage(ctx context.Context, s *step.DeleteRelease) StepO
 	}
 	left, err := t.deregister(ctx, imageDeletion{at: s.Location, id: s.ImageID, release: s.Release}, true)
 	if err != nil {
-		return StepOutcome{Left: left, Notes: []distribution.Finding{tell(distribution.Warning, "the older release "+s.ImageID+" stays", reason(err))}}
+		return StepOutcome{Retained: left, Notes: []distribution.Finding{tell(distribution.Warning, "the older release "+s.ImageID+" stays", reason(err))}}
 	}
-	return StepOutcome{Made: s.ImageID, Left: left}
+	return StepOutcome{ID: s.ImageID, Retained: left}
 }
 
 // useOf is why an image has to stay; "" for nothing.
-func (t *transfer) useOf(ctx context.Context, at distribution.Location, image *ec2types.Image) (string, error) {
+func (t *executor) findUse(ctx context.Context, at distribution.Location, image *ec2types.Image) (string, error) {
 	if step.IsProtected(*image) {
 		return "it is protected against deregistration", nil
 	}

@@ -21,29 +21,29 @@ import (
 )
 
 // registerImage makes the image from the destination's own copies. The image is available at once (2.5.6).
-func (t *transfer) registerImage(ctx context.Context, j *stepRun, s *step.RegisterImage) StepOutcome {
+func (t *executor) registerImage(ctx context.Context, j *stepRun, s *step.RegisterImage) StepOutcome {
 	if err := t.deleteDuplicates(ctx, j, s); err != nil {
 		return StepOutcome{Err: err}
 	}
-	in, err := registration(s, j.memo.uses)
+	in, err := registerImageInput(s, j.state.snapshotIDs)
 	if err != nil {
 		return StepOutcome{Err: err}
 	}
-	if j.memo.made == "" {
-		if j.memo.made, err = t.register(ctx, j, s, in); err != nil {
+	if j.state.resourceID == "" {
+		if j.state.resourceID, err = t.register(ctx, j, s, in); err != nil {
 			return StepOutcome{Err: err}
 		}
 	}
-	if j.memo.adopted {
-		return StepOutcome{Made: j.memo.made, Uses: j.memo.uses, Adopted: true}
+	if j.state.adopted {
+		return StepOutcome{ID: j.state.resourceID, SnapshotIDs: j.state.snapshotIDs, Adopted: true}
 	}
 	err = t.sign(ctx, j, s.Signing)
-	return StepOutcome{Made: j.memo.made, Uses: j.memo.uses, Unsealed: j.memo.refused, Err: err}
+	return StepOutcome{ID: j.state.resourceID, SnapshotIDs: j.state.snapshotIDs, Unsigned: j.state.isSigningDenied, Err: err}
 }
 
-func (t *transfer) register(ctx context.Context, j *stepRun, s *step.RegisterImage, in *ec2.RegisterImageInput) (string, error) {
+func (t *executor) register(ctx context.Context, j *stepRun, s *step.RegisterImage, in *ec2.RegisterImageInput) (string, error) {
 	find := func(ctx context.Context) (string, error) { return t.findImage(ctx, j, s) }
-	id, err := t.once(ctx, j, find, func(ctx context.Context) (string, error) {
+	id, err := t.callOnce(ctx, j, find, func(ctx context.Context) (string, error) {
 		made, err := t.pool.EC2(s.Location).RegisterImage(ctx, in)
 		if err != nil {
 			return "", err
@@ -52,7 +52,7 @@ func (t *transfer) register(ctx context.Context, j *stepRun, s *step.RegisterIma
 	})
 	switch {
 	case awsclient.IsNameTaken(err):
-		if j.memo.lost { // by the call whose answer was lost, perhaps, seen late
+		if j.state.responseLost { // by the call whose answer was lost, perhaps, seen late
 			if found, lookErr := find(ctx); lookErr == nil && found != "" {
 				return found, nil
 			}
@@ -63,39 +63,39 @@ func (t *transfer) register(ctx context.Context, j *stepRun, s *step.RegisterIma
 			return taken, nil
 		case errors.As(lookErr, new(retryAfter)):
 			err = lookErr
-		case (j.memo.lost || unproven) && j.patient():
-			err = retryAfter{step.Backoff(j.memo.looks)}
+		case (j.state.responseLost || unproven) && j.keepPolling():
+			err = retryAfter{step.Backoff(j.state.polls)}
 		}
-	case awsclient.IsNotFound(err) && j.patient(): // a copy that AWS shows as completed and does not know yet (4.4.3)
-		err = retryAfter{step.Backoff(j.memo.looks)}
+	case awsclient.IsNotFound(err) && j.keepPolling(): // a copy that AWS shows as completed and does not know yet (4.4.3)
+		err = retryAfter{step.Backoff(j.state.polls)}
 	}
 	return id, err
 }
 
 // findImage looks for the image whose answer was lost: it has the name, the tags of this run, and exactly this step's
 // snapshots. What else of it may differ is verified before it is published.
-func (t *transfer) findImage(ctx context.Context, j *stepRun, s *step.RegisterImage) (string, error) {
+func (t *executor) findImage(ctx context.Context, j *stepRun, s *step.RegisterImage) (string, error) {
 	tags := s.Signing.CreationTags()
 	filters := []ec2types.Filter{
 		{Name: aws.String("tag:" + provenance.TagSource), Values: []string{tags[provenance.TagSource]}},
 		{Name: aws.String("tag:" + provenance.TagRun), Values: []string{tags[provenance.TagRun]}},
 	}
 	found := ""
-	err := images(ctx, t.pool.EC2(s.Location), filters, func(image ec2types.Image) {
-		isOwn := aws.ToString(image.Name) == s.Name && image.SourceImageId == nil && maps.Equal(usesOf(image), j.memo.uses)
+	err := eachImage(ctx, t.pool.EC2(s.Location), filters, func(image ec2types.Image) {
+		isOwn := aws.ToString(image.Name) == s.Name && image.SourceImageId == nil && maps.Equal(snapshotsByDevice(image), j.state.snapshotIDs)
 		if _, isSigned := tagsOf(image.Tags)[provenance.TagSignature]; isOwn && !isSigned {
 			found = aws.ToString(image.ImageId)
 		}
 	})
 	if found != "" {
-		t.noteAnswer(found)
+		t.recordCreatedID(found)
 	}
 	return found, err
 }
 
 // registration carries every attribute over that RegisterImage takes (rule 2.4), with the destination's snapshots by device.
-func registration(s *step.RegisterImage, snapshots map[string]string) (*ec2.RegisterImageInput, error) {
-	devices, err := devicesOf(s.Source, snapshots)
+func registerImageInput(s *step.RegisterImage, snapshots map[string]string) (*ec2.RegisterImageInput, error) {
+	devices, err := deviceMappings(s.Source, snapshots)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func registration(s *step.RegisterImage, snapshots map[string]string) (*ec2.Regi
 		RamdiskId:           from.RamdiskId,
 		RootDeviceName:      from.RootDeviceName,
 		SriovNetSupport:     from.SriovNetSupport,
-		TagSpecifications:   tagged(ec2types.ResourceTypeImage, s.Tags),
+		TagSpecifications:   tagSpecifications(ec2types.ResourceTypeImage, s.Tags),
 		TpmSupport:          from.TpmSupport,
 	}
 	if from.VirtualizationType != "" {
@@ -128,7 +128,7 @@ func registration(s *step.RegisterImage, snapshots map[string]string) (*ec2.Regi
 
 // devicesOf are the source's block devices, each with the destination's snapshot in place of the source's. Encryption is never
 // named with a snapshot: the snapshot has it (1.5.1, 1.5.4).
-func devicesOf(image ec2types.Image, snapshots map[string]string) ([]ec2types.BlockDeviceMapping, error) {
+func deviceMappings(image ec2types.Image, snapshots map[string]string) ([]ec2types.BlockDeviceMapping, error) {
 	devices := make([]ec2types.BlockDeviceMapping, 0, len(image.BlockDeviceMappings))
 	for _, from := range image.BlockDeviceMappings {
 		device := ec2types.BlockDeviceMapping{DeviceName: from.DeviceName, VirtualName: from.VirtualName, NoDevice: from.NoDevice}

@@ -23,21 +23,21 @@ import (
 const emptySnapshotTimeout = 10
 
 // createEmptySnapshot creates a snapshot without blocks and has it watched. If it fails, the run goes on without test copies.
-func (t *transfer) createEmptySnapshot(ctx context.Context, j *stepRun, s *step.CreateEmptySnapshot, end func(StepOutcome)) {
-	if err := t.beginEmptySnapshot(ctx, j, s); err != nil {
-		end(t.without(ctx, j, err))
+func (t *executor) createEmptySnapshot(ctx context.Context, j *stepRun, s *step.CreateEmptySnapshot, end func(StepOutcome)) {
+	if err := t.startEmptySnapshot(ctx, j, s); err != nil {
+		end(t.endWithoutCanary(ctx, j, err))
 		return
 	}
-	id := j.memo.made
-	t.watcher.watch(watchKey{Location: s.Location}, &watchedCopy{
-		id: id, step: s.ID, takes: s.ExpectedDuration, gib: s.GiB,
+	id := j.state.resourceID
+	t.watcher.watch(copyGroup{Location: s.Location}, &watchedCopy{
+		id: id, step: s.ID, expectedDuration: s.ExpectedDuration, gib: s.GiB,
 		end: func(seen *copyStatus, err error) {
-			guarded(end, func() {
-				if tried := lostTrial(err); tried != nil {
-					end(StepOutcome{Made: id, Notes: []distribution.Finding{*tried}})
+			endOnPanic(end, func() {
+				if tried := canaryLostNote(err); tried != nil {
+					end(StepOutcome{ID: id, Notes: []distribution.Finding{*tried}})
 					return
 				}
-				d := StepOutcome{Made: id, Err: err}
+				d := StepOutcome{ID: id, Err: err}
 				if seen != nil {
 					d.Snapshot = seen.snapshot
 				}
@@ -48,11 +48,11 @@ func (t *transfer) createEmptySnapshot(ctx context.Context, j *stepRun, s *step.
 }
 
 // beginEmptySnapshot starts and completes the snapshot. Its client token lets both calls be repeated (rule 4.9.7).
-func (t *transfer) beginEmptySnapshot(ctx context.Context, j *stepRun, s *step.CreateEmptySnapshot) error {
+func (t *executor) startEmptySnapshot(ctx context.Context, j *stepRun, s *step.CreateEmptySnapshot) error {
 	client := t.pool.EBS(s.Location)
-	lasting, release := grace(ctx)
+	lasting, release := withGracePeriod(ctx)
 	defer release()
-	if j.memo.made == "" {
+	if j.state.resourceID == "" {
 		token := s.Signing.Token(string(s.ID))
 		started, err := client.StartSnapshot(lasting, &ebs.StartSnapshotInput{
 			ClientToken: aws.String(string(token)),
@@ -65,22 +65,22 @@ func (t *transfer) beginEmptySnapshot(ctx context.Context, j *stepRun, s *step.C
 		if err != nil {
 			return err
 		}
-		j.memo.made = aws.ToString(started.SnapshotId)
-		t.noteAnswer(j.memo.made)
+		j.state.resourceID = aws.ToString(started.SnapshotId)
+		t.recordCreatedID(j.state.resourceID)
 	}
-	if !j.memo.changed {
+	if !j.state.changed {
 		_, err := client.CompleteSnapshot(lasting, &ebs.CompleteSnapshotInput{
-			SnapshotId:         aws.String(j.memo.made),
+			SnapshotId:         aws.String(j.state.resourceID),
 			ChangedBlocksCount: aws.Int32(0),
 		})
-		switch wasTried := j.memo.lost; {
+		switch wasTried := j.state.responseLost; {
 		case awsclient.IsOutcomeUnknown(err) && !wasTried:
-			j.memo.lost = true
+			j.state.responseLost = true
 			return retryAfter{step.Backoff(0)}
 		case err != nil && !wasTried: // a repeat fails if the first call was executed (rule 4.9.5)
 			return err
 		}
-		j.memo.changed = true
+		j.state.changed = true
 	}
 	return t.sign(ctx, j, s.Signing)
 }
@@ -96,23 +96,23 @@ func ebsTags(tags map[string]string) []ebstypes.Tag {
 
 // without ends the step of an empty snapshot that cannot be created: the run goes on without test copies, and says why.
 // What was cut off fails as any step.
-func (t *transfer) without(ctx context.Context, j *stepRun, err error) StepOutcome {
+func (t *executor) endWithoutCanary(ctx context.Context, j *stepRun, err error) StepOutcome {
 	if later := (retryAfter{}); errors.As(err, &later) || awsclient.IsExpired(err) || context.Cause(ctx) != nil {
 		return StepOutcome{Err: err}
 	}
-	made := j.memo.made
-	j.memo.made = ""
+	made := j.state.resourceID
+	j.state.resourceID = ""
 	f := explain(ctx, t.pool, "", j.step, err)
 	f.Level, f.Field = distribution.Warning, "canary"
 	outcome := StepOutcome{Notes: []distribution.Finding{*f}}
 	if made != "" {
-		outcome.Left = t.discard(ctx, j.head.Location, made)
+		outcome.Retained = t.discard(ctx, j.base.Location, made)
 	}
 	return outcome
 }
 
 // lostTrial is what is said of a canary that another run of the same destinations took away: it tells nothing of them. Nil: it was not.
-func lostTrial(err error) *distribution.Finding {
+func canaryLostNote(err error) *distribution.Finding {
 	var failed *copyFailed
 	if missing := (*notFoundError)(nil); !errors.As(err, &missing) && (!errors.As(err, &failed) || !strings.Contains(failed.text, "Source snapshot is not")) {
 		return nil
@@ -121,12 +121,12 @@ func lostTrial(err error) *distribution.Finding {
 }
 
 // verifySnapshot compares a copy, as last seen, with what was wanted.
-func (t *transfer) verifySnapshot(j *stepRun, s *step.VerifySnapshot) StepOutcome {
-	copied := j.ended[s.Snapshot.From].Snapshot
+func (t *executor) verifySnapshot(j *stepRun, s *step.VerifySnapshot) StepOutcome {
+	copied := j.outcomes[s.Snapshot.From].Snapshot
 	if copied == nil {
 		return StepOutcome{}
 	}
-	if wrong := wrongSnapshot("canary", aws.ToString(copied.SnapshotId), s.Location.Account, s.ExpectedSnapshot, *copied); len(wrong) > 0 {
+	if wrong := snapshotDifferences("canary", aws.ToString(copied.SnapshotId), s.Location.Account, s.ExpectedSnapshot, *copied); len(wrong) > 0 {
 		return StepOutcome{Err: &verificationError{image: aws.ToString(copied.SnapshotId), differences: wrong}}
 	}
 	return StepOutcome{}

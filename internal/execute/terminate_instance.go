@@ -18,18 +18,18 @@ import (
 )
 
 // lostLaunch is how long an instance is looked for whose id never came: its launch was cut off.
-const lostLaunch = time.Minute
+const lostLaunchTimeout = time.Minute
 
 // terminateInstance ends an instance. That it has ended or is gone already is what was wanted; what is shutting down comes back never.
-func (t *transfer) terminateInstance(ctx context.Context, j *stepRun, s *step.TerminateInstance) StepOutcome {
+func (t *executor) terminateInstance(ctx context.Context, j *stepRun, s *step.TerminateInstance) StepOutcome {
 	id := j.id(s.Instance)
 	if id == "" {
-		launched := j.ended[s.Instance.From]
+		launched := j.outcomes[s.Instance.From]
 		if launched.Err == nil || errors.Is(launched.Err, errSkipped) || !awsclient.IsOutcomeUnknown(launched.Err) {
 			return StepOutcome{}
 		}
 		var err error
-		if id, err = t.lostInstance(ctx, j, s); err != nil || id == "" {
+		if id, err = t.findLostInstance(ctx, j, s); err != nil || id == "" {
 			return StepOutcome{Err: err}
 		}
 	}
@@ -39,16 +39,16 @@ func (t *transfer) terminateInstance(ctx context.Context, j *stepRun, s *step.Te
 	}
 	isMissing := errors.Is(err, errNotShown) || awsclient.IsNotFound(err)
 	switch {
-	case isMissing && s.Instance.From != "" && j.patient() && j.memo.looks < 5: // launched just now (4.4.1)
-		return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
+	case isMissing && s.Instance.From != "" && j.keepPolling() && j.state.polls < 5: // launched just now (4.4.1)
+		return StepOutcome{Err: retryAfter{step.Backoff(j.state.polls)}}
 	case err == nil, isMissing:
-		return StepOutcome{Made: id}
+		return StepOutcome{ID: id}
 	}
-	return StepOutcome{Made: id, Err: err, Left: []distribution.RetainedResource{{At: s.Location, Kind: "instance", Resource: id, Why: err.Error()}}}
+	return StepOutcome{ID: id, Err: err, Retained: []distribution.RetainedResource{{At: s.Location, Kind: "instance", Resource: id, Why: err.Error()}}}
 }
 
 // lostInstance finds the instance whose id never came, by the client token of its launch.
-func (t *transfer) lostInstance(ctx context.Context, j *stepRun, s *step.TerminateInstance) (string, error) {
+func (t *executor) findLostInstance(ctx context.Context, j *stepRun, s *step.TerminateInstance) (string, error) {
 	seen, err := t.instances(ctx, s.Location, ec2types.Filter{Name: aws.String("client-token"), Values: []string{s.ClientToken}})
 	if err != nil {
 		return "", err
@@ -58,12 +58,12 @@ func (t *transfer) lostInstance(ctx context.Context, j *stepRun, s *step.Termina
 			return aws.ToString(i.InstanceId), nil
 		}
 	}
-	if j.memo.missing.IsZero() {
-		j.memo.missing = time.Now()
+	if j.state.missingSince.IsZero() {
+		j.state.missingSince = time.Now()
 	}
-	if time.Since(j.memo.missing) < lostLaunch {
-		j.memo.looks++
-		return "", retryAfter{step.Backoff(j.memo.looks)}
+	if time.Since(j.state.missingSince) < lostLaunchTimeout {
+		j.state.polls++
+		return "", retryAfter{step.Backoff(j.state.polls)}
 	}
 	return "", nil
 }

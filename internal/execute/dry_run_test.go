@@ -25,12 +25,12 @@ func TestEveryMissingRightOfATargetIsToldByADryRun_6_1(t *testing.T) {
 			pool := h.pool(t.Context(), h.World)
 			p := h.decide(t.Context(), pool, h.request())
 			begun := len(h.Records())
-			if found := execute.Prove(t.Context(), pool, p, 0); len(found) > 0 {
+			if found := execute.DryRun(t.Context(), pool, p, 0); len(found) > 0 {
 				t.Errorf("nothing is missing, and it tells %+v", found)
 			}
 			for _, action := range actions {
 				h.forbid(target, action)
-				found := slices.DeleteFunc(execute.Prove(t.Context(), pool, p, 0), func(f distribution.Finding) bool { return f.Operation != action })
+				found := slices.DeleteFunc(execute.DryRun(t.Context(), pool, p, 0), func(f distribution.Finding) bool { return f.Operation != action })
 				if len(found) != 1 || found[0].Level == distribution.Note || found[0].Location.Account != target || found[0].Remediation == "" {
 					t.Errorf("%s is missing, and it tells %+v", action, found)
 				}
@@ -38,7 +38,7 @@ func TestEveryMissingRightOfATargetIsToldByADryRun_6_1(t *testing.T) {
 			}
 			for _, account := range []string{target, friend} { // the target on its own key, the friend on the source's
 				h.forbid(account, "kms:CreateGrant")
-				found := execute.Prove(t.Context(), pool, p, 0)
+				found := execute.DryRun(t.Context(), pool, p, 0)
 				if !slices.ContainsFunc(found, func(f distribution.Finding) bool {
 					return f.Level == distribution.Refused && f.Operation == "kms:CreateGrant" && f.Location.Account == account
 				}) {

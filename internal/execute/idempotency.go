@@ -13,17 +13,17 @@ import (
 
 // once makes a call that has no token (4.2.3). After a reset, a time-out or 5xx nobody knows whether it had its effect: the place
 // is looked at for up to five minutes, and only then the call is made again. find answers "" for nothing found.
-func (t *transfer) once(ctx context.Context, j *stepRun, find, call func(context.Context) (string, error)) (string, error) {
-	if !j.memo.unconfirmedSince.IsZero() {
+func (t *executor) callOnce(ctx context.Context, j *stepRun, find, call func(context.Context) (string, error)) (string, error) {
+	if !j.state.unconfirmedSince.IsZero() {
 		id, err := find(ctx)
 		if err != nil {
 			return "", err
 		}
-		if id == "" && time.Since(j.memo.unconfirmedSince) < step.EventualConsistencyTimeout {
-			j.memo.looks++
-			return "", retryAfter{step.Backoff(j.memo.looks)}
+		if id == "" && time.Since(j.state.unconfirmedSince) < step.EventualConsistencyTimeout {
+			j.state.polls++
+			return "", retryAfter{step.Backoff(j.state.polls)}
 		}
-		j.memo.unconfirmedSince = time.Time{}
+		j.state.unconfirmedSince = time.Time{}
 		if id != "" {
 			return id, nil
 		}
@@ -31,15 +31,15 @@ func (t *transfer) once(ctx context.Context, j *stepRun, find, call func(context
 	if err := context.Cause(ctx); err != nil {
 		return "", err
 	}
-	lasting, release := grace(ctx)
+	lasting, release := withGracePeriod(ctx)
 	defer release()
 	asked := time.Now()
 	id, err := call(lasting)
 	if err == nil {
-		t.noteAnswer(id)
+		t.recordCreatedID(id)
 	}
 	if awsclient.IsOutcomeUnknown(err) {
-		j.memo.unconfirmedSince, j.memo.looks, j.memo.lost = asked, 0, true
+		j.state.unconfirmedSince, j.state.polls, j.state.responseLost = asked, 0, true
 		return "", retryAfter{step.Backoff(0)}
 	}
 	return id, err

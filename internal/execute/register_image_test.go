@@ -113,7 +113,7 @@ func fill(v reflect.Value) {
 }
 
 func TestEveryKeptAttributeReachesRegisterImage(t *testing.T) {
-	full, err := registration(fullStep(), ownSnapshots)
+	full, err := registerImageInput(fullStep(), ownSnapshots)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func TestEveryKeptAttributeReachesRegisterImage(t *testing.T) {
 		}
 		without := fullStep()
 		reflect.ValueOf(&without.Source).Elem().FieldByName(a.Name).SetZero()
-		in, err := registration(without, ownSnapshots)
+		in, err := registerImageInput(without, ownSnapshots)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,7 +137,7 @@ func TestEveryKeptAttributeReachesRegisterImage(t *testing.T) {
 	for _, d := range step.DeviceTable {
 		without := fullStep()
 		reflect.ValueOf(without.Source.BlockDeviceMappings[0].Ebs).Elem().FieldByName(d.Name).SetZero()
-		in, err := registration(without, ownSnapshots)
+		in, err := registerImageInput(without, ownSnapshots)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,14 +158,14 @@ func TestEveryKeptAttributeReachesRegisterImage(t *testing.T) {
 	} {
 		changed := fullStep()
 		change.change(changed)
-		if in, _ := registration(changed, ownSnapshots); reflect.DeepEqual(in, full) {
+		if in, _ := registerImageInput(changed, ownSnapshots); reflect.DeepEqual(in, full) {
 			t.Errorf("%s does not reach RegisterImage", change.what)
 		}
 	}
 }
 
 func TestASnapshotsDeviceNeverNamesEncryption(t *testing.T) { // 1.5.1, 1.5.2, 1.5.5
-	in, err := registration(fullStep(), ownSnapshots)
+	in, err := registerImageInput(fullStep(), ownSnapshots)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +183,7 @@ func TestASnapshotsDeviceNeverNamesEncryption(t *testing.T) { // 1.5.1, 1.5.2, 1
 }
 
 func TestADeviceWithoutItsCopyIsNotRegistered(t *testing.T) {
-	if _, err := registration(fullStep(), nil); err == nil {
+	if _, err := registerImageInput(fullStep(), nil); err == nil {
 		t.Error("an image whose volume has no copy was to be registered")
 	}
 }

@@ -19,52 +19,52 @@ import (
 )
 
 // shareImage adds to who may launch an image, and reads it back; nothing that was there is taken away.
-func (t *transfer) shareImage(ctx context.Context, j *stepRun, s *step.ShareImage) StepOutcome {
-	if err := guardAudience(s.With); err != nil {
+func (t *executor) shareImage(ctx context.Context, j *stepRun, s *step.ShareImage) StepOutcome {
+	if err := guardLaunchPermissions(s.With); err != nil {
 		return StepOutcome{Err: err}
 	}
 	id := j.id(s.Image)
-	if !j.memo.changed {
-		if err := t.rememberImage(ctx, s, id); err != nil {
+	if !j.state.changed {
+		if err := t.writeImageSharingTags(ctx, s, id); err != nil {
 			return StepOutcome{Err: err}
 		}
-		err := t.modifyLaunch(ctx, s.Location, id, &ec2types.LaunchPermissionModifications{Add: launchPermissions(s.With)})
-		if awsclient.IsNotFound(err) && j.patient() { // 4.4.1
-			return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
+		err := t.modifyLaunchPermissions(ctx, s.Location, id, &ec2types.LaunchPermissionModifications{Add: launchPermissions(s.With)})
+		if awsclient.IsNotFound(err) && j.keepPolling() { // 4.4.1
+			return StepOutcome{Err: retryAfter{step.Backoff(j.state.polls)}}
 		}
 		if err != nil {
-			return StepOutcome{Made: id, Err: err}
+			return StepOutcome{ID: id, Err: err}
 		}
-		j.memo.changed = true
+		j.state.changed = true
 	}
-	admitted, err := t.audience(ctx, s.Location, id)
+	admitted, err := t.describeLaunchPermissions(ctx, s.Location, id)
 	missing := s.With.Without(admitted)
 	switch {
 	case err != nil || missing.IsEmpty():
-		return StepOutcome{Made: id, Err: err}
-	case j.patient(): // 4.4.2
-		return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
+		return StepOutcome{ID: id, Err: err}
+	case j.keepPolling(): // 4.4.2
+		return StepOutcome{Err: retryAfter{step.Backoff(j.state.polls)}}
 	}
-	return StepOutcome{Made: id, Err: fmt.Errorf("AWS does not show that %s may launch %s", missing, id)}
+	return StepOutcome{ID: id, Err: fmt.Errorf("AWS does not show that %s may launch %s", missing, id)}
 }
 
-func (t *transfer) proveImageShare(s *step.ShareImage) proof {
-	in := &ec2.ModifyImageAttributeInput{DryRun: aws.Bool(true), ImageId: aws.String(existing(s.Image, step.StandInImage)),
+func (t *executor) dryRunShareImage(s *step.ShareImage) dryRun {
+	in := &ec2.ModifyImageAttributeInput{DryRun: aws.Bool(true), ImageId: aws.String(knownOr(s.Image, step.StandInImage)),
 		LaunchPermission: &ec2types.LaunchPermissionModifications{Add: launchPermissions(s.With)}}
-	return proofBy(t.pool.EC2(s.Location).ModifyImageAttribute, in, s, "ec2:ModifyImageAttribute")
+	return newDryRun(t.pool.EC2(s.Location).ModifyImageAttribute, in, s, "ec2:ModifyImageAttribute")
 }
 
 // rememberImage writes the tags that an image gets before it is shared.
-func (t *transfer) rememberImage(ctx context.Context, s *step.ShareImage, id string) error {
+func (t *executor) writeImageSharingTags(ctx context.Context, s *step.ShareImage, id string) error {
 	if s.PermanentOn != "" {
-		if err := t.rememberPermanent(ctx, s.Location, s.PermanentOn, s.With.Accounts); err != nil {
+		if err := t.writePermanentTags(ctx, s.Location, s.PermanentOn, s.With.Accounts); err != nil {
 			return err
 		}
 	}
 	if !s.Baseline {
 		return nil
 	}
-	admitted, err := t.audience(ctx, s.Location, id)
+	admitted, err := t.describeLaunchPermissions(ctx, s.Location, id)
 	if err != nil {
 		return err
 	}
@@ -76,39 +76,39 @@ func (t *transfer) rememberImage(ctx context.Context, s *step.ShareImage, id str
 }
 
 // withdrawImageShare withdraws what shareImage added to a staged image, and reads it back. A copy under way goes on.
-func (t *transfer) withdrawImageShare(ctx context.Context, j *stepRun, s *step.UnshareImage) StepOutcome {
+func (t *executor) unshareImage(ctx context.Context, j *stepRun, s *step.UnshareImage) StepOutcome {
 	id := j.id(s.Image)
 	gone := distribution.LaunchPermissions{Accounts: s.Accounts}
 	left := func(why string) []distribution.RetainedResource {
 		return []distribution.RetainedResource{{At: s.Location, Kind: "share", Resource: id, Why: why}}
 	}
-	if err := guardAudience(gone); err != nil {
+	if err := guardLaunchPermissions(gone); err != nil {
 		return StepOutcome{Err: err}
 	}
-	err := t.modifyLaunch(ctx, s.Location, id, &ec2types.LaunchPermissionModifications{Remove: launchPermissions(gone)})
+	err := t.modifyLaunchPermissions(ctx, s.Location, id, &ec2types.LaunchPermissionModifications{Remove: launchPermissions(gone)})
 	switch {
 	case awsclient.IsNotFound(err):
-		return StepOutcome{Made: id}
+		return StepOutcome{ID: id}
 	case err != nil:
-		return StepOutcome{Made: id, Err: err, Left: left(reason(err))}
+		return StepOutcome{ID: id, Err: err, Retained: left(reason(err))}
 	}
-	admitted, err := t.audience(ctx, s.Location, id)
+	admitted, err := t.describeLaunchPermissions(ctx, s.Location, id)
 	still := gone.Without(gone.Without(admitted))
 	switch {
 	case awsclient.IsNotFound(err):
-		return StepOutcome{Made: id}
+		return StepOutcome{ID: id}
 	case err != nil:
-		return StepOutcome{Made: id, Err: err, Left: left("withdrawn, but it could not be read back: " + reason(err))}
-	case !still.IsEmpty() && j.patient(): // 4.4.2
-		return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
+		return StepOutcome{ID: id, Err: err, Retained: left("withdrawn, but it could not be read back: " + reason(err))}
+	case !still.IsEmpty() && j.keepPolling(): // 4.4.2
+		return StepOutcome{Err: retryAfter{step.Backoff(j.state.polls)}}
 	case !still.IsEmpty():
-		return StepOutcome{Made: id, Left: left("withdrawn, and still shown for " + strings.Join(still.Accounts, ", "))}
+		return StepOutcome{ID: id, Retained: left("withdrawn, and still shown for " + strings.Join(still.Accounts, ", "))}
 	}
-	return StepOutcome{Made: id}
+	return StepOutcome{ID: id}
 }
 
 // audience is who may launch an image of the account's own.
-func (t *transfer) audience(ctx context.Context, at distribution.Location, id string) (distribution.LaunchPermissions, error) {
+func (t *executor) describeLaunchPermissions(ctx context.Context, at distribution.Location, id string) (distribution.LaunchPermissions, error) {
 	out, err := t.pool.EC2(at).DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: aws.String(id), Attribute: ec2types.ImageAttributeNameLaunchPermission})
 	if err != nil {
 		return distribution.LaunchPermissions{}, err
@@ -117,7 +117,7 @@ func (t *transfer) audience(ctx context.Context, at distribution.Location, id st
 }
 
 // modifyLaunch changes one attribute with one verb, as AWS wants it (2.2.10).
-func (t *transfer) modifyLaunch(ctx context.Context, at distribution.Location, id string, change *ec2types.LaunchPermissionModifications) error {
+func (t *executor) modifyLaunchPermissions(ctx context.Context, at distribution.Location, id string, change *ec2types.LaunchPermissionModifications) error {
 	_, err := t.pool.EC2(at).ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: aws.String(id), LaunchPermission: change})
 	return err
 }

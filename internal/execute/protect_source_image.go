@@ -27,14 +27,14 @@ func EnableProtection(ctx context.Context, pool *awsclient.Pool, account string,
 			ImageID: image.ImageID,
 		})
 	}
-	return onImages(ctx, pool, steps, images, say, func(end *distribution.SourceImageResult, d StepOutcome) {
-		end.Protected = d.Made != ""
+	return runOnImages(ctx, pool, steps, images, say, func(end *distribution.SourceImageResult, d StepOutcome) {
+		end.Protected = d.ID != ""
 	})
 }
 
 // CreationDate returns when an image was created.
 func CreationDate(ctx context.Context, pool *awsclient.Pool, at distribution.Location, id string) (time.Time, error) {
-	image, err := (&transfer{pool: pool}).image(ctx, at, id)
+	image, err := (&executor{pool: pool}).image(ctx, at, id)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -58,10 +58,10 @@ func DisableProtection(ctx context.Context, pool *awsclient.Pool, account string
 			ImageID: source.ImageID,
 		})
 	}
-	return onImages(ctx, pool, steps, images, say, func(end *distribution.SourceImageResult, d StepOutcome) { end.Protected = d.Err != nil })
+	return runOnImages(ctx, pool, steps, images, say, func(end *distribution.SourceImageResult, d StepOutcome) { end.Protected = d.Err != nil })
 }
 
-func onImages(ctx context.Context, pool *awsclient.Pool, steps []step.Step, images []distribution.SourceImage, say func(distribution.Event), note func(*distribution.SourceImageResult, StepOutcome)) ([]distribution.SourceImageResult, []distribution.Finding) {
+func runOnImages(ctx context.Context, pool *awsclient.Pool, steps []step.Step, images []distribution.SourceImage, say func(distribution.Event), note func(*distribution.SourceImageResult, StepOutcome)) ([]distribution.SourceImageResult, []distribution.Finding) {
 	done := run(ctx, pool, steps, nil, Options{}, say)
 	var ends []distribution.SourceImageResult
 	var findings []distribution.Finding
@@ -78,45 +78,45 @@ func onImages(ctx context.Context, pool *awsclient.Pool, steps []step.Step, imag
 }
 
 // protectImage makes an id of the image when the protection is ours: switched on now, or by an earlier run that did not end well.
-func (t *transfer) protectImage(ctx context.Context, j *stepRun, s *step.EnableSourceProtection) StepOutcome {
+func (t *executor) enableSourceProtection(ctx context.Context, j *stepRun, s *step.EnableSourceProtection) StepOutcome {
 	image, err := t.image(ctx, s.Location, s.ImageID)
 	if err != nil {
 		return StepOutcome{Err: err}
 	}
 	if image == nil {
-		if j.patient() && j.memo.looks < 5 { // the builder has seen it as available: it is hardly late
-			return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
+		if j.keepPolling() && j.state.polls < 5 { // the builder has seen it as available: it is hardly late
+			return StepOutcome{Err: retryAfter{step.Backoff(j.state.polls)}}
 		}
 		return StepOutcome{Err: fmt.Errorf("AWS does not show %s", s.ImageID)}
 	}
 	switch {
-	case step.IsProtected(*image) && (j.memo.changed || runrecord.IsProtectionHeld(tagsOf(image.Tags))):
-		return StepOutcome{Made: s.ImageID}
+	case step.IsProtected(*image) && (j.state.changed || runrecord.IsProtectionHeld(tagsOf(image.Tags))):
+		return StepOutcome{ID: s.ImageID}
 	case step.IsProtected(*image):
 		return StepOutcome{}
-	case j.memo.changed: // switched on, and not seen yet
-		if j.patient() {
-			return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
+	case j.state.changed: // switched on, and not seen yet
+		if j.keepPolling() {
+			return StepOutcome{Err: retryAfter{step.Backoff(j.state.polls)}}
 		}
-		return StepOutcome{Made: s.ImageID, Err: step.ErrNotProtected}
+		return StepOutcome{ID: s.ImageID, Err: step.ErrNotProtected}
 	}
 	_, err = t.pool.EC2(s.Location).EnableImageDeregistrationProtection(ctx, &ec2.EnableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)})
 	if err == nil || awsclient.IsOutcomeUnknown(err) || ctx.Err() != nil {
-		j.memo.made = s.ImageID // also if the run is canceled before it is read back
+		j.state.resourceID = s.ImageID // also if the run is canceled before it is read back
 	}
 	if err != nil {
 		return StepOutcome{Err: err}
 	}
-	j.memo.changed = true
+	j.state.changed = true
 	return StepOutcome{Err: retryAfter{}}
 }
 
 // liftProtection switches the protection off, if it is still on.
-func (t *transfer) liftProtection(ctx context.Context, s *step.DisableSourceProtection) StepOutcome {
+func (t *executor) disableSourceProtection(ctx context.Context, s *step.DisableSourceProtection) StepOutcome {
 	image, err := t.image(ctx, s.Location, s.ImageID)
 	if err != nil || image == nil || !step.IsProtected(*image) {
 		return StepOutcome{Err: err}
 	}
 	_, err = t.pool.EC2(s.Location).DisableImageDeregistrationProtection(ctx, &ec2.DisableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)})
-	return StepOutcome{Made: s.ImageID, Err: err}
+	return StepOutcome{ID: s.ImageID, Err: err}
 }

@@ -26,34 +26,34 @@ import (
 )
 
 // provedAtOnce is how many dry runs are under way side by side.
-const provedAtOnce = 10
+const maxDryRuns = 10
 
 // proof is a dry run of a step's call: what AWS says of the rights, and of a key's state, without doing anything (rules 6.1 to 6.8).
-type proof struct {
-	step     step.Step
-	at       distribution.Location // of the call
-	about    string                // what has to be let through: each is asked for once at a place
-	resource string
-	ours     bool // of a key: the step makes this very call, and not EC2 one in its name
-	call     func(context.Context) error
+type dryRun struct {
+	step      step.Step
+	location  distribution.Location // of the call
+	action    string                // what has to be let through: each is asked for once at a place
+	resource  string
+	isOwnCall bool // of a key: the step makes this very call, and not EC2 one in its name
+	call      func(context.Context) error
 }
 
 // CountDryRuns returns how many dry runs Prove makes for a plan.
 func CountDryRuns(pool *awsclient.Pool, p plan.Plan) int {
-	return len((&transfer{pool: pool}).proofs(p.Steps))
+	return len((&executor{pool: pool}).listDryRuns(p.Steps))
 }
 
 // Prove makes the calls of a plan's steps as dry runs, each once at every place, and tells which would be refused. What a dry run lets
 // through is proved as far as rights go: it looks at no snapshot and at no condition that only a later resource meets. A refusal at an
 // optional destination, or at as many others as may fail, is a warning.
-func Prove(ctx context.Context, pool *awsclient.Pool, p plan.Plan, mayFail int) []distribution.Finding {
-	t := &transfer{pool: pool}
-	proofs := t.proofs(p.Steps)
+func DryRun(ctx context.Context, pool *awsclient.Pool, p plan.Plan, mayFail int) []distribution.Finding {
+	t := &executor{pool: pool}
+	proofs := t.listDryRuns(p.Steps)
 	found := make([]*distribution.Finding, len(proofs))
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var group errgroup.Group
-	group.SetLimit(provedAtOnce)
+	group.SetLimit(maxDryRuns)
 	for i, f := range proofs {
 		group.Go(func() error {
 			return recovery.Do(func() error {
@@ -63,10 +63,10 @@ func Prove(ctx context.Context, pool *awsclient.Pool, p plan.Plan, mayFail int) 
 				err := f.call(ctx)
 				if err == nil { // the dry run acted, so no further one is sent
 					stop()
-					found[i] = f.performed()
+					found[i] = f.performedFinding()
 					return nil
 				}
-				found[i] = f.judge(ctx, pool, p, err)
+				found[i] = f.finding(ctx, pool, p, err)
 				return nil
 			})
 		})
@@ -84,12 +84,12 @@ func Prove(ctx context.Context, pool *awsclient.Pool, p plan.Plan, mayFail int) 
 			findings = append(findings, *f)
 		}
 	}
-	return append(tolerated(p, findings, mayFail), unproved(open)...)
+	return append(tolerateRefusals(p, findings, mayFail), mergeUnproven(open)...)
 }
 
 // unproved makes one note of all that could not be proved: policies that let AWS alone make grants, as they should, leave nothing to prove on
 // any key of any account.
-func unproved(open []distribution.Finding) []distribution.Finding {
+func mergeUnproven(open []distribution.Finding) []distribution.Finding {
 	const shown = 5
 	if len(open) == 0 {
 		return nil
@@ -112,7 +112,7 @@ func unproved(open []distribution.Finding) []distribution.Finding {
 }
 
 // tolerated makes warnings of the refusals that a run goes on with.
-func tolerated(p plan.Plan, findings []distribution.Finding, mayFail int) []distribution.Finding {
+func tolerateRefusals(p plan.Plan, findings []distribution.Finding, mayFail int) []distribution.Finding {
 	optional := func(at distribution.Location) bool {
 		return slices.ContainsFunc(p.Destinations, func(d plan.DestinationPlan) bool { return d.At == at && d.Optional })
 	}
@@ -137,7 +137,7 @@ func tolerated(p plan.Plan, findings []distribution.Finding, mayFail int) []dist
 }
 
 // proofs are the dry runs of all steps, each once at a place.
-func (t *transfer) proofs(steps []step.Step) []proof {
+func (t *executor) listDryRuns(steps []step.Step) []dryRun {
 	granted := map[string]bool{} // keys that a step of the plan opens first
 	for _, s := range steps {
 		if g, is := s.(*step.CreateGrant); is && !g.Lasting {
@@ -148,20 +148,20 @@ func (t *transfer) proofs(steps []step.Step) []proof {
 		at    distribution.Location
 		about string
 	}
-	var all []proof
+	var all []dryRun
 	asked := map[once]bool{}
-	add := func(more ...proof) {
+	add := func(more ...dryRun) {
 		for _, f := range more {
-			if o := (once{f.at, f.about}); !asked[o] {
+			if o := (once{f.location, f.action}); !asked[o] {
 				all, asked[o] = append(all, f), true
 			}
 		}
 	}
 	keys := func(s step.Step, arns ...string) {
 		for _, key := range arns {
-			opened := granted[key] && accountIn(key) != s.Meta().Location.Account
+			opened := granted[key] && accountOf(key) != s.Meta().Location.Account
 			if key != "" && !opened {
-				add(t.proveKey(s, key))
+				add(t.dryRunKeyUse(s, key))
 			}
 		}
 	}
@@ -171,29 +171,29 @@ func (t *transfer) proofs(steps []step.Step) []proof {
 		}
 		switch s := s.(type) {
 		case *step.CopySnapshot:
-			add(t.proveCopy(s))
+			add(t.dryRunCopySnapshot(s))
 			keys(s, s.KeyARN, s.FromKeyARN)
 		case *step.CopyImage:
-			add(t.proveImageCopy(s))
+			add(t.dryRunCopyImage(s))
 			keys(s, append([]string{s.KeyARN}, s.FromKeyARNs...)...)
 		case *step.CreateGrant:
-			add(t.proveGrant(s))
+			add(t.dryRunCreateGrant(s))
 		case *step.ShareSnapshot:
-			add(t.proveShare(s))
+			add(t.dryRunShareSnapshot(s))
 		case *step.ShareImage:
-			add(t.proveImageShare(s))
+			add(t.dryRunShareImage(s))
 		case *step.DeregisterImage:
 			if s.Name != "" {
-				add(t.proveDeregistration(s)...)
+				add(t.dryRunDeregisterImage(s)...)
 			}
 		case *step.RegisterImage:
-			if f, err := t.proveRegistration(s); err == nil {
+			if f, err := t.dryRunRegisterImage(s); err == nil {
 				add(f)
 			}
 		case *step.RunInstance:
-			add(t.proveLaunch(s))
+			add(t.dryRunRunInstances(s))
 		default:
-			add(t.dryRuns(s)...)
+			add(t.stepDryRuns(s)...)
 		}
 	}
 	return all
@@ -204,7 +204,7 @@ func (t *transfer) proofs(steps []step.Step) []proof {
 const standInSnapshot = "snap-0fedcba9876543210"
 
 // existing is the id of a reference that is known, or one that stands in for it.
-func existing(r step.Ref, standIn string) string {
+func knownOr(r step.Ref, standIn string) string {
 	kind, _, _ := strings.Cut(standIn, "-")
 	if strings.HasPrefix(r.Known, kind+"-") && r.Known != distribution.Unbuilt {
 		return r.Known
@@ -213,61 +213,61 @@ func existing(r step.Ref, standIn string) string {
 }
 
 // proofBy is a step's proof by one of its calls, whose input asks for a dry run.
-func proofBy[In, Out, Options any](call func(context.Context, In, ...func(*Options)) (Out, error), in In, s step.Step, about string) proof {
-	return proof{step: s, at: s.Meta().Location, about: about, resource: s.ResourceID(), call: func(ctx context.Context) error {
+func newDryRun[In, Out, Options any](call func(context.Context, In, ...func(*Options)) (Out, error), in In, s step.Step, about string) dryRun {
+	return dryRun{step: s, location: s.Meta().Location, action: about, resource: s.ResourceID(), call: func(ctx context.Context) error {
 		_, err := call(ctx, in)
 		return err
 	}}
 }
 
-func (t *transfer) proveCopy(s *step.CopySnapshot) proof {
-	in := &ec2.CopySnapshotInput{DryRun: aws.Bool(true), SourceRegion: aws.String(s.FromRegion), SourceSnapshotId: aws.String(existing(s.Source, standInSnapshot)),
-		Description: aws.String(s.Signing.Token(string(s.ID)).Description(s.Description)), Encrypted: aws.Bool(true), KmsKeyId: aws.String(s.KeyARN), TagSpecifications: tagged(ec2types.ResourceTypeSnapshot, s.Tags)}
-	return proofBy(t.pool.EC2(s.Location).CopySnapshot, in, s, "ec2:CopySnapshot")
+func (t *executor) dryRunCopySnapshot(s *step.CopySnapshot) dryRun {
+	in := &ec2.CopySnapshotInput{DryRun: aws.Bool(true), SourceRegion: aws.String(s.FromRegion), SourceSnapshotId: aws.String(knownOr(s.Source, standInSnapshot)),
+		Description: aws.String(s.Signing.Token(string(s.ID)).Description(s.Description)), Encrypted: aws.Bool(true), KmsKeyId: aws.String(s.KeyARN), TagSpecifications: tagSpecifications(ec2types.ResourceTypeSnapshot, s.Tags)}
+	return newDryRun(t.pool.EC2(s.Location).CopySnapshot, in, s, "ec2:CopySnapshot")
 }
 
-func (t *transfer) proveShare(s *step.ShareSnapshot) proof {
-	in := &ec2.ModifySnapshotAttributeInput{DryRun: aws.Bool(true), SnapshotId: aws.String(existing(s.Snapshot, standInSnapshot)),
-		Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission, CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: permissions(s.Accounts)}}
-	return proofBy(t.pool.EC2(s.Location).ModifySnapshotAttribute, in, s, "ec2:ModifySnapshotAttribute")
+func (t *executor) dryRunShareSnapshot(s *step.ShareSnapshot) dryRun {
+	in := &ec2.ModifySnapshotAttributeInput{DryRun: aws.Bool(true), SnapshotId: aws.String(knownOr(s.Snapshot, standInSnapshot)),
+		Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission, CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: volumePermissions(s.Accounts)}}
+	return newDryRun(t.pool.EC2(s.Location).ModifySnapshotAttribute, in, s, "ec2:ModifySnapshotAttribute")
 }
 
 // proveDeregistration asks for an image that is not ours: the target's policy may let only ours go.
 // AWS tells of a snapshot that may not go along only when the image is gone (9.11).
-func (t *transfer) proveDeregistration(s *step.DeregisterImage) []proof {
+func (t *executor) dryRunDeregisterImage(s *step.DeregisterImage) []dryRun {
 	client := t.pool.EC2(s.Location)
 	in := &ec2.DeregisterImageInput{DryRun: aws.Bool(true), ImageId: aws.String(s.Image.Known), DeleteAssociatedSnapshots: aws.Bool(s.WithSnapshots)}
-	all := []proof{proofBy(client.DeregisterImage, in, s, "ec2:DeregisterImage")}
+	all := []dryRun{newDryRun(client.DeregisterImage, in, s, "ec2:DeregisterImage")}
 	for _, snapshot := range s.Snapshots {
-		f := proofBy(client.DeleteSnapshot, &ec2.DeleteSnapshotInput{DryRun: aws.Bool(true), SnapshotId: aws.String(snapshot)}, s, "ec2:DeleteSnapshot "+snapshot)
+		f := newDryRun(client.DeleteSnapshot, &ec2.DeleteSnapshotInput{DryRun: aws.Bool(true), SnapshotId: aws.String(snapshot)}, s, "ec2:DeleteSnapshot "+snapshot)
 		f.resource = snapshot
 		all = append(all, f)
 	}
 	return all
 }
 
-func (t *transfer) proveRegistration(s *step.RegisterImage) (proof, error) {
+func (t *executor) dryRunRegisterImage(s *step.RegisterImage) (dryRun, error) {
 	snapshots := map[string]string{}
 	for device, r := range s.Snapshots {
-		snapshots[device] = existing(r, standInSnapshot)
+		snapshots[device] = knownOr(r, standInSnapshot)
 	}
-	in, err := registration(s, snapshots)
+	in, err := registerImageInput(s, snapshots)
 	if err != nil {
-		return proof{}, err
+		return dryRun{}, err
 	}
 	in.DryRun = aws.Bool(true)
-	f := proofBy(t.pool.EC2(s.Location).RegisterImage, in, s, "ec2:RegisterImage")
+	f := newDryRun(t.pool.EC2(s.Location).RegisterImage, in, s, "ec2:RegisterImage")
 	f.resource = "" // there is none yet
 	return f, nil
 }
 
 // proveKey asks whether a step's own credentials may make a grant on a key, which is what EC2 does with them (3.1.4, 6.8).
-func (t *transfer) proveKey(s step.Step, key string) proof {
+func (t *executor) dryRunKeyUse(s step.Step, key string) dryRun {
 	at := s.Meta().Location
 	if parsed, err := arn.Parse(key); err == nil {
 		at.Region = parsed.Region
 	}
-	return proof{step: s, at: at, about: "kms:CreateGrant " + key, resource: key, call: func(ctx context.Context) error {
+	return dryRun{step: s, location: at, action: "kms:CreateGrant " + key, resource: key, call: func(ctx context.Context) error {
 		who, err := t.pool.Identity(ctx, s.Meta().Location)
 		if err != nil {
 			return err
@@ -280,8 +280,8 @@ func (t *transfer) proveKey(s step.Step, key string) proof {
 
 // performed returns the finding for a dry run that AWS performed. An endpoint or a proxy that drops DryRun is the likely
 // cause. A run without the finding would leave resources behind that no run knows.
-func (f proof) performed() *distribution.Finding {
-	operation, _, _ := strings.Cut(f.about, " ")
+func (f dryRun) performedFinding() *distribution.Finding {
+	operation, _, _ := strings.Cut(f.action, " ")
 	return &distribution.Finding{
 		Level:       distribution.Refused,
 		Reference:   "6.1",
@@ -295,17 +295,17 @@ func (f proof) performed() *distribution.Finding {
 }
 
 // judge makes a finding of the answer to a dry run; nil where it is let through, and where the answer says nothing of rights.
-func (f proof) judge(ctx context.Context, pool *awsclient.Pool, p plan.Plan, err error) *distribution.Finding {
-	onKey := strings.HasPrefix(f.about, "kms:")
+func (f dryRun) finding(ctx context.Context, pool *awsclient.Pool, p plan.Plan, err error) *distribution.Finding {
+	onKey := strings.HasPrefix(f.action, "kms:")
 	unusable := onKey && slices.Contains([]string{"DisabledException", "KMSInvalidStateException", "NotFoundException", "InvalidArnException"}, awsclient.Code(err))
 	if awsclient.WouldSucceed(err) || !awsclient.IsUnauthorized(err) && !unusable {
 		return nil
 	}
-	onKey = onKey && !f.ours
-	operation, _, _ := strings.Cut(f.about, " ")
+	onKey = onKey && !f.isOwnCall
+	operation, _, _ := strings.Cut(f.action, " ")
 	refusal := awsclient.Refused(operation, err)
 	who, _ := pool.Identity(ctx, f.step.Meta().Location) // asked for before; without it the finding is only less exact
-	asked := diagnose.Case{Refusal: *refusal, Step: f.step, At: f.at, Principal: who.ARN, Resource: f.resource, SourceAccount: sourceAccount(p.Steps), Dry: true}
+	asked := diagnose.Case{Refusal: *refusal, Step: f.step, At: f.location, Principal: who.ARN, Resource: f.resource, SourceAccount: sourceAccount(p.Steps), Dry: true}
 	if onKey {
 		asked.Step = nil // the step itself may well succeed
 	}
@@ -317,7 +317,7 @@ func (f proof) judge(ctx context.Context, pool *awsclient.Pool, p plan.Plan, err
 		if explicit {
 			e.Level = distribution.Warning
 		}
-		switch admitted, told := f.admitted(ctx, pool, who); {
+		switch admitted, told := f.isAdmittedByKeyPolicy(ctx, pool, who); {
 		case told && !admitted:
 			e.Level, e.Reference, e.Summary = distribution.Refused, "3.2.1", "the policy of the key "+f.resource+" does not admit "+who.ARN
 		case told && !explicit && strings.Contains(refusal.Message, "resource-based policy"):
@@ -334,7 +334,7 @@ func (f proof) judge(ctx context.Context, pool *awsclient.Pool, p plan.Plan, err
 }
 
 // admitted evaluates the policy of a key of the source account, which the source credentials alone can read (3.2.2). told: it could be.
-func (f proof) admitted(ctx context.Context, pool *awsclient.Pool, who distribution.CallerIdentity) (admitted, told bool) {
+func (f dryRun) isAdmittedByKeyPolicy(ctx context.Context, pool *awsclient.Pool, who distribution.CallerIdentity) (admitted, told bool) {
 	source, err := pool.Source(ctx)
 	parsed, malformed := arn.Parse(f.resource)
 	if err != nil || malformed != nil || parsed.AccountID != source.Account {

@@ -17,13 +17,13 @@ import (
 )
 
 // createGrant makes a grant, or finds the one of its name and parameters: KMS sees to that (3.2.6).
-func (t *transfer) createGrant(ctx context.Context, s *step.CreateGrant) StepOutcome {
+func (t *executor) createGrant(ctx context.Context, s *step.CreateGrant) StepOutcome {
 	if s.Name == "" {
 		return StepOutcome{Err: errors.New("a grant without a name would be made anew by every run")}
 	}
-	lasting, release := grace(ctx)
+	lasting, release := withGracePeriod(ctx)
 	defer release()
-	in := grantOf(s)
+	in := createGrantInput(s)
 	if s.Retiring != "" {
 		in.RetiringPrincipal = aws.String(s.Retiring)
 	}
@@ -35,12 +35,12 @@ func (t *transfer) createGrant(ctx context.Context, s *step.CreateGrant) StepOut
 	if err != nil {
 		return StepOutcome{Err: err}
 	}
-	t.noteAnswer(aws.ToString(made.GrantId))
-	return StepOutcome{Made: aws.ToString(made.GrantId)}
+	t.recordCreatedID(aws.ToString(made.GrantId))
+	return StepOutcome{ID: aws.ToString(made.GrantId)}
 }
 
 // grantOf is the call, but for who may retire the grant besides.
-func grantOf(s *step.CreateGrant) *kms.CreateGrantInput {
+func createGrantInput(s *step.CreateGrant) *kms.CreateGrantInput {
 	in := &kms.CreateGrantInput{KeyId: aws.String(s.KeyARN), Name: aws.String(s.Name), GranteePrincipal: aws.String(s.Grantee)}
 	for _, operation := range s.Operations {
 		in.Operations = append(in.Operations, kmstypes.GrantOperation(operation))
@@ -48,10 +48,10 @@ func grantOf(s *step.CreateGrant) *kms.CreateGrantInput {
 	return in
 }
 
-func (t *transfer) proveGrant(s *step.CreateGrant) proof {
-	in := grantOf(s)
+func (t *executor) dryRunCreateGrant(s *step.CreateGrant) dryRun {
+	in := createGrantInput(s)
 	in.DryRun = aws.Bool(true)
-	f := proofBy(t.pool.KMS(s.Location).CreateGrant, in, s, "kms:CreateGrant "+string(s.ID))
-	f.ours = true
+	f := newDryRun(t.pool.KMS(s.Location).CreateGrant, in, s, "kms:CreateGrant "+string(s.ID))
+	f.isOwnCall = true
 	return f
 }

@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	launchPatience = 15 * time.Minute // how long an instance may take until it runs
-	launchLook     = 5 * time.Second  // between two looks at it
+	launchTimeout      = 15 * time.Minute // how long an instance may take until it runs
+	launchPollInterval = 5 * time.Second  // between two looks at it
 )
 
 // launchFailed is an instance that ended instead of running: AWS's reason for it (8.5, 8.6).
@@ -32,39 +32,39 @@ func (e *launchFailed) Error() string {
 }
 
 // runInstance launches one instance and waits until it runs. It is looked at closely: a terminated one is not shown for long (8.7).
-func (t *transfer) runInstance(ctx context.Context, j *stepRun, s *step.RunInstance) StepOutcome {
-	if j.memo.made == "" {
+func (t *executor) runInstance(ctx context.Context, j *stepRun, s *step.RunInstance) StepOutcome {
+	if j.state.resourceID == "" {
 		id, err := t.launch(ctx, j, s)
 		switch {
-		case awsclient.IsNotFound(err) && j.patient(): // the image was registered just now (4.4.1)
-			return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
+		case awsclient.IsNotFound(err) && j.keepPolling(): // the image was registered just now (4.4.1)
+			return StepOutcome{Err: retryAfter{step.Backoff(j.state.polls)}}
 		case err != nil:
 			return StepOutcome{Err: err}
 		}
-		j.memo.made, j.memo.unconfirmedSince, j.memo.missing = id, time.Now(), time.Time{}
+		j.state.resourceID, j.state.unconfirmedSince, j.state.missingSince = id, time.Now(), time.Time{}
 	}
-	seen, err := t.instance(ctx, s.Location, j.memo.made)
+	seen, err := t.instance(ctx, s.Location, j.state.resourceID)
 	switch {
 	case err != nil:
 		return StepOutcome{Err: err}
-	case seen == nil && j.patient(): // 4.4.1
-		return StepOutcome{Err: retryAfter{launchLook}}
+	case seen == nil && j.keepPolling(): // 4.4.1
+		return StepOutcome{Err: retryAfter{launchPollInterval}}
 	case seen == nil:
-		return StepOutcome{Err: fmt.Errorf("AWS has not shown %s for %v", j.memo.made, step.EventualConsistencyTimeout)}
+		return StepOutcome{Err: fmt.Errorf("AWS has not shown %s for %v", j.state.resourceID, step.EventualConsistencyTimeout)}
 	}
 	switch state := seen.State.Name; {
 	case state == ec2types.InstanceStateNameRunning:
-		return StepOutcome{Made: j.memo.made}
+		return StepOutcome{ID: j.state.resourceID}
 	case state != ec2types.InstanceStateNamePending:
-		return StepOutcome{Err: failedLaunch(*seen)}
-	case time.Since(j.memo.unconfirmedSince) >= launchPatience:
-		return StepOutcome{Err: fmt.Errorf("%s is still %s after %v", j.memo.made, state, launchPatience)}
+		return StepOutcome{Err: newLaunchFailed(*seen)}
+	case time.Since(j.state.unconfirmedSince) >= launchTimeout:
+		return StepOutcome{Err: fmt.Errorf("%s is still %s after %v", j.state.resourceID, state, launchTimeout)}
 	}
-	return StepOutcome{Err: retryAfter{launchLook}}
+	return StepOutcome{Err: retryAfter{launchPollInterval}}
 }
 
 // failedLaunch reads AWS's reason for the end of an instance.
-func failedLaunch(i ec2types.Instance) *launchFailed {
+func newLaunchFailed(i ec2types.Instance) *launchFailed {
 	e := &launchFailed{instance: aws.ToString(i.InstanceId), code: string(i.State.Name), text: aws.ToString(i.StateTransitionReason)}
 	if reason := i.StateReason; reason != nil {
 		e.code = aws.ToString(reason.Code)
@@ -74,10 +74,10 @@ func failedLaunch(i ec2types.Instance) *launchFailed {
 }
 
 // launch makes the call. Its token lets it be repeated: there is one instance for a run and an image (4.2.3). A run begun again has another.
-func (t *transfer) launch(ctx context.Context, j *stepRun, s *step.RunInstance) (string, error) {
-	lasting, release := grace(ctx)
+func (t *executor) launch(ctx context.Context, j *stepRun, s *step.RunInstance) (string, error) {
+	lasting, release := withGracePeriod(ctx)
 	defer release()
-	in := instanceOf(s, j.id(s.Image))
+	in := runInstancesInput(s, j.id(s.Image))
 	in.ClientToken = aws.String(s.ClientToken())
 	out, err := t.pool.EC2(s.Location).RunInstances(lasting, in)
 	if err != nil {
@@ -87,18 +87,18 @@ func (t *transfer) launch(ctx context.Context, j *stepRun, s *step.RunInstance) 
 		return "", fmt.Errorf("AWS launched %d instances where one was asked for", len(out.Instances))
 	}
 	id := aws.ToString(out.Instances[0].InstanceId)
-	t.noteAnswer(id)
+	t.recordCreatedID(id)
 	return id, nil
 }
 
-func (t *transfer) proveLaunch(s *step.RunInstance) proof {
-	in := instanceOf(s, existing(s.Image, step.StandInImage))
+func (t *executor) dryRunRunInstances(s *step.RunInstance) dryRun {
+	in := runInstancesInput(s, knownOr(s.Image, step.StandInImage))
 	in.DryRun = aws.Bool(true)
-	return proofBy(t.pool.EC2(s.Location).RunInstances, in, s, "ec2:RunInstances")
+	return newDryRun(t.pool.EC2(s.Location).RunInstances, in, s, "ec2:RunInstances")
 }
 
 // instanceOf is the call, but for its token: one instance of an image, of which nothing stays.
-func instanceOf(s *step.RunInstance, image string) *ec2.RunInstancesInput {
+func runInstancesInput(s *step.RunInstance, image string) *ec2.RunInstancesInput {
 	in := &ec2.RunInstancesInput{
 		ImageId:                           aws.String(image),
 		InstanceType:                      ec2types.InstanceType(s.InstanceType),
@@ -107,9 +107,9 @@ func instanceOf(s *step.RunInstance, image string) *ec2.RunInstancesInput {
 		InstanceInitiatedShutdownBehavior: ec2types.ShutdownBehaviorTerminate,
 		MetadataOptions:                   &ec2types.InstanceMetadataOptionsRequest{HttpTokens: ec2types.HttpTokensStateRequired},
 		TagSpecifications: slices.Concat(
-			tagged(ec2types.ResourceTypeInstance, s.Tags),
-			tagged(ec2types.ResourceTypeVolume, s.PartTags),
-			tagged(ec2types.ResourceTypeNetworkInterface, s.PartTags),
+			tagSpecifications(ec2types.ResourceTypeInstance, s.Tags),
+			tagSpecifications(ec2types.ResourceTypeVolume, s.PartTags),
+			tagSpecifications(ec2types.ResourceTypeNetworkInterface, s.PartTags),
 		),
 	}
 	if s.SubnetID != "" {
@@ -123,7 +123,7 @@ func instanceOf(s *step.RunInstance, image string) *ec2.RunInstancesInput {
 }
 
 // instance is an account's own instance; nil where AWS does not show it. By filter: an id that is not shown yet is no error.
-func (t *transfer) instance(ctx context.Context, at distribution.Location, id string) (*ec2types.Instance, error) {
+func (t *executor) instance(ctx context.Context, at distribution.Location, id string) (*ec2types.Instance, error) {
 	found, err := t.instances(ctx, at, ec2types.Filter{Name: aws.String("instance-id"), Values: []string{id}})
 	if err != nil || len(found) == 0 {
 		return nil, err
@@ -131,7 +131,7 @@ func (t *transfer) instance(ctx context.Context, at distribution.Location, id st
 	return &found[0], nil
 }
 
-func (t *transfer) instances(ctx context.Context, at distribution.Location, filters ...ec2types.Filter) ([]ec2types.Instance, error) {
+func (t *executor) instances(ctx context.Context, at distribution.Location, filters ...ec2types.Filter) ([]ec2types.Instance, error) {
 	var found []ec2types.Instance
 	pages := ec2.NewDescribeInstancesPaginator(t.pool.EC2(at), &ec2.DescribeInstancesInput{Filters: filters})
 	for pages.HasMorePages() {

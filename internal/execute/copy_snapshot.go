@@ -24,13 +24,13 @@ import (
 
 // copySnapshot makes a copy and has it watched. It is called again to go on where an answer was lost, and after a copy that
 // failed only because AWS had not yet seen what it depends on.
-func (t *transfer) copySnapshot(ctx context.Context, j *stepRun, s *step.CopySnapshot, end func(StepOutcome)) {
-	if broken := j.memo.failedCopy; broken != nil {
-		_, id := broken.what()
-		j.memo.left = append(j.memo.left, t.discard(ctx, s.Location, id)...)
-		j.memo.failedCopy = nil
-		if j.memo.failure != nil {
-			end(StepOutcome{Snapshot: broken.snapshot, Err: j.memo.failure})
+func (t *executor) copySnapshot(ctx context.Context, j *stepRun, s *step.CopySnapshot, end func(StepOutcome)) {
+	if broken := j.state.failedCopy; broken != nil {
+		_, id := broken.resource()
+		j.state.retained = append(j.state.retained, t.discard(ctx, s.Location, id)...)
+		j.state.failedCopy = nil
+		if j.state.failure != nil {
+			end(StepOutcome{Snapshot: broken.snapshot, Err: j.state.failure})
 		} else {
 			end(StepOutcome{Err: retryAfter{}}) // to be made again, if it is still wanted
 		}
@@ -40,7 +40,7 @@ func (t *transfer) copySnapshot(ctx context.Context, j *stepRun, s *step.CopySna
 		end(StepOutcome{})
 		return
 	}
-	err := t.begin(ctx, j, s)
+	err := t.startSnapshotCopy(ctx, j, s)
 	if err == nil {
 		err = t.sign(ctx, j, s.Signing)
 	}
@@ -48,42 +48,42 @@ func (t *transfer) copySnapshot(ctx context.Context, j *stepRun, s *step.CopySna
 		end(StepOutcome{Err: err})
 		return
 	}
-	id, image := j.memo.made, s.Destination
+	id, image := j.state.resourceID, s.Destination
 	if s.Trial {
 		image = distribution.Location{} // it is no part of one
 	}
-	t.watcher.watch(watchKey{Location: s.Location}, &watchedCopy{
-		id: id, step: s.ID, of: image, takes: s.ExpectedDuration, gib: s.GiB,
+	t.watcher.watch(copyGroup{Location: s.Location}, &watchedCopy{
+		id: id, step: s.ID, destination: image, expectedDuration: s.ExpectedDuration, gib: s.GiB,
 		end: func(seen *copyStatus, err error) {
-			guarded(end, func() {
-				if tried := lostTrial(err); s.Trial && tried != nil {
-					end(StepOutcome{Made: id, Notes: []distribution.Finding{*tried}})
+			endOnPanic(end, func() {
+				if tried := canaryLostNote(err); s.Trial && tried != nil {
+					end(StepOutcome{ID: id, Notes: []distribution.Finding{*tried}})
 					return
 				}
-				end(t.copied(j, id, seen, err))
+				end(t.handleCopyEnd(j, id, seen, err))
 			})
 		},
 	})
 }
 
 // begin sees to it that there is a copy on its way: an earlier run's, or one of this step.
-func (t *transfer) begin(ctx context.Context, j *stepRun, s *step.CopySnapshot) (err error) {
-	if err := t.resume(ctx, j, s.Signing, t.snapshotLook(ctx, s.Location, s.ResumeID)); err != nil {
+func (t *executor) startSnapshotCopy(ctx context.Context, j *stepRun, s *step.CopySnapshot) (err error) {
+	if err := t.resumeEarlier(ctx, j, s.Signing, t.snapshotReader(ctx, s.Location, s.ResumeID)); err != nil {
 		return err
 	}
-	if j.memo.made == "" {
-		j.memo.made, err = t.copyOf(ctx, j, s)
+	if j.state.resourceID == "" {
+		j.state.resourceID, err = t.callCopySnapshot(ctx, j, s)
 	}
 	return err
 }
 
 // copyOf makes the call, or finds what came of the one before.
-func (t *transfer) copyOf(ctx context.Context, j *stepRun, s *step.CopySnapshot) (string, error) {
+func (t *executor) callCopySnapshot(ctx context.Context, j *stepRun, s *step.CopySnapshot) (string, error) {
 	if err := guardCopy(j, s.Source, s.KeyARN); err != nil {
 		return "", err
 	}
-	token := s.Signing.Token(fmt.Sprintf("%s %d", s.ID, len(j.memo.discardedIDs)+1))
-	id, err := t.once(ctx, j, func(ctx context.Context) (string, error) {
+	token := s.Signing.Token(fmt.Sprintf("%s %d", s.ID, len(j.state.discardedIDs)+1))
+	id, err := t.callOnce(ctx, j, func(ctx context.Context) (string, error) {
 		return t.findSnapshot(ctx, j, s.Location, s.Signing, token)
 	},
 		func(ctx context.Context) (string, error) {
@@ -93,7 +93,7 @@ func (t *transfer) copyOf(ctx context.Context, j *stepRun, s *step.CopySnapshot)
 				Description:       aws.String(token.Description(s.Description)),
 				Encrypted:         aws.Bool(true), // never left to defaults: 1.3.9
 				KmsKeyId:          aws.String(s.KeyARN),
-				TagSpecifications: tagged(ec2types.ResourceTypeSnapshot, s.Tags),
+				TagSpecifications: tagSpecifications(ec2types.ResourceTypeSnapshot, s.Tags),
 			}
 			if s.Minutes > 0 {
 				in.CompletionDurationMinutes = aws.Int32(int32(s.Minutes)) //nolint:gosec // at most 2880
@@ -112,13 +112,13 @@ func (t *transfer) copyOf(ctx context.Context, j *stepRun, s *step.CopySnapshot)
 
 // findSnapshot looks for the snapshot whose answer was lost: the one with the evidence of the call. Of several, which are
 // duplicates, it takes the oldest; those that are left are deleted before the image is registered.
-func (t *transfer) findSnapshot(
+func (t *executor) findSnapshot(
 	ctx context.Context, j *stepRun, at distribution.Location, signing step.Signing, token provenance.CallToken,
 ) (string, error) {
 	found, err := t.snapshotsOfCall(ctx, at, signing, token)
 	for _, s := range found {
-		if id := aws.ToString(s.SnapshotId); !slices.Contains(j.memo.discardedIDs, id) {
-			t.noteAnswer(id)
+		if id := aws.ToString(s.SnapshotId); !slices.Contains(j.state.discardedIDs, id) {
+			t.recordCreatedID(id)
 			return id, nil
 		}
 	}
@@ -126,13 +126,13 @@ func (t *transfer) findSnapshot(
 }
 
 // snapshotsOfCall returns the snapshots with the evidence of a call, the oldest first.
-func (t *transfer) snapshotsOfCall(
+func (t *executor) snapshotsOfCall(
 	ctx context.Context, at distribution.Location, signing step.Signing, token provenance.CallToken,
 ) ([]ec2types.Snapshot, error) {
 	source := signing.Statement.Source.String()
 	filters := []ec2types.Filter{{Name: aws.String("tag:" + provenance.TagSource), Values: []string{source}}}
 	var found []ec2types.Snapshot
-	err := snapshots(ctx, t.pool.EC2(at), filters, func(one ec2types.Snapshot) {
+	err := eachSnapshot(ctx, t.pool.EC2(at), filters, func(one ec2types.Snapshot) {
 		if token.IsIn(aws.ToString(one.Description)) {
 			found = append(found, one)
 		}
@@ -144,11 +144,11 @@ func (t *transfer) snapshotsOfCall(
 }
 
 // snapshotLook returns what reads the snapshot of an earlier run that a step resumes.
-func (t *transfer) snapshotLook(
+func (t *executor) snapshotReader(
 	ctx context.Context, at distribution.Location, id string,
 ) func() (*provenance.Resource, error) {
 	return func() (*provenance.Resource, error) {
-		seen, err := describe(ctx, t.pool.EC2(at), []string{id})
+		seen, err := describeSnapshots(ctx, t.pool.EC2(at), []string{id})
 		snapshot, ok := seen[id]
 		if err != nil || !ok {
 			return nil, err
@@ -159,51 +159,51 @@ func (t *transfer) snapshotLook(
 }
 
 // copied is how a copy ended: well, for good, or to be made again.
-func (t *transfer) copied(j *stepRun, id string, seen *copyStatus, err error) StepOutcome {
+func (t *executor) handleCopyEnd(j *stepRun, id string, seen *copyStatus, err error) StepOutcome {
 	var failed *copyFailed
-	adopted := j.memo.adopted // another run's, which removes it
-	last := j.head.NotRepeatable && id == j.head.ResumeID
-	if missing := (*notFoundError)(nil); errors.As(err, &missing) && !last && (adopted || id == j.head.ResumeID) { // another run took it away meanwhile
-		j.memo.throw(id)
+	adopted := j.state.adopted // another run's, which removes it
+	last := j.base.NotRepeatable && id == j.base.ResumeID
+	if missing := (*notFoundError)(nil); errors.As(err, &missing) && !last && (adopted || id == j.base.ResumeID) { // another run took it away meanwhile
+		j.state.discardCopy(id)
 		return StepOutcome{Err: retryAfter{}}
 	}
 	if !errors.As(err, &failed) {
-		d := StepOutcome{Made: id, Err: err}
+		d := StepOutcome{ID: id, Err: err}
 		if seen != nil {
-			d.Snapshot, d.Uses = seen.snapshot, seen.uses()
+			d.Snapshot, d.SnapshotIDs = seen.snapshot, seen.snapshotIDs()
 		}
 		return d
 	}
 	refusal, _ := refusalOf(failed)
-	j.memo.throw(id)
+	j.state.discardCopy(id)
 	if !adopted {
-		j.memo.failedCopy = seen
+		j.state.failedCopy = seen
 	}
-	if again := len(j.memo.discardedIDs); !last && again <= len(repeats) && diagnose.IsEventualConsistency(refusal) && time.Since(t.dependsOn(j)) < step.EventualConsistencyTimeout+repeats[again-1] {
-		t.reportRetry(j, failed.text, t.dependsOn(j).Add(step.EventualConsistencyTimeout+repeats[len(repeats)-1]))
-		return StepOutcome{Err: retryAfter{repeats[again-1]}}
+	if again := len(j.state.discardedIDs); !last && again <= len(copyRetryDelays) && diagnose.IsEventualConsistency(refusal) && time.Since(t.dependenciesEnded(j)) < step.EventualConsistencyTimeout+copyRetryDelays[again-1] {
+		t.reportRetry(j, failed.text, t.dependenciesEnded(j).Add(step.EventualConsistencyTimeout+copyRetryDelays[len(copyRetryDelays)-1]))
+		return StepOutcome{Err: retryAfter{copyRetryDelays[again-1]}}
 	}
 	if adopted {
 		return StepOutcome{Err: failed}
 	}
-	j.memo.failure = failed
+	j.state.failure = failed
 	return StepOutcome{Err: retryAfter{}}
 }
 
 // repeats are the pauses before a copy is made again: twice at most.
-var repeats = []time.Duration{30 * time.Second, 2 * time.Minute}
+var copyRetryDelays = []time.Duration{30 * time.Second, 2 * time.Minute}
 
 // reportRetry emits once for each step why it is retried, and until when.
-func (t *transfer) reportRetry(j *stepRun, reason string, until time.Time) {
-	if j.memo.isRetryReported {
+func (t *executor) reportRetry(j *stepRun, reason string, until time.Time) {
+	if j.state.isRetryReported {
 		return
 	}
-	j.memo.isRetryReported = true
+	j.state.isRetryReported = true
 	t.watcher.emit(distribution.Event{
 		Time:    time.Now(),
 		Kind:    distribution.Retrying,
-		Step:    j.head.ID,
-		At:      j.head.Location,
+		Step:    j.base.ID,
+		At:      j.base.Location,
 		Percent: -1,
 		ETA:     until,
 		Text:    reason,
@@ -211,10 +211,10 @@ func (t *transfer) reportRetry(j *stepRun, reason string, until time.Time) {
 }
 
 // dependsOn is when the last of what a step needs came about; where it needs nothing, when the run began.
-func (t *transfer) dependsOn(j *stepRun) time.Time {
+func (t *executor) dependenciesEnded(j *stepRun) time.Time {
 	last := t.begun
-	for _, id := range j.head.DependsOn {
-		if ended := j.ended[id].Ended; ended.After(last) {
+	for _, id := range j.base.DependsOn {
+		if ended := j.outcomes[id].Ended; ended.After(last) {
 			last = ended
 		}
 	}

@@ -22,7 +22,7 @@ import (
 )
 
 // shareSnapshot adds to who may create volumes from a snapshot; nothing that was there is taken away. Adding twice is no error (2.1.5).
-func (t *transfer) shareSnapshot(ctx context.Context, j *stepRun, s *step.ShareSnapshot) StepOutcome {
+func (t *executor) shareSnapshot(ctx context.Context, j *stepRun, s *step.ShareSnapshot) StepOutcome {
 	if err := guardShare(s.Accounts); err != nil {
 		return StepOutcome{Err: err}
 	}
@@ -30,35 +30,35 @@ func (t *transfer) shareSnapshot(ctx context.Context, j *stepRun, s *step.ShareS
 	if id == "" { // the canary could not be made
 		return StepOutcome{}
 	}
-	if !j.memo.changed {
-		if err := t.remember(ctx, s, id); err != nil {
+	if !j.state.changed {
+		if err := t.writeSnapshotSharingTags(ctx, s, id); err != nil {
 			return StepOutcome{Err: err}
 		}
-		j.memo.changed = true
+		j.state.changed = true
 	}
-	err := t.modifyShare(ctx, s.Location, id, &ec2types.CreateVolumePermissionModifications{Add: permissions(s.Accounts)})
-	if awsclient.IsNotFound(err) && j.patient() { // 4.4.1
-		return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
+	err := t.modifyVolumePermissions(ctx, s.Location, id, &ec2types.CreateVolumePermissionModifications{Add: volumePermissions(s.Accounts)})
+	if awsclient.IsNotFound(err) && j.keepPolling() { // 4.4.1
+		return StepOutcome{Err: retryAfter{step.Backoff(j.state.polls)}}
 	}
-	return StepOutcome{Made: id, Err: err}
+	return StepOutcome{ID: id, Err: err}
 }
 
 // remember writes the tags that tell a temporary permission on a source snapshot from the others: which accounts had one before any run,
 // and which keep it. Both are written once, before the permission.
-func (t *transfer) remember(ctx context.Context, s *step.ShareSnapshot, id string) error {
+func (t *executor) writeSnapshotSharingTags(ctx context.Context, s *step.ShareSnapshot, id string) error {
 	if s.PermanentOn != "" {
-		if err := t.rememberPermanent(ctx, s.Location, s.PermanentOn, s.Accounts); err != nil {
+		if err := t.writePermanentTags(ctx, s.Location, s.PermanentOn, s.Accounts); err != nil {
 			return err
 		}
 	}
 	if !s.Baseline {
 		return nil
 	}
-	permitted, err := t.permitted(ctx, s.Location, id)
+	permitted, err := t.describeVolumePermissions(ctx, s.Location, id)
 	if err != nil {
 		return err
 	}
-	seen, err := describe(ctx, t.pool.EC2(s.Location), []string{id})
+	seen, err := describeSnapshots(ctx, t.pool.EC2(s.Location), []string{id})
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (t *transfer) remember(ctx context.Context, s *step.ShareSnapshot, id strin
 }
 
 // writeBaseline writes the accounts with a permission to the tags of a resource, unless a run has done so before.
-func (t *transfer) writeBaseline(ctx context.Context, at distribution.Location, id string, permitted []string, tags map[string]string) error {
+func (t *executor) writeBaseline(ctx context.Context, at distribution.Location, id string, permitted []string, tags map[string]string) error {
 	if _, known, err := provenance.Baseline(tags); known || err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (t *transfer) writeBaseline(ctx context.Context, at distribution.Location, 
 }
 
 // rememberPermanent writes accounts that keep a permission to the tags of the source image.
-func (t *transfer) rememberPermanent(ctx context.Context, at distribution.Location, imageID string, accounts []string) error {
+func (t *executor) writePermanentTags(ctx context.Context, at distribution.Location, imageID string, accounts []string) error {
 	image, err := t.image(ctx, at, imageID)
 	if err != nil || image == nil {
 		return cmp.Or(err, fmt.Errorf("AWS does not show %s", imageID))
@@ -92,7 +92,7 @@ func (t *transfer) rememberPermanent(ctx context.Context, at distribution.Locati
 
 // withdrawShare withdraws what shareSnapshot added to a staged snapshot, and reads it back. Removing what is not there is no error (2.1.5);
 // a copy under way goes on (1.3.13).
-func (t *transfer) withdrawShare(ctx context.Context, j *stepRun, s *step.UnshareSnapshot) StepOutcome {
+func (t *executor) unshareSnapshot(ctx context.Context, j *stepRun, s *step.UnshareSnapshot) StepOutcome {
 	id := j.id(s.Snapshot)
 	if err := guardShare(s.Accounts); err != nil {
 		return StepOutcome{Err: err}
@@ -100,28 +100,28 @@ func (t *transfer) withdrawShare(ctx context.Context, j *stepRun, s *step.Unshar
 	left := func(why string) []distribution.RetainedResource {
 		return []distribution.RetainedResource{{At: s.Location, Kind: "share", Resource: id, Why: why}}
 	}
-	err := t.modifyShare(ctx, s.Location, id, &ec2types.CreateVolumePermissionModifications{Remove: permissions(s.Accounts)})
+	err := t.modifyVolumePermissions(ctx, s.Location, id, &ec2types.CreateVolumePermissionModifications{Remove: volumePermissions(s.Accounts)})
 	switch {
 	case awsclient.IsNotFound(err):
-		return StepOutcome{Made: id}
+		return StepOutcome{ID: id}
 	case err != nil:
-		return StepOutcome{Made: id, Err: err, Left: left(reason(err))}
+		return StepOutcome{ID: id, Err: err, Retained: left(reason(err))}
 	}
-	permitted, err := t.permitted(ctx, s.Location, id)
+	permitted, err := t.describeVolumePermissions(ctx, s.Location, id)
 	still := slices.DeleteFunc(permitted, func(account string) bool { return !slices.Contains(s.Accounts, account) })
 	switch {
 	case err != nil:
-		return StepOutcome{Made: id, Err: err, Left: left("withdrawn, but it could not be read back: " + reason(err))}
-	case len(still) > 0 && j.patient(): // 4.4.2
-		return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
+		return StepOutcome{ID: id, Err: err, Retained: left("withdrawn, but it could not be read back: " + reason(err))}
+	case len(still) > 0 && j.keepPolling(): // 4.4.2
+		return StepOutcome{Err: retryAfter{step.Backoff(j.state.polls)}}
 	case len(still) > 0:
-		return StepOutcome{Made: id, Left: left("withdrawn, and still shown for " + strings.Join(still, ", "))}
+		return StepOutcome{ID: id, Retained: left("withdrawn, and still shown for " + strings.Join(still, ", "))}
 	}
-	return StepOutcome{Made: id}
+	return StepOutcome{ID: id}
 }
 
 // permitted are the accounts that AWS shows among who may use a snapshot. A snapshot that is gone is shared with nobody.
-func (t *transfer) permitted(ctx context.Context, at distribution.Location, id string) ([]string, error) {
+func (t *executor) describeVolumePermissions(ctx context.Context, at distribution.Location, id string) ([]string, error) {
 	out, err := t.pool.EC2(at).DescribeSnapshotAttribute(ctx, &ec2.DescribeSnapshotAttributeInput{
 		SnapshotId: aws.String(id), Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
 	})
@@ -140,14 +140,14 @@ func (t *transfer) permitted(ctx context.Context, at distribution.Location, id s
 	return accounts, nil
 }
 
-func (t *transfer) modifyShare(ctx context.Context, at distribution.Location, id string, change *ec2types.CreateVolumePermissionModifications) error {
+func (t *executor) modifyVolumePermissions(ctx context.Context, at distribution.Location, id string, change *ec2types.CreateVolumePermissionModifications) error {
 	_, err := t.pool.EC2(at).ModifySnapshotAttribute(ctx, &ec2.ModifySnapshotAttributeInput{
 		SnapshotId: aws.String(id), Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission, CreateVolumePermission: change,
 	})
 	return err
 }
 
-func permissions(accounts []string) []ec2types.CreateVolumePermission {
+func volumePermissions(accounts []string) []ec2types.CreateVolumePermission {
 	list := make([]ec2types.CreateVolumePermission, len(accounts))
 	for i, account := range accounts {
 		list[i] = ec2types.CreateVolumePermission{UserId: aws.String(account)}
@@ -156,10 +156,10 @@ func permissions(accounts []string) []ec2types.CreateVolumePermission {
 }
 
 // patient counts a look at what is not there yet, and reports whether to look again.
-func (j *stepRun) patient() bool {
-	if j.memo.missing.IsZero() {
-		j.memo.missing = time.Now()
+func (j *stepRun) keepPolling() bool {
+	if j.state.missingSince.IsZero() {
+		j.state.missingSince = time.Now()
 	}
-	j.memo.looks++
-	return time.Since(j.memo.missing) < step.EventualConsistencyTimeout
+	j.state.polls++
+	return time.Since(j.state.missingSince) < step.EventualConsistencyTimeout
 }

@@ -14,76 +14,76 @@ import (
 
 // A lane that AWS calls full below its limit has others in it. It tries more after a rest, which grows while that is in vain.
 const (
-	laneRest    = 30 * time.Second
-	longestRest = 2 * time.Minute
+	minQueueBackoff = 30 * time.Second
+	maxQueueBackoff = 2 * time.Minute
 )
 
 // lane is what AWS limits: an account's copies to one Region. Steps without a lane share one that is never full.
 type callQueue struct {
-	at      watchKey      // of its copies
-	free    bool          // no limit
-	limit   int           // how many may be in it now
-	most    int           // what AWS says the limit is
-	used    int           // how many are in it
-	rate    int           // MiB a second that they take together (4.8.2)
-	rest    time.Duration // until it tries more; 0: it has all its room
-	tries   int           // how many more it tries then: doubled whenever AWS had a place for all
-	refused bool          // AWS had not, since it last tried
-	told    bool          // that it is full without us
-	scarce  bool          // something waits for room
-	ready   stepHeap      // what may start
+	group          copyGroup     // of its copies
+	isUnlimited    bool          // no limit
+	limit          int           // how many may be in it now
+	quota          int           // what AWS says the limit is
+	inUse          int           // how many are in it
+	rate           int           // MiB a second that they take together (4.8.2)
+	backoff        time.Duration // until it tries more; 0: it has all its room
+	increment      int           // how many more it tries then: doubled whenever AWS had a place for all
+	isRefused      bool          // AWS had not, since it last tried
+	isFullReported bool          // that it is full without us
+	isSaturated    bool          // something waits for room
+	ready          stepHeap      // what may start
 }
 
-func newLane(first step.Step) *callQueue {
+func newCallQueue(first step.Step) *callQueue {
 	head := first.Meta()
 	_, images := first.(*step.CopyImage)
 	room := step.QueueLimit(head.Queue)
-	return &callQueue{at: watchKey{head.Location, images}, free: head.Queue == "", limit: room, most: room}
+	return &callQueue{group: copyGroup{head.Location, images}, isUnlimited: head.Queue == "", limit: room, quota: room}
 }
 
-func (l *callQueue) open() bool {
-	return len(l.ready) > 0 && (l.free || l.ready[0].head.FitsInQueue(l.limit, l.used, l.rate))
+func (l *callQueue) canStart() bool {
+	return len(l.ready) > 0 && (l.isUnlimited || l.ready[0].base.FitsInQueue(l.limit, l.inUse, l.rate))
 }
 
-func (l *callQueue) enter(j *stepRun) {
-	l.used++
-	l.rate += j.head.Rate
+func (l *callQueue) acquire(j *stepRun) {
+	l.inUse++
+	l.rate += j.base.Rate
 }
 
-func (l *callQueue) leave(j *stepRun) {
-	l.used--
-	l.rate -= j.head.Rate
+func (l *callQueue) release(j *stepRun) {
+	l.inUse--
+	l.rate -= j.base.Rate
 }
 
 // refuse lowers the room to what is in it: AWS had no place for a copy that the lane had admitted (4.1.5). It reports how long the lane rests from
 // now on; 0: it does so already.
-func (l *callQueue) refuse(j *stepRun, limit int) time.Duration {
+func (l *callQueue) decreaseLimit(j *stepRun, limit int) time.Duration {
 	if limit > 0 {
-		l.most = limit
+		l.quota = limit
 	}
-	l.leave(j)
-	l.limit, l.tries, l.refused = min(l.used, l.most), 1, true
-	if l.rest > 0 {
+	l.release(j)
+	l.limit, l.increment, l.isRefused = min(l.inUse, l.quota), 1, true
+	if l.backoff > 0 {
 		return 0
 	}
-	l.rest = laneRest
-	return l.rest
+	l.backoff = minQueueBackoff
+	return l.backoff
 }
 
 // rested lets a lane try more than it has had room for. It reports how long it rests next; 0: it has all its room again.
 func (l *callQueue) increaseLimit() time.Duration {
 	switch {
-	case l.refused:
-		l.rest = min(2*l.rest, longestRest)
-	case l.limit >= l.most:
-		l.rest = 0
+	case l.isRefused:
+		l.backoff = min(2*l.backoff, maxQueueBackoff)
+	case l.limit >= l.quota:
+		l.backoff = 0
 		return 0
 	default:
-		l.rest, l.tries = laneRest, 2*l.tries
+		l.backoff, l.increment = minQueueBackoff, 2*l.increment
 	}
-	l.refused = false
-	l.limit = min(l.limit+l.tries, l.most)
-	return l.rest
+	l.isRefused = false
+	l.limit = min(l.limit+l.increment, l.quota)
+	return l.backoff
 }
 
 var limitInText = regexp.MustCompile(`limit is (\d+)`)
@@ -105,7 +105,7 @@ func (q stepHeap) Len() int      { return len(q) }
 func (q stepHeap) Swap(i, k int) { q[i], q[k] = q[k], q[i] }
 func (q *stepHeap) Push(j any)   { *q = append(*q, j.(*stepRun)) }
 func (q stepHeap) Less(i, k int) bool {
-	return q[i].before(q[k])
+	return q[i].startsBefore(q[k])
 }
 
 func (q *stepHeap) Pop() any {

@@ -21,54 +21,54 @@ import (
 )
 
 // lostGrant is how long a grant is looked for whose id never came: its call was cut off.
-const lostGrant = 30 * time.Second
+const lostGrantTimeout = 30 * time.Second
 
 // revokeGrant ends a grant and reads it back. That it has ended already is what was wanted.
-func (t *transfer) revokeGrant(ctx context.Context, j *stepRun, s *step.RevokeGrant) StepOutcome {
+func (t *executor) revokeGrant(ctx context.Context, j *stepRun, s *step.RevokeGrant) StepOutcome {
 	id := j.id(s.Grant)
 	if id == "" {
-		made := j.ended[s.Grant.From]
+		made := j.outcomes[s.Grant.From]
 		if made.Err == nil || errors.Is(made.Err, errSkipped) || !awsclient.IsOutcomeUnknown(made.Err) {
 			return StepOutcome{}
 		}
 		var err error
-		if id, err = t.lostGrant(ctx, j, s); err != nil || id == "" {
+		if id, err = t.findLostGrant(ctx, j, s); err != nil || id == "" {
 			return StepOutcome{Err: err}
 		}
 	}
 	left := func(why string) []distribution.RetainedResource {
 		return []distribution.RetainedResource{{At: s.Location, Kind: "grant", Resource: id, Why: fmt.Sprintf("%q on %s for %s: %s", s.Name, s.KeyARN, s.Grantee, why)}}
 	}
-	if !j.memo.changed {
+	if !j.state.changed {
 		proof, err := t.grantProof(ctx, s.Location, s.KeyARN, id)
 		switch {
-		case errors.Is(err, errNotShown) && s.Grant.From != "" && j.patient() && j.memo.looks < 5: // 4.4.4
-			return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
+		case errors.Is(err, errNotShown) && s.Grant.From != "" && j.keepPolling() && j.state.polls < 5: // 4.4.4
+			return StepOutcome{Err: retryAfter{step.Backoff(j.state.polls)}}
 		case errors.Is(err, errNotShown), awsclient.IsNotFound(err):
-			return StepOutcome{Made: id}
+			return StepOutcome{ID: id}
 		case err == nil:
 			in := &kms.RevokeGrantInput{KeyId: aws.String(s.KeyARN), GrantId: aws.String(proof.ID())}
 			_, err = t.pool.KMS(s.Location).RevokeGrant(ctx, in)
 		}
 		if err != nil && !awsclient.IsNotFound(err) {
-			return StepOutcome{Made: id, Err: err, Left: left(reason(err))}
+			return StepOutcome{ID: id, Err: err, Retained: left(reason(err))}
 		}
-		j.memo.changed = true
+		j.state.changed = true
 	}
 	still, err := t.grants(ctx, s.Location, &kms.ListGrantsInput{KeyId: aws.String(s.KeyARN), GrantId: aws.String(id)})
 	switch {
 	case err != nil && !awsclient.IsNotFound(err):
-		return StepOutcome{Made: id, Err: err, Left: left("revoked, but it could not be read back: " + err.Error())}
-	case len(still) > 0 && j.patient(): // 4.4.4
-		return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
+		return StepOutcome{ID: id, Err: err, Retained: left("revoked, but it could not be read back: " + err.Error())}
+	case len(still) > 0 && j.keepPolling(): // 4.4.4
+		return StepOutcome{Err: retryAfter{step.Backoff(j.state.polls)}}
 	case len(still) > 0:
-		return StepOutcome{Made: id, Left: left("revoked, and still shown")}
+		return StepOutcome{ID: id, Retained: left("revoked, and still shown")}
 	}
-	return StepOutcome{Made: id}
+	return StepOutcome{ID: id}
 }
 
 // lostGrant looks for the grant whose id never came: by its name, which no other run has.
-func (t *transfer) lostGrant(ctx context.Context, j *stepRun, s *step.RevokeGrant) (string, error) {
+func (t *executor) findLostGrant(ctx context.Context, j *stepRun, s *step.RevokeGrant) (string, error) {
 	seen, err := t.grants(ctx, s.Location, &kms.ListGrantsInput{KeyId: aws.String(s.KeyARN), GranteePrincipal: aws.String(s.Grantee)})
 	if err != nil {
 		return "", err
@@ -78,27 +78,27 @@ func (t *transfer) lostGrant(ctx context.Context, j *stepRun, s *step.RevokeGran
 			return aws.ToString(g.GrantId), nil
 		}
 	}
-	if j.memo.missing.IsZero() {
-		j.memo.missing = time.Now()
+	if j.state.missingSince.IsZero() {
+		j.state.missingSince = time.Now()
 	}
-	if time.Since(j.memo.missing) < lostGrant {
-		j.memo.looks++
-		return "", retryAfter{step.Backoff(j.memo.looks)}
+	if time.Since(j.state.missingSince) < lostGrantTimeout {
+		j.state.polls++
+		return "", retryAfter{step.Backoff(j.state.polls)}
 	}
 	return "", nil
 }
 
 // auditGrants names the grants on a key that admitted accounts made for others than AWS's services, beside those that this run was asked
 // for. It is told, and changes nothing: whoever made them may have had another right to.
-func (t *transfer) auditGrants(ctx context.Context, s *step.VerifyGrantsRevoked) StepOutcome {
+func (t *executor) verifyGrantsRevoked(ctx context.Context, s *step.VerifyGrantsRevoked) StepOutcome {
 	seen, err := t.grants(ctx, s.Location, &kms.ListGrantsInput{KeyId: aws.String(s.KeyARN)})
 	if err != nil {
 		return StepOutcome{Err: err}
 	}
 	var notes []distribution.Finding
 	for _, g := range seen {
-		account := accountIn(aws.ToString(g.IssuingAccount))
-		if !slices.Contains(s.Accounts, account) || aws.ToTime(g.CreationDate).Before(s.Since) || ofService(g) || t.wanted(g) {
+		account := accountOf(aws.ToString(g.IssuingAccount))
+		if !slices.Contains(s.Accounts, account) || aws.ToTime(g.CreationDate).Before(s.Since) || isServiceGrant(g) || t.isCreatedByPlan(g) {
 			continue
 		}
 		notes = append(notes, distribution.Finding{Level: distribution.Warning, Reference: "3.2.6", Field: "source_key_access", Location: s.Location, Operation: "kms:ListGrants",
@@ -111,14 +111,14 @@ func (t *transfer) auditGrants(ctx context.Context, s *step.VerifyGrantsRevoked)
 }
 
 // ofService reports a grant that AWS made for itself: EC2's are for sessions of a role whose name nobody else can give (3.1.11).
-func ofService(g kmstypes.GrantListEntry) bool {
+func isServiceGrant(g kmstypes.GrantListEntry) bool {
 	grantee := aws.ToString(g.GranteePrincipal)
 	return grantee == "" || strings.HasSuffix(grantee, ".amazonaws.com") || strings.Contains(grantee, ":assumed-role/aws:")
 }
 
 // wanted reports a grant that a step of this run made.
-func (t *transfer) wanted(g kmstypes.GrantListEntry) bool {
-	return slices.ContainsFunc(t.granted, func(s *step.CreateGrant) bool {
+func (t *executor) isCreatedByPlan(g kmstypes.GrantListEntry) bool {
+	return slices.ContainsFunc(t.createdGrants, func(s *step.CreateGrant) bool {
 		return s.Name == aws.ToString(g.Name) && s.Grantee == aws.ToString(g.GranteePrincipal)
 	})
 }
@@ -133,14 +133,14 @@ func operationsOf(g kmstypes.GrantListEntry) string {
 }
 
 // accountIn is the account in an ARN, or the text itself where it is none: KMS shows either.
-func accountIn(text string) string {
+func accountOf(text string) string {
 	if parts := strings.Split(text, ":"); len(parts) > 4 {
 		return parts[4]
 	}
 	return text
 }
 
-func (t *transfer) grants(ctx context.Context, at distribution.Location, in *kms.ListGrantsInput) ([]kmstypes.GrantListEntry, error) {
+func (t *executor) grants(ctx context.Context, at distribution.Location, in *kms.ListGrantsInput) ([]kmstypes.GrantListEntry, error) {
 	var all []kmstypes.GrantListEntry
 	in.Limit = aws.Int32(100)
 	pages := kms.NewListGrantsPaginator(t.pool.KMS(at), in)

@@ -95,7 +95,7 @@ func TestThatTheImageWithTheNameMayBeDeregisteredIsProvedFirst(t *testing.T) {
 		h, _, _ := occupied(t, distribution.BySnapshot, true, false)
 		h.forbid("222222222222", "ec2:DeregisterImage")
 		pool := h.pool(t.Context(), h.World)
-		findings := execute.Prove(t.Context(), pool, h.decide(t.Context(), pool, h.request()), 0)
+		findings := execute.DryRun(t.Context(), pool, h.decide(t.Context(), pool, h.request()), 0)
 		if len(findings) != 1 || findings[0].Level != distribution.Refused || findings[0].Operation != "ec2:DeregisterImage" {
 			t.Errorf("found %+v, want the deregistration refused", findings)
 		}
@@ -108,7 +108,7 @@ func TestThatTheSnapshotsOfTheImageWithTheNameMayBeDeletedIsProvedFirst_9_11(t *
 		h, _, snapshot := occupied(t, distribution.BySnapshot, true, true)
 		h.forbid("222222222222", "ec2:DeleteSnapshot")
 		pool := h.pool(t.Context(), h.World)
-		findings := execute.Prove(t.Context(), pool, h.decide(t.Context(), pool, h.request()), 0)
+		findings := execute.DryRun(t.Context(), pool, h.decide(t.Context(), pool, h.request()), 0)
 		if len(findings) != 1 || findings[0].Level != distribution.Refused || findings[0].Operation != "ec2:DeleteSnapshot" || !strings.HasSuffix(findings[0].Resource, "/"+snapshot) {
 			t.Errorf("found %+v, want the deletion of %s refused", findings, snapshot)
 		}

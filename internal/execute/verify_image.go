@@ -21,22 +21,22 @@ import (
 )
 
 // doubt is how long a difference has to last before it is believed: a read may be stale (4.4.1).
-const doubt = time.Minute
+const differenceTimeout = time.Minute
 
 // doubtful counts a look at what is not as it should be, and reports whether to look again.
-func (j *stepRun) doubtful() bool {
-	if j.memo.missing.IsZero() {
-		j.memo.missing = time.Now()
+func (j *stepRun) keepRechecking() bool {
+	if j.state.missingSince.IsZero() {
+		j.state.missingSince = time.Now()
 	}
-	j.memo.looks++
-	return time.Since(j.memo.missing) < doubt
+	j.state.polls++
+	return time.Since(j.state.missingSince) < differenceTimeout
 }
 
 // unlike is an image that is not what was asked for.
 type verificationError struct {
 	image       string
 	differences []string
-	stays       bool // another run made it
+	isForeign   bool // another run made it
 }
 
 func (e *verificationError) Error() string {
@@ -47,11 +47,11 @@ func (e *verificationError) Error() string {
 func (e *verificationError) finding(s step.Step) *distribution.Finding {
 	f := &distribution.Finding{Level: distribution.Refused, Reference: "4.6.1", Location: s.Meta().Location, Resource: e.image, Summary: "could not " + s.String() + ": the image was discarded", Detail: e.Error(),
 		Remediation: "resume the run: it keeps what is completed"}
-	if e.stays {
+	if e.isForeign {
 		f.Summary = "could not " + s.String() + ": the image stays, for another run made it"
 		f.Remediation = "deregister it and run again; or set another ami_name; or, to replace that image, set ami_name to its name and force_deregister = true"
 	}
-	if verify, is := s.(*step.VerifyImage); is && misbilled(e.differences) {
+	if verify, is := s.(*step.VerifyImage); is && hasBillingDifference(e.differences) {
 		f.Reference, f.Remediation = "2.3.3", "an image of another billing may not be launched: build the image in the target account from AWS's own image of that platform"
 		if verify.Method == distribution.BySnapshot {
 			f.Remediation = `set copy_method = "image" in the target, which keeps the billing`
@@ -62,74 +62,74 @@ func (e *verificationError) finding(s step.Step) *distribution.Finding {
 
 // verifyImage compares what was made with what was asked for. An image of this run that does not pass goes, with the snapshots that do not;
 // one of another run stays, for who made it may use it.
-func (t *transfer) verifyImage(ctx context.Context, j *stepRun, s *step.VerifyImage) StepOutcome {
+func (t *executor) verifyImage(ctx context.Context, j *stepRun, s *step.VerifyImage) StepOutcome {
 	id := j.id(s.Image)
 	image, err := t.image(ctx, s.Location, id)
 	switch {
 	case err != nil:
-		return StepOutcome{Made: id, Err: err}
+		return StepOutcome{ID: id, Err: err}
 	case image == nil || image.State == ec2types.ImageStatePending: // 4.4.1
-		if j.patient() {
-			return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
+		if j.keepPolling() {
+			return StepOutcome{Err: retryAfter{step.Backoff(j.state.polls)}}
 		}
-		return StepOutcome{Made: id, Err: fmt.Errorf("AWS has not shown %s as available for %v", id, step.EventualConsistencyTimeout)}
+		return StepOutcome{ID: id, Err: fmt.Errorf("AWS has not shown %s as available for %v", id, step.EventualConsistencyTimeout)}
 	}
-	snapshots, err := t.snapshotsOf(ctx, j, s)
+	snapshots, err := t.verifiedSnapshots(ctx, j, s)
 	if err != nil {
-		return StepOutcome{Made: id, Err: err}
+		return StepOutcome{ID: id, Err: err}
 	}
-	differences := differencesOf(s, j, *image, snapshots)
+	differences := imageDifferences(s, j, *image, snapshots)
 	if s.UEFIData != "" {
 		data, err := t.uefiData(ctx, s.Location, id)
 		if err != nil {
-			return StepOutcome{Made: id, Err: err}
+			return StepOutcome{ID: id, Err: err}
 		}
 		if data != s.UEFIData {
 			differences = append(differences, "UefiData: not the source's")
 		}
 	}
-	wrong, findings := wrongSnapshots(s, j, snapshots)
+	wrong, findings := findWrongSnapshots(s, j, snapshots)
 	differences = append(differences, findings...)
 	if len(differences) == 0 {
-		return StepOutcome{Made: id, Uses: j.allUses(s), Unsealed: j.unsealed()}
+		return StepOutcome{ID: id, SnapshotIDs: j.expectedSnapshotIDs(s), Unsigned: j.hasUnsignedDependency()}
 	}
-	if j.doubtful() {
-		return StepOutcome{Err: retryAfter{step.Backoff(j.memo.looks)}}
+	if j.keepRechecking() {
+		return StepOutcome{Err: retryAfter{step.Backoff(j.state.polls)}}
 	}
-	if misbilled(differences) { // it comes from the snapshots' own data: no image of theirs will be another
-		wrong = j.copiedFor(s)
+	if hasBillingDifference(differences) { // it comes from the snapshots' own data: no image of theirs will be another
+		wrong = j.copiedSnapshots(s)
 	}
-	d := StepOutcome{Made: id, Err: &verificationError{id, differences, j.foreign(s)}}
-	if j.foreign(s) {
-		d.Left = []distribution.RetainedResource{{At: s.Location, Kind: "image", Resource: id, Why: "it did not pass, and is not this run's"}}
+	d := StepOutcome{ID: id, Err: &verificationError{id, differences, j.isForeign(s)}}
+	if j.isForeign(s) {
+		d.Retained = []distribution.RetainedResource{{At: s.Location, Kind: "image", Resource: id, Why: "it did not pass, and is not this run's"}}
 	} else {
-		d.Left = t.reject(ctx, j, s, wrong)
+		d.Retained = t.discardRejected(ctx, j, s, wrong)
 	}
 	return d
 }
 
 // unsealed reports that a step which this one waits for could not give the image its second seal.
-func (j *stepRun) unsealed() bool {
-	return slices.ContainsFunc(slices.Collect(maps.Values(j.ended)), func(d StepOutcome) bool { return d.Unsealed })
+func (j *stepRun) hasUnsignedDependency() bool {
+	return slices.ContainsFunc(slices.Collect(maps.Values(j.outcomes)), func(d StepOutcome) bool { return d.Unsigned })
 }
 
 // foreign reports an image that another run made.
-func (j *stepRun) foreign(s *step.VerifyImage) bool {
-	return s.Image.From == "" || j.ended[s.Image.From].Adopted
+func (j *stepRun) isForeign(s *step.VerifyImage) bool {
+	return s.Image.From == "" || j.outcomes[s.Image.From].Adopted
 }
 
 // misbilled reports a difference in what the image is billed as (2.3.3).
-func misbilled(differences []string) bool {
+func hasBillingDifference(differences []string) bool {
 	return slices.ContainsFunc(differences, func(d string) bool {
 		return strings.HasPrefix(d, "PlatformDetails:") || strings.HasPrefix(d, "UsageOperation:")
 	})
 }
 
 // copiedFor are the snapshots that this run copied for an image.
-func (j *stepRun) copiedFor(s *step.VerifyImage) []string {
+func (j *stepRun) copiedSnapshots(s *step.VerifyImage) []string {
 	var ids []string
 	for _, device := range slices.Sorted(maps.Keys(s.Snapshots)) {
-		if made := j.ended[s.Snapshots[device].Snapshot.From].Made; made != "" && made == j.startsFrom(s, device) && !slices.Contains(ids, made) {
+		if made := j.outcomes[s.Snapshots[device].Snapshot.From].ID; made != "" && made == j.expectedSnapshotID(s, device) && !slices.Contains(ids, made) {
 			ids = append(ids, made)
 		}
 	}
@@ -137,25 +137,25 @@ func (j *stepRun) copiedFor(s *step.VerifyImage) []string {
 }
 
 // startsFrom is the snapshot that a device of the image has to start from.
-func (j *stepRun) startsFrom(s *step.VerifyImage, device string) string {
-	if id := j.ended[s.Image.From].Uses[device]; id != "" {
+func (j *stepRun) expectedSnapshotID(s *step.VerifyImage, device string) string {
+	if id := j.outcomes[s.Image.From].SnapshotIDs[device]; id != "" {
 		return id
 	}
 	return j.id(s.Snapshots[device].Snapshot)
 }
 
-func (j *stepRun) allUses(s *step.VerifyImage) map[string]string {
+func (j *stepRun) expectedSnapshotIDs(s *step.VerifyImage) map[string]string {
 	uses := make(map[string]string, len(s.Snapshots))
 	for device := range s.Snapshots {
-		uses[device] = j.startsFrom(s, device)
+		uses[device] = j.expectedSnapshotID(s, device)
 	}
 	return uses
 }
 
 // reject takes away what did not pass. The copies that are right stay for the next run.
-func (t *transfer) reject(ctx context.Context, j *stepRun, s *step.VerifyImage, wrong []string) []distribution.RetainedResource {
+func (t *executor) discardRejected(ctx context.Context, j *stepRun, s *step.VerifyImage, wrong []string) []distribution.RetainedResource {
 	id := j.id(s.Image)
-	lasting, release := grace(ctx)
+	lasting, release := withGracePeriod(ctx)
 	defer release()
 	left, err := t.deregister(lasting, imageDeletion{
 		at:       s.Location,
@@ -176,7 +176,7 @@ func (t *transfer) reject(ctx context.Context, j *stepRun, s *step.VerifyImage, 
 }
 
 // differencesOf the image from what was asked for, the state of its snapshots aside.
-func differencesOf(s *step.VerifyImage, j *stepRun, image ec2types.Image, snapshots map[string]ec2types.Snapshot) []string {
+func imageDifferences(s *step.VerifyImage, j *stepRun, image ec2types.Image, snapshots map[string]ec2types.Snapshot) []string {
 	found := s.ImageSpec.Differences(image)
 	differ := func(what, want, is string) {
 		if want != is {
@@ -187,7 +187,7 @@ func differencesOf(s *step.VerifyImage, j *stepRun, image ec2types.Image, snapsh
 	differ("OwnerId", s.Location.Account, aws.ToString(image.OwnerId))
 	differ("Name", s.Name, aws.ToString(image.Name))
 	differ("Public", "false", fmt.Sprint(aws.ToBool(image.Public)))
-	if !j.foreign(s) { // another run has proved its own by its seals, and its texts may name it, its day and its build
+	if !j.isForeign(s) { // another run has proved its own by its seals, and its texts may name it, its day and its build
 		differ("Description", s.Description, aws.ToString(image.Description))
 		tags := tagsOf(image.Tags)
 		for _, key := range slices.Sorted(maps.Keys(s.Tags)) {
@@ -197,7 +197,7 @@ func differencesOf(s *step.VerifyImage, j *stepRun, image ec2types.Image, snapsh
 	for _, m := range image.BlockDeviceMappings {
 		if m.Ebs != nil && m.Ebs.SnapshotId != nil {
 			device := aws.ToString(m.DeviceName)
-			differ("SnapshotId of "+device, j.startsFrom(s, device), aws.ToString(m.Ebs.SnapshotId))
+			differ("SnapshotId of "+device, j.expectedSnapshotID(s, device), aws.ToString(m.Ebs.SnapshotId))
 		}
 	}
 	return found
@@ -205,18 +205,18 @@ func differencesOf(s *step.VerifyImage, j *stepRun, image ec2types.Image, snapsh
 
 // wrongSnapshots says what is wrong with snapshots that are not the destination's own, whole, and under its key, and names those of
 // them that this run made. Valid after completion only (4.6.1).
-func wrongSnapshots(s *step.VerifyImage, j *stepRun, snapshots map[string]ec2types.Snapshot) (ids, why []string) {
+func findWrongSnapshots(s *step.VerifyImage, j *stepRun, snapshots map[string]ec2types.Snapshot) (ids, why []string) {
 	for _, device := range slices.Sorted(maps.Keys(s.Snapshots)) {
 		wanted := s.Snapshots[device]
-		id := j.startsFrom(s, device)
+		id := j.expectedSnapshotID(s, device)
 		is, there := snapshots[id]
 		if !there {
 			why = append(why, fmt.Sprintf("%s of %s: AWS does not show it", id, device))
 			continue
 		}
-		if wrong := wrongSnapshot(device, id, s.Location.Account, wanted, is); len(wrong) > 0 {
+		if wrong := snapshotDifferences(device, id, s.Location.Account, wanted, is); len(wrong) > 0 {
 			why = append(why, wrong...)
-			if id == j.ended[wanted.Snapshot.From].Made && !slices.Contains(ids, id) {
+			if id == j.outcomes[wanted.Snapshot.From].ID && !slices.Contains(ids, id) {
 				ids = append(ids, id)
 			}
 		}
@@ -225,7 +225,7 @@ func wrongSnapshots(s *step.VerifyImage, j *stepRun, snapshots map[string]ec2typ
 }
 
 // wrongSnapshot says what is wrong with a snapshot that is to be an account's own, whole, and under a key.
-func wrongSnapshot(device, id, account string, wanted step.ExpectedSnapshot, is ec2types.Snapshot) (wrong []string) {
+func snapshotDifferences(device, id, account string, wanted step.ExpectedSnapshot, is ec2types.Snapshot) (wrong []string) {
 	differ := func(what, want, is string) {
 		if want != is {
 			wrong = append(wrong, fmt.Sprintf("%s of %s (%s): %q was wanted, it is %q", what, device, id, want, is))
@@ -240,12 +240,12 @@ func wrongSnapshot(device, id, account string, wanted step.ExpectedSnapshot, is 
 }
 
 // snapshotsOf are the image's snapshots: as the watcher saw them last, without another call, where this run copied them.
-func (t *transfer) snapshotsOf(ctx context.Context, j *stepRun, s *step.VerifyImage) (map[string]ec2types.Snapshot, error) {
+func (t *executor) verifiedSnapshots(ctx context.Context, j *stepRun, s *step.VerifyImage) (map[string]ec2types.Snapshot, error) {
 	found := map[string]ec2types.Snapshot{}
 	var unseen []string
 	for device, wanted := range s.Snapshots {
-		id := j.startsFrom(s, device)
-		if seen := j.ended[wanted.Snapshot.From].Snapshot; seen != nil && aws.ToString(seen.SnapshotId) == id {
+		id := j.expectedSnapshotID(s, device)
+		if seen := j.outcomes[wanted.Snapshot.From].Snapshot; seen != nil && aws.ToString(seen.SnapshotId) == id {
 			found[id] = *seen
 		} else if !slices.Contains(unseen, id) {
 			unseen = append(unseen, id)
@@ -255,13 +255,13 @@ func (t *transfer) snapshotsOf(ctx context.Context, j *stepRun, s *step.VerifyIm
 		return found, nil
 	}
 	slices.Sort(unseen)
-	more, err := describe(ctx, t.pool.EC2(s.Location), unseen)
+	more, err := describeSnapshots(ctx, t.pool.EC2(s.Location), unseen)
 	maps.Copy(found, more)
 	return found, err
 }
 
 // image is an account's own image; nil where AWS does not show it.
-func (t *transfer) image(ctx context.Context, at distribution.Location, id string) (*ec2types.Image, error) {
+func (t *executor) image(ctx context.Context, at distribution.Location, id string) (*ec2types.Image, error) {
 	out, err := t.pool.EC2(at).DescribeImages(ctx, &ec2.DescribeImagesInput{
 		Owners: []string{"self"}, Filters: []ec2types.Filter{{Name: aws.String("image-id"), Values: []string{id}}},
 	})
@@ -272,7 +272,7 @@ func (t *transfer) image(ctx context.Context, at distribution.Location, id strin
 }
 
 // uefiData is an image's variable store; only its owner may read it (2.2.11).
-func (t *transfer) uefiData(ctx context.Context, at distribution.Location, id string) (string, error) {
+func (t *executor) uefiData(ctx context.Context, at distribution.Location, id string) (string, error) {
 	out, err := t.pool.EC2(at).DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{
 		ImageId: aws.String(id), Attribute: ec2types.ImageAttributeNameUefiData,
 	})
