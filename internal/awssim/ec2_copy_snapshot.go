@@ -232,8 +232,11 @@ func (w *World) copyFailure(c *Call, params snapshotCopyParams, created *snapsho
 
 	created.incremental = w.hasCompleteSnapshot(c, created.location, created.lineage, created.keyARN)
 	lost := w.isKeyDeleted(c, params.source.location, params.source.keyARN)
-	if lost || params.keyChoice != noKey && target == nil ||
-		w.isCopyKeyDenied(c, w.findStorageKey(params.source.location, params.source.keyARN), target, created.incremental) {
+	source := w.findStorageKey(params.source.location, params.source.keyARN)
+	switch {
+	case lost, params.keyChoice != noKey && target == nil,
+		w.isCopyKeyDenied(c, source, target, created.incremental),
+		w.isDirectCopyDenied(c, params.source.location, source, target):
 		return keyNotAccessible
 	}
 

@@ -23,9 +23,8 @@ func (w *World) deregisterImage(c *Call, in *ec2.DeregisterImageInput) (*ec2.Der
 	if err != nil {
 		return nil, err
 	}
-	// The error code is inferred (rule A.2.2, Q9). Clients must not match the message.
 	if w.violates(c, "A.2.1", deleted.protection.status(c.At) != protectionDisabled) {
-		return nil, badRequest("OperationNotPermitted", "The image %s has deregistration protection enabled.", deleted.id)
+		return nil, w.imageProtected(deleted.id)
 	}
 
 	deleted.deregistered = true
@@ -63,4 +62,13 @@ func (w *World) deleteAssociatedSnapshot(c *Call, id string) types.SnapshotRetur
 
 	w.removeSnapshot(c, s)
 	return types.SnapshotReturnCodesSuccess
+}
+
+// imageProtected returns the error for deregistering a protected image. AWS does not publish its code and message (rule
+// A.2.2, Q9).
+func (w *World) imageProtected(id string) *APIError {
+	if w.chooses(OtherRefusals) {
+		return badRequest("InvalidRequest", "Deregistration of %s is prevented.", id)
+	}
+	return badRequest("OperationNotPermitted", "The image %s has deregistration protection enabled.", id)
 }

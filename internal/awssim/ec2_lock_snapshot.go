@@ -24,7 +24,10 @@ type snapshotLock struct {
 func (l *snapshotLock) isActive(now time.Time) bool { return l != nil && now.Before(l.expires) }
 
 // snapshotLocked returns the error for deleting a locked snapshot. AWS does not publish the message (Q7).
-func snapshotLocked(id string) *APIError {
+func (w *World) snapshotLocked(id string) *APIError {
+	if w.chooses(OtherRefusals) {
+		return badRequest("OperationNotPermitted", "A lock prevents this for %s.", id)
+	}
 	return badRequest("OperationNotPermitted", "The snapshot %s is locked and cannot be deleted.", id)
 }
 

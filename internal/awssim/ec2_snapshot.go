@@ -303,7 +303,7 @@ func (w *World) deleteSnapshot(c *Call, in *ec2.DeleteSnapshotInput) (*ec2.Delet
 		)
 	}
 	if w.violates(c, "9.3", deleted.lock.isActive(c.At)) {
-		return nil, snapshotLocked(deleted.id)
+		return nil, w.snapshotLocked(deleted.id)
 	}
 
 	w.removeSnapshot(c, deleted)

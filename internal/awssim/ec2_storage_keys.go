@@ -5,6 +5,7 @@ package awssim
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
@@ -109,6 +110,22 @@ func (w *World) isCopyKeyDenied(c *Call, source, target *key, incremental bool) 
 	return target != nil && (w.violates(c, "3.4", !w.isUsable(target)) || w.violates(c, "3.4.2", !isSymmetric(target)) ||
 		w.violates(c, "1.8.4", !allows(target, "kms:CreateGrant")) ||
 		!incremental && w.violates(c, "3.1.8", !allows(target, "kms:GenerateDataKeyWithoutPlaintext")))
+}
+
+// isDirectCopyDenied reports whether a copy of another account's snapshot to another Region lacks a documented
+// permission (rules 3.1.1 to 3.1.4). No recorded observation contains such a copy (rule A.1.7, Q8).
+func (w *World) isDirectCopyDenied(c *Call, from location, source, target *key) bool {
+	direct := from.account != c.location().account && from.region != c.Region
+	if !w.chooses(DocumentedKeyPermissions) || !direct || source == nil || target == nil {
+		return false
+	}
+
+	denied := func(k *key, actions ...string) bool {
+		return slices.ContainsFunc(actions, func(action string) bool { return !w.isKeyUseAllowed(c, k, action, "ec2", false) })
+	}
+
+	return denied(source, "kms:DescribeKey", "kms:Decrypt", "kms:ReEncryptFrom") ||
+		denied(target, "kms:DescribeKey", "kms:Decrypt", "kms:ReEncryptTo", "kms:GenerateDataKeyWithoutPlaintext")
 }
 
 // isVolumeKeyDenied is isCopyKeyDenied for a volume. If the keys differ, a volume needs ReEncryptFrom on the snapshot's

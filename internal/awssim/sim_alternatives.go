@@ -36,6 +36,16 @@ const (
 	ActingDryRuns Alternative = "acting-dry-runs"
 	// ParameterTypeRefused refuses another type for an existing parameter. Instead it converts the parameter (rule B.6.1).
 	ParameterTypeRefused Alternative = "parameter-type-refused"
+	// HiddenParameterTaken refuses to create a parameter of the data type aws:ec2:image twice, even before its first
+	// version can be read. Instead the second creation adds a version (rule 7.3).
+	HiddenParameterTaken Alternative = "hidden-parameter-taken"
+	// OtherRefusals has other messages for copies above a quota (Q7, Q10), locked snapshots (Q7) and protected images
+	// (Q9). A copy above a quota has status 503, and a protected image has another error code. Instead the refusals are
+	// the reported or inferred ones.
+	OtherRefusals Alternative = "other-refusals"
+	// DocumentedKeyPermissions needs all documented permissions on both keys to copy an encrypted snapshot of another
+	// account from another Region (Q8). Instead it needs those that were recorded within a Region (rule 3.1.8).
+	DocumentedKeyPermissions Alternative = "documented-key-permissions"
 )
 
 // Alternatives returns all alternatives.
@@ -43,6 +53,7 @@ func Alternatives() []Alternative {
 	return []Alternative{
 		OneCopyForAllDevices, ArbitraryVolumeIDs, InheritedDescription, InheritedDeprecation, KeptSnapshots, ImageKeyChecked,
 		ManagedKeyForCopies, KeyStateChecked, ImageCopiesCounted, ActingDryRuns, ParameterTypeRefused,
+		HiddenParameterTaken, OtherRefusals, DocumentedKeyPermissions,
 	}
 }
 

@@ -4,6 +4,9 @@
 package awssim
 
 import (
+	"errors"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // withAndWithout runs a test without and with an alternative.
@@ -111,4 +116,81 @@ func TestAlternative_keptSnapshots(t *testing.T) {
 		_, err := f.ec2.DescribeSnapshots(f.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{root}})
 		expectEqual(f, "the snapshot still exists", err == nil, chosen)
 	})
+}
+
+// TestAlternative_refusals checks the refusals that AWS does not publish: copy quotas, protected images and locks.
+func TestAlternative_refusals(t *testing.T) {
+	withAndWithout(t, OtherRefusals, func(f fixture, chosen bool) {
+		f.world.SetSnapshotCopyQuota(owner, 1)
+		source := f.createSnapshot("")
+		f.copySnapshot(f.ec2, source)
+		_, err := f.ec2.CopySnapshot(f.Context(), &ec2.CopySnapshotInput{
+			SourceRegion: aws.String(home), SourceSnapshotId: &source,
+		}, withoutEC2Retries)
+		text := requireErrorCode(f, err, "ResourceLimitExceeded").ErrorMessage()
+		expectEqual(f, "the quota is in the message", strings.Contains(text, "The limit is 1"), !chosen)
+		var response *smithyhttp.ResponseError
+		if !errors.As(err, &response) {
+			f.Fatalf("the error has no response: %v", err)
+		}
+		status := map[bool]int{false: http.StatusBadRequest, true: http.StatusServiceUnavailable}
+		expectEqual(f, "the status", response.HTTPStatusCode(), status[chosen])
+	})
+	withAndWithout(t, OtherRefusals, func(f fixture, chosen bool) {
+		image := f.createImage("")
+		requireNoError(f.ec2.EnableImageDeregistrationProtection(
+			f.Context(), &ec2.EnableImageDeregistrationProtectionInput{ImageId: &image},
+		))(f)
+		_, err := f.ec2.DeregisterImage(f.Context(), &ec2.DeregisterImageInput{ImageId: &image})
+		code := map[bool]string{false: "OperationNotPermitted", true: "InvalidRequest"}
+		requireErrorCode(f, err, code[chosen])
+	})
+	withAndWithout(t, OtherRefusals, func(f fixture, chosen bool) {
+		locked := f.createSnapshot("")
+		requireNoError(f.ec2.LockSnapshot(f.Context(), &ec2.LockSnapshotInput{
+			SnapshotId: &locked, LockMode: types.LockModeGovernance, LockDuration: aws.Int32(1),
+		}))(f)
+		_, err := f.ec2.DeleteSnapshot(f.Context(), &ec2.DeleteSnapshotInput{SnapshotId: &locked})
+		text := requireErrorCode(f, err, "OperationNotPermitted").ErrorMessage()
+		expectEqual(f, "the message is another one", strings.HasPrefix(text, "A lock prevents"), chosen)
+	})
+}
+
+// TestAlternative_hiddenParameter creates a parameter again before its first version can be read.
+func TestAlternative_hiddenParameter(t *testing.T) {
+	withAndWithout(t, HiddenParameterTaken, func(f fixture, chosen bool) {
+		client, image := f.ssm(owner), f.createImage("")
+		requireNoError(f.putParameter(client, "/golden", image, ofImage))(f)
+		_, err := client.GetParameter(f.Context(), &ssm.GetParameterInput{Name: aws.String("/golden")})
+		requireErrorCode(f, err, "ParameterNotFound")
+		_, err = f.putParameter(client, "/golden", image, ofImage)
+		if chosen {
+			requireErrorCode(f, err, "ParameterAlreadyExists")
+			return
+		}
+		if err != nil {
+			f.Errorf("the second creation failed: %v", err)
+		}
+	})
+}
+
+// TestAlternative_directCopy copies an encrypted snapshot of another account without permission to decrypt it.
+func TestAlternative_directCopy(t *testing.T) {
+	for _, region := range []string{home, away} {
+		withAndWithout(t, DocumentedKeyPermissions, func(f fixture, chosen bool) {
+			sourceKey, targetKey := f.createSharedKey(), f.createKeyIn(member, region)
+			source := f.createSnapshot(sourceKey)
+			f.shareSnapshot(source)
+			config := f.createUser(member, "copier", `{"Effect":"Allow","Action":"*","Resource":"*"}`,
+				`{"Effect":"Deny","Action":"kms:Decrypt","Resource":"`+sourceKey+`"}`)
+			config.Region = region
+			client := ec2.NewFromConfig(config)
+			copied := f.waitForSnapshot(client, f.copySnapshot(client, source, func(in *ec2.CopySnapshotInput) {
+				in.Encrypted, in.KmsKeyId = aws.Bool(true), &targetKey
+			}))
+			expectEqual(
+				f, "the copy to "+region+" failed", copied.State == types.SnapshotStateError, chosen && region == away,
+			)
+		})
+	}
 }

@@ -214,10 +214,7 @@ func (w *World) failBeforeEffect(c *Call) (any, error) {
 		}
 	case LimitReached:
 		if strings.HasPrefix(c.Operation, "Copy") {
-			return nil, badRequest(
-				"ResourceLimitExceeded", "Too many snapshot copies in progress. The limit is %d for this destination region.",
-				defaultSnapshotCopyQuota,
-			)
+			return nil, w.copyQuotaExceeded("snapshot", defaultSnapshotCopyQuota)
 		}
 	}
 

@@ -4,6 +4,7 @@
 package awssim
 
 import (
+	"net/http"
 	"reflect"
 	"slices"
 	"strings"
@@ -51,9 +52,7 @@ func (w *World) checkSnapshotCopyQuota(c *Call) error {
 		limit = defaultSnapshotCopyQuota
 	}
 	if w.violates(c, "4.1.1", countRunning(&w.copyEndTimesIn(c.location()).snapshots, c.At) >= limit) {
-		return badRequest(
-			"ResourceLimitExceeded", "Too many snapshot copies in progress. The limit is %d for this destination region.", limit,
-		)
+		return w.copyQuotaExceeded("snapshot", limit)
 	}
 	return nil
 }
@@ -61,12 +60,21 @@ func (w *World) checkSnapshotCopyQuota(c *Call) error {
 // checkImageCopyQuota refuses an image copy above the quota. AWS does not publish the message (Q7).
 func (w *World) checkImageCopyQuota(c *Call) error {
 	if w.violates(c, "4.1.2", countRunning(&w.copyEndTimesIn(c.location()).images, c.At) >= imageCopyQuota) {
-		return badRequest(
-			"ResourceLimitExceeded", "Too many image copies in progress. The limit is %d for this destination region.",
-			imageCopyQuota,
-		)
+		return w.copyQuotaExceeded("image", imageCopyQuota)
 	}
 	return nil
+}
+
+// copyQuotaExceeded returns the error for a copy above the quota. The status is inferred, and so is the message for
+// images (rule A.3.2, Q7, Q10).
+func (w *World) copyQuotaExceeded(kind string, limit int) *APIError {
+	const code = "ResourceLimitExceeded"
+	if w.chooses(OtherRefusals) {
+		return newAPIError(http.StatusServiceUnavailable, code, "The number of concurrent copies is exceeded.")
+	}
+	return badRequest(
+		code, "Too many %s copies in progress. The limit is %d for this destination region.", kind, limit,
+	)
 }
 
 // tokenBucketKey identifies the token bucket of an action in an account and Region (rule 4.2).

@@ -92,6 +92,13 @@ func (w *World) findParameter(c *Call, loc location, name string) (*parameter, b
 	return found, ok && len(found.visibleVersions(c.At)) > 0
 }
 
+// findParameterToOverwrite returns the parameter that a put changes. AWS does not document whether the name of a
+// parameter is taken before its first version is visible (rule 7.3).
+func (w *World) findParameterToOverwrite(c *Call, name string) (*parameter, bool) {
+	found, visible := w.findParameter(c, c.location(), name)
+	return found, visible || found != nil && w.chooses(HiddenParameterTaken)
+}
+
 const (
 	imageDataType          = "aws:ec2:image"
 	maxParameterVersions   = 100 // rule 7.7
@@ -238,7 +245,7 @@ func (w *World) putParameter(c *Call, in *ssm.PutParameterInput) (*ssm.PutParame
 	}
 
 	tags := parseTags(in.Tags, func(t ssmtypes.Tag) (string, string) { return aws.ToString(t.Key), aws.ToString(t.Value) })
-	found, ok := w.findParameter(c, c.location(), aws.ToString(in.Name))
+	found, ok := w.findParameterToOverwrite(c, aws.ToString(in.Name))
 	put := AuthorizationRequest{
 		Action: "ssm:PutParameter", Resource: parameterARN(c.location(), aws.ToString(in.Name)),
 		Context: requestTagContext(tags),

@@ -47,20 +47,28 @@ func TestConcurrentRuns_sameDestination(t *testing.T) {
 	}
 }
 
-// Two runs of one destination with more snapshots than may be copied at once both succeed.
+// Two runs of one destination with more snapshots than may be copied at once both succeed, with either status and
+// message of the quota.
 func TestConcurrentRuns_moreCopiesThanQuota(t *testing.T) {
 	lags := []time.Duration{0, 30 * time.Second, 3 * time.Minute}
-	testEach(t, fixture.Setup{Volumes: slices.Repeat(ownKey, 8)}, lags, func(w *fixture.World, lag time.Duration) {
-		before := w.Inventory()
-		w.SetSnapshotCopyQuota(fixture.Prod, 3)
-		first := w.Start(fixture.Attempt{Template: w.Template()})
-		time.Sleep(lag)
-		second := w.Start(fixture.Attempt{Template: w.Template()})
-		w.RequireSuccess(first.Wait())
-		w.RequireSuccess(second.Wait())
-		w.RequireImage(fixture.Prod, fixture.Home)
-		w.ExpectNoLeftovers(before)
-	})
+	for name, options := range map[string][]awssim.Option{
+		"inferred refusal": nil, "other refusal": {awssim.WithAlternatives(awssim.OtherRefusals)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			setup := fixture.Setup{Volumes: slices.Repeat(ownKey, 8), Simulator: options}
+			testEach(t, setup, lags, func(w *fixture.World, lag time.Duration) {
+				before := w.Inventory()
+				w.SetSnapshotCopyQuota(fixture.Prod, 3)
+				first := w.Start(fixture.Attempt{Template: w.Template()})
+				time.Sleep(lag)
+				second := w.Start(fixture.Attempt{Template: w.Template()})
+				w.RequireSuccess(first.Wait())
+				w.RequireSuccess(second.Wait())
+				w.RequireImage(fixture.Prod, fixture.Home)
+				w.ExpectNoLeftovers(before)
+			})
+		})
+	}
 }
 
 // A run of another Region neither revokes the grant nor withdraws the share that a run still copies with.
