@@ -15,6 +15,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/invariant"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
@@ -425,7 +426,7 @@ func (it sourceVolume) permanentAccounts() []string {
 // count as permanent.
 func permanentAccounts(permitted []string, tags []ec2types.Tag, shared []string) []string {
 	baseline, known, err := provenance.Baseline(tagMap(tags))
-	if !known || err != nil {
+	if !known || err != nil || invariant.OwnShares.IsOff() {
 		return slices.Clone(permitted)
 	}
 	return slices.DeleteFunc(slices.Clone(permitted), func(account string) bool {

@@ -213,11 +213,17 @@ func (r *run) isLast(ctx context.Context) (bool, error) {
 // endTime is how long the end of a run may last: withdrawals are read back.
 const endTime = 6 * time.Minute
 
+// isProtectionNeeded reports whether another run needs the protection, or whether the records could not be read.
+func (r *run) isProtectionNeeded(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), liftTime)
+	defer cancel()
+	records, err := r.record.Records(ctx)
+	return err != nil || records.OtherHoldsProtection()
+}
+
 // conclude lifts the protection after a success, unless another run needs it, and deletes the records of runs that are over.
 func (r *run) conclude(ctx context.Context) {
-	if records, err := r.record.Records(context.WithoutCancel(ctx)); err != nil || records.OtherHoldsProtection() {
-		r.held = true // another run may have begun since this one ended
-	}
+	r.held = r.held || r.isProtectionNeeded(ctx) // another run may have begun since this one ended
 	if r.held {
 		r.ui.Say("Another run needs the protection of the source image: it stays.")
 		for i := range r.result.Source {
