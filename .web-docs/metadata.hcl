@@ -4,7 +4,7 @@
 # What HashiCorp's site shows of the plugin: https://github.com/hashicorp/integration-template#metadata-configuration
 integration {
   name        = "Encrypted AMI"
-  description = "Hands AMIs with encrypted snapshots to other AWS accounts, each of which gets an image of its own under its own key."
+  description = "Gives every AWS account its own copy of an AMI, encrypted with that account's own KMS key."
   identifier  = "packer/encrypted-ami/encrypted-ami"
   license {
     type = "MPL-2.0"

@@ -12,6 +12,6 @@ for kind in builders:builder provisioners:provisioner post-processors:post-proce
 		[ -e "$page" ] || continue
 		folder="$2/components/${kind#*:}/$(basename "$page" .mdx)"
 		mkdir -p "$folder"
-		awk 'lines < 2 { lines += /^---$/; next } !titled { titled = /^# /; next } !begun && /^$/ { next } { begun = 1; print }' "$page" >"$folder/README.md"
+		awk 'lines < 2 { lines += /^---$/; next } !titled { titled = /^# /; next } !begun && /^$/ { next } { begun = 1 } /^<!-- (Code generated|End of code)/ { next } /^$/ { blank = 1; next } blank { print ""; blank = 0 } { print }' "$page" >"$folder/README.md"
 	done
 done

@@ -1,7 +1,7 @@
-# Shares an image with another account, whose Auto Scaling groups launch it as it is: no copy, the source account's key.
+# Shares an AMI, encrypted with the source account's key, with an account whose Auto Scaling groups launch it. Nothing is copied.
 #
-# Beforehand: a key whose policy lets that account launch with it, and in that account a grant on the key for the service-linked role of
-# Auto Scaling. The commands are in docs/guides/auto-scaling.md.
+# You need a key whose policy allows that account to launch, and in that account a grant on the key for the service-linked role of Auto Scaling. The
+# commands are in docs/guides/auto-scaling.md.
 
 packer {
   required_plugins {
@@ -26,7 +26,7 @@ variable "launching_account" {
   default = "999999999999"
 }
 
-# How often to look at copies; tests, whose copies take seconds, set 1s.
+# How often copies are checked. Tests set 1s.
 variable "poll_interval" {
   type    = string
   default = "15s"
@@ -36,9 +36,9 @@ source "amazon-ebs" "golden" {
   region        = var.region
   instance_type = "t3.micro"
   ami_name      = "golden-{{timestamp}}"
-  communicator  = "none" # nothing is installed here; a real image has ssh_username and provisioners
+  communicator  = "none" # with provisioners: ssh_username
 
-  # Under the shared key from birth: nothing has to be copied.
+  # Encrypted with the shared key, so no staged copy is needed.
   encrypt_boot = true
   kms_key_id   = "alias/golden-source"
 

@@ -1,4 +1,4 @@
-# Hands on an image that is there already: no build, the null builder.
+# Distributes an existing AMI, with the null builder.
 
 packer {
   required_plugins {
@@ -19,7 +19,7 @@ variable "external_id" {
   sensitive = true
 }
 
-# The image in each Region that has one; it has to be the source account's own.
+# The AMI in each Region that has one. The source account must own it.
 variable "existing_amis" {
   type    = map(string)
   default = {}
@@ -30,7 +30,7 @@ variable "target_account" {
   default = "999999999999"
 }
 
-# How often to look at copies; tests, whose copies take seconds, set 1s.
+# How often copies are checked. Tests set 1s.
 variable "poll_interval" {
   type    = string
   default = "15s"

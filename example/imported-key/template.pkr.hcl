@@ -1,7 +1,6 @@
-# Shares under a key whose material is your own: imported, not made by AWS.
+# Encrypts what is shared with a key whose material you imported.
 #
-# Beforehand: the keys, made with the commands of docs/guides/keys-and-roles.md. For the plugin an imported key is a key like others; what is special is
-# that its material may end. A run refuses a key that waits for its material before it makes anything.
+# You need the keys of docs/guides/keys-and-roles.md. Imported material can expire: a key without material is an error before anything is created.
 
 packer {
   required_plugins {
@@ -32,7 +31,7 @@ variable "target_account" {
   default = "999999999999"
 }
 
-# How often to look at copies; tests, whose copies take seconds, set 1s.
+# How often copies are checked. Tests set 1s.
 variable "poll_interval" {
   type    = string
   default = "15s"

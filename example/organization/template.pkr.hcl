@@ -1,4 +1,4 @@
-# Hands an image to all accounts of an organizational unit, and looks before the build whether that can work.
+# Copies an AMI to all accounts of an organizational unit, and checks the accounts before the build.
 
 packer {
   required_plugins {
@@ -23,25 +23,25 @@ variable "external_id" {
   sensitive = true
 }
 
-# The unit whose accounts, and those of the units below it, get the image.
+# The unit whose accounts, and those of its child units, get the AMI.
 variable "organizational_unit_id" {
   type    = string
   default = "ou-ab12-34567890"
 }
 
-# How often to look at copies; tests, whose copies take seconds, set 1s.
+# How often copies are checked. Tests set 1s.
 variable "poll_interval" {
   type    = string
   default = "15s"
 }
 
-# One list for the look before the build and for the run.
+# One list for the check before the build and for the run.
 locals {
   targets = [
     {
       name                    = "workloads"
       organizational_unit_ids = [var.organizational_unit_id]
-      on_missing_role         = "skip" # an account that has no role yet is told of, and left out
+      on_missing_role         = "skip" # an account without the role is reported and skipped
       kms_key_id              = "alias/golden-target"
       assume_role = [{
         role_arn    = "arn:{{ .Partition }}:iam::{{ .AccountId }}:role/golden-image-target"
@@ -51,7 +51,7 @@ locals {
   ]
 }
 
-# Before an instance starts: the accounts, their roles and keys, and how the AMI will be encrypted. What would make the run fail stops Packer here.
+# Checks the accounts, their roles and keys, and how the AMI will be encrypted. An error stops Packer before the build.
 data "encrypted-ami-preflight" "golden" {
   kms_key_id   = "alias/golden-source"
   targets_json = jsonencode(local.targets)
@@ -72,7 +72,7 @@ source "amazon-ebs" "golden" {
   region        = var.region
   instance_type = "t3.micro"
   ami_name      = "golden-{{timestamp}}"
-  communicator  = "none" # nothing is installed here; a real image has ssh_username and provisioners
+  communicator  = "none" # with provisioners: ssh_username
 
   source_ami_filter {
     owners      = ["self"]

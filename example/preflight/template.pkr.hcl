@@ -1,4 +1,4 @@
-# One list of targets, checked before an instance starts, and used after the build.
+# One list of targets, checked before the build and used after it.
 
 packer {
   required_plugins {
@@ -23,7 +23,7 @@ variable "external_id" {
   sensitive = true
 }
 
-# How often to look at copies; tests, whose copies take seconds, set 1s.
+# How often copies are checked. Tests set 1s.
 variable "poll_interval" {
   type    = string
   default = "15s"
@@ -56,7 +56,7 @@ data "encrypted-ami-preflight" "golden" {
     launch_block_device_mappings {
       device_name = "/dev/xvda"
       encrypted   = true
-      kms_key_id  = "alias/golden-source" # from birth: nothing has to be copied before it is shared
+      kms_key_id  = "alias/golden-source" # encrypted with the shared key, so no staged copy is needed
     }
   }
 }

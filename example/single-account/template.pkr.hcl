@@ -1,7 +1,7 @@
-# Builds a golden image in one account and hands it to another, which gets an image of its own under a key of its own.
+# Builds a golden image in one account and copies it to another account, encrypted with that account's own key.
 #
-# Beforehand: a key in the source account whose policy lets the target account use it; in the target account a key, and a
-# role that the source account may assume with the external id.
+# You need a key in the source account that the target account may use. In the target account you need a key, and a role that the
+# source account may assume with the external ID.
 #
 # After a failed run the AMI is kept, and the error ends with the command that resumes the run.
 
@@ -33,7 +33,7 @@ variable "external_id" {
   sensitive = true
 }
 
-# How often to look at copies; the demo, whose copies take seconds, sets 1s.
+# How often copies are checked. The demo sets 1s.
 variable "poll_interval" {
   type    = string
   default = "15s"
@@ -43,7 +43,7 @@ source "amazon-ebs" "golden" {
   region        = var.region
   instance_type = "t3.micro"
   ami_name      = "golden-{{timestamp}}"
-  communicator  = "none" # nothing is installed here; a real image has ssh_username and provisioners
+  communicator  = "none" # with provisioners: ssh_username
 
   source_ami_filter {
     owners      = ["self"]

@@ -1,6 +1,6 @@
-# Names the new image in a parameter and a launch template of the target, once all required targets have theirs, and each was launched.
+# Names the new AMI in a parameter and a launch template of the target, once the AMIs of all required targets are launched and verified.
 #
-# Beforehand, besides keys and role: the launch template "web" in the target account.
+# You need keys, a role, and the launch template "web" in the target account.
 
 packer {
   required_plugins {
@@ -30,7 +30,7 @@ variable "target_account" {
   default = "999999999999"
 }
 
-# How often to look at copies; tests, whose copies take seconds, set 1s.
+# How often copies are checked. Tests set 1s.
 variable "poll_interval" {
   type    = string
   default = "15s"
@@ -40,7 +40,7 @@ source "amazon-ebs" "golden" {
   region        = var.region
   instance_type = "t3.micro"
   ami_name      = "golden-{{timestamp}}"
-  communicator  = "none" # nothing is installed here; a real image has ssh_username and provisioners
+  communicator  = "none" # with provisioners: ssh_username
 
   source_ami_filter {
     owners      = ["self"]
@@ -56,7 +56,7 @@ build {
 
   post-processor "encrypted-ami" {
     kms_key_id    = "alias/golden-source"
-    publish       = "all" # no name moves before the images of all required targets are proved
+    publish       = "all" # publish nothing before the AMIs of all required targets are verified
     poll_interval = var.poll_interval
 
     target {
@@ -73,12 +73,12 @@ build {
         instance_type = "t3.micro"
       }
 
-      # Read by launch templates and groups as resolve:ssm:/golden/ami.
+      # Launch templates and groups read it as resolve:ssm:/golden/ami.
       ssm_parameter {
         name = "/golden/ami"
       }
 
-      # A further version, made from the default one, is the default from then on.
+      # A new version, based on the default one, becomes the default.
       launch_template {
         name                = "web"
         set_default_version = true

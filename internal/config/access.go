@@ -10,24 +10,22 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Access options choose the source credentials: those of the account that owns the image. They have amazon-ebs's names and meanings,
-// so one local value can serve the builder and the post-processor. Where none is given, the AWS SDK looks at its usual locations:
-// environment variables, the shared configuration and credentials files, IAM Identity Center, web identity, the roles of containers and instances.
+// Access options choose the source credentials: those of the account that owns the AMI. They have the names and the
+// meaning of amazon-ebs. Default: the usual sources of the AWS SDK, which are environment variables, shared
+// configuration and credentials files, IAM Identity Center, web identity, and the roles of containers and instances.
 type Access struct {
-	// The profile of the shared configuration and credentials files. Every kind of profile works, `credential_process` and
-	// `sso_session` included.
+	// The profile in the shared configuration and credentials files. `credential_process` and `sso_session` work.
 	Profile string `mapstructure:"profile"`
-	// The access key. Use it with `secret_key`; neither goes together with `profile` or `shared_credentials_file`, which
-	// would have no effect.
+	// The access key. Requires `secret_key`. Conflicts with `profile` and `shared_credentials_file`.
 	AccessKey string `mapstructure:"access_key"`
-	// The secret key that belongs to `access_key`. Declare its variable as sensitive.
+	// The secret key of `access_key`. Declare its variable as sensitive.
 	SecretKey string `mapstructure:"secret_key"`
-	// The session token that belongs to `access_key`, where the key is a temporary one. A run that outlives the session fails:
-	// prefer `profile` or `assume_role`, whose sessions are renewed.
+	// The session token of a temporary `access_key`. A run that outlives the session fails. `profile` and
+	// `assume_role` are renewed.
 	Token string `mapstructure:"token"`
-	// The path of a credentials file, instead of `~/.aws/credentials`.
+	// The path of a credentials file. Default: `~/.aws/credentials`.
 	SharedCredentialsFile string `mapstructure:"shared_credentials_file"`
-	// A role of the source account, assumed with the credentials above. See [assume_role](#assume_role).
+	// A role in the source account, assumed with the credentials above. See [assume_role](#assume_role).
 	AssumeRole *AssumeRole `mapstructure:"assume_role"`
 }
 

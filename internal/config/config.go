@@ -34,75 +34,87 @@ type Config struct {
 	common.PackerConfig `mapstructure:",squash"`
 	Access              `mapstructure:",squash"`
 
-	// The source account's key that everything shared is encrypted with: what is not, is copied within the source account
-	// first. An alias, or the id of a multi-Region key (`mrk-...`), is looked up in every Region where something is shared;
-	// another key id, or an ARN, serves its own Region only. The target accounts need the right to use it, and nothing encrypted with a key that AWS
-	// manages can be shared. Default: none; what a customer managed key encrypts already is then shared as it is.
+	// The KMS key in the source account that encrypts what is shared with the targets. Snapshots that have another
+	// key are first copied with this one, in the source account. An alias, or the ID of a multi-Region key
+	// (`mrk-...`), is looked up in each Region. Another key ID or an ARN is valid in its own Region only. The target
+	// accounts need permission to use it. Default: none; then only snapshots that already have a customer managed key
+	// can be shared.
 	KMSKeyID string `mapstructure:"kms_key_id"`
 	// Keys for some Regions, instead of `kms_key_id`: `{ "eu-west-1" = "alias/other" }`.
 	RegionKMSKeyIDs map[string]string `mapstructure:"region_kms_key_ids"`
-	// The accounts that own a copy. See [target](#target).
+	// The accounts that get their own copy. See [target](#target). At least one `target` or `share` is required.
 	Targets []Target `mapstructure:"target"`
-	// Accounts, organizations and organizational units that may launch the image as it is, without a copy of their own. See [share](#share).
+	// Accounts, organizations and organizational units that may launch the AMI without a copy. See [share](#share).
 	Shares []Share `mapstructure:"share"`
-	// The AMIs to distribute in place of a build's, one for each Region: `{ "eu-west-1" = "ami-0123456789abcdef0" }`. For `source "null"`. They are tagged,
-	// never protected and never removed. Default: the AMIs of the build.
+	// The AMIs to distribute, instead of those of a build, one for each Region: `{ "eu-west-1" =
+	// "ami-0123456789abcdef0" }`. Use it with `source "null"`. They are tagged, and neither protected nor removed.
+	// Default: the AMIs of the build.
 	ExistingAMIs map[string]string `mapstructure:"existing_amis"`
 	// What a run does:
 	//
 	//   - `distribute` copies, shares and publishes.
-	//   - `plan` prints the plan and what it costs, and changes nothing in AWS. The AMI of the build is kept.
+	//   - `plan` prints the plan and its cost, and changes nothing in AWS. The AMI of the build is kept.
 	//   - `verify` compares what the targets own with `existing_amis`, and changes nothing in AWS.
 	//   - `cleanup` removes what earlier runs of the AMI left unfinished, and keeps the AMI.
 	//
 	// Default: `distribute`.
 	Mode string `mapstructure:"mode"`
-	// The credentials that the roles of the targets are assumed with: `source`, the source credentials; or `base`, the credentials from before the
-	// top-level `assume_role`. Default: `source`.
+	// The credentials that assume the roles of the targets: `source`, the source credentials; or `base`, the
+	// credentials from before the top-level `assume_role`. Default: `source`.
 	AssumeRoleFrom string `mapstructure:"assume_role_from"`
-	// A role to assume with the source credentials, in the management account of the organization or in a delegated administrator's. It lists the accounts of
-	// `organizational_unit_ids`. See [assume_role](#assume_role). Default: the source credentials list them.
+	// A role that lists the accounts of `organizational_unit_ids`, in the management account or in a delegated
+	// administrator account. The source credentials assume it. See [assume_role](#assume_role). Default: the source
+	// credentials list them.
 	OrganizationsRole *AssumeRole `mapstructure:"organizations_role"`
-	// How the targets come to use the source account's keys while they copy. `key_policy`: the key policies allow it. `grant`: the run gives each target's role a
-	// grant of its own before its copies, and revokes it after them. See [Access to the source's keys](#access-to-the-sources-keys). Default: `key_policy`.
+	// How the targets get permission to use the source account's keys:
+	//
+	//   - `key_policy`: the key policies allow it.
+	//   - `grant`: the run creates a temporary KMS grant for the role of each target, and revokes it after the
+	//     copies. See [Access to the source's keys](#access-to-the-sources-keys).
+	//
+	// Default: `key_policy`.
 	SourceKeyAccess string `mapstructure:"source_key_access"`
-	// `true` shares unencrypted snapshots as they are, where no key is given; the targets' copies are encrypted all the
-	// same. Default: `false`, unencrypted snapshots are refused.
+	// `true` shares unencrypted snapshots as they are if no key is given. The copies of the targets are encrypted
+	// anyway. Default: `false`; unencrypted snapshots are an error.
 	AllowUnencryptedShare bool `mapstructure:"allow_unencrypted_share"`
-	// The targets as a list in JSON, in place of the blocks: `jsonencode(local.targets)`. Each element has the options of a [target](#target), and `assume_role`
-	// is a list of objects. One list can serve the data source `encrypted-ami-preflight`, where `dynamic` blocks are not possible, and the post-processor.
+	// The targets as a JSON list, instead of blocks: `jsonencode(local.targets)`. Each element has the options of a
+	// [target](#target), with nested blocks as lists of objects. Use it to share one list with the data source
+	// `encrypted-ami-preflight`, which has no `dynamic` blocks.
 	TargetsJSON string `mapstructure:"targets_json"`
-	// What happens if a copy cannot have an attribute of the AMI: `warn` lists it in the plan, `fail` refuses the run. Which attributes those are depends
-	// on the target's `copy_method`. Default: `warn`.
+	// What happens if a copy cannot have an attribute of the AMI: `warn` lists it in the plan, `fail` makes it an
+	// error. The attributes depend on `copy_method`. Default: `warn`.
 	OnAttributeLoss string `mapstructure:"on_attribute_loss"`
-	// When parameters and launch templates may name the new images: `each`, as soon as the image of the same account and Region is verified and,
-	// where asked, launched; or `all`, when those of all required targets are. Default: `each`.
+	// When parameters and launch templates name the new AMIs: `each`, as soon as the AMI of the same account and
+	// Region is verified; or `all`, once those of all required targets are. Default: `each`.
 	Publish string `mapstructure:"publish"`
-	// The family of images that this AMI is a release of, such as `web-server`, 1 to 256 characters. It is kept in a tag of the source image. `retention` finds older
-	// releases by it. Default: none.
+	// The image family that this AMI is a release of, such as `web-server`, 1 to 256 characters. A tag of the source
+	// AMI stores it. Required with `retention`, which finds older releases by it. Default: none.
 	ImageFamily string `mapstructure:"image_family"`
-	// The longest time for the whole run. Default: `12h`.
+	// The maximum duration of a run. At its end each unfinished destination fails. Default: `12h`.
 	Timeout time.Duration `mapstructure:"timeout"`
-	// How many destinations, each an account in a Region, may fail without failing the run. Those of targets with `required = false` are not counted. Default: `0`.
+	// How many destinations may fail without failing the run. Those of targets with `required = false` do not count.
+	// Default: `0`.
 	MaxFailedDestinations int `mapstructure:"max_failed_destinations"`
-	// What happens to unfinished work when a run fails: `keep` leaves completed and pending copies for the next run to resume, listed
-	// as left behind; `cleanup` removes everything that is unfinished, as `mode = "cleanup"` does. What targets own stays theirs. Default: `keep`.
+	// What happens to unfinished work when a run fails: `keep` leaves copies for a resumed run and lists them;
+	// `cleanup` deletes them, as `mode = "cleanup"` does. Finished AMIs of targets stay. Default: `keep`.
 	OnFailure string `mapstructure:"on_failure"`
-	// The directory for `manifest.json`, `report.html`, `report.md` and `resume.pkr.hcl`. It is created if it is missing. `""` writes no files. May contain `{{ .AMI }}`,
-	// `{{ .SourceAMI }}` and `{{ .PackerRunUUID }}`: see [template variables](#template-variables). Default: `encrypted-ami/{{ .AMI }}`.
+	// The directory for `manifest.json`, `report.html`, `report.md` and `resume.pkr.hcl`. It is created if it is
+	// missing. `""` writes no files. May contain `{{ .AMI }}`, `{{ .SourceAMI }}` and `{{ .PackerRunUUID }}`.
+	// Default: `encrypted-ami/{{ .AMI }}`.
 	OutputDirectory *string `mapstructure:"output_directory"`
-	// `true` gives the images of the targets to HCP Packer as well, each with a label `account_<image>` that names its account. Labels belong to the whole
-	// build there, and a look-up by Region takes whichever image comes first: the builder's or a target's. Default: `false`.
+	// `true` also adds the AMIs of the targets to HCP Packer, with a label `account_<ami-id>` that names the account.
+	// A lookup by Region may then return any of the AMIs there. Default: `false`.
 	HCPPacker bool `mapstructure:"hcp_packer"`
-	// Tags of everything temporary, in the call that creates it: staged copies, test copies in the targets, instances, and their volumes and network interfaces. Use it where a policy
-	// requires tags at creation. The values may contain [template variables](#template-variables). Default: none.
+	// Tags of temporary resources, set in the creating call: staged copies, test copies in the targets, and the
+	// instances of launch checks with their volumes and network interfaces. Use it if a policy requires tags at
+	// creation. The values may contain [template variables](#template-variables). Default: none.
 	RunTags map[string]string `mapstructure:"run_tags"`
-	// `true` tries every destination before its copies can begin: while the source account copies its snapshots, each destination copies an empty
-	// snapshot of 1 GiB under the same keys. A destination that fails this is reported within minutes, and nothing else
-	// is done for it. Default: `true` with more than one destination, where something has to be copied in the source account first.
+	// `true` copies an empty 1 GiB snapshot to each destination, with the same roles and keys, while the source
+	// account copies its snapshots. A destination whose test copy fails is reported within minutes and gets no other
+	// copy. Default: `true` with more than one destination if a staged copy is needed.
 	TestCopy config.Trilean `mapstructure:"test_copy"`
-	// The shortest time between two looks at the copies of an account in a Region, between `1s` and `5m`. Long copies are looked at
-	// less often. Default: `15s`.
+	// How often a run checks the copies of an account in a Region, from `1s` to `5m`. It checks long copies less
+	// often. Default: `15s`.
 	PollInterval time.Duration `mapstructure:"poll_interval"`
 	// The run that a resume file resumes.
 	Resume *Resume `mapstructure:"resume" undocumented:"true"`

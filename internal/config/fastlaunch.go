@@ -12,19 +12,20 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// FastLaunch has AWS launch instances of the copy, a Windows image prepared by Sysprep, and keep snapshots of them ready from which others launch sooner. AWS
-// makes them after the run, in the target account, at its cost, and makes new ones as they are used; the run sees that it is switched on, and does not wait for
-// them. Under a customer managed key the service-linked role `AWSServiceRoleForEC2FastLaunch` has to be allowed to use the key: see [kms_grant](#kms_grant).
+// FastLaunch enables EC2 Fast Launch for the copy, a Windows AMI prepared by Sysprep. AWS then launches instances in
+// the target account, at its cost, and keeps snapshots of them. The run does not wait for them. With a customer
+// managed key, the service-linked role `AWSServiceRoleForEC2FastLaunch` needs permission to use the key: see
+// [kms_grant](#kms_grant).
 type FastLaunch struct {
-	// `false` leaves it as it is. Default: `true`.
+	// `false` changes nothing. Default: `true`.
 	EnableFastLaunch config.Trilean `mapstructure:"enable_fast_launch"`
-	// The id of the launch template that AWS launches those instances with, `lt-...`: for a target of one account and Region. Default: one of AWS's own.
+	// The ID of the launch template for those instances, for a target of one account and Region. Default: AWS's own.
 	TemplateID string `mapstructure:"template_id"`
-	// The name of that launch template. One of `template_id` and `template_name`.
+	// The name of the launch template. Conflicts with `template_id`.
 	TemplateName string `mapstructure:"template_name"`
-	// The version of that launch template. Needed with `template_id` or `template_name`.
+	// The version of the launch template. Required with `template_id` or `template_name`.
 	TemplateVersion int `mapstructure:"template_version"`
-	// How many instances AWS launches at once to make snapshots, 6 or more. Default: AWS's own.
+	// How many instances AWS launches at once, 6 or more. Default: AWS's own.
 	MaxParallelLaunches int `mapstructure:"max_parallel_launches"`
 	// How many snapshots AWS keeps ready. Default: AWS's own.
 	TargetResourceCount int `mapstructure:"target_resource_count"`

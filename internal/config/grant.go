@@ -12,19 +12,21 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// KMSGrant lets a principal use the key of every copy of a target, or, in a `share` block, the key of the shared image: without any option, the account's service-linked role of Auto Scaling, which may use a
-// customer managed key only by its key policy or by a grant. An image that it may not use cannot be launched by an Auto Scaling group. The role of the target, or of
-// the share block, makes the grant (`kms:CreateGrant`) before anything is copied. A run that finds the grant makes no second one, and no run takes it back: see the manifest for its id.
-// The block may be repeated.
+// KMSGrant creates a KMS grant so that another principal can use the key of the copies, or, in a `share` block, the
+// key of the shared AMI. Auto Scaling needs one, or a key policy, before it can launch an AMI that is encrypted with
+// a customer managed key. The role of the target creates the grant before anything is copied. An existing grant is
+// reused, and grants are never revoked. The block may be repeated.
 type KMSGrant struct {
-	// The ARN of who shall use the key: a role, a user, or an account's root. It has to exist. May name [template variables](#template-variables). Default: the
-	// service-linked role of Auto Scaling, `arn:{{ .Partition }}:iam::{{ .AccountId }}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling`.
+	// The ARN of the role, user or account that gets the grant. It must exist. May contain [template
+	// variables](#template-variables). Default: the service-linked role `AWSServiceRoleForAutoScaling` of the target
+	// account.
 	GranteePrincipal string `mapstructure:"grantee_principal"`
-	// The KMS operations that the grant allows. Default: what a launch by Auto Scaling takes, `CreateGrant`, `Decrypt`, `DescribeKey`, `Encrypt`,
-	// `GenerateDataKey`, `GenerateDataKeyWithoutPlaintext`, `ReEncryptFrom` and `ReEncryptTo`.
+	// The KMS operations that the grant allows. Default: those that Auto Scaling needs, `CreateGrant`, `Decrypt`,
+	// `DescribeKey`, `Encrypt`, `GenerateDataKey`, `GenerateDataKeyWithoutPlaintext`, `ReEncryptFrom` and
+	// `ReEncryptTo`.
 	Operations []string `mapstructure:"operations"`
-	// The name of the grant, up to 256 letters, digits and `:/_-`. May name [template variables](#template-variables). Default: `encrypted-ami:` and the name of
-	// the principal. The grants of an account have names of their own.
+	// The name of the grant, up to 256 letters, digits and `:/_-`. Each grant of an account has its own name. May
+	// contain [template variables](#template-variables). Default: `encrypted-ami:` and the name of the principal.
 	Name string `mapstructure:"name"`
 }
 

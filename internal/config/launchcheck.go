@@ -9,19 +9,21 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 )
 
-// LaunchCheck launches one instance of every image that a target gets, with the target's own credentials, and waits until it runs. The instance takes
-// nothing from the network and needs no way to it; its metadata service asks for tokens (IMDSv2). It and its volumes are terminated in every outcome,
-// after a run that was cut off by the next one. It takes the rights `ec2:RunInstances`, `ec2:DescribeInstances`, `ec2:TerminateInstances` and `ec2:CreateTags` of the target's role, and those of a launch on the target's key.
+// LaunchCheck launches one instance of each new AMI with the target's credentials, and waits until it runs. The
+// instance needs no network access and requires IMDSv2. The instance and its volumes are terminated in every outcome.
+// If a run was killed, the next run terminates them.
 type LaunchCheck struct {
-	// The type of the instance, one that the architecture of the image runs on, such as `t3.micro`, or `t4g.micro` for arm64.
+	// The instance type, which must match the architecture of the AMI, such as `t3.micro`, or `t4g.micro` for arm64.
 	InstanceType string `mapstructure:"instance_type" required:"true"`
-	// The subnet to launch in: for a target of one account and one Region. Default: one of the account's default VPC.
+	// The subnet, for a target of one account and one Region. Default: one of the default VPC.
 	SubnetID string `mapstructure:"subnet_id"`
-	// Finds the subnet in each account and Region, for accounts without a default VPC. See [subnet_filter](#subnet_filter). One of `subnet_id` and `subnet_filter`.
+	// Finds the subnet in each account and Region, for accounts without a default VPC. See
+	// [subnet_filter](#subnet_filter). Conflicts with `subnet_id`.
 	SubnetFilter *SubnetFilter `mapstructure:"subnet_filter"`
 }
 
-// SubnetFilter finds the subnet of a launch check, as in amazon-ebs. Of several subnets, the one with the most free addresses is used.
+// SubnetFilter finds the subnet of a launch check, as in amazon-ebs. Of several subnets, the one with the most free
+// addresses is used.
 type SubnetFilter struct {
 	// Filters of `ec2:DescribeSubnets`, such as `{ "tag:Tier" = "private" }`.
 	Filters map[string]string `mapstructure:"filters" required:"true"`

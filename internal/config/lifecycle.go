@@ -15,11 +15,12 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// DeregistrationProtection keeps everybody from deregistering the copy, whatever they are allowed, until somebody switches it off. This plugin never does.
+// DeregistrationProtection protects the copy from deregistration until someone disables the protection. The plugin
+// never does.
 type DeregistrationProtection struct {
-	// `false` leaves the copy without protection. Default: `true`.
+	// `false` leaves the copy unprotected. Default: `true`.
 	Enabled config.Trilean `mapstructure:"enabled"`
-	// `true` lets the protection hold for a day longer after it was switched off. Default: `false`.
+	// `true` keeps the protection for 24 hours after it is disabled. Default: `false`.
 	WithCooldown bool `mapstructure:"with_cooldown"`
 }
 
@@ -109,12 +110,14 @@ func (t *Target) checkDeprecation(p *diagnostics) {
 	}
 }
 
-// Retention deregisters older releases of the AMI in the target, with their snapshots. It does so after the new copy is registered, verified and
-// published. An older release is an image of the same `image_family` that an earlier run copied from another AMI. See [Older releases](#older-releases).
+// Retention deregisters older releases of the AMI in the target and deletes their snapshots, after the new copy is
+// verified and published. An older release is an AMI of the same `image_family` that an earlier run copied from
+// another AMI. See [Older releases](#older-releases).
 type Retention struct {
-	// How many releases are kept in each account and Region, with the one of this run.
+	// How many releases are kept in each account and Region, including the one of this run.
 	KeepReleases int `mapstructure:"keep_releases"`
-	// How long releases are kept after their creation, such as `2160h` for 90 days. With `keep_releases`, a release is kept that either option keeps.
+	// How long releases are kept after their creation, such as `2160h` for 90 days. With `keep_releases`, a release
+	// is kept that either option keeps.
 	KeepFor time.Duration `mapstructure:"keep_for"`
 	// `true` reports what would be removed, and removes nothing. Default: `false`.
 	DryRun bool `mapstructure:"dry_run"`

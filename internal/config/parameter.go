@@ -15,28 +15,30 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// SSMParameter is a parameter of the SSM Parameter Store, in each account and Region of the target, that names the image once it is
-// verified. The block may be repeated. One that names the image already is left as it is.
+// SSMParameter is a parameter in SSM Parameter Store, in each account and Region of the target, that names the
+// verified AMI. A parameter that names it already is unchanged. The block may be repeated.
 type SSMParameter struct {
-	// The name of the parameter, such as `/golden/ami`. May name [template variables](#template-variables).
+	// The name, such as `/golden/ami`. May contain [template variables](#template-variables).
 	Name string `mapstructure:"name" required:"true"`
-	// `String` or `SecureString`. An existing parameter of another type is refused, because AWS would convert it. Default: `String`.
+	// `String` or `SecureString`. An existing parameter of another type is an error, because AWS would convert it.
+	// Default: `String`.
 	Type string `mapstructure:"type"`
-	// `aws:ec2:image`, which AWS checks, and which launch templates and Auto Scaling groups take with `resolve:ssm:`; or `text`. The data
-	// type of a parameter that exists cannot be changed. Default: `aws:ec2:image`, `text` for a `SecureString`, which can have no other.
+	// `aws:ec2:image`, which AWS validates, and which launch templates and Auto Scaling groups accept with
+	// `resolve:ssm:`; or `text`. It cannot change on an existing parameter. Default: `aws:ec2:image`, or `text` for a
+	// `SecureString`.
 	DataType string `mapstructure:"data_type"`
-	// The key that a `SecureString` is encrypted with: an alias, a key id, or the ARN of either. The target's credentials need
-	// `kms:Encrypt` on it, `kms:GenerateDataKey` in the advanced tier; whoever reads the parameter, `kms:Decrypt`. Default: the account's
-	// `alias/aws/ssm`. May name [template variables](#template-variables).
+	// The key of a `SecureString`: an alias, a key ID, or an ARN. The target needs `kms:Encrypt` on it, in the
+	// advanced tier `kms:GenerateDataKey`. Readers need `kms:Decrypt`. May contain [template
+	// variables](#template-variables). Default: `alias/aws/ssm`.
 	KeyID string `mapstructure:"key_id"`
-	// `Standard`, `Advanced` or `Intelligent-Tiering`. Default: as the account has it set.
+	// `Standard`, `Advanced` or `Intelligent-Tiering`. Default: the account's setting.
 	Tier string `mapstructure:"tier"`
-	// The description, at most 1024 characters. Default: none. May name [template variables](#template-variables).
+	// The description, at most 1024 characters. May contain [template variables](#template-variables). Default: none.
 	Description string `mapstructure:"description"`
-	// Tags of the parameter. Where it exists already, they are added to its own.
-	// The values may name [template variables](#template-variables).
+	// Tags of the parameter, added to existing ones. The values may contain [template
+	// variables](#template-variables).
 	Tags map[string]string `mapstructure:"tags"`
-	// `false` refuses a run that would change a parameter which names something else. Default: `true`.
+	// `false` makes it an error if the parameter names another AMI. Default: `true`.
 	Overwrite config.Trilean `mapstructure:"overwrite"`
 }
 

@@ -25,32 +25,33 @@ import (
 type Preflight struct {
 	Config `mapstructure:",squash"`
 
-	// The options of the `amazon-ebs` builder, under its own names. See [amazon_ebs](#amazon_ebs).
+	// The options of the `amazon-ebs` builder, with its names. See [amazon_ebs](#amazon_ebs).
 	AmazonEBS AmazonEBS `mapstructure:"amazon_ebs" required:"true"`
-	// What makes the data source fail, which stops Packer before an instance starts: `error`, something that the post-processor would refuse;
-	// `warning`, also what it would warn of; `never`, nothing. Default: `error`.
+	// The findings that make the data source fail, so that Packer stops before the build: `error`, `warning` (also
+	// errors), or `never`. Default: `error`.
 	FailOn string `mapstructure:"fail_on"`
 }
 
 // AmazonEBS holds the options of the `amazon-ebs` builder that decide how the AMI is encrypted.
 type AmazonEBS struct {
-	// The Region that the AMI is built in.
+	// The Region of the build.
 	Region string `mapstructure:"region" required:"true"`
-	// The name that the AMI will have. Without it, it is not known whether a target has an image of that name already.
+	// The name of the AMI. Without it, the data source cannot check whether a target already has an AMI of that name.
 	AMIName string `mapstructure:"ami_name"`
-	// The AMI that the build starts from.
+	// The AMI that the build starts from. One of `source_ami` and `source_ami_filter` is required.
 	SourceAMI string `mapstructure:"source_ami"`
-	// Finds the AMI that the build starts from, in place of `source_ami`. See [source_ami_filter](#source_ami_filter).
+	// Finds the AMI that the build starts from. See [source_ami_filter](#source_ami_filter).
 	SourceAMIFilter *SourceAMIFilter `mapstructure:"source_ami_filter"`
-	// Whether the builder copies the image once more, encrypted. Default: not given.
+	// Whether the builder makes an encrypted copy of the AMI. Default: not set.
 	EncryptBoot config.Trilean `mapstructure:"encrypt_boot"`
-	// The key of that copy: the builder's `kms_key_id`, not the one beside `amazon_ebs`.
+	// The key of that copy: the builder's `kms_key_id`, not the post-processor's.
 	KMSKeyID string `mapstructure:"kms_key_id"`
 	// The keys of the copies in other Regions.
 	RegionKMSKeyIDs map[string]string `mapstructure:"region_kms_key_ids"`
-	// Other Regions that the builder copies the image to.
+	// Other Regions that the builder copies the AMI to.
 	AMIRegions []string `mapstructure:"ami_regions"`
-	// The volumes of the instance, where they differ from the source AMI's. See [launch_block_device_mappings](#launch_block_device_mappings).
+	// The volumes of the instance, if they differ from the source AMI's. See
+	// [launch_block_device_mappings](#launch_block_device_mappings).
 	LaunchVolumes []LaunchVolume `mapstructure:"launch_block_device_mappings"`
 }
 
@@ -58,28 +59,28 @@ type AmazonEBS struct {
 type SourceAMIFilter struct {
 	// Filters of `ec2:DescribeImages`: `{ name = "base-*" }`.
 	Filters map[string]string `mapstructure:"filters"`
-	// The owners: account ids, `self`, `amazon`.
+	// The owners: account IDs, `self`, `amazon`.
 	Owners []string `mapstructure:"owners" required:"true"`
-	// The newest of several. Default: `false`, there must be one.
+	// `true` uses the newest of several AMIs. Default: `false`; then exactly one must match.
 	MostRecent bool `mapstructure:"most_recent"`
-	// Deprecated images as well. Default: `false`.
+	// `true` includes deprecated AMIs. Default: `false`.
 	IncludeDeprecated bool `mapstructure:"include_deprecated"`
 }
 
-// LaunchVolume is a volume of the instance, by device. The block of the builder can be copied as it is. Options that say nothing about encryption
-// and size are accepted and have no effect.
+// LaunchVolume is a volume of the instance. You can copy the builder's block unchanged: options that affect neither
+// encryption nor size have no effect.
 type LaunchVolume struct {
 	// The device, such as `/dev/xvda`.
 	DeviceName string `mapstructure:"device_name" required:"true"`
-	// Whether the volume is encrypted. Default: not given.
+	// Whether the volume is encrypted. Default: not set.
 	Encrypted config.Trilean `mapstructure:"encrypted"`
 	// The key of the volume.
 	KMSKeyID string `mapstructure:"kms_key_id"`
 	// The snapshot that the volume starts from.
 	SnapshotID string `mapstructure:"snapshot_id"`
-	// The size in GiB. Default: that of what it starts from.
+	// The size in GiB. Default: that of the snapshot.
 	VolumeSize int64 `mapstructure:"volume_size"`
-	// `true` leaves the source AMI's volume of this device out.
+	// `true` omits the source AMI's volume of this device.
 	NoDevice bool `mapstructure:"no_device"`
 	// No effect.
 	VolumeType string `mapstructure:"volume_type"`

@@ -14,32 +14,33 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// AssumeRole is one role to assume. At the top level it gives the source credentials; in a `target` it may be repeated, and
-// each role is assumed with the session of the one before. There, all but `policy`, `policy_arns`, `tags` and
-// `transitive_tag_keys` may name [template variables](#template-variables).
+// AssumeRole is a role to assume. At the top level it gives the source credentials. In a `target` it may be repeated:
+// each role is assumed with the session of the one before. There, all options but `policy`, `policy_arns`, `tags` and
+// `transitive_tag_keys` may contain [template variables](#template-variables).
 type AssumeRole struct {
-	// The ARN of the role. In a `target` one text can serve many accounts:
-	// `arn:{{ .Partition }}:iam::{{ .AccountId }}:role/golden-image-target`. The last role has to be the target account's own.
+	// The ARN of the role. For many accounts: `arn:{{ .Partition }}:iam::{{ .AccountId }}:role/golden-image-target`.
+	// The last role of a chain must be in the target account.
 	RoleARN string `mapstructure:"role_arn"`
-	// The name of a role in the account itself, with its path if it has one, such as `golden-image-target`: short for
-	// `arn:{{ .Partition }}:iam::{{ .AccountId }}:role/golden-image-target`. Only in `target` and `share`. One of `role_arn` and `role_name`.
+	// The name of a role in the target account, with its path if it has one. It is short for `arn:{{ .Partition
+	// }}:iam::{{ .AccountId }}:role/NAME`. Only in `target` and `share`. One of `role_arn` and `role_name` is
+	// required.
 	RoleName string `mapstructure:"role_name"`
-	// The name of the session, as CloudTrail shows it: 2 to 64 letters, digits and `_+=,.@-`. Default: `encrypted-ami`.
+	// The name of the session in CloudTrail: 2 to 64 letters, digits and `_+=,.@-`. Default: `encrypted-ami`.
 	SessionName string `mapstructure:"session_name"`
-	// The external id that the role's trust policy asks for. It is never printed.
+	// The external ID that the trust policy of the role requires. It is never printed.
 	ExternalID string `mapstructure:"external_id"`
-	// How long a session lasts before it is renewed, 900 to 43200 seconds and no more than the role allows. Default: 3600, the most
-	// that AWS allows where a role's session assumes the next role.
+	// The duration of a session, 900 to 43200 seconds and at most what the role allows. Sessions are renewed.
+	// Default: 3600, the maximum for a role that another role assumes.
 	DurationSeconds int `mapstructure:"duration_seconds"`
-	// A policy in JSON, at most 2048 characters, that narrows what the session may do.
+	// A session policy in JSON, at most 2048 characters.
 	Policy string `mapstructure:"policy"`
-	// ARNs of up to ten managed policies that narrow what the session may do.
+	// ARNs of up to ten managed policies that restrict the session.
 	PolicyARNs []string `mapstructure:"policy_arns"`
 	// Session tags, at most 50.
 	Tags map[string]string `mapstructure:"tags"`
-	// Keys of `tags` that the sessions of further roles inherit.
+	// Keys of `tags` that the sessions of later roles inherit.
 	TransitiveTagKeys []string `mapstructure:"transitive_tag_keys"`
-	// The source identity of the session, which all further roles inherit: 2 to 64 letters, digits and `_+=,.@-`.
+	// The source identity of the session, which later roles inherit: 2 to 64 letters, digits and `_+=,.@-`.
 	SourceIdentity string `mapstructure:"source_identity"`
 }
 

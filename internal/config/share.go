@@ -12,29 +12,30 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Share names who may launch the image as it is, in every Region of the artifact, under the source account's key: the launch
-// permission of the image is given to all of them, and the use of its snapshots to the accounts. Nothing of it is ever taken
-// back. What cannot be shared, because it is under `aws/ebs` or not under `kms_key_id`, is copied within the source account first, and
-// that copy stays. Who launches needs the right to use the key; the plan prints the statements. The block may be repeated, and
-// `dynamic "share"` works. Without a `target` nobody gets a copy, and the artifact is the shared image.
+// Share names accounts, organizations and organizational units that may launch the source AMI, in each Region of the
+// artifact. Accounts may also copy its snapshots. The access is permanent: no run removes it. Snapshots that have the
+// key `aws/ebs`, or another key than `kms_key_id`, are first copied in the source account, and that copy is shared
+// and stays. Whoever launches needs permission to use the key: the plan prints the statements. The block may be
+// repeated, and `dynamic "share"` works. Without a `target`, the artifact is the shared AMI.
 type Share struct {
-	// A name for messages and reports. Default: `share[0]`, `share[1]`, ...
+	// The name in messages and reports. Default: `share[0]`, `share[1]`, ...
 	Name string `mapstructure:"name"`
-	// Accounts, 12 digits each, as strings. They may copy the image as well.
+	// Account IDs, as strings of 12 digits. They may also copy the AMI.
 	AccountIDs []string `mapstructure:"account_ids"`
-	// ARNs of organizations, such as `arn:aws:organizations::123456789012:organization/o-1234567890`. AWS lets no organization use snapshots, so
-	// their accounts can launch the image and not copy it.
+	// ARNs of organizations, such as `arn:aws:organizations::123456789012:organization/o-1234567890`. Their accounts
+	// can launch the AMI and cannot copy it, because AWS shares no snapshots with organizations.
 	OrganizationARNs []string `mapstructure:"organization_arns"`
-	// ARNs of organizational units, such as `arn:aws:organizations::123456789012:ou/o-1234567890/ou-ab12-34567890`. As with
-	// organizations, their accounts can launch the image and not copy it.
+	// ARNs of organizational units, such as `arn:aws:organizations::123456789012:ou/o-1234567890/ou-ab12-34567890`.
+	// Their accounts can launch the AMI and cannot copy it.
 	OrganizationalUnitARNs []string `mapstructure:"organizational_unit_arns"`
-	// Who may use the key of the shared image in each of `account_ids`, such as the service-linked role of Auto Scaling, which launches under another account's key
-	// by a grant only. The account itself makes the grant, on the source account's key, whose policy has to admit it with `kms:CreateGrant` and without the condition
-	// `kms:GrantIsForAWSResource`. It stays. The block may be repeated. See [kms_grant](#kms_grant).
+	// Permanent grants on the key of the shared AMI, created by each of `account_ids`, for example for Auto Scaling.
+	// The key policy must allow the account `kms:CreateGrant` without the condition `kms:GrantIsForAWSResource`. See
+	// [kms_grant](#kms_grant).
 	KMSGrants []KMSGrant `mapstructure:"kms_grant"`
-	// A role in each of `account_ids` that creates the grants. See [assume_role](#assume_role). One of `assume_role` and `profile`, and neither without `kms_grant`.
+	// A role in each of `account_ids` that creates the grants. See [assume_role](#assume_role). `kms_grant` requires
+	// one of `assume_role` and `profile`.
 	AssumeRole []AssumeRole `mapstructure:"assume_role"`
-	// The profile of the shared configuration and credentials files whose credentials create the grants.
+	// A profile whose credentials create the grants.
 	Profile string `mapstructure:"profile"`
 }
 

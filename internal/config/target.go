@@ -16,90 +16,105 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Target names accounts that shall own a copy of the image: each account in each Region, with one set of options. The block may be
-// repeated, and `dynamic "target"` works.
+// Target names accounts and Regions that get their own copy of the AMI. Each account in a Region is a destination.
+// The block may be repeated, and `dynamic "target"` works.
 type Target struct {
 	path string // in the template: target[0], targets_json[0]
 
-	// A name for messages and reports. Default: `target[0]`, `target[1]`, ...
+	// The name in messages and reports. Default: `target[0]`, `target[1]`, ...
 	Name string `mapstructure:"name"`
-	// The accounts, 12 digits each, as strings: a number would lose its leading zeros. The source account itself is possible; it
-	// needs no role, and the default name of its copy gets ` (encrypted)` appended.
+	// Account IDs, as strings of 12 digits. The source account itself needs no role, and the default name of its copy
+	// ends with ` (encrypted)`. One of `account_ids` and `organizational_unit_ids` is required.
 	AccountIDs []string `mapstructure:"account_ids"`
-	// Organizational units (`ou-...`), or the root of an organization (`r-...`), all of whose active accounts are targets as well, with those of units
-	// below, but never the source account. They are listed in every run with the source credentials, or with those of
-	// `organizations_role`. One of `account_ids` and `organizational_unit_ids` is required.
+	// IDs of organizational units (`ou-...`) or of the root (`r-...`). All active accounts in them and in child units
+	// are targets, without the source account. Each run lists them, with the source credentials or with
+	// `organizations_role`.
 	OrganizationalUnitIDs []string `mapstructure:"organizational_unit_ids"`
 	// Accounts of `organizational_unit_ids` that are not targets.
 	ExcludeAccountIDs []string `mapstructure:"exclude_account_ids"`
-	// The Regions. Default: those of the artifact. A Region without an image of the artifact is served from the one of which the least has to be staged first, or that an earlier run took.
+	// The Regions. A Region without an AMI of the artifact gets a copy from the Region that needs the fewest staged
+	// copies. Default: the Regions of the artifact.
 	Regions []string `mapstructure:"regions"`
-	// A role to assume in the target account. Repeat the block for a chain of roles: each is assumed with the session of the one before. See [assume_role](#assume_role).
-	// One of `assume_role` and `profile`; only the source account needs neither.
+	// A role in the target account. Repeat the block for a chain of roles. See [assume_role](#assume_role). One of
+	// `assume_role` and `profile` is required, except for the source account.
 	AssumeRole []AssumeRole `mapstructure:"assume_role"`
-	// The profile of the shared configuration and credentials files whose credentials are the target account's.
+	// A profile whose credentials belong to the target account.
 	Profile string `mapstructure:"profile"`
-	// The target account's key that its copies are encrypted with: an alias is looked up in every Region of the target; so is the id of a multi-Region key
-	// (`mrk-...`); another key id, or an ARN, serves its own Region only. A key of a third account is given by ARN.
-	// `default` is the account's default key of EBS encryption in each Region, whatever it is. May contain [template variables](#template-variables).
+	// The target account's key that encrypts its copies. An alias, or the ID of a multi-Region key (`mrk-...`), is
+	// looked up in each Region. Another key ID or an ARN is valid in its own Region only. A key of another account
+	// needs an ARN. `default` is the account's default EBS key. May contain [template
+	// variables](#template-variables).
 	KMSKeyID string `mapstructure:"kms_key_id" required:"true"`
-	// Keys for some Regions, instead of `kms_key_id`: `{ "eu-west-1" = "alias/other" }`. May contain [template variables](#template-variables).
+	// Keys for some Regions, instead of `kms_key_id`: `{ "eu-west-1" = "alias/other" }`. May contain [template
+	// variables](#template-variables).
 	RegionKMSKeyIDs map[string]string `mapstructure:"region_kms_key_ids"`
-	// Grants on the key of the copies, for principals such as the service-linked role of Auto Scaling. See [kms_grant](#kms_grant).
+	// Permanent grants on the key of the copies, for example for Auto Scaling. See [kms_grant](#kms_grant).
 	KMSGrants []KMSGrant `mapstructure:"kms_grant"`
-	// The name of the copy, 3 to 128 characters. Default: the name of the image that is copied. May contain [template variables](#template-variables).
+	// The name of the copy, 3 to 128 characters. May contain [template variables](#template-variables). Default: the
+	// name of the source AMI.
 	AMIName string `mapstructure:"ami_name"`
-	// The description of the copy, at most 255 ASCII characters. Default: that of the image that is copied. May contain [template variables](#template-variables).
+	// The description of the copy, at most 255 ASCII characters. May contain [template
+	// variables](#template-variables). Default: that of the source AMI.
 	AMIDescription string `mapstructure:"ami_description"`
-	// Tags of the copy, given in the call that makes it. They are added to the tags of the image that is copied, and override them.
-	// The values may contain [template variables](#template-variables).
+	// Tags of the copy, added to those of the source AMI. The values may contain [template
+	// variables](#template-variables).
 	Tags map[string]string `mapstructure:"tags"`
-	// Tags of the snapshots of the copy, given in the call that makes each.
-	// The values may contain [template variables](#template-variables).
+	// Tags of the snapshots of the copy, added to those of the source snapshots. The values may contain [template
+	// variables](#template-variables).
 	SnapshotTags map[string]string `mapstructure:"snapshot_tags"`
-	// How the accounts get their copy. `snapshot`: each snapshot is copied, and the image registered from them: AWS tells exactly what is wrong where that fails, and
-	// progress is seen. `image`: the image is copied in one call, which keeps what cannot be registered: the billing of Windows, RHEL and SUSE,
-	// watermarks, the instance types that it allows; the image itself is shared for that time, or a staged copy of it. `auto`:
-	// `snapshot`, and `image` where the image has something that it would lose otherwise. See [Methods](#methods). Default: `auto`.
+	// How the accounts copy the AMI:
+	//
+	//   - `auto` copies snapshots, unless the AMI has an attribute that only `CopyImage` keeps. The plan says which
+	//     one is used.
+	//   - `snapshot` copies each snapshot and calls `RegisterImage`. Progress and errors are reported for each
+	//     volume.
+	//   - `image` calls `CopyImage` once. It keeps every attribute and reports little about errors.
+	//
+	// See [Methods](#methods). Default: `auto`.
 	CopyMethod string `mapstructure:"copy_method"`
-	// How long the copies into the target may take, in minutes: 15 to 2880, in steps of 15. AWS then promises it, for a price for each GiB. A copy moves
-	// at most 500 MiB a second, and those of an account from one Region to another 2,000 together: no more are begun at once than AWS can complete in time. Default: as long as they take.
+	// Requests time-based copies that complete within this time, for a price per GiB: 15 to 2880 minutes, in steps of
+	// 15. A run starts only as many copies at once as AWS can complete in time. Default: standard copies.
 	SnapshotCopyDurationMinutes int `mapstructure:"snapshot_copy_duration_minutes"`
-	// Deregisters the account's image that has the name of `ami_name` already, right before the copy is registered under it. See
-	// [A name that is taken](#a-name-that-is-taken). Default: `false`: a name that is taken is refused.
+	// `true` deregisters the AMI of the account that already has the name of `ami_name`, right before the copy is
+	// registered. See [AMI names](#ami-names). Default: `false`; a name in use is an error.
 	ForceDeregister bool `mapstructure:"force_deregister"`
-	// With `force_deregister`: deletes the snapshots of that image as well; those that other images use stay. Default: `false`.
+	// With `force_deregister`, `true` also deletes the snapshots of that AMI that no other AMI uses. Default:
+	// `false`.
 	ForceDeleteSnapshot bool `mapstructure:"force_delete_snapshot"`
-	// ARNs of license configurations of AWS License Manager that count launches of the copy, in its Region. They may name
-	// [template variables](#template-variables). License Manager counts every launch from then on, that of a `launch_check` as well, and refuses it where a hard limit is reached or a rule is broken.
-	// What the image is associated with besides stays. Default: none.
+	// ARNs of AWS License Manager license configurations in the Region of the copy. License Manager counts each
+	// launch, also that of a `launch_check`, and refuses it at a hard limit. Existing associations stay. May contain
+	// [template variables](#template-variables). Default: none.
 	LicenseConfigurationARNs []string `mapstructure:"license_configuration_arns"`
-	// Lets Windows instances of the copy launch sooner. See [fast_launch](#fast_launch). Default: it is left as it is.
+	// Enables EC2 Fast Launch for Windows AMIs. See [fast_launch](#fast_launch). Default: unchanged.
 	FastLaunch *FastLaunch `mapstructure:"fast_launch"`
-	// Other accounts that may launch the copy, 12 digits each. They need the right to use the target's key, which has to be a customer managed one. What
-	// was permitted before is never taken back.
+	// Other accounts that may launch the copy. They need permission to use the target's key, which must be customer
+	// managed. Permissions that exist already are never removed.
 	AMIUsers []string `mapstructure:"ami_users"`
 	// ARNs of organizations whose accounts may launch the copy.
 	AMIOrgARNs []string `mapstructure:"ami_org_arns"`
 	// ARNs of organizational units whose accounts may launch the copy.
 	AMIOUARNs []string `mapstructure:"ami_ou_arns"`
-	// `false` lets the run succeed without this target: that it did not get its copy is told, and is no failure. Default: `true`.
+	// `false` lets the run succeed if this target fails. The failure is reported. Default: `true`.
 	Required config.Trilean `mapstructure:"required"`
-	// What happens to an account whose role cannot be assumed: `fail`, or `skip`, which reports it and continues without the account. Default: `fail`.
+	// What happens to an account whose role cannot be assumed: `fail`, or `skip`, which reports it and continues
+	// without the account. Default: `fail`.
 	OnMissingRole string `mapstructure:"on_missing_role"`
-	// When the copy is deprecated, as `2027-06-30T00:00:00Z`: it is then hidden from the lists of other accounts, and can still be launched. At most ten
-	// years ahead. For 90 days from now write `timeadd(timestamp(), "2160h")`. May contain [template variables](#template-variables). Default: never.
+	// When the copy is deprecated, such as `2027-06-30T00:00:00Z`, at most ten years ahead. Other accounts then no
+	// longer see it in lists and can still launch it. For 90 days from now: `timeadd(timestamp(), "2160h")`. May
+	// contain [template variables](#template-variables). Default: never.
 	DeprecateAt string `mapstructure:"deprecate_at"`
-	// Protects the copy against deregistration. See [deregistration_protection](#deregistration_protection). Default: none.
+	// Protects the copy from deregistration. See [deregistration_protection](#deregistration_protection). Default:
+	// none.
 	DeregistrationProtection *DeregistrationProtection `mapstructure:"deregistration_protection"`
 	// Removes older releases of the AMI. See [retention](#retention). Requires `image_family`. Default: all are kept.
 	Retention *Retention `mapstructure:"retention"`
-	// Launches one instance of every image that the target gets, waits until it runs, and terminates it whatever comes of it. An image that does not launch
-	// fails its destination, with AWS's reason. See [launch_check](#launch_check). Default: none is launched.
+	// Launches one instance of each new AMI and terminates it. If it does not start, the destination fails with AWS's
+	// reason. See [launch_check](#launch_check). Default: none.
 	LaunchCheck *LaunchCheck `mapstructure:"launch_check"`
-	// A parameter of the SSM Parameter Store that shall name the image. The block may be repeated. See [ssm_parameter](#ssm_parameter).
+	// An SSM parameter that names the AMI. The block may be repeated. See [ssm_parameter](#ssm_parameter).
 	SSMParameters []SSMParameter `mapstructure:"ssm_parameter"`
-	// A launch template that shall get a version with the image. The block may be repeated. See [launch_template](#launch_template).
+	// A launch template that gets a version with the AMI. The block may be repeated. See
+	// [launch_template](#launch_template).
 	LaunchTemplates []LaunchTemplate `mapstructure:"launch_template"`
 }
 

@@ -13,16 +13,18 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// LaunchTemplate is a launch template, in each account and Region of the target, that gets a version with the image once that is verified:
-// all else is as in another of its versions. The block may be repeated. Where a version names the image already, no other is made.
+// LaunchTemplate is a launch template, in each account and Region of the target, that gets a version with the
+// verified AMI. The rest of the version is that of `source_version`. If a version names the AMI already, none is
+// created. The block may be repeated.
 type LaunchTemplate struct {
 	// The name of the launch template. May contain [template variables](#template-variables).
 	Name string `mapstructure:"name" required:"true"`
-	// The version that the new one is made from: a number, `$Default` or `$Latest`. Default: `$Default`.
+	// The version that the new one is based on: a number, `$Default` or `$Latest`. Default: `$Default`.
 	SourceVersion string `mapstructure:"source_version"`
-	// The description of the new version, at most 255 characters. Default: none. May name [template variables](#template-variables).
+	// The description of the new version, at most 255 characters. May contain [template
+	// variables](#template-variables). Default: none.
 	Description string `mapstructure:"description"`
-	// `true` makes the new version the default one: what launches without naming a version takes the image from then on. Default: `false`.
+	// `true` makes the new version the default. Launches that name no version use it from then on. Default: `false`.
 	SetDefaultVersion bool `mapstructure:"set_default_version"`
 }
 

@@ -67,6 +67,25 @@ func TestProve_dryRunPerformed(t *testing.T) {
 	})
 }
 
+// TestPutParameter_lostResponse creates an image parameter again after a lost response, before AWS shows the first one.
+// AWS may add a version, or refuse the second creation. Either is the run's own parameter, not a conflict.
+func TestPutParameter_lostResponse(t *testing.T) {
+	for version, option := range map[int64]awssim.Option{
+		1: awssim.WithAlternatives(awssim.HiddenParameterTaken), 2: func(*awssim.World) {},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			parameter := named
+			parameter.Overwrite = false
+			h, req := published(t, parameter)
+			option(h.World)
+			h.Inject(awssim.FaultRule{Fault: awssim.LostResponse, Action: "ssm:PutParameter", Times: 1})
+			_, result := h.run(t.Context(), req)
+			h.complete(result)
+			h.names("/golden/"+home, version, result)
+		})
+	}
+}
+
 // A server error that stays, on any operation that changes something, ends the run with a finding, and with a report of
 // what is left behind.
 func TestRun_lastingServerError(t *testing.T) {

@@ -21,34 +21,37 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// copyImage makes a copy and has it watched. Its token makes it safe to ask again (4.2.3); a copy that failed only because AWS had not yet
-// seen what it depends on is made again, under another token.
+// copyImage starts a copy and has it watched. Its client token makes a repeated call safe (rule 4.2.3,
+// idempotency). A copy that failed due to eventual consistency is repeated with another token.
 func (t *executor) copyImage(ctx context.Context, j *stepRun, s *step.CopyImage, end func(StepOutcome)) {
-	if broken := j.state.failedCopy; broken != nil {
-		_, id := broken.resource()
+	if failed := j.state.failedCopy; failed != nil {
+		_, id := failed.resource()
 		j.state.retained = append(j.state.retained, t.deregisterWithSnapshots(ctx, s, id)...)
 		j.state.failedCopy = nil
 		if j.state.failure != nil {
 			end(StepOutcome{Err: j.state.failure})
 		} else {
-			end(StepOutcome{Err: retryAfter{}}) // to be made again, if it is still wanted
+			end(StepOutcome{Err: retryAfter{}}) // creates another copy if its destination still needs one
 		}
 		return
 	}
+
 	err := t.startImageCopy(ctx, j, s)
 	if err == nil && !j.state.adopted {
 		err = t.sign(ctx, j, s.Signing)
 	}
+
 	if err != nil {
 		end(StepOutcome{Err: err})
 		return
 	}
+
 	id := j.state.resourceID
 	t.watcher.watch(copyGroup{s.Location, true}, &watchedCopy{
 		id: id, step: s.ID, destination: s.Destination, expectedDuration: s.ExpectedDuration, gib: s.GiB,
-		end: func(seen *copyStatus, err error) {
+		end: func(status *copyStatus, err error) {
 			endOnPanic(end, func() {
-				d := t.handleCopyEnd(j, id, seen, err)
+				d := t.handleCopyEnd(j, id, status, err)
 				d.Adopted, d.Unsigned = j.state.adopted || id == s.ResumeID, j.state.isSigningDenied
 				end(d)
 			})
@@ -56,28 +59,34 @@ func (t *executor) copyImage(ctx context.Context, j *stepRun, s *step.CopyImage,
 	})
 }
 
-// beginImage sees to it that there is a copy on its way: an earlier run's, one of this step, or another run's under the same name.
+// startImageCopy finds or starts the copy. It may be a copy of an earlier run, of this step, or of another run
+// under the same name.
 func (t *executor) startImageCopy(ctx context.Context, j *stepRun, s *step.CopyImage) error {
 	if err := t.resumeEarlier(ctx, j, s.Signing, t.imageReader(ctx, s)); err != nil || j.state.resourceID != "" {
 		return err
 	}
+
 	if err := guardCopy(j, s.Image, s.KeyARN); err != nil {
 		return err
 	}
+
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	if len(j.state.discardedIDs) > 0 { // another run may have been quicker, and have taken back what it shared
+
+	if len(j.state.discardedIDs) > 0 { // another run may have succeeded and revoked its shares since
 		if _, err := t.adoptNamesake(ctx, j, s); err != nil || j.state.adopted {
 			return err
 		}
 	}
-	lasting, release := withGracePeriod(ctx)
+
+	graceCtx, release := withGracePeriod(ctx)
 	defer release()
-	made, err := t.pool.EC2(s.Location).CopyImage(lasting, copyImageInput(s, j.id(s.Image), len(j.state.discardedIDs)+1))
+	output, err := t.pool.EC2(s.Location).
+		CopyImage(graceCtx, copyImageInput(s, j.id(s.Image), len(j.state.discardedIDs)+1))
 	switch {
 	case err == nil:
-		j.state.resourceID = aws.ToString(made.ImageId)
+		j.state.resourceID = aws.ToString(output.ImageId)
 		t.recordCreatedID(j.state.resourceID)
 		return nil
 	case awsclient.IsResourceLimit(err):
@@ -88,33 +97,41 @@ func (t *executor) startImageCopy(ctx context.Context, j *stepRun, s *step.CopyI
 		j.state.polls++
 		return retryAfter{step.Backoff(j.state.polls)}
 	}
+
 	refusal, _ := refusalOf(err)
-	if (awsclient.IsNotFound(err) || diagnose.IsEventualConsistency(refusal)) && j.keepPolling() { // a share that AWS has not seen yet (4.4.2)
+	// AWS may not see a new share yet (rule 4.4.2)
+	if (awsclient.IsNotFound(err) || diagnose.IsEventualConsistency(refusal)) && j.keepPolling() {
 		t.reportRetry(j, reason(err), time.Now().Add(step.EventualConsistencyTimeout))
 		return retryAfter{step.Backoff(j.state.polls)}
 	}
+
 	return err
 }
 
-// imageCopy is the call: always encrypted, under an explicit key (1.4.10, 1.4.11), with our tags from birth, and with none of the source's own that AWS
-// would add: the plan has chosen them.
+// copyImageInput returns the call. It always encrypts with an explicit key (rules 1.4.10 and 1.4.11) and sets our
+// tags on creation. CopyImageTags is off because the plan has already chosen which tags to copy.
 func copyImageInput(s *step.CopyImage, image string, try int) *ec2.CopyImageInput {
 	in := &ec2.CopyImageInput{
-		Name:              aws.String(s.Name),
-		SourceImageId:     aws.String(image),
-		SourceRegion:      aws.String(s.FromRegion),
-		ClientToken:       aws.String(string(s.Signing.Token(fmt.Sprintf("%s %d", s.ID, try)))),
-		CopyImageTags:     aws.Bool(false),
-		Encrypted:         aws.Bool(true),
-		KmsKeyId:          aws.String(s.KeyARN),
-		TagSpecifications: append(tagSpecifications(ec2types.ResourceTypeImage, s.Tags), tagSpecifications(ec2types.ResourceTypeSnapshot, s.SnapshotTags)...),
+		Name:          aws.String(s.Name),
+		SourceImageId: aws.String(image),
+		SourceRegion:  aws.String(s.FromRegion),
+		ClientToken:   aws.String(string(s.Signing.Token(fmt.Sprintf("%s %d", s.ID, try)))),
+		CopyImageTags: aws.Bool(false),
+		Encrypted:     aws.Bool(true),
+		KmsKeyId:      aws.String(s.KeyARN),
+		TagSpecifications: append(
+			tagSpecifications(ec2types.ResourceTypeImage, s.Tags),
+			tagSpecifications(ec2types.ResourceTypeSnapshot, s.SnapshotTags)...),
 	}
+
 	if s.Minutes > 0 {
 		in.SnapshotCopyCompletionDurationMinutes = aws.Int64(int64(s.Minutes))
 	}
-	if s.Description != "" { // an empty one is no description (2.2.10)
+
+	if s.Description != "" { // AWS refuses an empty one (rule 2.2.10)
 		in.Description = aws.String(s.Description)
 	}
+
 	return in
 }
 
@@ -124,22 +141,22 @@ func (t *executor) dryRunCopyImage(s *step.CopyImage) dryRun {
 	return newDryRun(t.pool.EC2(s.Location).CopyImage, in, s, "ec2:CopyImage")
 }
 
-// sharedName takes the image that has the name already for this step's, if another run is making it. One without a
-// signature yet is given the time for it, and one that failed the time to go.
+// handleNameTaken adopts the image that has the name, if another run creates it. It waits for one without a
+// signature to be signed, and for a failed one to be deregistered.
 func (t *executor) handleNameTaken(ctx context.Context, j *stepRun, s *step.CopyImage, taken error) error {
-	ours, err := t.adoptNamesake(ctx, j, s)
+	exists, err := t.adoptNamesake(ctx, j, s)
 	switch {
 	case err != nil || j.state.adopted:
 		return err
-	case ours && j.keepPolling():
+	case exists && j.keepPolling():
 		return retryAfter{step.Backoff(j.state.polls)}
 	}
 	return taken
 }
 
-// adoptNamesake takes an image of the wanted name for this step's, if its signature proves that a run makes it and it has
-// not failed. ours: an image has the name, and may become one.
-func (t *executor) adoptNamesake(ctx context.Context, j *stepRun, s *step.CopyImage) (ours bool, err error) {
+// adoptNamesake adopts the image with the wanted name if its signature proves that a run creates it and it has not
+// failed. ours reports whether such an image exists, even if it is not signed yet.
+func (t *executor) adoptNamesake(ctx context.Context, j *stepRun, s *step.CopyImage) (exists bool, err error) {
 	image, isSigned, err := t.namesake(ctx, s.ImageSpec)
 	if err != nil || image == nil {
 		return false, err
@@ -150,7 +167,7 @@ func (t *executor) adoptNamesake(ctx context.Context, j *stepRun, s *step.CopyIm
 	return true, nil
 }
 
-// imageLook returns what reads the image of an earlier run that a step resumes.
+// imageReader returns a function that reads the image of an earlier run.
 func (t *executor) imageReader(ctx context.Context, s *step.CopyImage) func() (*provenance.Resource, error) {
 	return func() (*provenance.Resource, error) {
 		image, err := t.image(ctx, s.Location, s.ResumeID)
@@ -162,31 +179,38 @@ func (t *executor) imageReader(ctx context.Context, s *step.CopyImage) func() (*
 	}
 }
 
-// resume adopts what an earlier run created. Without an error and without an id in the memo, the step creates its own.
+// resumeEarlier adopts the resource that an earlier run created. If it returns nil and the state has no resource
+// ID, the step creates its own.
 func (t *executor) resumeEarlier(
-	ctx context.Context, j *stepRun, signing step.Signing, look func() (*provenance.Resource, error),
+	ctx context.Context, j *stepRun, signing step.Signing, read func() (*provenance.Resource, error),
 ) error {
 	if j.state.resourceID != "" || len(j.state.discardedIDs) > 0 || j.base.ResumeID == "" {
 		return nil
 	}
-	err := t.adopt(ctx, j, signing, j.base.ResumeID, look)
-	refused := notAdoptableError{}
+
+	err := t.adopt(ctx, j, signing, j.base.ResumeID, read)
+	notAdoptable := notAdoptableError{}
 	switch {
-	case errors.As(err, &refused) && !j.base.NotRepeatable:
+	case errors.As(err, &notAdoptable) && !j.base.NotRepeatable:
 		j.state.discardCopy(j.base.ResumeID)
 		return nil
 	case err != nil:
 		return err
 	}
+
 	j.state.resourceID = j.base.ResumeID
 	return nil
 }
 
-// deregisterWithSnapshots removes an image of a step with its snapshots, and returns what stayed.
-func (t *executor) deregisterWithSnapshots(ctx context.Context, s *step.CopyImage, id string) []distribution.RetainedResource {
-	left, err := t.deregister(ctx, imageDeletion{at: s.Location, id: id, release: s.Signing.Statement.Release}, true)
+// deregisterWithSnapshots deregisters an image with its snapshots. It returns what could not be deleted.
+func (t *executor) deregisterWithSnapshots(
+	ctx context.Context,
+	s *step.CopyImage,
+	id string,
+) []distribution.RetainedResource {
+	retained, err := t.deregister(ctx, imageDeletion{at: s.Location, id: id, release: s.Signing.Statement.Release}, true)
 	if err != nil {
 		return []distribution.RetainedResource{{At: s.Location, Kind: "image", Resource: id, Why: reason(err)}}
 	}
-	return left
+	return retained
 }

@@ -22,51 +22,56 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// copySnapshot makes a copy and has it watched. It is called again to go on where an answer was lost, and after a copy that
-// failed only because AWS had not yet seen what it depends on.
+// copySnapshot starts a copy and has it watched. It is called again after a lost response, and after a copy that
+// failed due to eventual consistency.
 func (t *executor) copySnapshot(ctx context.Context, j *stepRun, s *step.CopySnapshot, end func(StepOutcome)) {
-	if broken := j.state.failedCopy; broken != nil {
-		_, id := broken.resource()
+	if failed := j.state.failedCopy; failed != nil {
+		_, id := failed.resource()
 		j.state.retained = append(j.state.retained, t.discard(ctx, s.Location, id)...)
 		j.state.failedCopy = nil
 		if j.state.failure != nil {
-			end(StepOutcome{Snapshot: broken.snapshot, Err: j.state.failure})
+			end(StepOutcome{Snapshot: failed.snapshot, Err: j.state.failure})
 		} else {
-			end(StepOutcome{Err: retryAfter{}}) // to be made again, if it is still wanted
+			end(StepOutcome{Err: retryAfter{}}) // creates another copy if its destination still needs one
 		}
 		return
 	}
-	if s.Trial && j.id(s.Source) == "" { // the canary could not be made
+
+	if s.Trial && j.id(s.Source) == "" { // the snapshot for the test copy could not be created
 		end(StepOutcome{})
 		return
 	}
+
 	err := t.startSnapshotCopy(ctx, j, s)
 	if err == nil {
 		err = t.sign(ctx, j, s.Signing)
 	}
+
 	if err != nil {
 		end(StepOutcome{Err: err})
 		return
 	}
-	id, image := j.state.resourceID, s.Destination
+
+	id, destination := j.state.resourceID, s.Destination
 	if s.Trial {
-		image = distribution.Location{} // it is no part of one
+		destination = distribution.Location{} // a test copy belongs to no image
 	}
+
 	t.watcher.watch(copyGroup{Location: s.Location}, &watchedCopy{
-		id: id, step: s.ID, destination: image, expectedDuration: s.ExpectedDuration, gib: s.GiB,
-		end: func(seen *copyStatus, err error) {
+		id: id, step: s.ID, destination: destination, expectedDuration: s.ExpectedDuration, gib: s.GiB,
+		end: func(status *copyStatus, err error) {
 			endOnPanic(end, func() {
-				if tried := canaryLostNote(err); s.Trial && tried != nil {
-					end(StepOutcome{ID: id, Notes: []distribution.Finding{*tried}})
+				if note := canaryLostNote(err); s.Trial && note != nil {
+					end(StepOutcome{ID: id, Notes: []distribution.Finding{*note}})
 					return
 				}
-				end(t.handleCopyEnd(j, id, seen, err))
+				end(t.handleCopyEnd(j, id, status, err))
 			})
 		},
 	})
 }
 
-// begin sees to it that there is a copy on its way: an earlier run's, or one of this step.
+// startSnapshotCopy resumes the copy of an earlier run, or starts one.
 func (t *executor) startSnapshotCopy(ctx context.Context, j *stepRun, s *step.CopySnapshot) (err error) {
 	if err := t.resumeEarlier(ctx, j, s.Signing, t.snapshotReader(ctx, s.Location, s.ResumeID)); err != nil {
 		return err
@@ -77,11 +82,12 @@ func (t *executor) startSnapshotCopy(ctx context.Context, j *stepRun, s *step.Co
 	return err
 }
 
-// copyOf makes the call, or finds what came of the one before.
+// callCopySnapshot calls CopySnapshot, or finds the snapshot of an earlier call whose response was lost.
 func (t *executor) callCopySnapshot(ctx context.Context, j *stepRun, s *step.CopySnapshot) (string, error) {
 	if err := guardCopy(j, s.Source, s.KeyARN); err != nil {
 		return "", err
 	}
+
 	token := s.Signing.Token(fmt.Sprintf("%s %d", s.ID, len(j.state.discardedIDs)+1))
 	id, err := t.callOnce(ctx, j, func(ctx context.Context) (string, error) {
 		return t.findSnapshot(ctx, j, s.Location, s.Signing, token)
@@ -91,27 +97,32 @@ func (t *executor) callCopySnapshot(ctx context.Context, j *stepRun, s *step.Cop
 				SourceRegion:      aws.String(s.FromRegion),
 				SourceSnapshotId:  aws.String(j.id(s.Source)),
 				Description:       aws.String(token.Description(s.Description)),
-				Encrypted:         aws.Bool(true), // never left to defaults: 1.3.9
+				Encrypted:         aws.Bool(true), // account defaults may differ (rule 1.3.9)
 				KmsKeyId:          aws.String(s.KeyARN),
 				TagSpecifications: tagSpecifications(ec2types.ResourceTypeSnapshot, s.Tags),
 			}
+
 			if s.Minutes > 0 {
 				in.CompletionDurationMinutes = aws.Int32(int32(s.Minutes)) //nolint:gosec // at most 2880
 			}
-			made, err := t.pool.EC2(s.Location).CopySnapshot(ctx, in)
+
+			output, err := t.pool.EC2(s.Location).CopySnapshot(ctx, in)
 			if err != nil {
 				return "", err
 			}
-			return aws.ToString(made.SnapshotId), nil
+
+			return aws.ToString(output.SnapshotId), nil
 		})
+
 	if awsclient.IsResourceLimit(err) {
 		return "", quotaExceeded{limitOf(err), err}
 	}
+
 	return id, err
 }
 
-// findSnapshot looks for the snapshot whose answer was lost: the one with the evidence of the call. Of several, which are
-// duplicates, it takes the oldest; those that are left are deleted before the image is registered.
+// findSnapshot looks for the snapshot of a call whose response was lost, by the token of the call. It returns the
+// oldest one. The step that registers the image deletes the duplicates.
 func (t *executor) findSnapshot(
 	ctx context.Context, j *stepRun, at distribution.Location, signing step.Signing, token provenance.CallToken,
 ) (string, error) {
@@ -125,7 +136,7 @@ func (t *executor) findSnapshot(
 	return "", err
 }
 
-// snapshotsOfCall returns the snapshots with the evidence of a call, the oldest first.
+// snapshotsOfCall returns the snapshots that carry the token of a call, oldest first.
 func (t *executor) snapshotsOfCall(
 	ctx context.Context, at distribution.Location, signing step.Signing, token provenance.CallToken,
 ) ([]ec2types.Snapshot, error) {
@@ -143,7 +154,7 @@ func (t *executor) snapshotsOfCall(
 	return found, err
 }
 
-// snapshotLook returns what reads the snapshot of an earlier run that a step resumes.
+// snapshotReader returns a function that reads the snapshot of an earlier run.
 func (t *executor) snapshotReader(
 	ctx context.Context, at distribution.Location, id string,
 ) func() (*provenance.Resource, error) {
@@ -158,46 +169,64 @@ func (t *executor) snapshotReader(
 	}
 }
 
-// copied is how a copy ended: well, for good, or to be made again.
-func (t *executor) handleCopyEnd(j *stepRun, id string, seen *copyStatus, err error) StepOutcome {
+// handleCopyEnd returns the outcome of a copy. A failed copy is deleted, and repeated if eventual consistency
+// explains the failure.
+func (t *executor) handleCopyEnd(j *stepRun, id string, status *copyStatus, err error) StepOutcome {
 	var failed *copyFailed
-	adopted := j.state.adopted // another run's, which removes it
-	last := j.base.NotRepeatable && id == j.base.ResumeID
-	if missing := (*notFoundError)(nil); errors.As(err, &missing) && !last && (adopted || id == j.base.ResumeID) { // another run took it away meanwhile
+	adopted := j.state.adopted // another run deletes it
+	isUnrepeatable := j.base.NotRepeatable && id == j.base.ResumeID
+	// another run deleted it meanwhile
+	if notFound := (*notFoundError)(
+		nil,
+	); errors.As(err, &notFound) && !isUnrepeatable &&
+		(adopted || id == j.base.ResumeID) {
 		j.state.discardCopy(id)
 		return StepOutcome{Err: retryAfter{}}
 	}
+
 	if !errors.As(err, &failed) {
 		d := StepOutcome{ID: id, Err: err}
-		if seen != nil {
-			d.Snapshot, d.SnapshotIDs = seen.snapshot, seen.snapshotIDs()
+		if status != nil {
+			d.Snapshot, d.SnapshotIDs = status.snapshot, status.snapshotIDs()
 		}
 		return d
 	}
+
 	refusal, _ := refusalOf(failed)
 	j.state.discardCopy(id)
 	if !adopted {
-		j.state.failedCopy = seen
+		j.state.failedCopy = status
 	}
-	if again := len(j.state.discardedIDs); !last && again <= len(copyRetryDelays) && diagnose.IsEventualConsistency(refusal) && time.Since(t.dependenciesEnded(j)) < step.EventualConsistencyTimeout+copyRetryDelays[again-1] {
-		t.reportRetry(j, failed.text, t.dependenciesEnded(j).Add(step.EventualConsistencyTimeout+copyRetryDelays[len(copyRetryDelays)-1]))
-		return StepOutcome{Err: retryAfter{copyRetryDelays[again-1]}}
+
+	if attempt := len(
+		j.state.discardedIDs,
+	); !isUnrepeatable && attempt <= len(copyRetryDelays) && diagnose.IsEventualConsistency(refusal) &&
+		time.Since(t.dependenciesEnded(j)) < step.EventualConsistencyTimeout+copyRetryDelays[attempt-1] {
+		t.reportRetry(
+			j,
+			failed.text,
+			t.dependenciesEnded(j).Add(step.EventualConsistencyTimeout+copyRetryDelays[len(copyRetryDelays)-1]),
+		)
+		return StepOutcome{Err: retryAfter{copyRetryDelays[attempt-1]}}
 	}
+
 	if adopted {
 		return StepOutcome{Err: failed}
 	}
+
 	j.state.failure = failed
 	return StepOutcome{Err: retryAfter{}}
 }
 
-// repeats are the pauses before a copy is made again: twice at most.
+// copyRetryDelays are the delays before a failed copy is repeated.
 var copyRetryDelays = []time.Duration{30 * time.Second, 2 * time.Minute}
 
-// reportRetry emits once for each step why it is retried, and until when.
+// reportRetry reports once for each step why it is retried, and until when.
 func (t *executor) reportRetry(j *stepRun, reason string, until time.Time) {
 	if j.state.isRetryReported {
 		return
 	}
+
 	j.state.isRetryReported = true
 	t.watcher.emit(distribution.Event{
 		Time:    time.Now(),
@@ -210,7 +239,8 @@ func (t *executor) reportRetry(j *stepRun, reason string, until time.Time) {
 	})
 }
 
-// dependsOn is when the last of what a step needs came about; where it needs nothing, when the run began.
+// dependenciesEnded returns when the last dependency of a step ended. Without dependencies it returns the start of
+// the run.
 func (t *executor) dependenciesEnded(j *stepRun) time.Time {
 	last := t.begun
 	for _, id := range j.base.DependsOn {

@@ -17,17 +17,17 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// sight is a copy as AWS shows it.
+// copyStatus is the status of a copy as AWS shows it. Either snapshot or image is set.
 type copyStatus struct {
-	snapshot  *ec2types.Snapshot // or
+	snapshot  *ec2types.Snapshot
 	image     *ec2types.Image
 	state     copyState
-	percent   int       // 0 to 100; -1 when AWS shows none
-	startedAt time.Time // zero when AWS does not tell
-	text      string    // why it failed, as far as AWS tells
+	percent   int       // 0 to 100. -1 if AWS shows none
+	startedAt time.Time // zero if AWS shows none
+	text      string    // reason of a failure. Empty if AWS gives none
 }
 
-// state of a copy.
+// copyState is the state of a copy.
 type copyState int
 
 const (
@@ -36,7 +36,7 @@ const (
 	failed
 )
 
-// operation that made the copy.
+// operation returns the IAM action that started the copy.
 func (s *copyStatus) operation() string {
 	if s.image != nil {
 		return "ec2:CopyImage"
@@ -44,7 +44,7 @@ func (s *copyStatus) operation() string {
 	return "ec2:CopySnapshot"
 }
 
-// what the copy is, and its id.
+// resource returns the kind and the ID of the copy.
 func (s *copyStatus) resource() (kind, id string) {
 	if s.image != nil {
 		return "image", aws.ToString(s.image.ImageId)
@@ -52,7 +52,7 @@ func (s *copyStatus) resource() (kind, id string) {
 	return "snapshot", aws.ToString(s.snapshot.SnapshotId)
 }
 
-// uses are the snapshots that a copied image starts from, by device; nil for a snapshot.
+// snapshotIDs returns the snapshots of a copied image by device. Nil for a snapshot.
 func (s *copyStatus) snapshotIDs() map[string]string {
 	if s.image == nil {
 		return nil
@@ -60,7 +60,7 @@ func (s *copyStatus) snapshotIDs() map[string]string {
 	return snapshotsByDevice(*s.image)
 }
 
-// usesOf are the snapshots that an image starts from, by device.
+// snapshotsByDevice returns the snapshots of an image by device.
 func snapshotsByDevice(image ec2types.Image) map[string]string {
 	uses := map[string]string{}
 	for _, m := range image.BlockDeviceMappings {
@@ -71,84 +71,112 @@ func snapshotsByDevice(image ec2types.Image) map[string]string {
 	return uses
 }
 
-// look shows those of the copies of these ids that AWS shows.
-func (at copyGroup) describeCopies(ctx context.Context, client *ec2.Client, ids []string) (map[string]copyStatus, error) {
-	if at.images {
+// describeCopies returns the status of the copies that AWS shows, by ID.
+func (group copyGroup) describeCopies(
+	ctx context.Context,
+	client *ec2.Client,
+	ids []string,
+) (map[string]copyStatus, error) {
+	if group.images {
 		return describeImageCopies(ctx, client, ids)
 	}
-	seen, err := describeSnapshots(ctx, client, ids)
+	snapshots, err := describeSnapshots(ctx, client, ids)
 	if err != nil {
 		return nil, err
 	}
-	sights := make(map[string]copyStatus, len(seen))
-	for id, s := range seen {
-		sights[id] = newSnapshotStatus(s)
+	statuses := make(map[string]copyStatus, len(snapshots))
+	for id, s := range snapshots {
+		statuses[id] = newSnapshotStatus(s)
 	}
-	return sights, nil
+	return statuses, nil
 }
 
 func newSnapshotStatus(s ec2types.Snapshot) copyStatus {
-	seen := copyStatus{snapshot: &s, percent: progressPercent(s), startedAt: aws.ToTime(s.StartTime), text: aws.ToString(s.StateMessage)}
+	status := copyStatus{
+		snapshot:  &s,
+		percent:   progressPercent(s),
+		startedAt: aws.ToTime(s.StartTime),
+		text:      aws.ToString(s.StateMessage),
+	}
+
 	switch s.State {
 	case ec2types.SnapshotStateCompleted:
-		seen.state = completed
+		status.state = completed
 	case ec2types.SnapshotStatePending:
 	default:
-		seen.state = failed
+		status.state = failed
 	}
-	return seen
+
+	return status
 }
 
-// lookAtImages shows images. Of their progress, and of the true cause of a failure, AWS tells nothing but in their snapshots, which it names in
-// the image late or not at all (1.8.5, 4.6.3): they are found by our tags and by what their descriptions say.
+// describeImageCopies returns the status of images. AWS shows progress and the cause of a failure only at their
+// snapshots. An image names its snapshots late or never (rules 1.8.5 and 4.6.3). So the snapshots are found by our
+// tags and their descriptions.
 func describeImageCopies(ctx context.Context, client *ec2.Client, ids []string) (map[string]copyStatus, error) {
-	seen := make(map[string]copyStatus, len(ids))
+	statuses := make(map[string]copyStatus, len(ids))
 	var sources []string
-	for some := range slices.Chunk(ids, filterValues) {
-		err := eachImage(ctx, client, []ec2types.Filter{{Name: aws.String("image-id"), Values: some}}, func(image ec2types.Image) {
-			s := copyStatus{image: &image, percent: -1}
-			switch image.State {
-			case ec2types.ImageStateAvailable:
-				s.state, s.percent = completed, 100
-			case ec2types.ImageStatePending, ec2types.ImageStateTransient:
-			default:
-				s.state = failed
-				if image.StateReason != nil {
-					s.text = aws.ToString(image.StateReason.Message)
+	for chunk := range slices.Chunk(ids, filterValues) {
+		err := eachImage(
+			ctx,
+			client,
+			[]ec2types.Filter{{Name: aws.String("image-id"), Values: chunk}},
+			func(image ec2types.Image) {
+				s := copyStatus{image: &image, percent: -1}
+				switch image.State {
+				case ec2types.ImageStateAvailable:
+					s.state, s.percent = completed, 100
+				case ec2types.ImageStatePending, ec2types.ImageStateTransient:
+				default:
+					s.state = failed
+					if image.StateReason != nil {
+						s.text = aws.ToString(image.StateReason.Message)
+					}
 				}
-			}
-			source := tagsOf(image.Tags)[provenance.TagSource]
-			if s.state != completed && source != "" && !slices.Contains(sources, source) {
-				sources = append(sources, source)
-			}
-			seen[aws.ToString(image.ImageId)] = s
-		})
+
+				source := tagsOf(image.Tags)[provenance.TagSource]
+				if s.state != completed && source != "" && !slices.Contains(sources, source) {
+					sources = append(sources, source)
+				}
+
+				statuses[aws.ToString(image.ImageId)] = s
+			},
+		)
 		if err != nil {
 			return nil, err
 		}
 	}
+
 	if len(sources) == 0 {
-		return seen, nil
+		return statuses, nil
 	}
+
 	slices.Sort(sources)
 	parts := map[string][]copyStatus{}
-	err := eachSnapshot(ctx, client, []ec2types.Filter{{Name: aws.String("tag:" + provenance.TagSource), Values: sources}}, func(s ec2types.Snapshot) {
-		if image := provenance.ImageOfCopy(aws.ToString(s.Description)); image != "" {
-			parts[image] = append(parts[image], newSnapshotStatus(s))
-		}
-	})
+	err := eachSnapshot(
+		ctx,
+		client,
+		[]ec2types.Filter{{Name: aws.String("tag:" + provenance.TagSource), Values: sources}},
+		func(s ec2types.Snapshot) {
+			if image := provenance.ImageOfCopy(aws.ToString(s.Description)); image != "" {
+				parts[image] = append(parts[image], newSnapshotStatus(s))
+			}
+		},
+	)
 	if err != nil {
-		return seen, nil //nolint:nilerr // progress is worth nothing but to be shown
+		return statuses, nil //nolint:nilerr // progress is only for display
 	}
-	for id, s := range seen {
+
+	for id, s := range statuses {
 		if s.state != completed && len(parts[id]) > 0 {
-			seen[id] = s.withSnapshots(parts[id])
+			statuses[id] = s.withSnapshots(parts[id])
 		}
 	}
-	return seen, nil
+
+	return statuses, nil
 }
 
-// with is a copy of an image with what its snapshots tell.
+// withSnapshots returns the status of an image completed from its snapshots.
 func (s copyStatus) withSnapshots(parts []copyStatus) copyStatus {
 	sum := 0
 	for _, part := range parts {
@@ -160,13 +188,15 @@ func (s copyStatus) withSnapshots(parts []copyStatus) copyStatus {
 			s.text = part.text
 		}
 	}
+
 	if s.state != failed {
 		s.percent = sum / len(parts)
 	}
+
 	return s
 }
 
-// percentOf reads AWS's "42%"; -1 where it shows none (4.6.3).
+// progressPercent parses the progress of a snapshot, such as "42%". It returns -1 if AWS shows none (rule 4.6.3).
 func progressPercent(s ec2types.Snapshot) int {
 	percent, err := strconv.Atoi(strings.TrimSuffix(aws.ToString(s.Progress), "%"))
 	if err != nil {
@@ -175,23 +205,35 @@ func progressPercent(s ec2types.Snapshot) int {
 	return percent
 }
 
-// describe finds the account's own snapshots by id, those that AWS shows. Filters, unlike ids, do not make one missing snapshot
-// an error for all.
+// describeSnapshots returns the account's own snapshots by ID. It uses filters, because a missing ID in SnapshotIds
+// would fail the whole call.
 func describeSnapshots(ctx context.Context, client *ec2.Client, ids []string) (map[string]ec2types.Snapshot, error) {
 	found := make(map[string]ec2types.Snapshot, len(ids))
-	for some := range slices.Chunk(ids, filterValues) {
-		err := eachSnapshot(ctx, client, []ec2types.Filter{{Name: aws.String("snapshot-id"), Values: some}}, func(s ec2types.Snapshot) {
-			found[aws.ToString(s.SnapshotId)] = s
-		})
+	for chunk := range slices.Chunk(ids, filterValues) {
+		err := eachSnapshot(
+			ctx,
+			client,
+			[]ec2types.Filter{{Name: aws.String("snapshot-id"), Values: chunk}},
+			func(s ec2types.Snapshot) {
+				found[aws.ToString(s.SnapshotId)] = s
+			},
+		)
 		if err != nil {
 			return nil, err
 		}
 	}
+
 	return found, nil
 }
 
-// snapshots goes through the account's own snapshots that pass the filters. A page may be empty and not be the last (4.3.2).
-func eachSnapshot(ctx context.Context, client *ec2.Client, filters []ec2types.Filter, each func(ec2types.Snapshot)) error {
+// eachSnapshot calls each for the account's own snapshots that match the filters. A page can be empty without being
+// the last (rule 4.3.2).
+func eachSnapshot(
+	ctx context.Context,
+	client *ec2.Client,
+	filters []ec2types.Filter,
+	each func(ec2types.Snapshot),
+) error {
 	pages := ec2.NewDescribeSnapshotsPaginator(client, &ec2.DescribeSnapshotsInput{
 		OwnerIds: []string{"self"}, Filters: filters, MaxResults: aws.Int32(1000),
 	})
@@ -204,5 +246,6 @@ func eachSnapshot(ctx context.Context, client *ec2.Client, filters []ec2types.Fi
 			each(s)
 		}
 	}
+
 	return nil
 }

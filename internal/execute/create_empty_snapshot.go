@@ -23,23 +23,29 @@ import (
 const emptySnapshotTimeout = 10
 
 // createEmptySnapshot creates a snapshot without blocks and has it watched. If it fails, the run goes on without test copies.
-func (t *executor) createEmptySnapshot(ctx context.Context, j *stepRun, s *step.CreateEmptySnapshot, end func(StepOutcome)) {
+func (t *executor) createEmptySnapshot(
+	ctx context.Context,
+	j *stepRun,
+	s *step.CreateEmptySnapshot,
+	end func(StepOutcome),
+) {
 	if err := t.startEmptySnapshot(ctx, j, s); err != nil {
 		end(t.endWithoutCanary(ctx, j, err))
 		return
 	}
+
 	id := j.state.resourceID
 	t.watcher.watch(copyGroup{Location: s.Location}, &watchedCopy{
 		id: id, step: s.ID, expectedDuration: s.ExpectedDuration, gib: s.GiB,
-		end: func(seen *copyStatus, err error) {
+		end: func(status *copyStatus, err error) {
 			endOnPanic(end, func() {
-				if tried := canaryLostNote(err); tried != nil {
-					end(StepOutcome{ID: id, Notes: []distribution.Finding{*tried}})
+				if note := canaryLostNote(err); note != nil {
+					end(StepOutcome{ID: id, Notes: []distribution.Finding{*note}})
 					return
 				}
 				d := StepOutcome{ID: id, Err: err}
-				if seen != nil {
-					d.Snapshot = seen.snapshot
+				if status != nil {
+					d.Snapshot = status.snapshot
 				}
 				end(d)
 			})
@@ -47,14 +53,15 @@ func (t *executor) createEmptySnapshot(ctx context.Context, j *stepRun, s *step.
 	})
 }
 
-// beginEmptySnapshot starts and completes the snapshot. Its client token lets both calls be repeated (rule 4.9.7).
+// startEmptySnapshot starts and completes the snapshot. Both calls can be repeated, due to the client token (rule
+// 4.9.7).
 func (t *executor) startEmptySnapshot(ctx context.Context, j *stepRun, s *step.CreateEmptySnapshot) error {
 	client := t.pool.EBS(s.Location)
-	lasting, release := withGracePeriod(ctx)
+	graceCtx, release := withGracePeriod(ctx)
 	defer release()
 	if j.state.resourceID == "" {
 		token := s.Signing.Token(string(s.ID))
-		started, err := client.StartSnapshot(lasting, &ebs.StartSnapshotInput{
+		started, err := client.StartSnapshot(graceCtx, &ebs.StartSnapshotInput{
 			ClientToken: aws.String(string(token)),
 			Description: aws.String(token.Description(s.Description)),
 			KmsKeyArn:   aws.String(s.KeyARN),
@@ -65,11 +72,13 @@ func (t *executor) startEmptySnapshot(ctx context.Context, j *stepRun, s *step.C
 		if err != nil {
 			return err
 		}
+
 		j.state.resourceID = aws.ToString(started.SnapshotId)
 		t.recordCreatedID(j.state.resourceID)
 	}
+
 	if !j.state.changed {
-		_, err := client.CompleteSnapshot(lasting, &ebs.CompleteSnapshotInput{
+		_, err := client.CompleteSnapshot(graceCtx, &ebs.CompleteSnapshotInput{
 			SnapshotId:         aws.String(j.state.resourceID),
 			ChangedBlocksCount: aws.Int32(0),
 		})
@@ -77,15 +86,16 @@ func (t *executor) startEmptySnapshot(ctx context.Context, j *stepRun, s *step.C
 		case awsclient.IsOutcomeUnknown(err) && !wasTried:
 			j.state.responseLost = true
 			return retryAfter{step.Backoff(0)}
-		case err != nil && !wasTried: // a repeat fails if the first call was executed (rule 4.9.5)
+		case err != nil && !wasTried: // a repeated call fails if the first one succeeded (rule 4.9.5)
 			return err
 		}
 		j.state.changed = true
 	}
+
 	return t.sign(ctx, j, s.Signing)
 }
 
-// ebsTags returns tags as the EBS direct APIs take them.
+// ebsTags converts tags for the EBS direct APIs.
 func ebsTags(tags map[string]string) []ebstypes.Tag {
 	var list []ebstypes.Tag
 	for _, key := range slices.Sorted(maps.Keys(tags)) {
@@ -94,40 +104,61 @@ func ebsTags(tags map[string]string) []ebstypes.Tag {
 	return list
 }
 
-// without ends the step of an empty snapshot that cannot be created: the run goes on without test copies, and says why.
-// What was cut off fails as any step.
+// endWithoutCanary ends the step of an empty snapshot that cannot be created. The run continues without test copies
+// and reports why. An interrupted step fails as usual.
 func (t *executor) endWithoutCanary(ctx context.Context, j *stepRun, err error) StepOutcome {
-	if later := (retryAfter{}); errors.As(err, &later) || awsclient.IsExpired(err) || context.Cause(ctx) != nil {
+	if retry := (retryAfter{}); errors.As(err, &retry) || awsclient.IsExpired(err) || context.Cause(ctx) != nil {
 		return StepOutcome{Err: err}
 	}
-	made := j.state.resourceID
+	id := j.state.resourceID
 	j.state.resourceID = ""
 	f := explain(ctx, t.pool, "", j.step, err)
 	f.Level, f.Field = distribution.Warning, "canary"
 	outcome := StepOutcome{Notes: []distribution.Finding{*f}}
-	if made != "" {
-		outcome.Retained = t.discard(ctx, j.base.Location, made)
+	if id != "" {
+		outcome.Retained = t.discard(ctx, j.base.Location, id)
 	}
 	return outcome
 }
 
-// lostTrial is what is said of a canary that another run of the same destinations took away: it tells nothing of them. Nil: it was not.
+// canaryLostNote returns a note if another run of the same destinations deleted the snapshot for test copies.
+// Otherwise it returns nil. The test then says nothing about the destinations.
 func canaryLostNote(err error) *distribution.Finding {
 	var failed *copyFailed
-	if missing := (*notFoundError)(nil); !errors.As(err, &missing) && (!errors.As(err, &failed) || !strings.Contains(failed.text, "Source snapshot is not")) {
+	if notFound := (*notFoundError)(
+		nil,
+	); !errors.As(err, &notFound) &&
+		(!errors.As(err, &failed) || !strings.Contains(failed.text, "Source snapshot is not")) {
 		return nil
 	}
-	return &distribution.Finding{Level: distribution.Note, Reference: "4.6.5", Field: "canary", Summary: "the canary tells nothing", Detail: err.Error() + ": another run of the same destinations may have removed it"}
+
+	return &distribution.Finding{
+		Level:     distribution.Note,
+		Reference: "4.6.5",
+		Field:     "canary",
+		Summary:   "the canary tells nothing",
+		Detail:    err.Error() + ": another run of the same destinations may have removed it",
+	}
 }
 
-// verifySnapshot compares a copy, as last seen, with what was wanted.
+// verifySnapshot compares the last status of a test copy with what was requested.
 func (t *executor) verifySnapshot(j *stepRun, s *step.VerifySnapshot) StepOutcome {
-	copied := j.outcomes[s.Snapshot.From].Snapshot
-	if copied == nil {
+	snapshot := j.outcomes[s.Snapshot.From].Snapshot
+	if snapshot == nil {
 		return StepOutcome{}
 	}
-	if wrong := snapshotDifferences("canary", aws.ToString(copied.SnapshotId), s.Location.Account, s.ExpectedSnapshot, *copied); len(wrong) > 0 {
-		return StepOutcome{Err: &verificationError{image: aws.ToString(copied.SnapshotId), differences: wrong}}
+
+	if differences := snapshotDifferences(
+		"canary",
+		aws.ToString(snapshot.SnapshotId),
+		s.Location.Account,
+		s.ExpectedSnapshot,
+		*snapshot,
+	); len(
+		differences,
+	) > 0 {
+		return StepOutcome{Err: &verificationError{image: aws.ToString(snapshot.SnapshotId), differences: differences}}
 	}
+
 	return StepOutcome{}
 }

@@ -16,32 +16,41 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// createGrant makes a grant, or finds the one of its name and parameters: KMS sees to that (3.2.6).
+// createGrant creates a grant. KMS returns the existing grant if one has the same name and parameters (rule 3.2.6).
 func (t *executor) createGrant(ctx context.Context, s *step.CreateGrant) StepOutcome {
 	if s.Name == "" {
 		return StepOutcome{Err: errors.New("a grant without a name would be made anew by every run")}
 	}
-	lasting, release := withGracePeriod(ctx)
+
+	graceCtx, release := withGracePeriod(ctx)
 	defer release()
 	in := createGrantInput(s)
 	if s.Retiring != "" {
 		in.RetiringPrincipal = aws.String(s.Retiring)
 	}
-	made, err := t.pool.KMS(s.Location).CreateGrant(lasting, in)
+
+	output, err := t.pool.KMS(s.Location).CreateGrant(graceCtx, in)
 	if awsclient.Code(err) == "InvalidArnException" && strings.Contains(err.Error(), s.Retiring) && s.Retiring != "" {
-		in.RetiringPrincipal = nil // of a session, the path of its role is not known; who made the grant can revoke it all the same
-		made, err = t.pool.KMS(s.Location).CreateGrant(lasting, in)
+		// the role of a session may have an unknown path. The account of the grant can still revoke it
+		in.RetiringPrincipal = nil
+		output, err = t.pool.KMS(s.Location).CreateGrant(graceCtx, in)
 	}
+
 	if err != nil {
 		return StepOutcome{Err: err}
 	}
-	t.recordCreatedID(aws.ToString(made.GrantId))
-	return StepOutcome{ID: aws.ToString(made.GrantId)}
+
+	t.recordCreatedID(aws.ToString(output.GrantId))
+	return StepOutcome{ID: aws.ToString(output.GrantId)}
 }
 
-// grantOf is the call, but for who may retire the grant besides.
+// createGrantInput returns the call without the retiring principal.
 func createGrantInput(s *step.CreateGrant) *kms.CreateGrantInput {
-	in := &kms.CreateGrantInput{KeyId: aws.String(s.KeyARN), Name: aws.String(s.Name), GranteePrincipal: aws.String(s.Grantee)}
+	in := &kms.CreateGrantInput{
+		KeyId:            aws.String(s.KeyARN),
+		Name:             aws.String(s.Name),
+		GranteePrincipal: aws.String(s.Grantee),
+	}
 	for _, operation := range s.Operations {
 		in.Operations = append(in.Operations, kmstypes.GrantOperation(operation))
 	}
@@ -51,7 +60,7 @@ func createGrantInput(s *step.CreateGrant) *kms.CreateGrantInput {
 func (t *executor) dryRunCreateGrant(s *step.CreateGrant) dryRun {
 	in := createGrantInput(s)
 	in.DryRun = aws.Bool(true)
-	f := newDryRun(t.pool.KMS(s.Location).CreateGrant, in, s, "kms:CreateGrant "+string(s.ID))
-	f.isOwnCall = true
-	return f
+	d := newDryRun(t.pool.KMS(s.Location).CreateGrant, in, s, "kms:CreateGrant "+string(s.ID))
+	d.isOwnCall = true
+	return d
 }

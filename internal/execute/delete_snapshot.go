@@ -15,40 +15,49 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// deleteSnapshot deletes a snapshot. One that is gone, or that an image uses, is a success.
+// deleteSnapshot deletes a snapshot. It succeeds if the snapshot is gone or an image uses it.
 func (t *executor) deleteSnapshot(ctx context.Context, j *stepRun, s *step.DeleteSnapshot) StepOutcome {
 	id := j.id(s.Snapshot)
 	if id == "" { // it could not be created
 		return StepOutcome{}
 	}
+
 	err := t.deleteIfProven(ctx, s.Location, id)
 	switch {
-	case errors.Is(err, errNotShown) && j.keepPolling(): // created just now (rule 4.4.1)
+	case errors.Is(err, errNotShown) && j.keepPolling(): // created moments ago (rule 4.4.1, eventual consistency)
 		return StepOutcome{Err: retryAfter{step.Backoff(j.state.polls)}}
 	case err == nil, awsclient.IsInUse(err):
 		return StepOutcome{ID: id}
 	}
-	return StepOutcome{ID: id, Err: err, Retained: []distribution.RetainedResource{{At: s.Location, Kind: "snapshot", Resource: id, Why: reason(err)}}}
+
+	return StepOutcome{
+		ID:       id,
+		Err:      err,
+		Retained: []distribution.RetainedResource{{At: s.Location, Kind: "snapshot", Resource: id, Why: reason(err)}},
+	}
 }
 
-// drop deletes a snapshot if this run may. One that is gone is a success.
+// deleteIfProven deletes a snapshot if the evidence allows it. It succeeds if the snapshot is gone.
 func (t *executor) deleteIfProven(ctx context.Context, at distribution.Location, id string) error {
 	proof, err := t.snapshotProof(ctx, at, id)
 	if errors.Is(err, errNotShown) && !t.isCreatedHere(id) {
 		t.deleted.Store(id, true)
 		return nil
 	}
+
 	if err != nil {
 		return err
 	}
+
 	_, err = t.pool.EC2(at).DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: aws.String(proof.ID())})
 	if err = ignoreNotFound(err); err == nil {
 		t.deleted.Store(id, true)
 	}
+
 	return err
 }
 
-// discard deletes a snapshot that nothing needs, and returns it if it stayed.
+// discard deletes a snapshot that nothing needs. It returns the snapshot if it could not be deleted.
 func (t *executor) discard(ctx context.Context, at distribution.Location, id string) []distribution.RetainedResource {
 	if err := t.deleteIfProven(ctx, at, id); err != nil && !awsclient.IsInUse(err) {
 		return []distribution.RetainedResource{{At: at, Kind: "snapshot", Resource: id, Why: reason(err)}}
@@ -56,7 +65,7 @@ func (t *executor) discard(ctx context.Context, at distribution.Location, id str
 	return nil
 }
 
-// ignoreNotFound returns nil if an error says that a resource is gone.
+// ignoreNotFound returns nil if the error says that a resource is gone.
 func ignoreNotFound(err error) error {
 	if awsclient.IsNotFound(err) {
 		return nil

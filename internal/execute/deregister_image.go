@@ -16,14 +16,26 @@ import (
 func (t *executor) deregisterImage(ctx context.Context, j *stepRun, s *step.DeregisterImage) StepOutcome {
 	id := j.id(s.Image)
 	if s.Unless != nil {
-		right, err := t.isReplacementUnneeded(ctx, j, s.Unless)
+		isUnneeded, err := t.isReplacementUnneeded(ctx, j, s.Unless)
 		if err != nil {
 			return StepOutcome{Err: err}
 		}
-		if right { // whoever is to have the name takes it with the image
-			return StepOutcome{Notes: []distribution.Finding{{Level: distribution.Note, Location: s.Location, Resource: id, Summary: "the image " + id + " stays", Detail: "it is what was asked for: it had not been seen whole when the plan was made"}}}
+
+		if isUnneeded { // no step needs the name then, because the image is reused
+			return StepOutcome{
+				Notes: []distribution.Finding{
+					{
+						Level:    distribution.Note,
+						Location: s.Location,
+						Resource: id,
+						Summary:  "the image " + id + " stays",
+						Detail:   "it is what was asked for: it had not been seen whole when the plan was made",
+					},
+				},
+			}
 		}
 	}
+
 	left, err := t.deregister(ctx, imageDeletion{
 		at:         s.Location,
 		id:         id,
@@ -31,50 +43,63 @@ func (t *executor) deregisterImage(ctx context.Context, j *stepRun, s *step.Dere
 		release:    s.Release,
 		isReplaced: s.Name != "",
 	}, s.WithSnapshots)
-	if errors.Is(err, errNotShown) && j.keepPolling() { // created just now (rule 4.4.1)
+
+	if errors.Is(err, errNotShown) && j.keepPolling() { // created moments ago (rule 4.4.1, eventual consistency)
 		return StepOutcome{Err: retryAfter{step.Backoff(j.state.polls)}}
 	}
+
 	if err != nil {
 		left = append(left, distribution.RetainedResource{At: s.Location, Kind: "image", Resource: id, Why: reason(err)})
 	}
+
 	return StepOutcome{ID: id, Retained: left, Err: err}
 }
 
-// rightByNow looks once more at an image that an earlier run made, before it makes way: the plan's look may have been stale, or have spanned its completion
-// (4.4.1). That it is not what it has to be counts when it lasts.
+// isReplacementUnneeded reads an image of an earlier run again before it is deregistered. The plan may have read it
+// stale or before it was complete (rule 4.4.1). A difference counts only if it lasts.
 func (t *executor) isReplacementUnneeded(ctx context.Context, j *stepRun, s *step.VerifyImage) (bool, error) {
 	image, err := t.image(ctx, s.Location, s.Image.Known)
 	if err != nil {
 		return false, err
 	}
-	right := image != nil && image.State == ec2types.ImageStatePending // another run makes it
-	if image != nil && !right {
-		if right, err = t.isAsSpecified(ctx, j, s, *image); err != nil {
+
+	isUnneeded := image != nil && image.State == ec2types.ImageStatePending // another run is creating it
+	if image != nil && !isUnneeded {
+		if isUnneeded, err = t.isAsSpecified(ctx, j, s, *image); err != nil {
 			return false, err
 		}
 	}
-	if !right && j.keepRechecking() {
+
+	if !isUnneeded && j.keepRechecking() {
 		return false, retryAfter{step.Backoff(j.state.polls)}
 	}
-	return right, nil
+
+	return isUnneeded, nil
 }
 
-// fits reports an image that is what it has to be, by whatever snapshots.
-func (t *executor) isAsSpecified(ctx context.Context, j *stepRun, s *step.VerifyImage, image ec2types.Image) (bool, error) {
-	uses := snapshotsByDevice(image)
-	seen := *s
-	seen.Snapshots = map[string]step.ExpectedSnapshot{}
+// isAsSpecified reports whether an image is as requested, whatever snapshots it uses.
+func (t *executor) isAsSpecified(
+	ctx context.Context,
+	j *stepRun,
+	s *step.VerifyImage,
+	image ec2types.Image,
+) (bool, error) {
+	snapshotIDs := snapshotsByDevice(image)
+	verify := *s
+	verify.Snapshots = map[string]step.ExpectedSnapshot{}
 	for device, wanted := range s.Snapshots {
-		if uses[device] == "" {
+		if snapshotIDs[device] == "" {
 			return false, nil
 		}
-		wanted.Snapshot = step.Ref{Known: uses[device]}
-		seen.Snapshots[device] = wanted
+		wanted.Snapshot = step.Ref{Known: snapshotIDs[device]}
+		verify.Snapshots[device] = wanted
 	}
-	snapshots, err := t.verifiedSnapshots(ctx, j, &seen)
+
+	snapshots, err := t.verifiedSnapshots(ctx, j, &verify)
 	if err != nil {
 		return false, err
 	}
-	_, wrong := findWrongSnapshots(&seen, j, snapshots)
-	return len(imageDifferences(&seen, j, image, snapshots))+len(wrong) == 0, nil
+
+	_, differences := findWrongSnapshots(&verify, j, snapshots)
+	return len(imageDifferences(&verify, j, image, snapshots))+len(differences) == 0, nil
 }

@@ -1,5 +1,6 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package transfer does: it runs a plan's steps, waits for what AWS works on, takes back what failed, and says what came of it.
+// Package execute runs the steps of a plan against AWS. It waits for copies, removes what failed, and returns the
+// result of the run.
 package execute

@@ -18,85 +18,106 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// deleteDuplicates deletes the snapshots of a copy step beside the one that it uses: AWS executed a call whose answer was
-// lost, and showed its effect too late.
+// deleteDuplicates deletes the duplicate snapshots of copy steps. They exist if AWS executed a call whose response
+// was lost, but showed the snapshot too late.
 func (t *executor) deleteDuplicates(ctx context.Context, j *stepRun, s *step.RegisterImage) error {
 	if j.state.snapshotIDs != nil {
 		return nil
 	}
-	used := map[string]string{}
+
+	snapshotIDs := map[string]string{}
 	for _, device := range slices.Sorted(maps.Keys(s.Snapshots)) {
 		ref := s.Snapshots[device]
-		used[device] = j.id(ref)
-		c := t.copies[ref.From]
-		if c == nil || !j.outcomes[c.ID].Repeated {
+		snapshotIDs[device] = j.id(ref)
+		copied := t.copies[ref.From]
+		if copied == nil || !j.outcomes[copied.ID].Repeated {
 			continue
 		}
-		token := c.Signing.Token(fmt.Sprintf("%s %d", c.ID, 1))
-		found, err := t.snapshotsOfCall(ctx, c.Location, c.Signing, token)
+
+		token := copied.Signing.Token(fmt.Sprintf("%s %d", copied.ID, 1))
+		found, err := t.snapshotsOfCall(ctx, copied.Location, copied.Signing, token)
 		if err != nil {
 			return err
 		}
+
 		for _, duplicate := range found {
-			if id := aws.ToString(duplicate.SnapshotId); id != used[device] {
-				j.state.retained = append(j.state.retained, t.discard(ctx, c.Location, id)...)
+			if id := aws.ToString(duplicate.SnapshotId); id != snapshotIDs[device] {
+				j.state.retained = append(j.state.retained, t.discard(ctx, copied.Location, id)...)
 			}
 		}
 	}
-	j.state.snapshotIDs = used
+
+	j.state.snapshotIDs = snapshotIDs
 	return nil
 }
 
-// adoptImage takes the image that has the name already, when another run registered it: its signature proves that. This
-// run's own copies are deleted then. Nothing is taken by its name alone. isUnproven: an image of the source image has the
-// name, and its run may be about to sign it.
-func (t *executor) adoptImage(ctx context.Context, j *stepRun, s *step.RegisterImage) (id string, isUnproven bool, err error) {
-	taken, isSigned, err := t.namesake(ctx, s.ImageSpec)
+// adoptImage adopts the image that has the name, if its signature proves that another run registered it. A name
+// alone proves nothing. It then deletes this run's unused copies. isUnproven reports whether an image of the same
+// source has the name, which its run may be about to sign.
+func (t *executor) adoptImage(
+	ctx context.Context,
+	j *stepRun,
+	s *step.RegisterImage,
+) (id string, isUnproven bool, err error) {
+	existing, isSigned, err := t.namesake(ctx, s.ImageSpec)
 	if err != nil || !isSigned {
-		return "", taken != nil, err
+		return "", existing != nil, err
 	}
-	if taken.State == ec2types.ImageStatePending { // a copy, which shows no devices yet, and may fail
+
+	if existing.State == ec2types.ImageStatePending { // a copy, which shows no devices yet and may fail
 		j.state.polls++
 		return "", false, retryAfter{step.Backoff(j.state.polls)}
 	}
+
 	unused := map[string]bool{}
 	for _, ref := range s.Snapshots {
 		if ref.From != "" {
 			unused[j.id(ref)] = true
 		}
 	}
-	uses := snapshotsByDevice(*taken)
-	for _, id := range uses {
+
+	snapshotIDs := snapshotsByDevice(*existing)
+	for _, id := range snapshotIDs {
 		delete(unused, id)
 	}
+
 	for _, id := range slices.Sorted(maps.Keys(unused)) {
 		j.state.retained = append(j.state.retained, t.discard(ctx, s.Location, id)...)
 	}
-	j.state.snapshotIDs, j.state.adopted = uses, true
-	return aws.ToString(taken.ImageId), false, nil
+
+	j.state.snapshotIDs, j.state.adopted = snapshotIDs, true
+	return aws.ToString(existing.ImageId), false, nil
 }
 
-// namesake returns the image that has the wanted name and comes from the same source image, and whether it is signed as a
-// delivery. Nil if there is none.
-func (t *executor) namesake(ctx context.Context, spec step.ImageSpec) (taken *ec2types.Image, isSigned bool, err error) {
+// namesake returns the image that has the wanted name and the same source image. Nil if there is none. isSigned
+// reports whether a run signed it as a delivery.
+func (t *executor) namesake(
+	ctx context.Context,
+	spec step.ImageSpec,
+) (existing *ec2types.Image, isSigned bool, err error) {
 	statement := spec.Signing.Statement
 	at := distribution.Location{Account: statement.Account, Region: statement.Region}
 	filter := ec2types.Filter{Name: aws.String("tag:" + provenance.TagSource), Values: []string{statement.Source.String()}}
 	err = eachImage(ctx, t.pool.EC2(at), []ec2types.Filter{filter}, func(image ec2types.Image) {
 		if aws.ToString(image.Name) == spec.Name {
-			taken = &image
+			existing = &image
 		}
 	})
-	if err != nil || taken == nil {
+
+	if err != nil || existing == nil {
 		return nil, false, err
 	}
-	j, err := t.judge(ctx, distribution.ImageResource(at, *taken, nil, provenance.Expected{}))
-	return taken, j.Signed != nil && j.Signed.Role == statement.Role, err
+
+	j, err := t.judge(ctx, distribution.ImageResource(at, *existing, nil, provenance.Expected{}))
+	return existing, j.Signed != nil && j.Signed.Role == statement.Role, err
 }
 
-// images goes through the account's own images that pass the filters.
+// eachImage calls each for the account's own images that match the filters.
 func eachImage(ctx context.Context, client *ec2.Client, filters []ec2types.Filter, each func(ec2types.Image)) error {
-	pages := ec2.NewDescribeImagesPaginator(client, &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: filters, MaxResults: aws.Int32(1000)})
+	pages := ec2.NewDescribeImagesPaginator(
+		client,
+		&ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: filters, MaxResults: aws.Int32(1000)},
+	)
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
@@ -106,5 +127,6 @@ func eachImage(ctx context.Context, client *ec2.Client, filters []ec2types.Filte
 			each(image)
 		}
 	}
+
 	return nil
 }

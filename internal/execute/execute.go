@@ -17,22 +17,29 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// Options of a run.
+// Options holds the settings of a run.
 type Options struct {
-	CopyTimeout  time.Duration // the wait for one copy; 0: none of its own
-	PollInterval time.Duration // the shortest time between two looks at a place
+	CopyTimeout  time.Duration // limit for one copy. Zero if there is none
+	PollInterval time.Duration // shortest time between two polls of an account and Region
 	Evidence     Evidence
 }
 
-// closingTime is what closing steps have after a cancel or time-out of the run.
+// cleanupTimeout is the time that cleanup steps have after a cancel or a timeout of the run.
 const cleanupTimeout = 5 * time.Minute
 
-// graceTime is what a call that makes something has left to bring its answer when the run is cancelled: the thing's id is worth it.
+// gracePeriod is how long a creating call may continue after a cancel. Without its response the ID of the resource
+// would be lost.
 const gracePeriod = 5 * time.Second
 
-// Run runs a plan's steps until every one has ended, and says what came of it. When ctx is done, nothing is made any more;
-// what was shared is withdrawn within a time of its own. say is called by one goroutine at a time, in the order of events.
-func Run(ctx context.Context, pool *awsclient.Pool, p plan.Plan, o Options, say func(distribution.Event)) distribution.Result {
+// Run executes a plan and returns its result. When ctx is done, it creates nothing more, but still revokes shares
+// within cleanupTimeout. It calls say from one goroutine at a time, in the order of the events.
+func Run(
+	ctx context.Context,
+	pool *awsclient.Pool,
+	p plan.Plan,
+	o Options,
+	say func(distribution.Event),
+) distribution.Result {
 	begun := time.Now()
 	done := run(ctx, pool, p.Steps, p.Keys, o, say)
 	result := resultOf(ctx, pool, p, done)
@@ -40,8 +47,22 @@ func Run(ctx context.Context, pool *awsclient.Pool, p plan.Plan, o Options, say 
 	return result
 }
 
-func run(ctx context.Context, pool *awsclient.Pool, steps []step.Step, keys map[provenance.SourceImage]provenance.SigningKeys, o Options, say func(distribution.Event)) map[distribution.StepID]StepOutcome {
-	t := &executor{pool: pool, evidence: o.Evidence, keys: keys, begun: time.Now(), copies: map[distribution.StepID]*step.CopySnapshot{}}
+func run(
+	ctx context.Context,
+	pool *awsclient.Pool,
+	steps []step.Step,
+	keys map[provenance.SourceImage]provenance.SigningKeys,
+	o Options,
+	say func(distribution.Event),
+) map[distribution.StepID]StepOutcome {
+	t := &executor{
+		pool:     pool,
+		evidence: o.Evidence,
+		keys:     keys,
+		begun:    time.Now(),
+		copies:   map[distribution.StepID]*step.CopySnapshot{},
+	}
+
 	for _, s := range steps {
 		switch s := s.(type) {
 		case *step.CopySnapshot:
@@ -50,46 +71,50 @@ func run(ctx context.Context, pool *awsclient.Pool, steps []step.Step, keys map[
 			t.createdGrants = append(t.createdGrants, s)
 		}
 	}
+
 	r := newRunner(steps, t.executeStep, say, cleanupTimeout)
 	t.watcher = newWatcher(ctx, pool, r.slots, r.emit, o)
 	r.onQueueSaturated = t.watcher.setSaturated
 	defer t.watcher.close()
 	done := r.run(ctx)
 	for id, d := range done {
-		d.Retained = slices.DeleteFunc(d.Retained, func(l distribution.RetainedResource) bool {
-			_, gone := t.deleted.Load(l.Resource)
+		d.Retained = slices.DeleteFunc(d.Retained, func(q distribution.RetainedResource) bool {
+			_, gone := t.deleted.Load(q.Resource)
 			return gone
 		})
 		done[id] = d
 	}
+
 	return done
 }
 
-// transfer is a run of steps against AWS.
+// executor executes steps against AWS.
 type executor struct {
 	pool          *awsclient.Pool
 	evidence      Evidence
-	keys          map[provenance.SourceImage]provenance.SigningKeys // of the source images
+	keys          map[provenance.SourceImage]provenance.SigningKeys // by source image
 	watcher       *watcher
 	begun         time.Time
-	copies        map[distribution.StepID]*step.CopySnapshot // of the run
-	createdGrants []*step.CreateGrant                        // likewise
-	deleted       sync.Map                                   // ids of snapshots, so that none of them is listed as left behind
+	copies        map[distribution.StepID]*step.CopySnapshot // copy steps of the run
+	createdGrants []*step.CreateGrant                        // CreateGrant steps of the run
+	deleted       sync.Map                                   // IDs of deleted snapshots, which the result must not list as retained
 
-	mu         sync.Mutex // of all below
-	createdIDs []string   // ids that AWS returned to creating calls
+	mu         sync.Mutex // guards the fields below
+	createdIDs []string   // IDs from responses to creating calls
 	knownRuns  distribution.Runs
 }
 
-// act finds the act of a step: a file of this package has it, by the name of the step's type.
+// executeStep starts the step's own attempt, or calls the method for its type.
 func (t *executor) executeStep(ctx context.Context, j *stepRun, end func(StepOutcome)) {
 	if j.state.attempt == nil {
 		j.state.attempt = step.Start(j.step, t.env(j))
 	}
+
 	if j.state.attempt != nil {
 		end(t.attempt(ctx, j))
 		return
 	}
+
 	switch s := j.step.(type) {
 	case *step.CopySnapshot:
 		t.copySnapshot(ctx, j, s, end)
@@ -138,7 +163,7 @@ func (t *executor) executeStep(ctx context.Context, j *stepRun, end func(StepOut
 	}
 }
 
-// grace is a context that lasts a little longer than ctx.
+// withGracePeriod returns a context that ends gracePeriod after ctx.
 func withGracePeriod(ctx context.Context) (context.Context, func()) {
 	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	unhook := context.AfterFunc(ctx, func() { time.AfterFunc(gracePeriod, cancel) })

@@ -14,12 +14,13 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// Guards look at a step once more before its call, whatever the plan says: nothing public, nothing unencrypted, no other key's
-// Region, no account but one.
+// Guards check a step right before its call, in case the plan is wrong. They prevent public shares, unencrypted
+// copies, keys of other Regions and malformed account IDs.
 
 var accountID = regexp.MustCompile(`^\d{12}$`)
 
-// guardCopy lets through a copy that names its source and an explicit key in its own Region (1.3.9, 1.7.5).
+// guardCopy returns an error unless a copy has a source and an explicit key in its own Region (rule 1.3.9, default
+// encryption keys).
 func guardCopy(j *stepRun, source step.Ref, keyARN string) error {
 	if j.id(source) == "" {
 		return fmt.Errorf("there is nothing to copy: %s made nothing", source.From)
@@ -31,7 +32,8 @@ func guardCopy(j *stepRun, source step.Ref, keyARN string) error {
 	return nil
 }
 
-// guardAudience lets through launch permissions for accounts, organizations and units: never for "all".
+// guardLaunchPermissions returns an error unless all grantees are accounts, organizations or organizational units.
+// It never accepts the group "all".
 func guardLaunchPermissions(a distribution.LaunchPermissions) error {
 	for _, one := range slices.Concat(a.Organizations, a.Units) {
 		if parsed, err := arn.Parse(one); err != nil || parsed.Service != "organizations" {
@@ -44,7 +46,7 @@ func guardLaunchPermissions(a distribution.LaunchPermissions) error {
 	return guardShare(a.Accounts)
 }
 
-// guardShare lets through a share with accounts: never with "all".
+// guardShare returns an error unless all grantees are account IDs. It never accepts "all".
 func guardShare(accounts []string) error {
 	for _, account := range accounts {
 		if !accountID.MatchString(account) {

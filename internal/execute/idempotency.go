@@ -11,9 +11,14 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// once makes a call that has no token (4.2.3). After a reset, a time-out or 5xx nobody knows whether it had its effect: the place
-// is looked at for up to five minutes, and only then the call is made again. find answers "" for nothing found.
-func (t *executor) callOnce(ctx context.Context, j *stepRun, find, call func(context.Context) (string, error)) (string, error) {
+// callOnce makes a call that has no client token (rule 4.2.3). After a reset, timeout or 5xx the outcome is
+// unknown. It then polls for the resource for up to five minutes before it calls again, because a second call would
+// create a duplicate. find returns an empty ID if it finds nothing.
+func (t *executor) callOnce(
+	ctx context.Context,
+	j *stepRun,
+	find, call func(context.Context) (string, error),
+) (string, error) {
 	if !j.state.unconfirmedSince.IsZero() {
 		id, err := find(ctx)
 		if err != nil {
@@ -28,19 +33,23 @@ func (t *executor) callOnce(ctx context.Context, j *stepRun, find, call func(con
 			return id, nil
 		}
 	}
+
 	if err := context.Cause(ctx); err != nil {
 		return "", err
 	}
-	lasting, release := withGracePeriod(ctx)
+
+	graceCtx, release := withGracePeriod(ctx)
 	defer release()
-	asked := time.Now()
-	id, err := call(lasting)
+	calledAt := time.Now()
+	id, err := call(graceCtx)
 	if err == nil {
 		t.recordCreatedID(id)
 	}
+
 	if awsclient.IsOutcomeUnknown(err) {
-		j.state.unconfirmedSince, j.state.polls, j.state.responseLost = asked, 0, true
+		j.state.unconfirmedSince, j.state.polls, j.state.responseLost = calledAt, 0, true
 		return "", retryAfter{step.Backoff(0)}
 	}
+
 	return id, err
 }

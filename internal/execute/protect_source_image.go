@@ -17,16 +17,26 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// EnableProtection switches deregistration protection on for those images of an account that have none, and reads it back (A.2). A
-// protection that no record of a run holds was set by someone else, and stays as it is.
-func EnableProtection(ctx context.Context, pool *awsclient.Pool, account string, images []distribution.SourceImage, say func(distribution.Event)) ([]distribution.SourceImageResult, []distribution.Finding) {
+// EnableProtection enables deregistration protection of images that have none, and reads it back (rule A.2). It
+// leaves a protection alone that no record of a run holds, because someone else enabled it.
+func EnableProtection(
+	ctx context.Context,
+	pool *awsclient.Pool,
+	account string,
+	images []distribution.SourceImage,
+	say func(distribution.Event),
+) ([]distribution.SourceImageResult, []distribution.Finding) {
 	var steps []step.Step
 	for _, image := range images {
 		steps = append(steps, &step.EnableSourceProtection{
-			Base:    step.Base{ID: distribution.StepID("protect/" + image.Region), Location: distribution.Location{Account: account, Region: image.Region}},
+			Base: step.Base{
+				ID:       distribution.StepID("protect/" + image.Region),
+				Location: distribution.Location{Account: account, Region: image.Region},
+			},
 			ImageID: image.ImageID,
 		})
 	}
+
 	return runOnImages(ctx, pool, steps, images, say, func(end *distribution.SourceImageResult, d StepOutcome) {
 		end.Protected = d.ID != ""
 	})
@@ -44,8 +54,14 @@ func CreationDate(ctx context.Context, pool *awsclient.Pool, at distribution.Loc
 	return time.Parse(time.RFC3339, aws.ToString(image.CreationDate))
 }
 
-// DisableProtection switches the protection off that EnableProtection has switched on.
-func DisableProtection(ctx context.Context, pool *awsclient.Pool, account string, sources []distribution.SourceImageResult, say func(distribution.Event)) ([]distribution.SourceImageResult, []distribution.Finding) {
+// DisableProtection disables the protection that EnableProtection enabled.
+func DisableProtection(
+	ctx context.Context,
+	pool *awsclient.Pool,
+	account string,
+	sources []distribution.SourceImageResult,
+	say func(distribution.Event),
+) ([]distribution.SourceImageResult, []distribution.Finding) {
 	var steps []step.Step
 	var images []distribution.SourceImage
 	for _, source := range sources {
@@ -54,69 +70,97 @@ func DisableProtection(ctx context.Context, pool *awsclient.Pool, account string
 		}
 		images = append(images, distribution.SourceImage{Region: source.Region, ImageID: source.ImageID})
 		steps = append(steps, &step.DisableSourceProtection{
-			Base:    step.Base{ID: distribution.StepID("lift/" + source.Region), Location: distribution.Location{Account: account, Region: source.Region}},
+			Base: step.Base{
+				ID:       distribution.StepID("lift/" + source.Region),
+				Location: distribution.Location{Account: account, Region: source.Region},
+			},
 			ImageID: source.ImageID,
 		})
 	}
-	return runOnImages(ctx, pool, steps, images, say, func(end *distribution.SourceImageResult, d StepOutcome) { end.Protected = d.Err != nil })
+
+	return runOnImages(
+		ctx,
+		pool,
+		steps,
+		images,
+		say,
+		func(end *distribution.SourceImageResult, d StepOutcome) { end.Protected = d.Err != nil },
+	)
 }
 
-func runOnImages(ctx context.Context, pool *awsclient.Pool, steps []step.Step, images []distribution.SourceImage, say func(distribution.Event), note func(*distribution.SourceImageResult, StepOutcome)) ([]distribution.SourceImageResult, []distribution.Finding) {
+func runOnImages(
+	ctx context.Context,
+	pool *awsclient.Pool,
+	steps []step.Step,
+	images []distribution.SourceImage,
+	say func(distribution.Event),
+	update func(*distribution.SourceImageResult, StepOutcome),
+) ([]distribution.SourceImageResult, []distribution.Finding) {
 	done := run(ctx, pool, steps, nil, Options{}, say)
-	var ends []distribution.SourceImageResult
+	var results []distribution.SourceImageResult
 	var findings []distribution.Finding
 	for i, s := range steps {
 		d := done[s.Meta().ID]
-		end := distribution.SourceImageResult{Region: images[i].Region, ImageID: images[i].ImageID}
-		note(&end, d)
-		ends = append(ends, end)
+		result := distribution.SourceImageResult{Region: images[i].Region, ImageID: images[i].ImageID}
+		update(&result, d)
+		results = append(results, result)
 		if f := explain(ctx, pool, s.Meta().Location.Account, s, d.Err); f != nil {
 			findings = append(findings, *f)
 		}
 	}
-	return ends, findings
+
+	return results, findings
 }
 
-// protectImage makes an id of the image when the protection is ours: switched on now, or by an earlier run that did not end well.
+// enableSourceProtection enables deregistration protection. The outcome has an ID if a run enabled it, which
+// includes an earlier run that crashed.
 func (t *executor) enableSourceProtection(ctx context.Context, j *stepRun, s *step.EnableSourceProtection) StepOutcome {
 	image, err := t.image(ctx, s.Location, s.ImageID)
 	if err != nil {
 		return StepOutcome{Err: err}
 	}
+
 	if image == nil {
-		if j.keepPolling() && j.state.polls < 5 { // the builder has seen it as available: it is hardly late
+		// the builder has seen the image as available, so a long wait is useless
+		if j.keepPolling() && j.state.polls < 5 {
 			return StepOutcome{Err: retryAfter{step.Backoff(j.state.polls)}}
 		}
 		return StepOutcome{Err: fmt.Errorf("AWS does not show %s", s.ImageID)}
 	}
+
 	switch {
 	case step.IsProtected(*image) && (j.state.changed || runrecord.IsProtectionHeld(tagsOf(image.Tags))):
 		return StepOutcome{ID: s.ImageID}
 	case step.IsProtected(*image):
 		return StepOutcome{}
-	case j.state.changed: // switched on, and not seen yet
+	case j.state.changed: // enabled, but not visible yet
 		if j.keepPolling() {
 			return StepOutcome{Err: retryAfter{step.Backoff(j.state.polls)}}
 		}
 		return StepOutcome{ID: s.ImageID, Err: step.ErrNotProtected}
 	}
-	_, err = t.pool.EC2(s.Location).EnableImageDeregistrationProtection(ctx, &ec2.EnableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)})
+
+	_, err = t.pool.EC2(s.Location).
+		EnableImageDeregistrationProtection(ctx, &ec2.EnableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)})
 	if err == nil || awsclient.IsOutcomeUnknown(err) || ctx.Err() != nil {
-		j.state.resourceID = s.ImageID // also if the run is canceled before it is read back
+		j.state.resourceID = s.ImageID // even if the run is canceled before it is read back
 	}
+
 	if err != nil {
 		return StepOutcome{Err: err}
 	}
+
 	j.state.changed = true
 	return StepOutcome{Err: retryAfter{}}
 }
 
-// liftProtection switches the protection off, if it is still on.
+// disableSourceProtection disables deregistration protection if it is enabled.
 func (t *executor) disableSourceProtection(ctx context.Context, s *step.DisableSourceProtection) StepOutcome {
 	image, err := t.image(ctx, s.Location, s.ImageID)
 	if err != nil || image == nil || !step.IsProtected(*image) {
 		return StepOutcome{Err: err}
 	}
-	_, err = t.pool.EC2(s.Location).DisableImageDeregistrationProtection(ctx, &ec2.DisableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)})
+	_, err = t.pool.EC2(s.Location).
+		DisableImageDeregistrationProtection(ctx, &ec2.DisableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)})
 	return StepOutcome{ID: s.ImageID, Err: err}
 }

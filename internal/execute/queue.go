@@ -12,98 +12,101 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// A lane that AWS calls full below its limit has others in it. It tries more after a rest, which grows while that is in vain.
+// These are the limits of the delay after AWS refused a copy below the known quota. Other runs use the quota then.
+// The delay doubles while AWS keeps refusing.
 const (
 	minQueueBackoff = 30 * time.Second
 	maxQueueBackoff = 2 * time.Minute
 )
 
-// lane is what AWS limits: an account's copies to one Region. Steps without a lane share one that is never full.
+// callQueue limits the copies of one account to one Region, because AWS has a quota for them. Steps without a quota
+// share one unlimited queue.
 type callQueue struct {
-	group          copyGroup     // of its copies
-	isUnlimited    bool          // no limit
-	limit          int           // how many may be in it now
-	quota          int           // what AWS says the limit is
-	inUse          int           // how many are in it
-	rate           int           // MiB a second that they take together (4.8.2)
-	backoff        time.Duration // until it tries more; 0: it has all its room
-	increment      int           // how many more it tries then: doubled whenever AWS had a place for all
-	isRefused      bool          // AWS had not, since it last tried
-	isFullReported bool          // that it is full without us
-	isSaturated    bool          // something waits for room
-	ready          stepHeap      // what may start
+	group          copyGroup // copies that it limits
+	isUnlimited    bool
+	limit          int           // current limit
+	quota          int           // quota of the account, as AWS reported it
+	inUse          int           // number of running steps
+	rate           int           // MiB per second of the running steps together (rule 4.8.2, throughput quota)
+	backoff        time.Duration // until the limit increases. Zero if the limit is the quota
+	increment      int           // by which the limit increases. It doubles after each success
+	isRefused      bool          // AWS refused a copy since the last increase
+	isFullReported bool          // the user knows that copies of other runs use up the quota
+	isSaturated    bool          // a step waits for the quota
+	ready          stepHeap      // steps that can start
 }
 
 func newCallQueue(first step.Step) *callQueue {
-	head := first.Meta()
-	_, images := first.(*step.CopyImage)
-	room := step.QueueLimit(head.Queue)
-	return &callQueue{group: copyGroup{head.Location, images}, isUnlimited: head.Queue == "", limit: room, quota: room}
+	base := first.Meta()
+	_, isImages := first.(*step.CopyImage)
+	limit := step.QueueLimit(base.Queue)
+	return &callQueue{group: copyGroup{base.Location, isImages}, isUnlimited: base.Queue == "", limit: limit, quota: limit}
 }
 
-func (l *callQueue) canStart() bool {
-	return len(l.ready) > 0 && (l.isUnlimited || l.ready[0].base.FitsInQueue(l.limit, l.inUse, l.rate))
+func (q *callQueue) canStart() bool {
+	return len(q.ready) > 0 && (q.isUnlimited || q.ready[0].base.FitsInQueue(q.limit, q.inUse, q.rate))
 }
 
-func (l *callQueue) acquire(j *stepRun) {
-	l.inUse++
-	l.rate += j.base.Rate
+func (q *callQueue) acquire(j *stepRun) {
+	q.inUse++
+	q.rate += j.base.Rate
 }
 
-func (l *callQueue) release(j *stepRun) {
-	l.inUse--
-	l.rate -= j.base.Rate
+func (q *callQueue) release(j *stepRun) {
+	q.inUse--
+	q.rate -= j.base.Rate
 }
 
-// refuse lowers the room to what is in it: AWS had no place for a copy that the lane had admitted (4.1.5). It reports how long the lane rests from
-// now on; 0: it does so already.
-func (l *callQueue) decreaseLimit(j *stepRun, limit int) time.Duration {
+// decreaseLimit lowers the limit to the running copies, because AWS refused one more (rule 4.1.5, concurrent
+// copies). It returns the delay until the next increase. Zero if one is already scheduled.
+func (q *callQueue) decreaseLimit(j *stepRun, limit int) time.Duration {
 	if limit > 0 {
-		l.quota = limit
+		q.quota = limit
 	}
-	l.release(j)
-	l.limit, l.increment, l.isRefused = min(l.inUse, l.quota), 1, true
-	if l.backoff > 0 {
+	q.release(j)
+	q.limit, q.increment, q.isRefused = min(q.inUse, q.quota), 1, true
+	if q.backoff > 0 {
 		return 0
 	}
-	l.backoff = minQueueBackoff
-	return l.backoff
+	q.backoff = minQueueBackoff
+	return q.backoff
 }
 
-// rested lets a lane try more than it has had room for. It reports how long it rests next; 0: it has all its room again.
-func (l *callQueue) increaseLimit() time.Duration {
+// increaseLimit raises the limit after a backoff. It returns the delay until the next increase. Zero if the limit
+// is the quota again.
+func (q *callQueue) increaseLimit() time.Duration {
 	switch {
-	case l.isRefused:
-		l.backoff = min(2*l.backoff, maxQueueBackoff)
-	case l.limit >= l.quota:
-		l.backoff = 0
+	case q.isRefused:
+		q.backoff = min(2*q.backoff, maxQueueBackoff)
+	case q.limit >= q.quota:
+		q.backoff = 0
 		return 0
 	default:
-		l.backoff, l.increment = minQueueBackoff, 2*l.increment
+		q.backoff, q.increment = minQueueBackoff, 2*q.increment
 	}
-	l.isRefused = false
-	l.limit = min(l.limit+l.increment, l.quota)
-	return l.backoff
+	q.isRefused = false
+	q.limit = min(q.limit+q.increment, q.quota)
+	return q.backoff
 }
 
 var limitInText = regexp.MustCompile(`limit is (\d+)`)
 
-// limitOf reads the account's limit out of AWS's text (4.1.1); 0 where there is none.
+// limitOf returns the quota that an error message names (rule 4.1.1, ResourceLimitExceeded). Zero if it names none.
 func limitOf(err error) int {
 	found := limitInText.FindStringSubmatch(err.Error())
 	if found == nil {
 		return 0
 	}
-	limit, _ := strconv.Atoi(found[1]) // digits; too many of them are no limit
+	limit, _ := strconv.Atoi(found[1]) // the text has only digits, and on overflow the limit is useless
 	return limit
 }
 
-// queue has first what begins before all else in it.
+// stepHeap is a heap of steps, ordered by startsBefore.
 type stepHeap []*stepRun
 
 func (q stepHeap) Len() int      { return len(q) }
 func (q stepHeap) Swap(i, k int) { q[i], q[k] = q[k], q[i] }
-func (q *stepHeap) Push(j any)   { *q = append(*q, j.(*stepRun)) }
+func (q *stepHeap) Push(run any) { *q = append(*q, run.(*stepRun)) }
 func (q stepHeap) Less(i, k int) bool {
 	return q[i].startsBefore(q[k])
 }
@@ -116,5 +119,5 @@ func (q *stepHeap) Pop() any {
 	return j
 }
 
-func (l *callQueue) push(j *stepRun) { heap.Push(&l.ready, j) }
-func (l *callQueue) pop() *stepRun   { return heap.Pop(&l.ready).(*stepRun) }
+func (q *callQueue) push(j *stepRun) { heap.Push(&q.ready, j) }
+func (q *callQueue) pop() *stepRun   { return heap.Pop(&q.ready).(*stepRun) }

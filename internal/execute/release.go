@@ -12,29 +12,34 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// releaseOf returns the release that an image was delivered for. Its source image, if it still exists, has the signing key.
-// Zero if no run provably delivered the image.
+// releaseOf returns the release that an image was delivered for. Zero if no run provably delivered it. The signing
+// key is on the image's source image.
 func (t *executor) releaseOf(ctx context.Context, at distribution.Location, imageID string) (time.Time, error) {
 	image, err := t.image(ctx, at, imageID)
 	if err != nil {
 		return time.Time{}, err
 	}
+
 	if image == nil {
 		return time.Time{}, step.ErrImageNotShown
 	}
+
 	resource := distribution.ImageResource(at, *image, nil, provenance.Expected{})
 	source, ok := provenance.ParseSourceImage(resource.Tags[provenance.TagSource])
 	if !ok {
 		return time.Time{}, nil
 	}
+
 	keys, err := t.keysOf(ctx, source)
 	if err != nil {
 		return time.Time{}, err
 	}
+
 	signed := provenance.Judge{Source: source, Keys: keys, Runs: noRuns{}}.Judge(resource).Signed
 	if signed == nil || signed.Role != provenance.Delivery {
 		return time.Time{}, nil
 	}
+
 	return signed.Release, nil
 }
 
@@ -43,24 +48,29 @@ func (t *executor) keysOf(ctx context.Context, source provenance.SourceImage) (p
 	if keys, ok := t.keys[source]; ok {
 		return keys, nil
 	}
+
 	isOwn := false
 	for known := range t.keys {
 		isOwn = isOwn || known.Account == source.Account
 	}
+
 	if !isOwn {
 		return nil, nil
 	}
+
 	image, err := t.image(ctx, distribution.Location{Account: source.Account, Region: source.Region}, source.ImageID)
 	if err != nil {
 		return nil, err
 	}
+
 	if image == nil {
 		return nil, step.ErrImageNotShown
 	}
+
 	return provenance.ParseSigningKeys(distribution.TagMap(image.Tags)), nil
 }
 
-// noRuns is for a judgment that does not depend on runs.
+// noRuns serves judgments that do not depend on runs.
 type noRuns struct{}
 
 func (noRuns) IsOver(string, time.Time) bool { return true }

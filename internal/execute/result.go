@@ -19,49 +19,69 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// resultOf says what came of a plan, in the order of its steps.
-func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[distribution.StepID]StepOutcome) distribution.Result {
+// resultOf returns the result of a plan, in the order of its steps.
+func resultOf(
+	ctx context.Context,
+	pool *awsclient.Pool,
+	p plan.Plan,
+	done map[distribution.StepID]StepOutcome,
+) distribution.Result {
 	var r distribution.Result
 	source := sourceAccount(p.Steps)
-	removed, lasting, verified := map[string]bool{}, map[string]bool{}, map[distribution.Location]bool{}
-	unproved := map[distribution.Location]bool{}
+	removed, permanent, verified := map[string]bool{}, map[string]bool{}, map[distribution.Location]bool{}
+	isUnverified := map[distribution.Location]bool{}
 	for _, s := range p.Steps {
 		if step.IsVerification(s) && done[s.Meta().ID].Err != nil {
-			unproved[s.Meta().Destination] = true
+			isUnverified[s.Meta().Destination] = true
 		}
 	}
-	sizes := map[string]int64{} // of the copies
-	told := false               // that the source credentials have ended
+
+	sizes := map[string]int64{} // of copies, by snapshot ID
+	isExpiryReported := false   // expired source credentials are reported
 	for _, s := range p.Steps {
 		d := done[s.Meta().ID]
-		ended := distribution.StepResult{Step: s.Meta().ID, At: s.Meta().Location, Begun: d.Begun, Ended: d.Ended, Made: d.ID, Skipped: errors.Is(d.Err, errSkipped), Failure: explain(ctx, pool, source, s, d.Err)}
-		r.Steps = append(r.Steps, ended)
-		switch {
-		case ended.Failure == nil, told && isSourceExpired(s, source, d.Err):
-		case isSourceExpired(s, source, d.Err):
-			told = true
-			r.Findings = append(r.Findings, sourceCredentialsExpired(*ended.Failure, s))
-		default:
-			r.Findings = append(r.Findings, *ended.Failure)
+		result := distribution.StepResult{
+			Step:    s.Meta().ID,
+			At:      s.Meta().Location,
+			Begun:   d.Begun,
+			Ended:   d.Ended,
+			Made:    d.ID,
+			Skipped: errors.Is(d.Err, errSkipped),
+			Failure: explain(ctx, pool, source, s, d.Err),
 		}
+
+		r.Steps = append(r.Steps, result)
+		switch {
+		case result.Failure == nil, isExpiryReported && isSourceExpired(s, source, d.Err):
+		case isSourceExpired(s, source, d.Err):
+			isExpiryReported = true
+			r.Findings = append(r.Findings, sourceCredentialsExpired(*result.Failure, s))
+		default:
+			r.Findings = append(r.Findings, *result.Failure)
+		}
+
 		r.Findings = append(r.Findings, d.Notes...)
 		r.Left = append(r.Left, d.Retained...)
 		if s, is := s.(*step.CopySnapshot); is {
 			sizes[d.ID] = s.GiB
-			if d.Snapshot != nil { // one that failed, and was made again
+			if d.Snapshot != nil { // the failed copy before a repeat
 				sizes[aws.ToString(d.Snapshot.SnapshotId)] = s.GiB
 			}
 		}
+
 		switch s := s.(type) {
 		case *step.VerifyImage:
 			verified[s.Location] = d.Err == nil
 			switch {
 			case d.Err != nil:
-			case unproved[s.Location]:
-				r.Left = append(r.Left, distribution.RetainedResource{At: s.Location, Kind: "image", Resource: d.ID, Why: distribution.KeptRegistered})
+			case isUnverified[s.Location]:
+				r.Left = append(
+					r.Left,
+					distribution.RetainedResource{At: s.Location, Kind: "image", Resource: d.ID, Why: distribution.KeptRegistered},
+				)
 			default:
-				image, from := createdImage(p, s, d), done[s.Image.From]
-				image.Earlier = s.Image.From == "" || from.Adopted
+				image, registered := createdImage(p, s, d), done[s.Image.From]
+				image.Earlier = s.Image.From == "" || registered.Adopted
 				r.Images = append(r.Images, image)
 			}
 		case *step.CreateGrant:
@@ -72,12 +92,17 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[d
 			}
 		case *step.PublishBarrier:
 			if d.Err != nil {
-				r.Findings = append(r.Findings, distribution.Finding{Level: distribution.Note, Field: "publish", Summary: "nothing was published", Detail: `publish = "all", and not every required destination has a proved image`,
-					Remediation: "resume the run: it keeps what is completed"})
+				r.Findings = append(r.Findings, distribution.Finding{
+					Level:       distribution.Note,
+					Field:       "publish",
+					Summary:     "nothing was published",
+					Detail:      `publish = "all", and not every required destination has a proved image`,
+					Remediation: "resume the run: it keeps what is completed",
+				})
 			}
 		case *step.ShareImage:
 			if s.Lasting && d.Err == nil {
-				lasting[d.ID] = true
+				permanent[d.ID] = true
 				r.Shares = append(r.Shares, distribution.Shared{At: s.Location, ImageID: d.ID, With: s.With})
 			}
 		case *step.DeleteSnapshot:
@@ -86,55 +111,60 @@ func resultOf(ctx context.Context, pool *awsclient.Pool, p plan.Plan, done map[d
 			removed[d.ID] = d.Err == nil
 		}
 	}
+
 	for _, s := range p.Shares {
 		if s.Shared != "" {
 			r.Shares = append(r.Shares, distribution.Shared{At: s.At, ImageID: s.Shared, With: s.With})
 		}
 	}
+
 	for _, s := range p.Steps {
 		if pointer, is := plan.PointerOf(s); is && done[s.Meta().ID].Err == nil {
 			markPointerSet(r.Images, s.Meta().Location, pointer)
 		}
-		if left, is := retainedBy(s, done[s.Meta().ID], verified, removed, lasting); is {
+		if left, is := retainedBy(s, done[s.Meta().ID], verified, removed, permanent); is {
 			r.Left = append(r.Left, left)
 		}
 	}
+
 	r.Left = distinctResources(r.Left)
 	for i, left := range r.Left {
 		if left.Kind == "snapshot" && left.GiB == 0 {
 			r.Left[i].GiB = sizes[left.Resource]
 		}
 	}
+
 	r.LeftUSD = distribution.USDPerMonth(r.Left)
 	return r
 }
 
-// sourceEnded reports a step that failed because the source credentials are over (5.4): it acts with them, or a target's role is assumed
-// with them. Every step that still needs them fails so: it is told once.
+// isSourceExpired reports whether a step failed because the source credentials have expired (rule 5.4). The step
+// uses them, or a target's role is assumed with them.
 func isSourceExpired(s step.Step, source string, err error) bool {
 	if !awsclient.HasEnded(err) {
 		return false
 	}
-	at, refusal := s.Meta(), awsclient.Refused("", err)
-	return source == "" && at.Destination == (distribution.Location{}) || at.Location.Account == source || refusal.Operation == "sts:AssumeRole"
+	base, refusal := s.Meta(), awsclient.Refused("", err)
+	return source == "" && base.Destination == (distribution.Location{}) || base.Location.Account == source ||
+		refusal.Operation == "sts:AssumeRole"
 }
 
-// distinct names each thing that stays once, however many steps could not remove it.
-func distinctResources(left []distribution.RetainedResource) []distribution.RetainedResource {
-	type thing struct {
+// distinctResources removes duplicates. Several steps may have failed to delete the same resource.
+func distinctResources(resources []distribution.RetainedResource) []distribution.RetainedResource {
+	type key struct {
 		at             distribution.Location
 		kind, resource string
 	}
-	seen := map[thing]bool{}
-	return slices.DeleteFunc(left, func(l distribution.RetainedResource) bool {
-		one := thing{l.At, l.Kind, l.Resource}
-		again := seen[one]
-		seen[one] = true
-		return again
+	seen := map[key]bool{}
+	return slices.DeleteFunc(resources, func(l distribution.RetainedResource) bool {
+		k := key{l.At, l.Kind, l.Resource}
+		isDuplicate := seen[k]
+		seen[k] = true
+		return isDuplicate
 	})
 }
 
-// atAnEnd makes of what the first step met what is so for all of them.
+// sourceCredentialsExpired returns one finding for all steps that failed for this reason.
 func sourceCredentialsExpired(f distribution.Finding, first step.Step) distribution.Finding {
 	f.Reference, f.Summary, f.Resource = "5.4", "the source credentials have ended", ""
 	f.Detail = "from here on nothing could be done with them, first: " + first.String() + "; " + f.Detail
@@ -142,7 +172,7 @@ func sourceCredentialsExpired(f distribution.Finding, first step.Step) distribut
 	return f
 }
 
-// sourceAccount is whose the source image is; "" where no step tells.
+// sourceAccount returns the owner of the source image. Empty if no step names it.
 func sourceAccount(steps []step.Step) string {
 	for _, s := range steps {
 		if v, is := s.(*step.VerifyImage); is {
@@ -156,37 +186,55 @@ func sourceAccount(steps []step.Step) string {
 }
 
 func createdImage(p plan.Plan, s *step.VerifyImage, d StepOutcome) distribution.CreatedImage {
-	m := distribution.CreatedImage{At: s.Location, Target: s.Target, ImageID: d.ID, Name: s.Name}
+	image := distribution.CreatedImage{At: s.Location, Target: s.Target, ImageID: d.ID, Name: s.Name}
 	if i := slices.IndexFunc(p.Destinations, func(d plan.DestinationPlan) bool { return d.At == s.Location }); i >= 0 {
-		m.Carried, m.Pointers = p.Destinations[i].Carried, slices.Clone(p.Destinations[i].Pointers)
+		image.Carried, image.Pointers = p.Destinations[i].Carried, slices.Clone(p.Destinations[i].Pointers)
 	}
+
 	for _, device := range slices.Sorted(maps.Keys(s.Snapshots)) {
 		wanted := s.Snapshots[device]
-		m.Snapshots = append(m.Snapshots, distribution.CreatedSnapshot{Device: device, SnapshotID: d.SnapshotIDs[device], KeyARN: wanted.KeyARN, GiB: int32(wanted.GiB)})
+		image.Snapshots = append(
+			image.Snapshots,
+			distribution.CreatedSnapshot{
+				Device:     device,
+				SnapshotID: d.SnapshotIDs[device],
+				KeyARN:     wanted.KeyARN,
+				GiB:        int32(wanted.GiB),
+			},
+		)
 	}
-	return m
+
+	return image
 }
 
-// set notes that something names the image of a place.
+// markPointerSet marks a parameter or launch template as set for the image of a destination.
 func markPointerSet(images []distribution.CreatedImage, at distribution.Location, pointer distribution.Pointer) {
-	for _, m := range images {
-		for i, p := range m.Pointers {
-			if m.At == at && p.Kind == pointer.Kind && p.Name == pointer.Name {
-				m.Pointers[i].Set = true
+	for _, image := range images {
+		for i, p := range image.Pointers {
+			if image.At == at && p.Kind == pointer.Kind && p.Name == pointer.Name {
+				image.Pointers[i].Set = true
 			}
 		}
 	}
 }
 
-// unfinished is what a step made that no image of this run uses: it stays for the next run.
-func retainedBy(s step.Step, d StepOutcome, verified map[distribution.Location]bool, removed, lasting map[string]bool) (distribution.RetainedResource, bool) {
+// retainedBy returns the resource that a step created and no image of this run uses. The next run reuses or deletes
+// it.
+func retainedBy(
+	s step.Step,
+	d StepOutcome,
+	verified map[distribution.Location]bool,
+	removed, permanent map[string]bool,
+) (distribution.RetainedResource, bool) {
 	left := distribution.RetainedResource{At: s.Meta().Location, Resource: d.ID}
 	if errors.Is(d.Err, errSkipped) {
 		return notRemovedBy(s)
 	}
+
 	if d.ID == "" {
 		return left, false
 	}
+
 	switch s := s.(type) {
 	case *step.CreateEmptySnapshot:
 		left.Kind, left.Why = "snapshot", "the canary; the next run removes it"
@@ -206,51 +254,67 @@ func retainedBy(s step.Step, d StepOutcome, verified map[distribution.Location]b
 			left.Why = distribution.KeptPending
 		}
 		if s.Destination == (distribution.Location{}) {
-			return left, !removed[d.ID] && !lasting[d.ID]
+			return left, !removed[d.ID] && !permanent[d.ID]
 		}
 		return left, !verified[s.Destination] && !removed[d.ID]
 	case *step.RegisterImage:
 		left.Kind, left.Why = "image", "registered, but not verified"
 		return left, !verified[s.Location]
 	}
+
 	return left, false
 }
 
-// unremoved is what earlier runs left and a step that was skipped was to remove.
+// notRemovedBy returns the resource of an earlier run that a skipped step should have deleted.
 func notRemovedBy(s step.Step) (distribution.RetainedResource, bool) {
-	left := distribution.RetainedResource{At: s.Meta().Location, Why: "of an earlier run; the next run continues with it or deletes it"}
+	left := distribution.RetainedResource{
+		At:  s.Meta().Location,
+		Why: "of an earlier run; the next run continues with it or deletes it",
+	}
 	switch s := s.(type) {
 	case *step.DeleteSnapshot:
 		left.Kind, left.Resource = "snapshot", s.Snapshot.Known
 	case *step.DeregisterImage:
-		if s.Name == "" { // else it is the target's own
+		if s.Name == "" { // an image that is replaced by name does not count as retained
 			left.Kind, left.Resource = "image", s.Image.Known
 		}
 	}
+
 	return left, left.Resource != ""
 }
 
-// explain makes a finding of what a step ended with; nil where it ended well or was not begun.
+// explain returns the finding for a failed step. Nil if the step succeeded or never started.
 func explain(ctx context.Context, pool *awsclient.Pool, source string, s step.Step, err error) *distribution.Finding {
 	if err == nil || errors.Is(err, errSkipped) {
 		return nil
 	}
-	refusal, asked := refusalOf(err)
-	if wrong := (*verificationError)(nil); errors.As(err, &wrong) {
-		return wrong.finding(s)
+
+	refusal, isAWS := refusalOf(err)
+	if failed := (*verificationError)(nil); errors.As(err, &failed) {
+		return failed.finding(s)
 	}
-	if !asked { // not AWS's, but ours
-		return &distribution.Finding{Level: distribution.Refused, Location: s.Meta().Location, Resource: s.ResourceID(), Summary: "could not " + s.String(), Detail: err.Error(),
-			Remediation: "resume the run: it keeps what is completed"}
+
+	if !isAWS { // the error did not come from AWS
+		return &distribution.Finding{
+			Level:       distribution.Refused,
+			Location:    s.Meta().Location,
+			Resource:    s.ResourceID(),
+			Summary:     "could not " + s.String(),
+			Detail:      err.Error(),
+			Remediation: "resume the run: it keeps what is completed",
+		}
 	}
+
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), gracePeriod)
 	defer cancel()
-	who, _ := pool.Identity(ctx, s.Meta().Location) // asked for before, as a rule; without it the finding is only less exact
-	f := diagnose.Explain(diagnose.Case{Refusal: refusal, Step: s, Principal: who.ARN, Resource: s.ResourceID(), SourceAccount: source})
+	caller, _ := pool.Identity(ctx, s.Meta().Location) // usually cached. Without it the finding is less exact
+	f := diagnose.Explain(
+		diagnose.Case{Refusal: refusal, Step: s, Principal: caller.ARN, Resource: s.ResourceID(), SourceAccount: source},
+	)
 	return &f
 }
 
-// refusalOf is AWS's part in an error; false where it has none.
+// refusalOf returns the AWS error in an error. False if there is none.
 func refusalOf(err error) (distribution.APIError, bool) {
 	var failed *copyFailed
 	if errors.As(err, &failed) {
@@ -264,10 +328,10 @@ func refusalOf(err error) (distribution.APIError, bool) {
 	return *awsclient.Refused(operation, err), operation != "" || awsclient.Code(err) != ""
 }
 
-// reason is an error in one line: AWS's code and words, without what the SDK puts round them.
+// reason returns an error as one line. For an AWS error it is the code and the message without the SDK's additions.
 func reason(err error) string {
-	refusal, asked := refusalOf(err)
-	if !asked {
+	refusal, isAWS := refusalOf(err)
+	if !isAWS {
 		return err.Error()
 	}
 	return strings.TrimPrefix(refusal.Code+": "+refusal.Message, ": ")

@@ -20,15 +20,15 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// lostGrant is how long a grant is looked for whose id never came: its call was cut off.
+// lostGrantTimeout is how long findLostGrant polls for a grant whose CreateGrant call was interrupted.
 const lostGrantTimeout = 30 * time.Second
 
-// revokeGrant ends a grant and reads it back. That it has ended already is what was wanted.
+// revokeGrant revokes a grant and reads it back. It succeeds if the grant is already revoked.
 func (t *executor) revokeGrant(ctx context.Context, j *stepRun, s *step.RevokeGrant) StepOutcome {
 	id := j.id(s.Grant)
 	if id == "" {
-		made := j.outcomes[s.Grant.From]
-		if made.Err == nil || errors.Is(made.Err, errSkipped) || !awsclient.IsOutcomeUnknown(made.Err) {
+		created := j.outcomes[s.Grant.From]
+		if created.Err == nil || errors.Is(created.Err, errSkipped) || !awsclient.IsOutcomeUnknown(created.Err) {
 			return StepOutcome{}
 		}
 		var err error
@@ -36,13 +36,23 @@ func (t *executor) revokeGrant(ctx context.Context, j *stepRun, s *step.RevokeGr
 			return StepOutcome{Err: err}
 		}
 	}
-	left := func(why string) []distribution.RetainedResource {
-		return []distribution.RetainedResource{{At: s.Location, Kind: "grant", Resource: id, Why: fmt.Sprintf("%q on %s for %s: %s", s.Name, s.KeyARN, s.Grantee, why)}}
+
+	retained := func(why string) []distribution.RetainedResource {
+		return []distribution.RetainedResource{
+			{
+				At:       s.Location,
+				Kind:     "grant",
+				Resource: id,
+				Why:      fmt.Sprintf("%q on %s for %s: %s", s.Name, s.KeyARN, s.Grantee, why),
+			},
+		}
 	}
+
 	if !j.state.changed {
 		proof, err := t.grantProof(ctx, s.Location, s.KeyARN, id)
 		switch {
-		case errors.Is(err, errNotShown) && s.Grant.From != "" && j.keepPolling() && j.state.polls < 5: // 4.4.4
+		case errors.Is(err, errNotShown) && s.Grant.From != "" && j.keepPolling() && j.state.polls < 5:
+			// eventual consistency (rule 4.4.4)
 			return StepOutcome{Err: retryAfter{step.Backoff(j.state.polls)}}
 		case errors.Is(err, errNotShown), awsclient.IsNotFound(err):
 			return StepOutcome{ID: id}
@@ -50,73 +60,111 @@ func (t *executor) revokeGrant(ctx context.Context, j *stepRun, s *step.RevokeGr
 			in := &kms.RevokeGrantInput{KeyId: aws.String(s.KeyARN), GrantId: aws.String(proof.ID())}
 			_, err = t.pool.KMS(s.Location).RevokeGrant(ctx, in)
 		}
+
 		if err != nil && !awsclient.IsNotFound(err) {
-			return StepOutcome{ID: id, Err: err, Retained: left(reason(err))}
+			return StepOutcome{ID: id, Err: err, Retained: retained(reason(err))}
 		}
+
 		j.state.changed = true
 	}
-	still, err := t.grants(ctx, s.Location, &kms.ListGrantsInput{KeyId: aws.String(s.KeyARN), GrantId: aws.String(id)})
+
+	remaining, err := t.grants(ctx, s.Location, &kms.ListGrantsInput{KeyId: aws.String(s.KeyARN), GrantId: aws.String(id)})
 	switch {
 	case err != nil && !awsclient.IsNotFound(err):
-		return StepOutcome{ID: id, Err: err, Retained: left("revoked, but it could not be read back: " + err.Error())}
-	case len(still) > 0 && j.keepPolling(): // 4.4.4
+		return StepOutcome{ID: id, Err: err, Retained: retained("revoked, but it could not be read back: " + err.Error())}
+	case len(remaining) > 0 && j.keepPolling(): // eventual consistency (rule 4.4.4)
 		return StepOutcome{Err: retryAfter{step.Backoff(j.state.polls)}}
-	case len(still) > 0:
-		return StepOutcome{ID: id, Retained: left("revoked, and still shown")}
+	case len(remaining) > 0:
+		return StepOutcome{ID: id, Retained: retained("revoked, and still shown")}
 	}
+
 	return StepOutcome{ID: id}
 }
 
-// lostGrant looks for the grant whose id never came: by its name, which no other run has.
+// findLostGrant finds a grant by its name, which is unique to this run.
 func (t *executor) findLostGrant(ctx context.Context, j *stepRun, s *step.RevokeGrant) (string, error) {
-	seen, err := t.grants(ctx, s.Location, &kms.ListGrantsInput{KeyId: aws.String(s.KeyARN), GranteePrincipal: aws.String(s.Grantee)})
+	grants, err := t.grants(
+		ctx,
+		s.Location,
+		&kms.ListGrantsInput{KeyId: aws.String(s.KeyARN), GranteePrincipal: aws.String(s.Grantee)},
+	)
 	if err != nil {
 		return "", err
 	}
-	for _, g := range seen {
+
+	for _, g := range grants {
 		if aws.ToString(g.Name) == s.Name {
 			return aws.ToString(g.GrantId), nil
 		}
 	}
+
 	if j.state.missingSince.IsZero() {
 		j.state.missingSince = time.Now()
 	}
+
 	if time.Since(j.state.missingSince) < lostGrantTimeout {
 		j.state.polls++
 		return "", retryAfter{step.Backoff(j.state.polls)}
 	}
+
 	return "", nil
 }
 
-// auditGrants names the grants on a key that admitted accounts made for others than AWS's services, beside those that this run was asked
-// for. It is told, and changes nothing: whoever made them may have had another right to.
+// verifyGrantsRevoked reports grants on a key that temporarily permitted accounts created for others. Grants of AWS
+// services and of this run do not count. It revokes none, because the account may have another permission for them.
 func (t *executor) verifyGrantsRevoked(ctx context.Context, s *step.VerifyGrantsRevoked) StepOutcome {
-	seen, err := t.grants(ctx, s.Location, &kms.ListGrantsInput{KeyId: aws.String(s.KeyARN)})
+	grants, err := t.grants(ctx, s.Location, &kms.ListGrantsInput{KeyId: aws.String(s.KeyARN)})
 	if err != nil {
 		return StepOutcome{Err: err}
 	}
+
 	var notes []distribution.Finding
-	for _, g := range seen {
+	for _, g := range grants {
 		account := accountOf(aws.ToString(g.IssuingAccount))
-		if !slices.Contains(s.Accounts, account) || aws.ToTime(g.CreationDate).Before(s.Since) || isServiceGrant(g) || t.isCreatedByPlan(g) {
+		if !slices.Contains(s.Accounts, account) || aws.ToTime(g.CreationDate).Before(s.Since) || isServiceGrant(g) ||
+			t.isCreatedByPlan(g) {
 			continue
 		}
-		notes = append(notes, distribution.Finding{Level: distribution.Warning, Reference: "3.2.6", Field: "source_key_access", Location: s.Location, Operation: "kms:ListGrants",
-			Principal: aws.ToString(g.GranteePrincipal), Resource: s.KeyARN,
-			Summary:     fmt.Sprintf("account %s let %s use the key by a grant of its own", account, aws.ToString(g.GranteePrincipal)),
-			Detail:      fmt.Sprintf("the grant %s (%q, %s) was made while the account was admitted, and does not end with its admission", aws.ToString(g.GrantId), aws.ToString(g.Name), operationsOf(g)),
-			Remediation: fmt.Sprintf("find out what for; to end it: aws kms revoke-grant --region %s --key-id %s --grant-id %s", s.Location.Region, s.KeyARN, aws.ToString(g.GrantId))})
+
+		notes = append(notes, distribution.Finding{
+			Level:     distribution.Warning,
+			Reference: "3.2.6",
+			Field:     "source_key_access",
+			Location:  s.Location,
+			Operation: "kms:ListGrants",
+			Principal: aws.ToString(g.GranteePrincipal),
+			Resource:  s.KeyARN,
+			Summary: fmt.Sprintf(
+				"account %s let %s use the key by a grant of its own",
+				account,
+				aws.ToString(g.GranteePrincipal),
+			),
+			Detail: fmt.Sprintf(
+				"the grant %s (%q, %s) was made while the account was admitted, and does not end with its admission",
+				aws.ToString(g.GrantId),
+				aws.ToString(g.Name),
+				operationsOf(g),
+			),
+			Remediation: fmt.Sprintf(
+				"find out what for; to end it: aws kms revoke-grant --region %s --key-id %s --grant-id %s",
+				s.Location.Region,
+				s.KeyARN,
+				aws.ToString(g.GrantId),
+			),
+		})
 	}
+
 	return StepOutcome{Notes: notes}
 }
 
-// ofService reports a grant that AWS made for itself: EC2's are for sessions of a role whose name nobody else can give (3.1.11).
+// isServiceGrant reports whether AWS created a grant for itself. EC2's grants are for sessions of a role whose
+// reserved name no account can use (rule 3.1.11).
 func isServiceGrant(g kmstypes.GrantListEntry) bool {
 	grantee := aws.ToString(g.GranteePrincipal)
 	return grantee == "" || strings.HasSuffix(grantee, ".amazonaws.com") || strings.Contains(grantee, ":assumed-role/aws:")
 }
 
-// wanted reports a grant that a step of this run made.
+// isCreatedByPlan reports whether a step of this run created a grant.
 func (t *executor) isCreatedByPlan(g kmstypes.GrantListEntry) bool {
 	return slices.ContainsFunc(t.createdGrants, func(s *step.CreateGrant) bool {
 		return s.Name == aws.ToString(g.Name) && s.Grantee == aws.ToString(g.GranteePrincipal)
@@ -132,7 +180,7 @@ func operationsOf(g kmstypes.GrantListEntry) string {
 	return strings.Join(names, ", ")
 }
 
-// accountIn is the account in an ARN, or the text itself where it is none: KMS shows either.
+// accountOf returns the account of an ARN. KMS may show an account ID instead, which it returns as it is.
 func accountOf(text string) string {
 	if parts := strings.Split(text, ":"); len(parts) > 4 {
 		return parts[4]
@@ -140,7 +188,11 @@ func accountOf(text string) string {
 	return text
 }
 
-func (t *executor) grants(ctx context.Context, at distribution.Location, in *kms.ListGrantsInput) ([]kmstypes.GrantListEntry, error) {
+func (t *executor) grants(
+	ctx context.Context,
+	at distribution.Location,
+	in *kms.ListGrantsInput,
+) ([]kmstypes.GrantListEntry, error) {
 	var all []kmstypes.GrantListEntry
 	in.Limit = aws.Int32(100)
 	pages := kms.NewListGrantsPaginator(t.pool.KMS(at), in)

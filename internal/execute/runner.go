@@ -19,62 +19,63 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// callsAtOnce bounds the calls in flight. Waiting for a copy takes none.
+// callsAtOnce limits the calls in flight. Waiting for a copy uses no slot.
 const callsAtOnce = 64
 
-// Done is how a step ended.
+// StepOutcome is how a step ended.
 type StepOutcome struct {
 	Begun, Ended time.Time
-	ID           string             // AWS id
-	Snapshot     *ec2types.Snapshot // as last seen
-	SnapshotIDs  map[string]string  // device -> snapshot that the image starts from
-	Adopted      bool               // the image is another run's
-	Repeated     bool               // the creating call was repeated after a lost answer
-	Unsigned     bool               // the image could not be signed: nothing may name it
+	ID           string             // ID of the AWS resource. Empty if the step created none
+	Snapshot     *ec2types.Snapshot // last status of a copied snapshot
+	SnapshotIDs  map[string]string  // snapshots that the image uses, by device
+	Adopted      bool               // another run created the image
+	Repeated     bool               // the creating call was repeated because its response was lost
+	Unsigned     bool               // the image could not be signed, so it must not be published
 	Retained     []distribution.RetainedResource
 	Notes        []distribution.Finding
 	Err          error
 }
 
-// errSkipped ends a step that was not begun: because of what it needs, of its destination, or of the end of the run.
+// errSkipped ends a step that never started. A dependency or its destination failed, or the run was stopped.
 var errSkipped = errors.New("not begun")
 
-// act does a step. It makes its calls and returns; end is called once, then or later, when the step has ended in AWS: no
-// goroutine waits for a copy. An act that ends with comeBack or laneFull is called again with the same job.
+// stepFunc executes a step. It calls end exactly once, possibly after it has returned, so no goroutine blocks while
+// AWS copies. If the outcome is retryAfter or quotaExceeded, the runner calls the stepFunc again with the same
+// stepRun.
 type stepFunc func(ctx context.Context, j *stepRun, end func(StepOutcome))
 
-// comeBack says that a step goes on after a while. Nothing holds a call meanwhile.
+// retryAfter says that a step continues after a delay. It holds no slot meanwhile.
 type retryAfter struct{ delay time.Duration }
 
 func (retryAfter) Error() string { return "to be continued" }
 
-// laneFull says that AWS has no room for a step now (4.1.5).
+// quotaExceeded says that AWS refused a call because a quota is used up (rule 4.1.5, concurrent copies).
 type quotaExceeded struct {
-	limit int   // 0: not told
-	err   error // in AWS's words
+	limit int   // quota of the account. Zero if AWS does not report it
+	err   error // response of AWS
 }
 
 func (quotaExceeded) Error() string { return "too many on their way" }
 
-// job is a step on its way through the runner.
+// stepRun is a step that the runner executes.
 type stepRun struct {
 	step       step.Step
 	base       *step.Base
-	index      int           // in the plan
+	index      int           // position in the plan
 	remaining  time.Duration // longest expected time from its start to the end of the run
-	pending    int           // steps that it still waits for
+	pending    int           // number of steps that it waits for
 	dependents []*stepRun    // steps that wait for it
 	queue      *callQueue
 	begun      time.Time
-	outcomes   map[distribution.StepID]StepOutcome // of all that it waited for
-	state      *stepState                          // what its act keeps from call to call; nil before the first and after the last
+	outcomes   map[distribution.StepID]StepOutcome // of the steps that it waited for
+	state      *stepState                          // kept between attempts. Nil before the first attempt and after the last
 }
 
-// before is the order in which steps begin: first what is on its way already and counts in AWS, then the longest remaining path; among equals the first
-// of the plan.
+// startsBefore orders the steps that can start. A copy that is already in progress comes first, because it uses the
+// quota anyway. Then comes the longest remaining path, which determines the duration of the run.
 func (j *stepRun) startsBefore(other *stepRun) bool {
-	if found := j.base.ResumeID != ""; found != (other.base.ResumeID != "") {
-		return found
+	if isResumed := j.base.ResumeID != ""; isResumed != (other.base.ResumeID != "") {
+		return isResumed
 	}
 	if j.remaining != other.remaining {
 		return j.remaining > other.remaining
@@ -82,13 +83,15 @@ func (j *stepRun) startsBefore(other *stepRun) bool {
 	return j.index < other.index
 }
 
-// closing steps take back what no copy needs any more. They run in every outcome, also after a cancel.
+// isCleanup reports whether a step revokes or deletes what no copy needs any longer. Such a step runs whatever the
+// outcome, also after a cancel.
 func (j *stepRun) isCleanup() bool { return len(j.base.RunsAfter) > 0 }
 
-// owes reports that a step has to remove what AWS could not complete: it does so whatever became of its destination and the run.
+// mustCleanUp reports whether a step must delete a failed copy. It does so even if its destination or the run has
+// failed.
 func (j *stepRun) mustCleanUp() bool { return j.state != nil && j.state.failedCopy != nil }
 
-// id finds out what a reference stands for; "" when its step made nothing.
+// id returns the ID of the resource that a reference stands for. Empty if its step created none.
 func (j *stepRun) id(r step.Ref) string {
 	if r.Known != "" {
 		return r.Known
@@ -99,26 +102,27 @@ func (j *stepRun) id(r step.Ref) string {
 	return j.outcomes[r.From].ID
 }
 
-// runner runs steps. Its state belongs to the one goroutine of run; everybody else reaches it through the channels.
+// runner executes steps. Only the goroutine of run accesses its state. All other goroutines use the channels.
 type runner struct {
 	runStep        stepFunc
 	report         func(distribution.Event)
-	cleanupTimeout time.Duration // how long closing steps have after a cancel
+	cleanupTimeout time.Duration // time for cleanup steps after a cancel
 
 	slots        chan struct{}           // one for each call in flight
-	events       chan distribution.Event // from steps under way
-	finished     chan finishedAttempt    // has room for every step, so that an end never blocks
-	wakeups      chan *stepRun           // likewise
-	backoffEnded chan *callQueue         // has room for every lane
-	closed       chan struct{}           // closed when nobody listens any more
+	events       chan distribution.Event // from running steps
+	finished     chan finishedAttempt    // buffered for all steps, so a step never blocks when it ends
+	wakeups      chan *stepRun           // buffered for all steps
+	backoffEnded chan *callQueue         // buffered for all queues
+	closed       chan struct{}           // closed when run returns
 
-	onQueueSaturated   func(copyGroup, bool) // is told of places where copies wait for room, and where none does any more; nil: nobody is
-	runs               []*stepRun            // in the order of the plan
-	queues             []*callQueue          // in the order of their first step
+	// called when steps of a group start or stop waiting for the quota. Nil if unused
+	onQueueSaturated   func(copyGroup, bool)
+	runs               []*stepRun   // in the order of the plan
+	queues             []*callQueue // in the order of their first step
 	outcomes           map[distribution.StepID]StepOutcome
-	failedDestinations map[distribution.Location]bool // destinations
+	failedDestinations map[distribution.Location]bool // by account and Region
 	timers             map[*stepRun]*time.Timer
-	stopCause          error // why nothing new begins
+	stopCause          error // why no step starts any longer. Nil if the run continues
 }
 
 type finishedAttempt struct {
@@ -126,9 +130,14 @@ type finishedAttempt struct {
 	outcome StepOutcome
 }
 
-func newRunner(steps []step.Step, do stepFunc, say func(distribution.Event), closing time.Duration) *runner {
+func newRunner(
+	steps []step.Step,
+	runStep stepFunc,
+	report func(distribution.Event),
+	cleanupTimeout time.Duration,
+) *runner {
 	r := &runner{
-		runStep: do, report: say, cleanupTimeout: closing,
+		runStep: runStep, report: report, cleanupTimeout: cleanupTimeout,
 		slots:              make(chan struct{}, callsAtOnce),
 		events:             make(chan distribution.Event),
 		finished:           make(chan finishedAttempt, len(steps)),
@@ -138,58 +147,75 @@ func newRunner(steps []step.Step, do stepFunc, say func(distribution.Event), clo
 		failedDestinations: map[distribution.Location]bool{},
 		timers:             map[*stepRun]*time.Timer{},
 	}
-	left := step.Remaining(steps)
-	jobs := make(map[distribution.StepID]*stepRun, len(steps))
-	lanes := map[string]*callQueue{}
+
+	remaining := step.Remaining(steps)
+	runs := make(map[distribution.StepID]*stepRun, len(steps))
+	queues := map[string]*callQueue{}
 	for i, s := range steps {
-		head := s.Meta()
-		if lanes[head.Queue] == nil {
-			lanes[head.Queue] = newCallQueue(s)
-			r.queues = append(r.queues, lanes[head.Queue])
+		base := s.Meta()
+		if queues[base.Queue] == nil {
+			queues[base.Queue] = newCallQueue(s)
+			r.queues = append(r.queues, queues[base.Queue])
 		}
-		j := &stepRun{step: s, base: head, index: i, remaining: left[head.ID], queue: lanes[head.Queue], outcomes: map[distribution.StepID]StepOutcome{}}
-		for _, waited := range [][]distribution.StepID{head.DependsOn, head.RunsAfter} {
-			for _, id := range waited {
-				jobs[id].dependents = append(jobs[id].dependents, j)
+
+		j := &stepRun{
+			step:      s,
+			base:      base,
+			index:     i,
+			remaining: remaining[base.ID],
+			queue:     queues[base.Queue],
+			outcomes:  map[distribution.StepID]StepOutcome{},
+		}
+
+		for _, dependencies := range [][]distribution.StepID{base.DependsOn, base.RunsAfter} {
+			for _, id := range dependencies {
+				runs[id].dependents = append(runs[id].dependents, j)
 				j.pending++
 			}
 		}
-		if jobs[head.ID] != nil { // of one id only one end would be known
-			panic(fmt.Sprintf("two steps are called %s", head.ID))
+
+		if runs[base.ID] != nil { // outcomes are stored by ID
+			panic(fmt.Sprintf("two steps are called %s", base.ID))
 		}
-		jobs[head.ID] = j
+
+		runs[base.ID] = j
 		r.runs = append(r.runs, j)
 	}
+
 	r.backoffEnded = make(chan *callQueue, len(r.queues))
 	return r
 }
 
-// run returns when every step has ended. Once ctx is done nothing begins but closing steps, which have a time of their own.
+// run returns when all steps have ended. After ctx is done, only cleanup steps start. They have cleanupTimeout to
+// finish.
 func (r *runner) run(ctx context.Context) map[distribution.StepID]StepOutcome {
 	defer close(r.closed)
-	lasting, expire := context.WithCancel(context.WithoutCancel(ctx))
+	cleanupCtx, expire := context.WithCancel(context.WithoutCancel(ctx))
 	defer expire()
 	for _, j := range r.runs {
 		if j.pending == 0 {
 			r.schedule(j)
 		}
 	}
-	cancelled := ctx.Done()
+
+	canceled := ctx.Done()
 	for len(r.outcomes) < len(r.runs) {
 		next := r.nextStep()
-		if next != nil && r.mustSkip(next) { // its destination failed, or the run was stopped, while it was queued
+		if next != nil && r.mustSkip(next) { // while it was queued, its destination failed or the run was stopped
 			next.queue.pop()
 			r.finish(next, StepOutcome{Err: r.interruption(next, errSkipped)})
 			continue
 		}
+
 		var slot chan<- struct{}
 		if next != nil {
 			slot = r.slots
 		}
+
 		select {
 		case slot <- struct{}{}:
 			if next.isCleanup() || next.mustCleanUp() {
-				r.start(lasting, next)
+				r.start(cleanupCtx, next)
 			} else {
 				r.start(ctx, next)
 			}
@@ -197,38 +223,41 @@ func (r *runner) run(ctx context.Context) map[distribution.StepID]StepOutcome {
 			r.handleAttempt(e.run, e.outcome)
 		case j := <-r.wakeups:
 			r.wake(j)
-		case l := <-r.backoffEnded:
-			r.applyBackoff(l, l.increaseLimit())
+		case q := <-r.backoffEnded:
+			r.applyBackoff(q, q.increaseLimit())
 		case event := <-r.events:
 			r.report(event)
-		case <-cancelled:
-			cancelled = nil
+		case <-canceled:
+			canceled = nil
 			defer time.AfterFunc(r.cleanupTimeout, expire).Stop()
 			r.stop(context.Cause(ctx))
 		}
 	}
+
 	return r.outcomes
 }
 
-// best is the step to start next; nil: none may. On its way past the lanes it tells where something waits for room.
+// nextStep returns the step to start next, or nil. It also reports which queues became saturated or free.
 func (r *runner) nextStep() *stepRun {
-	var best *stepRun
-	for _, l := range r.queues {
-		open := l.canStart()
-		if open && (best == nil || l.ready[0].startsBefore(best)) {
-			best = l.ready[0]
+	var next *stepRun
+	for _, q := range r.queues {
+		canStart := q.canStart()
+		if canStart && (next == nil || q.ready[0].startsBefore(next)) {
+			next = q.ready[0]
 		}
-		if scarce := len(l.ready) > 0 && !open; scarce != l.isSaturated {
-			l.isSaturated = scarce
+		if isSaturated := len(q.ready) > 0 && !canStart; isSaturated != q.isSaturated {
+			q.isSaturated = isSaturated
 			if r.onQueueSaturated != nil {
-				r.onQueueSaturated(l.group, scarce)
+				r.onQueueSaturated(q.group, isSaturated)
 			}
 		}
 	}
-	return best
+
+	return next
 }
 
-// cutOff is why a step does not go on: where the run was stopped before AWS had room for it, that; else the given reason.
+// interruption returns why a step does not continue. If the run was stopped while the step waited for a quota, the
+// error names both. Otherwise it is why.
 func (r *runner) interruption(j *stepRun, why error) error {
 	if r.stopCause != nil && j.state != nil && j.state.quotaErr != nil {
 		return fmt.Errorf("%w; until then: %w", r.stopCause, j.state.quotaErr)
@@ -236,16 +265,17 @@ func (r *runner) interruption(j *stepRun, why error) error {
 	return why
 }
 
-// let has a lane rest for a time; 0: it need not. When the run is stopped nothing waits for room any more.
-func (r *runner) applyBackoff(l *callQueue, rest time.Duration) {
+// applyBackoff schedules the next increase of a queue's limit. After a stop it restores the full limit, because
+// nothing must wait for a quota then.
+func (r *runner) applyBackoff(q *callQueue, delay time.Duration) {
 	if r.stopCause != nil {
-		l.limit = l.quota
-	} else if rest > 0 {
-		time.AfterFunc(rest, func() { r.backoffEnded <- l })
+		q.limit = q.quota
+	} else if delay > 0 {
+		time.AfterFunc(delay, func() { r.backoffEnded <- q })
 	}
 }
 
-// ready takes a step that waits for nothing any more.
+// schedule queues a step whose dependencies have ended, or skips it.
 func (r *runner) schedule(j *stepRun) {
 	if r.mustSkip(j) {
 		r.finish(j, StepOutcome{Err: errSkipped})
@@ -268,9 +298,19 @@ func (r *runner) start(ctx context.Context, j *stepRun) {
 	j.queue.acquire(j)
 	if j.begun.IsZero() {
 		j.begun, j.state = time.Now(), new(stepState)
-		r.report(distribution.Event{Time: j.begun, Kind: distribution.Begun, Step: j.base.ID, At: j.base.Location, Percent: -1, Text: j.step.String()})
+		r.report(
+			distribution.Event{
+				Time:    j.begun,
+				Kind:    distribution.Begun,
+				Step:    j.base.ID,
+				At:      j.base.Location,
+				Percent: -1,
+				Text:    j.step.String(),
+			},
+		)
 	}
-	var once sync.Once // a panic may come after the end
+
+	var once sync.Once // a panic can follow the call of end
 	end := func(d StepOutcome) { once.Do(func() { r.finished <- finishedAttempt{j, d} }) }
 	go func() {
 		defer func() { <-r.slots }()
@@ -278,7 +318,7 @@ func (r *runner) start(ctx context.Context, j *stepRun) {
 	}()
 }
 
-// guarded makes a panic of what a step does the step's failure.
+// endOnPanic turns a panic into the failure of the step.
 func endOnPanic(end func(StepOutcome), do func()) {
 	err := recovery.Do(func() error {
 		do()
@@ -289,30 +329,43 @@ func endOnPanic(end func(StepOutcome), do func()) {
 	}
 }
 
-// end sees how an act ended: its step is over, or goes on later.
+// handleAttempt ends a step after an attempt, or arranges the next attempt.
 func (r *runner) handleAttempt(j *stepRun, d StepOutcome) {
-	var later retryAfter
-	var full quotaExceeded
+	var retry retryAfter
+	var quota quotaExceeded
 	switch {
-	case errors.As(d.Err, &later):
+	case errors.As(d.Err, &retry):
 		j.state.quotaErr = nil
 		j.queue.release(j)
-	case errors.As(d.Err, &full):
-		j.state.quotaErr = full.err
-		r.applyBackoff(j.queue, j.queue.decreaseLimit(j, full.limit))
-		if j.queue.inUse == 0 && !j.queue.isFullReported { // others fill it, perhaps for hours
+	case errors.As(d.Err, &quota):
+		j.state.quotaErr = quota.err
+		r.applyBackoff(j.queue, j.queue.decreaseLimit(j, quota.limit))
+		if j.queue.inUse == 0 && !j.queue.isFullReported { // copies of other runs use up the quota, perhaps for hours
 			j.queue.isFullReported = true
-			r.report(distribution.Event{Time: time.Now(), Kind: distribution.Noted, Step: j.base.ID, At: j.base.Location, Percent: -1, Text: j.step.String() + " waits until other copies in the account complete: " + reason(cmp.Or(full.err, d.Err))})
+			r.report(
+				distribution.Event{
+					Time:    time.Now(),
+					Kind:    distribution.Noted,
+					Step:    j.base.ID,
+					At:      j.base.Location,
+					Percent: -1,
+					Text: j.step.String() + " waits until other copies in the account complete: " + reason(
+						cmp.Or(quota.err, d.Err),
+					),
+				},
+			)
 		}
 	default:
 		j.queue.release(j)
 		r.finish(j, d)
 		return
 	}
-	if later.delay > 0 && (r.stopCause == nil || j.isCleanup()) {
-		r.timers[j] = time.AfterFunc(later.delay, func() { r.wakeups <- j })
+
+	if retry.delay > 0 && (r.stopCause == nil || j.isCleanup()) {
+		r.timers[j] = time.AfterFunc(retry.delay, func() { r.wakeups <- j })
 		return
 	}
+
 	r.requeue(j)
 }
 
@@ -321,7 +374,7 @@ func (r *runner) wake(j *stepRun) {
 	r.requeue(j)
 }
 
-// resume lets a step go on that had begun.
+// requeue continues a step that has started.
 func (r *runner) requeue(j *stepRun) {
 	if r.stopCause != nil && !j.isCleanup() && !j.mustCleanUp() {
 		r.finish(j, StepOutcome{Err: r.interruption(j, r.stopCause)})
@@ -330,20 +383,20 @@ func (r *runner) requeue(j *stepRun) {
 	j.queue.push(j)
 }
 
-// stop lets nothing begin any more but closing steps. What is under way hears of it by its context.
+// stop prevents all steps but cleanup steps from starting. Running steps notice the canceled context.
 func (r *runner) stop(cause error) {
 	r.stopCause = cause
-	for _, l := range r.queues {
-		r.applyBackoff(l, 0)
+	for _, q := range r.queues {
+		r.applyBackoff(q, 0)
 	}
-	for _, j := range r.runs { // in their order: a map has none
+	for _, j := range r.runs { // not the map, whose order is random
 		if timer := r.timers[j]; timer != nil && !j.isCleanup() && timer.Stop() {
 			r.wake(j)
 		}
 	}
 }
 
-// finish takes note of the end of a step, and lets go what waited for it.
+// finish records the outcome of a step and schedules its dependents.
 func (r *runner) finish(j *stepRun, d StepOutcome) {
 	d.Begun, d.Ended = j.begun, time.Now()
 	if j.state != nil {
@@ -351,37 +404,49 @@ func (r *runner) finish(j *stepRun, d StepOutcome) {
 		d.Retained = slices.Concat(d.Retained, j.state.leftovers(j.base.Location))
 		d.Notes = append(d.Notes, j.state.notes...)
 	}
-	j.outcomes, j.state = nil, nil // a thousand destinations have many thousand steps
-	light := d
-	light.Snapshot = nil // what waits to the end of the run has no use for it
-	r.outcomes[j.base.ID] = light
+
+	j.outcomes, j.state = nil, nil // releases memory, for a run with 1000 destinations has many thousand steps
+	stored := d
+	stored.Snapshot = nil // only direct dependents need the snapshot, and it is large
+	r.outcomes[j.base.ID] = stored
 	if d.Err != nil && j.base.Destination != (distribution.Location{}) {
 		r.failedDestinations[j.base.Destination] = true
 	}
+
 	r.report(finishedEvent(j, d))
-	for _, waiting := range j.dependents {
-		waiting.outcomes[j.base.ID] = d
-		if waiting.isCleanup() {
-			waiting.outcomes[j.base.ID] = light
+	for _, dependent := range j.dependents {
+		dependent.outcomes[j.base.ID] = d
+		if dependent.isCleanup() {
+			dependent.outcomes[j.base.ID] = stored
 		}
-		if waiting.pending--; waiting.pending == 0 {
-			r.schedule(waiting)
+		if dependent.pending--; dependent.pending == 0 {
+			r.schedule(dependent)
 		}
 	}
 }
 
 func finishedEvent(j *stepRun, d StepOutcome) distribution.Event {
-	e := distribution.Event{Time: d.Ended, Kind: distribution.Finished, Step: j.base.ID, At: j.base.Location, Resource: d.ID, Percent: 100, Text: j.step.String()}
+	e := distribution.Event{
+		Time:     d.Ended,
+		Kind:     distribution.Finished,
+		Step:     j.base.ID,
+		At:       j.base.Location,
+		Resource: d.ID,
+		Percent:  100,
+		Text:     j.step.String(),
+	}
+
 	switch {
 	case errors.Is(d.Err, errSkipped):
 		e.Kind, e.Percent = distribution.Skipped, -1
 	case d.Err != nil:
 		e.Kind, e.Percent, e.Text = distribution.Failed, -1, j.step.String()+": "+reason(d.Err)
 	}
+
 	return e
 }
 
-// emit tells of something under way; from any goroutine.
+// emit sends an event of a running step. Any goroutine may call it.
 func (r *runner) emit(e distribution.Event) {
 	select {
 	case r.events <- e:

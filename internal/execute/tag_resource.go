@@ -20,31 +20,33 @@ import (
 func (t *executor) tagResource(ctx context.Context, j *stepRun, s *step.TagResource) StepOutcome {
 	id := j.id(s.Resource)
 	err := t.tag(ctx, s.Location, id, s.Tags)
-	if awsclient.IsNotFound(err) && j.keepPolling() { // 4.4.1
+	if awsclient.IsNotFound(err) && j.keepPolling() { // eventual consistency (rule 4.4.1)
 		return StepOutcome{Err: retryAfter{step.Backoff(j.state.polls)}}
 	}
 	return StepOutcome{ID: id, Err: err}
 }
 
-// sign signs what a step has created, as soon as its id is known. If that is denied, the run goes on and says so: a
-// resource without a signature is never published, and no later run uses it.
+// sign writes the signature of a created resource as soon as its ID is known. If that is denied, the run continues
+// with a warning. A resource without a signature is never published, and no later run reuses it.
 func (t *executor) sign(ctx context.Context, j *stepRun, signing step.Signing) error {
 	if j.state.isSigned {
 		return nil
 	}
-	lasting, release := withGracePeriod(ctx)
+
+	graceCtx, release := withGracePeriod(ctx)
 	defer release()
 	id := j.state.resourceID
-	err := t.tag(lasting, j.base.Location, id, signing.Tags(id))
-	if awsclient.IsNotFound(err) && j.keepPolling() { // 4.4.1
+	err := t.tag(graceCtx, j.base.Location, id, signing.Tags(id))
+	if awsclient.IsNotFound(err) && j.keepPolling() { // eventual consistency (rule 4.4.1)
 		return retryAfter{step.Backoff(j.state.polls)}
 	}
+
 	j.state.isSigned = true
 	t.noteUnsigned(ctx, j, id, err)
 	return nil
 }
 
-// noteUnsigned notes that a resource could not be signed. Nil means that it was.
+// noteUnsigned adds a warning that a resource could not be signed. It does nothing if err is nil.
 func (t *executor) noteUnsigned(ctx context.Context, j *stepRun, id string, err error) {
 	if f := explain(ctx, t.pool, "", j.step, err); f != nil {
 		j.state.isSigningDenied = true
@@ -66,7 +68,7 @@ func tagsOf(list []ec2types.Tag) map[string]string {
 	return tags
 }
 
-// tagged are the tags that a thing gets in the call that makes it (9.4).
+// tagSpecifications returns tags to set in a creating call (rule 9.4).
 func tagSpecifications(kind ec2types.ResourceType, tags map[string]string) []ec2types.TagSpecification {
 	if len(tags) == 0 {
 		return nil

@@ -17,15 +17,15 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// lostLaunch is how long an instance is looked for whose id never came: its launch was cut off.
+// lostLaunchTimeout is how long findLostInstance polls for an instance whose launch was interrupted.
 const lostLaunchTimeout = time.Minute
 
-// terminateInstance ends an instance. That it has ended or is gone already is what was wanted; what is shutting down comes back never.
+// terminateInstance terminates an instance. It succeeds if the instance is terminated, shutting down or gone.
 func (t *executor) terminateInstance(ctx context.Context, j *stepRun, s *step.TerminateInstance) StepOutcome {
 	id := j.id(s.Instance)
 	if id == "" {
-		launched := j.outcomes[s.Instance.From]
-		if launched.Err == nil || errors.Is(launched.Err, errSkipped) || !awsclient.IsOutcomeUnknown(launched.Err) {
+		launch := j.outcomes[s.Instance.From]
+		if launch.Err == nil || errors.Is(launch.Err, errSkipped) || !awsclient.IsOutcomeUnknown(launch.Err) {
 			return StepOutcome{}
 		}
 		var err error
@@ -33,37 +33,54 @@ func (t *executor) terminateInstance(ctx context.Context, j *stepRun, s *step.Te
 			return StepOutcome{Err: err}
 		}
 	}
+
 	proof, err := t.instanceProof(ctx, s.Location, id)
 	if err == nil {
-		_, err = t.pool.EC2(s.Location).TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{proof.ID()}})
+		_, err = t.pool.EC2(s.Location).
+			TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{proof.ID()}})
 	}
+
 	isMissing := errors.Is(err, errNotShown) || awsclient.IsNotFound(err)
 	switch {
-	case isMissing && s.Instance.From != "" && j.keepPolling() && j.state.polls < 5: // launched just now (4.4.1)
+	case isMissing && s.Instance.From != "" && j.keepPolling() && j.state.polls < 5:
+		// launched moments ago (rule 4.4.1)
 		return StepOutcome{Err: retryAfter{step.Backoff(j.state.polls)}}
 	case err == nil, isMissing:
 		return StepOutcome{ID: id}
 	}
-	return StepOutcome{ID: id, Err: err, Retained: []distribution.RetainedResource{{At: s.Location, Kind: "instance", Resource: id, Why: err.Error()}}}
+
+	return StepOutcome{
+		ID:       id,
+		Err:      err,
+		Retained: []distribution.RetainedResource{{At: s.Location, Kind: "instance", Resource: id, Why: err.Error()}},
+	}
 }
 
-// lostInstance finds the instance whose id never came, by the client token of its launch.
+// findLostInstance finds an instance by the client token of its launch.
 func (t *executor) findLostInstance(ctx context.Context, j *stepRun, s *step.TerminateInstance) (string, error) {
-	seen, err := t.instances(ctx, s.Location, ec2types.Filter{Name: aws.String("client-token"), Values: []string{s.ClientToken}})
+	instances, err := t.instances(
+		ctx,
+		s.Location,
+		ec2types.Filter{Name: aws.String("client-token"), Values: []string{s.ClientToken}},
+	)
 	if err != nil {
 		return "", err
 	}
-	for _, i := range seen {
+
+	for _, i := range instances {
 		if i.State.Name != ec2types.InstanceStateNameTerminated {
 			return aws.ToString(i.InstanceId), nil
 		}
 	}
+
 	if j.state.missingSince.IsZero() {
 		j.state.missingSince = time.Now()
 	}
+
 	if time.Since(j.state.missingSince) < lostLaunchTimeout {
 		j.state.polls++
 		return "", retryAfter{step.Backoff(j.state.polls)}
 	}
+
 	return "", nil
 }

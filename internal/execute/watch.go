@@ -19,14 +19,15 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// rarest is the longest time between two looks at a place.
+// maxPollInterval is the longest time between two polls of a group.
 const maxPollInterval = 5 * time.Minute
 
-// filterValues is how many values a filter may have (EC2 API reference, Filter).
+// filterValues is the maximum number of values of a filter (EC2 API reference, Filter).
 const filterValues = 200
 
-// watcher waits for copies: one DescribeSnapshots per place and tick, whatever the number of copies there (4.2.2); for copies of images one
-// DescribeImages besides. Between ticks there is nothing but a timer for each place.
+// watcher polls AWS until copies end. It makes one DescribeSnapshots call for a group and poll, whatever the number
+// of copies (rule 4.2.2). Groups of images need one DescribeImages call besides. Between polls a group holds only a
+// timer.
 type watcher struct {
 	ctx           context.Context
 	pool          *awsclient.Pool
@@ -36,51 +37,58 @@ type watcher struct {
 	stopAfterFunc func() bool
 
 	polls     sync.WaitGroup
-	mu        sync.Mutex // of all below; never held across a call
+	mu        sync.Mutex // guards the fields below. It is never held during a call
 	groups    map[copyGroup]*groupWatch
-	stopCause error // why nothing is waited for any more
+	stopCause error // why watching ended. Nil if it goes on
 }
 
-// where is a place, and the kind of copies that are waited for there.
+// copyGroup identifies the copies that one call describes. They have an account and Region and a resource type in
+// common.
 type copyGroup struct {
 	distribution.Location
-	images bool // else snapshots
+	images bool // false for snapshots
 }
 
-// view is what is waited for at a place.
+// groupWatch holds the watched copies of a group.
 type groupWatch struct {
 	group        copyGroup
 	copies       map[string]*watchedCopy
-	isSaturated  bool // copies to the place wait for room: every end lets one begin
+	isSaturated  bool // steps wait for the quota, so each copy that ends lets one start
 	timer        *time.Timer
 	due          time.Time
 	isPolling    bool
-	refusedSince time.Time // since when AWS refuses to show them; zero: it does not
+	refusedSince time.Time // since when AWS refuses to describe the copies. Zero if it does not
 }
 
-// pending is a copy on its way.
+// watchedCopy is a copy that the watcher polls.
 type watchedCopy struct {
 	id                  string
 	step                distribution.StepID
-	destination         distribution.Location // the destination whose image waits for all its copies; zero: every copy is waited for alone
-	watchedSince        time.Time             // of waiting
-	startedAt           time.Time             // when the copy began
-	expectedDuration    time.Duration         // expected
+	destination         distribution.Location // whose image needs all copies. Zero if each copy counts alone
+	watchedSince        time.Time             // when watching began
+	startedAt           time.Time             // when AWS began the copy
+	expectedDuration    time.Duration
 	gib                 int64
 	end                 func(*copyStatus, error)
 	lastStatus          *copyStatus
 	percent             int
-	lastWithoutProgress time.Time // when it was last seen not to have moved yet
-	missingSince        time.Time // since when AWS does not show it; zero: it does
+	lastWithoutProgress time.Time // when its progress was last seen at 0%
+	missingSince        time.Time // since when AWS does not show it. Zero if it does
 }
 
-func newWatcher(ctx context.Context, pool *awsclient.Pool, slots chan struct{}, emit func(distribution.Event), o Options) *watcher {
+func newWatcher(
+	ctx context.Context,
+	pool *awsclient.Pool,
+	slots chan struct{},
+	emit func(distribution.Event),
+	o Options,
+) *watcher {
 	w := &watcher{ctx: ctx, pool: pool, slots: slots, emit: emit, options: o, groups: map[copyGroup]*groupWatch{}}
 	w.stopAfterFunc = context.AfterFunc(ctx, w.cancelAll)
 	return w
 }
 
-// close returns when the last tick is over. Nothing is waited for any more.
+// close stops watching and returns when the last poll has ended.
 func (w *watcher) close() {
 	w.stopAfterFunc()
 	w.mu.Lock()
@@ -91,97 +99,103 @@ func (w *watcher) close() {
 
 var errClosed = errors.New("the run is over")
 
-// watch calls p.end once, with the copy as last seen, when it has completed (nil), failed, or is not waited for any longer.
-func (w *watcher) watch(at copyGroup, p *watchedCopy) {
+// watch calls p.end once with the last status of the copy. The error is nil if it completed. It is set if the copy
+// failed or watching ended.
+func (w *watcher) watch(key copyGroup, p *watchedCopy) {
 	w.mu.Lock()
-	over := w.stopCause
-	if over == nil {
+	stopCause := w.stopCause
+	if stopCause == nil {
 		p.watchedSince = time.Now()
 		p.startedAt, p.lastWithoutProgress = p.watchedSince, p.watchedSince
-		v := w.group(at)
-		v.copies[p.id] = p
-		w.schedulePoll(v)
+		g := w.group(key)
+		g.copies[p.id] = p
+		w.schedulePoll(g)
 	}
+
 	w.mu.Unlock()
-	if over != nil {
-		p.end(nil, over)
+	if stopCause != nil {
+		p.end(nil, stopCause)
 	}
 }
 
-// view is that of a place. Call it with mu held.
-func (w *watcher) group(at copyGroup) *groupWatch {
-	if w.groups[at] == nil {
-		w.groups[at] = &groupWatch{group: at, copies: map[string]*watchedCopy{}}
+// group returns the watch of a group. The caller holds mu.
+func (w *watcher) group(key copyGroup) *groupWatch {
+	if w.groups[key] == nil {
+		w.groups[key] = &groupWatch{group: key, copies: map[string]*watchedCopy{}}
 	}
-	return w.groups[at]
+	return w.groups[key]
 }
 
-// crowd says whether copies to a place wait for room.
-func (w *watcher) setSaturated(at copyGroup, crowded bool) {
+// setSaturated records whether steps of a group wait for the quota.
+func (w *watcher) setSaturated(key copyGroup, isSaturated bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.stopCause == nil {
-		v := w.group(at)
-		v.isSaturated = crowded
-		w.schedulePoll(v)
+		g := w.group(key)
+		g.isSaturated = isSaturated
+		w.schedulePoll(g)
 	}
 }
 
-// arm sets a place's timer to when the first of its copies is worth a look. Call it with mu held.
-func (w *watcher) schedulePoll(v *groupWatch) {
-	if v.isPolling || len(v.copies) == 0 {
+// schedulePoll sets the timer of a group to the first poll that one of its copies needs. The caller holds mu.
+func (w *watcher) schedulePoll(g *groupWatch) {
+	if g.isPolling || len(g.copies) == 0 {
 		return
 	}
+
 	now := time.Now()
-	tick := maxPollInterval
-	for _, p := range v.copiesToPoll(now) {
-		tick = min(tick, p.pollDelay(now, w.options))
+	delay := maxPollInterval
+	for _, p := range g.copiesToPoll(now) {
+		delay = min(delay, p.pollDelay(now, w.options))
 	}
-	if due := now.Add(tick); v.timer == nil || due.Before(v.due) {
-		if v.timer != nil {
-			v.timer.Stop()
+
+	if next := now.Add(delay); g.timer == nil || next.Before(g.due) {
+		if g.timer != nil {
+			g.timer.Stop()
 		}
-		v.due, v.timer = due, time.AfterFunc(tick, func() { w.poll(v) })
+		g.due, g.timer = next, time.AfterFunc(delay, func() { w.poll(g) })
 	}
 }
 
-// young is the age at which a copy that was accepted by mistake has failed (1.8.4): 4 to 25 seconds are what a small one takes (4.6.4).
+// earlyFailureWindow is the age at which a copy with missing permissions has failed (rule 1.8.4). A small copy
+// takes 4 to 25 seconds (rule 4.6.4).
 const earlyFailureWindow = 30 * time.Second
 
-// decisive are the copies whose ends something waits for: of those that one image is made of, the one that is expected to end
-// last, and those that may still turn out to have failed at once. Where room is scarce, it is every copy.
-func (v *groupWatch) copiesToPoll(now time.Time) []*watchedCopy {
-	var all []*watchedCopy
-	last := map[distribution.Location]*watchedCopy{}
-	for _, p := range v.copies {
-		if v.isSaturated || p.destination == (distribution.Location{}) || p.elapsed(now) < earlyFailureWindow {
-			all = append(all, p)
-		} else if other := last[p.destination]; other == nil || p.remaining(now) > other.remaining(now) {
-			last[p.destination] = p
+// copiesToPoll returns the copies that determine the next poll. Of the copies for one image only the last to end
+// counts. Copies that may still fail early count too. In a saturated group all copies count.
+func (g *groupWatch) copiesToPoll(now time.Time) []*watchedCopy {
+	var copies []*watchedCopy
+	lastOf := map[distribution.Location]*watchedCopy{}
+	for _, p := range g.copies {
+		if g.isSaturated || p.destination == (distribution.Location{}) || p.elapsed(now) < earlyFailureWindow {
+			copies = append(copies, p)
+		} else if other := lastOf[p.destination]; other == nil || p.remaining(now) > other.remaining(now) {
+			lastOf[p.destination] = p
 		}
 	}
-	return slices.AppendSeq(all, maps.Values(last))
+	return slices.AppendSeq(copies, maps.Values(lastOf))
 }
 
-// tick is how long a copy need not be looked at: a third of the expected rest, so that the last looks come close to the end, and all
-// of it when that is short. Before it moves nothing is known but what was planned: then no longer than it has taken so far.
+// pollDelay returns how long a copy needs no poll. It is a third of the remaining time, so that polls become
+// frequent towards the end. Without progress the remaining time is only planned. The delay is then at most the
+// elapsed time.
 func (p *watchedCopy) pollDelay(now time.Time, o Options) time.Duration {
-	rest := p.remaining(now)
-	tick := rest / 3
-	if rest <= 2*o.PollInterval {
-		tick = rest
+	remaining := p.remaining(now)
+	delay := remaining / 3
+	if remaining <= 2*o.PollInterval {
+		delay = remaining
 	}
 	if p.percent <= 0 {
-		tick = min(tick, max(p.elapsed(now), 2*o.PollInterval))
+		delay = min(delay, max(p.elapsed(now), 2*o.PollInterval))
 	}
 	if o.CopyTimeout > 0 {
-		tick = min(tick, p.watchedSince.Add(o.CopyTimeout).Sub(now)+time.Millisecond)
+		delay = min(delay, p.watchedSince.Add(o.CopyTimeout).Sub(now)+time.Millisecond)
 	}
-	return min(max(tick, o.PollInterval), maxPollInterval)
+	return min(max(delay, o.PollInterval), maxPollInterval)
 }
 
-// rest is how long a copy is expected to take from now on: by its progress since it began to move, with a twentieth for the end, where many
-// stand still; before that, by what was planned.
+// remaining returns the expected remaining time. It extrapolates the progress and adds a twentieth, because many
+// copies stall near the end. Without progress it uses the planned duration.
 func (p *watchedCopy) remaining(now time.Time) time.Duration {
 	if p.percent <= 0 {
 		return max(p.expectedDuration-p.elapsed(now), p.elapsed(now)/4)
@@ -190,21 +204,22 @@ func (p *watchedCopy) remaining(now time.Time) time.Duration {
 	return moved*time.Duration(100-p.percent)/time.Duration(p.percent) + moved/20
 }
 
-// gone is how long a copy has been on its way.
+// elapsed returns the age of a copy.
 func (p *watchedCopy) elapsed(now time.Time) time.Duration { return now.Sub(p.startedAt) }
 
-// tick looks at a place.
-func (w *watcher) poll(v *groupWatch) {
+// poll describes the copies of a group.
+func (w *watcher) poll(g *groupWatch) {
 	w.mu.Lock()
-	v.timer = nil
-	if w.stopCause != nil || v.isPolling {
+	g.timer = nil
+	if w.stopCause != nil || g.isPolling {
 		w.mu.Unlock()
 		return
 	}
+
 	w.polls.Add(1)
 	defer w.polls.Done()
-	v.isPolling = true
-	ids := slices.Sorted(maps.Keys(v.copies))
+	g.isPolling = true
+	ids := slices.Sorted(maps.Keys(g.copies))
 	w.mu.Unlock()
 
 	select {
@@ -212,100 +227,113 @@ func (w *watcher) poll(v *groupWatch) {
 	case <-w.ctx.Done():
 		return
 	}
-	var seen map[string]copyStatus
+
+	var statuses map[string]copyStatus
 	err := recovery.Do(func() (err error) {
-		seen, err = v.group.describeCopies(w.ctx, w.pool.EC2(v.group.Location), ids)
+		statuses, err = g.group.describeCopies(w.ctx, w.pool.EC2(g.group.Location), ids)
 		return err
 	})
 	<-w.slots
 
 	w.mu.Lock()
-	v.isPolling = false
+	g.isPolling = false
 	var ends []func()
 	var events []distribution.Event
 	if w.stopCause == nil {
-		ends, events = w.evaluate(v, ids, seen, err)
-		w.schedulePoll(v)
+		ends, events = w.evaluate(g, ids, statuses, err)
+		w.schedulePoll(g)
 	}
+
 	w.mu.Unlock()
 	for _, e := range events {
 		w.emit(e)
 	}
+
 	for _, end := range ends {
 		end()
 	}
 }
 
-// judge sees which copies have ended. Call it with mu held; it calls nobody.
-func (w *watcher) evaluate(v *groupWatch, ids []string, seen map[string]copyStatus, err error) (ends []func(), events []distribution.Event) {
+// evaluate returns the callbacks of the copies that have ended, and progress events. The caller holds mu, so
+// evaluate must not call them itself.
+func (w *watcher) evaluate(
+	g *groupWatch,
+	ids []string,
+	statuses map[string]copyStatus,
+	err error,
+) (ends []func(), events []distribution.Event) {
 	now := time.Now()
-	refusal := v.lastingError(now, err)
+	lasting := g.lastingError(now, err)
 	for _, id := range ids {
-		p := v.copies[id]
-		verdict, over := refusal, refusal != nil
+		p := g.copies[id]
+		result, isOver := lasting, lasting != nil
 		if err == nil {
-			if found, there := seen[id]; there {
-				if p.update(now, found) {
-					events = append(events, p.event(now, v.group.Location))
+			if status, isShown := statuses[id]; isShown {
+				if p.update(now, status) {
+					events = append(events, p.event(now, g.group.Location))
 				}
 			} else if p.missingSince.IsZero() {
 				p.missingSince = now
 			}
-			verdict, over = p.result(now)
+			result, isOver = p.result(now)
 		}
-		if timeout := w.options.CopyTimeout; !over && timeout > 0 && now.Sub(p.watchedSince) >= timeout {
-			verdict, over = fmt.Errorf("%s is not complete after %v; it goes on in AWS", id, timeout), true
+
+		if timeout := w.options.CopyTimeout; !isOver && timeout > 0 && now.Sub(p.watchedSince) >= timeout {
+			result, isOver = fmt.Errorf("%s is not complete after %v; it goes on in AWS", id, timeout), true
 		}
-		if over {
-			delete(v.copies, id)
-			ends = append(ends, func() { p.end(p.lastStatus, verdict) })
+
+		if isOver {
+			delete(g.copies, id)
+			ends = append(ends, func() { p.end(p.lastStatus, result) })
 		}
 	}
+
 	return ends, events
 }
 
-// see takes note of what AWS shows, and reports whether the copy has moved.
-func (p *watchedCopy) update(now time.Time, seen copyStatus) (moved bool) {
-	if p.lastStatus == nil && !seen.startedAt.IsZero() && seen.startedAt.Before(p.watchedSince) {
-		p.startedAt, p.lastWithoutProgress = seen.startedAt, seen.startedAt // an earlier run's
+// update stores the status of a copy. It reports whether the copy made progress.
+func (p *watchedCopy) update(now time.Time, status copyStatus) (hasProgress bool) {
+	if p.lastStatus == nil && !status.startedAt.IsZero() && status.startedAt.Before(p.watchedSince) {
+		p.startedAt, p.lastWithoutProgress = status.startedAt, status.startedAt // an earlier run started the copy
 	}
-	p.lastStatus, p.missingSince = &seen, time.Time{}
-	if seen.percent <= 0 {
+	p.lastStatus, p.missingSince = &status, time.Time{}
+	if status.percent <= 0 {
 		p.lastWithoutProgress = now
 	}
-	moved = seen.percent > p.percent
-	p.percent = max(p.percent, seen.percent)
-	return moved
+	hasProgress = status.percent > p.percent
+	p.percent = max(p.percent, status.percent)
+	return hasProgress
 }
 
-// judgeLook says what to make of a look: nil is to go on. Throttling and the like never end a wait (4.2.1); a refusal does
-// when it lasts (4.4.4), an expired session at once: it was renewed and is refused again (5.4).
-func (v *groupWatch) lastingError(now time.Time, err error) error {
+// lastingError returns an error that ends the wait, or nil. A transient error never ends it (rule 4.2.1). A refusal
+// ends it if it lasts (rule 4.4.4, eventual consistency). An expired session ends it at once, because its renewal
+// has already failed (rule 5.4).
+func (g *groupWatch) lastingError(now time.Time, err error) error {
 	if err == nil || awsclient.IsTransient(err) {
-		v.refusedSince = time.Time{}
+		g.refusedSince = time.Time{}
 		return nil
 	}
-	if v.refusedSince.IsZero() {
-		v.refusedSince = now
+	if g.refusedSince.IsZero() {
+		g.refusedSince = now
 	}
-	if awsclient.IsExpired(err) || now.Sub(v.refusedSince) >= step.EventualConsistencyTimeout {
+	if awsclient.IsExpired(err) || now.Sub(g.refusedSince) >= step.EventualConsistencyTimeout {
 		return err
 	}
 	return nil
 }
 
-// copyFailed is how AWS says that a copy has failed: nothing but a text (1.8.4, 4.6.5).
+// copyFailed says that AWS failed a copy. AWS reports only a text (rules 1.8.4 and 4.6.5).
 type copyFailed struct {
 	id        string
-	operation string // that made it: "ec2:CopySnapshot"
-	text      string // StateMessage of a snapshot, StateReason of an image
+	operation string // that started the copy, as "ec2:CopySnapshot"
+	text      string // StateMessage of a snapshot, or StateReason of an image
 }
 
 func (e *copyFailed) Error() string {
 	return fmt.Sprintf("AWS could not complete %s: %s", e.id, e.text)
 }
 
-// gone is a copy that AWS does not show, or not any more.
+// notFoundError says that AWS has not shown a copy for a time.
 type notFoundError struct {
 	id    string
 	after time.Duration
@@ -315,49 +343,59 @@ func (e *notFoundError) Error() string {
 	return fmt.Sprintf("AWS has not shown %s for %v", e.id, e.after.Round(time.Second))
 }
 
-// verdict on a copy as last seen.
+// result returns whether a copy has ended, and its error.
 func (p *watchedCopy) result(now time.Time) (error, bool) {
 	if !p.missingSince.IsZero() {
-		if now.Sub(p.missingSince) < step.EventualConsistencyTimeout { // 4.4.1
+		if now.Sub(p.missingSince) < step.EventualConsistencyTimeout { // eventual consistency (rule 4.4.1)
 			return nil, false
 		}
 		return &notFoundError{p.id, now.Sub(p.missingSince)}, true
 	}
+
 	switch p.lastStatus.state {
 	case completed:
 		return nil, true
 	case inProgress:
 		return nil, false
 	}
+
 	return &copyFailed{p.id, p.lastStatus.operation(), p.lastStatus.text}, true
 }
 
 func (p *watchedCopy) event(now time.Time, at distribution.Location) distribution.Event {
-	rest := p.remaining(now)
+	remaining := p.remaining(now)
 	return distribution.Event{
-		Time: now, Kind: distribution.Progressed, Step: p.step, At: at, Resource: p.id, Percent: p.percent, GiB: p.gib, ETA: now.Add(rest),
-		Text: fmt.Sprintf("%s: %d%% of %d GiB, about %v left", p.id, p.percent, p.gib, rest.Round(time.Second)),
+		Time:     now,
+		Kind:     distribution.Progressed,
+		Step:     p.step,
+		At:       at,
+		Resource: p.id,
+		Percent:  p.percent,
+		GiB:      p.gib,
+		ETA:      now.Add(remaining),
+		Text:     fmt.Sprintf("%s: %d%% of %d GiB, about %v left", p.id, p.percent, p.gib, remaining.Round(time.Second)),
 	}
 }
 
-// giveUp ends all waits: the run is over.
+// cancelAll ends all waits when the run is canceled.
 func (w *watcher) cancelAll() {
 	cause := context.Cause(w.ctx)
 	w.mu.Lock()
 	w.stopCause = cause
-	var left []*watchedCopy
-	for _, v := range w.groups {
-		if v.timer != nil {
-			v.timer.Stop()
+	var copies []*watchedCopy
+	for _, g := range w.groups {
+		if g.timer != nil {
+			g.timer.Stop()
 		}
-		for _, p := range v.copies {
-			left = append(left, p)
+		for _, p := range g.copies {
+			copies = append(copies, p)
 		}
-		clear(v.copies)
+		clear(g.copies)
 	}
+
 	w.mu.Unlock()
-	slices.SortFunc(left, func(a, b *watchedCopy) int { return strings.Compare(a.id, b.id) })
-	for _, p := range left {
+	slices.SortFunc(copies, func(a, b *watchedCopy) int { return strings.Compare(a.id, b.id) })
+	for _, p := range copies {
 		p.end(p.lastStatus, cause)
 	}
 }

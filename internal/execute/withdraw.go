@@ -19,9 +19,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// WithdrawShares withdraws what runs gave for the time of copies: of source images and their snapshots all permissions but
-// those that accounts had before any run and those of share blocks, and of images that share blocks hand out all but the
-// latter. It reads back, and returns what could not be withdrawn. isLast reads the records of runs again.
+// WithdrawShares removes the temporary permissions that runs added for copies. Source images and their snapshots
+// keep the permissions that predate all runs and those of share blocks. Images that share blocks created keep only
+// the latter. It reads back, and returns what could not be removed. isLast reads the records of runs again.
 func WithdrawShares(
 	ctx context.Context,
 	pool *awsclient.Pool,
@@ -44,7 +44,7 @@ func WithdrawShares(
 	return w.left
 }
 
-// withdrawal withdraws permissions and collects what could not be withdrawn.
+// withdrawal removes permissions and collects what could not be removed.
 type withdrawal struct {
 	*executor
 	isLast func(context.Context) (bool, error)
@@ -57,7 +57,7 @@ func (w *withdrawal) recordError(at distribution.Location, id string, err error)
 	}
 }
 
-// permanentTags returns the tags that name the accounts of share blocks. They are on the source image alone.
+// permanentTags returns the tags that name the accounts of share blocks. Only the source image has them.
 func permanentTags(tags []ec2types.Tag) map[string]string {
 	permanent := map[string]string{}
 	for key, value := range tagsOf(tags) {
@@ -68,47 +68,72 @@ func permanentTags(tags []ec2types.Tag) map[string]string {
 	return permanent
 }
 
-// handedOut withdraws the temporary permissions of the images that share blocks hand out: nobody had one before.
-func (w *withdrawal) withdrawSharedImages(ctx context.Context, at distribution.Location, sourceID string, permanent map[string]string) {
+// withdrawSharedImages removes the temporary permissions of the images that share blocks created. They had none
+// before a run.
+func (w *withdrawal) withdrawSharedImages(
+	ctx context.Context,
+	at distribution.Location,
+	sourceID string,
+	permanent map[string]string,
+) {
 	source := provenance.SourceImage{Account: at.Account, Region: at.Region, ImageID: sourceID}
 	var found []ec2types.Image
 	filter := ec2types.Filter{Name: aws.String("tag:" + provenance.TagSource), Values: []string{source.String()}}
-	err := eachImage(ctx, w.pool.EC2(at), []ec2types.Filter{filter}, func(image ec2types.Image) { found = append(found, image) })
+	err := eachImage(
+		ctx,
+		w.pool.EC2(at),
+		[]ec2types.Filter{filter},
+		func(image ec2types.Image) { found = append(found, image) },
+	)
+
 	w.recordError(at, sourceID, err)
-	none, _ := provenance.BaselineTags(nil)
+	noAccounts, _ := provenance.BaselineTags(nil)
 	for _, image := range found {
 		j, err := w.judge(ctx, distribution.ImageResource(at, image, nil, provenance.Expected{}))
 		w.recordError(at, aws.ToString(image.ImageId), err)
 		if j.Signed != nil && j.Signed.Device == provenance.SharedImage {
-			w.withdrawImage(ctx, at, image, none, joinTags(none, permanent), permanent)
+			w.withdrawImage(ctx, at, image, noAccounts, joinTags(noAccounts, permanent), permanent)
 		}
 	}
 }
 
-// permissions withdraws those of one image, and then those of its snapshots.
+// withdrawImage removes the temporary permissions of an image and of its snapshots.
 func (w *withdrawal) withdrawImage(
-	ctx context.Context, at distribution.Location, image ec2types.Image, snapshotBaseline, tags, permanent map[string]string,
+	ctx context.Context,
+	at distribution.Location,
+	image ec2types.Image,
+	snapshotBaseline, tags, permanent map[string]string,
 ) {
 	id := aws.ToString(image.ImageId)
 	w.recordError(at, id, w.withdrawUntilGone(ctx, at, tags,
 		func() ([]string, error) {
-			admitted, err := w.describeLaunchPermissions(ctx, at, id)
-			return admitted.Accounts, err
+			permissions, err := w.describeLaunchPermissions(ctx, at, id)
+			return permissions.Accounts, err
 		},
 		func(accounts []string) error {
-			gone := distribution.LaunchPermissions{Accounts: accounts}
-			return w.modifyLaunchPermissions(ctx, at, id, &ec2types.LaunchPermissionModifications{Remove: launchPermissions(gone)})
+			removed := distribution.LaunchPermissions{Accounts: accounts}
+			return w.modifyLaunchPermissions(
+				ctx,
+				at,
+				id,
+				&ec2types.LaunchPermissionModifications{Remove: launchPermissions(removed)},
+			)
 		}))
 
-	used := slices.Sorted(maps.Values(snapshotsByDevice(image)))
-	seen, err := describeSnapshots(ctx, w.pool.EC2(at), slices.Compact(used))
+	ids := slices.Sorted(maps.Values(snapshotsByDevice(image)))
+	snapshots, err := describeSnapshots(ctx, w.pool.EC2(at), slices.Compact(ids))
 	w.recordError(at, id, err)
-	for _, snapshot := range slices.Sorted(maps.Keys(seen)) {
-		own := joinTags(tagsOf(seen[snapshot].Tags), snapshotBaseline, permanent)
+	for _, snapshot := range slices.Sorted(maps.Keys(snapshots)) {
+		own := joinTags(tagsOf(snapshots[snapshot].Tags), snapshotBaseline, permanent)
 		w.recordError(at, snapshot, w.withdrawUntilGone(ctx, at, own,
 			func() ([]string, error) { return w.describeVolumePermissions(ctx, at, snapshot) },
 			func(accounts []string) error {
-				return w.modifyVolumePermissions(ctx, at, snapshot, &ec2types.CreateVolumePermissionModifications{Remove: volumePermissions(accounts)})
+				return w.modifyVolumePermissions(
+					ctx,
+					at,
+					snapshot,
+					&ec2types.CreateVolumePermissionModifications{Remove: volumePermissions(accounts)},
+				)
 			}))
 	}
 }
@@ -121,56 +146,61 @@ func joinTags(all ...map[string]string) map[string]string {
 	return joined
 }
 
-// stillSharedError says that AWS shows permissions which were withdrawn.
+// stillSharedError says that AWS still shows removed permissions.
 type stillSharedError struct{ accounts []string }
 
 func (e stillSharedError) Error() string {
 	return "withdrawn, and still shown for " + strings.Join(e.accounts, ", ")
 }
 
-// untilGone withdraws the temporary permissions of a resource, and looks until AWS shows none of them. It stops without an
-// error when another run works: that run withdraws them.
+// withdrawUntilGone removes the temporary permissions of a resource until AWS shows none. It stops without an error
+// if another run is active, because that run will remove them.
 func (w *withdrawal) withdrawUntilGone(
 	ctx context.Context,
 	at distribution.Location,
 	tags map[string]string,
-	look func() ([]string, error),
+	read func() ([]string, error),
 	withdraw func([]string) error,
 ) error {
 	if _, known, err := provenance.Baseline(tags); !known {
 		return err
 	}
-	begun := time.Now()
+
+	started := time.Now()
 	for n := 0; ; n++ {
-		permitted, err := look()
+		accounts, err := read()
 		if err != nil {
 			return err
 		}
-		temporary, err := provenance.Withdrawable(permitted, at.Account, tags)
+
+		temporary, err := provenance.Withdrawable(accounts, at.Account, tags)
 		switch {
 		case err != nil || len(temporary) == 0:
 			return err
-		case time.Since(begun) > step.EventualConsistencyTimeout:
+		case time.Since(started) > step.EventualConsistencyTimeout:
 			return stillSharedError{temporary}
 		}
-		if last, err := w.isLast(ctx); err != nil || !last {
+
+		if isLast, err := w.isLast(ctx); err != nil || !isLast {
 			return err
 		}
+
 		for chunk := range slices.Chunk(temporary, maxSharedAccounts) {
 			if err := withdraw(chunk); err != nil {
 				return err
 			}
 		}
+
 		if err := sleep(ctx, step.Backoff(n)); err != nil {
 			return err
 		}
 	}
 }
 
-// maxSharedAccounts is how many accounts one sharing call takes (rule 2.1.6).
+// maxSharedAccounts is the maximum number of accounts in one call (rule 2.1.6).
 const maxSharedAccounts = 500
 
-// sleep waits, or returns why the context is done.
+// sleep waits for d. It returns the cause if ctx ends first.
 func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

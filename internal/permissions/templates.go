@@ -24,7 +24,7 @@ func Templates() map[string][]byte {
 	return map[string][]byte{
 		"source-key.json": template("Key of what is shared. In the source account, in every Region that targets copy from.",
 			object{"KeyAlias": parameter("String", "Alias of the key", "alias/golden-source"),
-				"TargetAccounts": parameter("CommaDelimitedList", "Accounts that shall own copies", ""),
+				"TargetAccounts": parameter("CommaDelimitedList", "Accounts that get their own copies", ""),
 				"TargetRoleName": targetRole},
 			encryption(inSource.tree(s.sourceKey(), nil))),
 		"build-role.json": template("Rights of the role that runs Packer. In the source account, once.",
@@ -33,7 +33,7 @@ func Templates() map[string][]byte {
 				"SourceKeyArns":  parameter("CommaDelimitedList", "ARNs of the keys of what is shared", ""),
 				"TargetRoleName": targetRole},
 			object{"Policy": resource("AWS::IAM::ManagedPolicy", object{"Roles": []any{ref("BuildRoleName")}, "PolicyDocument": inSource.tree(s.build().policy(), nil)})}),
-		"target-key.json": template("Key of the account's own copies. In every target account, in every Region where it shall have one.",
+		"target-key.json": template("Key of the account's own copies. In each target account, in each Region where it gets one.",
 			object{"KeyAlias": parameter("String", "Alias of the key", s.TargetAlias),
 				"AutoScaling": object{"Type": "String", "AllowedValues": []string{"true", "false"}, "Default": "true", "Description": "Whether Auto Scaling launches: its service-linked role has to exist"}},
 			encryption(inTarget.tree(s.targetKey(s.Targets[0]), func(statement object) any {

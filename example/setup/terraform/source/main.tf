@@ -1,4 +1,4 @@
-# The source account: a key for what is shared, in the provider's Region, and the rights of the role that runs Packer.
+# The source account: a key for what is shared, in the provider's Region, and the permissions of the role that runs Packer.
 
 terraform {
   required_providers {
@@ -16,7 +16,7 @@ variable "build_role" {
 }
 
 variable "target_accounts" {
-  description = "Accounts that shall own copies"
+  description = "Accounts that get their own copies"
   type        = list(string)
 }
 

@@ -74,7 +74,7 @@ locals {
   "alias/golden-target", var.key_alias), "arn:aws:", "arn:${local.partition}:")
 }
 
-# Auto Scaling makes its role with the first group; the key's policy names it, so it has to be there.
+# The key's policy names the role of Auto Scaling, so it must exist. Auto Scaling creates it with the first group.
 resource "aws_iam_service_linked_role" "autoscaling" {
   count            = var.autoscaling_role ? 1 : 0
   aws_service_name = "autoscaling.amazonaws.com"

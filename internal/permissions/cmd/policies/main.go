@@ -33,7 +33,7 @@ func run(args []string, warn io.Writer) error {
 	flags.StringVar(&s.SourceAccount, "source-account", s.SourceAccount, "account of the build")
 	flags.StringVar(&s.BuildRole, "build-role", s.BuildRole, "name, with its path, of the role that runs Packer")
 	list(flags, &s.SourceKeyARNs, "source-keys", "ARNs of the keys of what is shared, one for each Region")
-	list(flags, &s.Targets, "target-accounts", "accounts that shall own copies")
+	list(flags, &s.Targets, "target-accounts", "accounts that get their own copies")
 	flags.StringVar(&s.TargetRole, "target-role", s.TargetRole, "name, with its path, of the role in the target accounts")
 	flags.StringVar(&s.TargetAlias, "target-key", s.TargetAlias, "alias of the target accounts' own keys")
 	list(flags, &s.Users, "users", "accounts that may launch, those of ami_users and share blocks; without them no policy has the rights of the two")
