@@ -22,16 +22,16 @@ const (
 )
 
 // canary adds the test copies of the destinations that wait for staged copies.
-func (b *builder) canary(o *preparedSource, goals []destinationState) {
-	trying := slices.DeleteFunc(slices.Clone(goals), func(g destinationState) bool { return !o.needsCanary(g) })
-	if len(trying) == 0 || !b.tries(goals) {
+func (b *builder) addTestCopies(o *preparedSource, goals []destinationState) {
+	trying := slices.DeleteFunc(slices.Clone(goals), func(g destinationState) bool { return !o.needsTestCopy(g) })
+	if len(trying) == 0 || !b.wantsTestCopies(goals) {
 		return
 	}
 	signing := o.signing(b.req, b.facts, provenance.Snapshot, testDevice)
 	source := &step.CreateEmptySnapshot{
 		Base: step.Base{
-			ID:               step.NewID("canary", o.at.Region),
-			Location:         o.at,
+			ID:               step.NewID("canary", o.location.Region),
+			Location:         o.location,
 			ExpectedDuration: testCopyTime,
 		},
 		KeyARN:      o.keyARN,
@@ -41,15 +41,15 @@ func (b *builder) canary(o *preparedSource, goals []destinationState) {
 		Signing:     signing,
 	}
 	b.add(source)
-	ready := b.shareCanary(o, source, trying)
+	ready := b.shareEmptySnapshot(o, source, trying)
 	done := []distribution.StepID{source.ID}
 	for _, g := range trying {
-		done = append(done, b.tryCanary(o, g, source, ready)...)
+		done = append(done, b.addTestCopy(o, g, source, ready)...)
 	}
 	b.add(&step.DeleteSnapshot{
 		Base: step.Base{
-			ID:               step.NewID("canary-delete", o.at.Region),
-			Location:         o.at,
+			ID:               step.NewID("canary-delete", o.location.Region),
+			Location:         o.location,
 			RunsAfter:        done,
 			ExpectedDuration: callTime,
 		},
@@ -59,7 +59,7 @@ func (b *builder) canary(o *preparedSource, goals []destinationState) {
 }
 
 // tries reports whether test copies are wanted: as the request says, else if there are several destinations to copy to.
-func (b *builder) tries(goals []destinationState) bool {
+func (b *builder) wantsTestCopies(goals []destinationState) bool {
 	if b.req.TestCopy != nil {
 		return *b.req.TestCopy
 	}
@@ -68,23 +68,23 @@ func (b *builder) tries(goals []destinationState) bool {
 }
 
 // needsCanary reports whether a destination has to copy something that is not staged yet.
-func (o *preparedSource) needsCanary(g destinationState) bool {
+func (o *preparedSource) needsTestCopy(g destinationState) bool {
 	return o.serves(g.At) && slices.ContainsFunc(o.items, func(it sourceVolume) bool {
-		return it.staged && g.wants(it.id()) && o.ready[it.id()].ref.From != ""
+		return it.isStaged && g.needsCopy(it.id()) && o.snapshots[it.id()].ref.From != ""
 	})
 }
 
 // shareCanary shares the empty snapshot. It returns the steps to wait for.
-func (b *builder) shareCanary(
+func (b *builder) shareEmptySnapshot(
 	o *preparedSource, source *step.CreateEmptySnapshot, trying []destinationState,
 ) []distribution.StepID {
 	ready := []distribution.StepID{source.ID}
-	accounts := distribution.Without(accountsOf(trying), []string{o.at.Account})
+	accounts := distribution.Without(accountsOf(trying), []string{o.location.Account})
 	for i, chunk := range slices.Collect(slices.Chunk(accounts, maxShared)) {
 		newStep := &step.ShareSnapshot{
 			Base: step.Base{
-				ID:               step.NewID("canary-share", o.at.Region),
-				Location:         o.at,
+				ID:               step.NewID("canary-share", o.location.Region),
+				Location:         o.location,
 				DependsOn:        slices.Clone(ready),
 				ExpectedDuration: callTime,
 			},
@@ -101,7 +101,7 @@ func (b *builder) shareCanary(
 }
 
 // tryCanary adds the test copy of a destination, its verification and its deletion.
-func (b *builder) tryCanary(
+func (b *builder) addTestCopy(
 	o *preparedSource, g destinationState, source *step.CreateEmptySnapshot, ready []distribution.StepID,
 ) []distribution.StepID {
 	base := func(kind string) step.Base {
@@ -116,7 +116,7 @@ func (b *builder) tryCanary(
 	copied := &step.CopySnapshot{
 		Base:        base("canary-copy"),
 		Source:      step.Ref{From: source.ID},
-		FromRegion:  o.at.Region,
+		FromRegion:  o.location.Region,
 		FromKeyARN:  o.keyARN,
 		Device:      testDevice,
 		KeyARN:      g.keyARN,
@@ -129,7 +129,7 @@ func (b *builder) tryCanary(
 	copied.DependsOn, copied.ExpectedDuration = slices.Clone(ready), testCopyTime
 	copied.Queue = step.SnapshotCopyQueue(g.At)
 	if a := b.grantSourceKey(g, o.shareSource, o.keyARN); a != nil {
-		copied.DependsOn, a.users = append(copied.DependsOn, a.await), append(a.users, copied.ID)
+		copied.DependsOn, a.copySteps = append(copied.DependsOn, a.wait), append(a.copySteps, copied.ID)
 	}
 	b.add(copied)
 

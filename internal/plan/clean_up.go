@@ -49,7 +49,7 @@ func (c *cleanUp) images() {
 		isDeleted := false
 		switch {
 		case c.used[id]:
-		case c.gone[id] != "":
+		case c.deregistered[id] != "":
 			isDeleted = true
 		case j.Verdict == provenance.Unproven:
 			c.findings = append(c.findings, unprovenFinding(c.at, "image", id))
@@ -92,7 +92,7 @@ func (c *cleanUp) expectedNames(image ec2types.Image) []string {
 func (c *cleanUp) listSnapshots(image ec2types.Image) {
 	for _, s := range c.existing.Snapshots {
 		id := aws.ToString(s.SnapshotId)
-		if uses(image, id) && tagMap(s.Tags)[provenance.TagSource] != "" {
+		if usesSnapshot(image, id) && tagMap(s.Tags)[provenance.TagSource] != "" {
 			c.findings = append(c.findings, unprovenFinding(c.at, "snapshot", id))
 		}
 	}
@@ -160,7 +160,7 @@ func (c *cleanUp) deregister(image ec2types.Image, names []string) {
 		Expected:      expectedImage(c.facts, names),
 		Release:       c.releaseOf(image.Tags),
 	}
-	c.gone[id] = c.add(s)
+	c.deregistered[id] = c.add(s)
 }
 
 // releaseOf returns the release of the source image that the tags of a resource name.
@@ -199,7 +199,7 @@ func (c *cleanUp) snapshots() {
 				Base: step.Base{
 					ID:               step.NewID("delete", c.at.Account, c.at.Region, id),
 					Location:         c.at,
-					DependsOn:        c.deregistered(),
+					DependsOn:        c.deregistrations(),
 					RunsAfter:        c.resumedCopies(),
 					ExpectedDuration: callTime,
 				},
@@ -209,11 +209,11 @@ func (c *cleanUp) snapshots() {
 	}
 }
 
-// deregistered returns the steps that deregister images at the location, sorted.
-func (c *cleanUp) deregistered() []distribution.StepID {
+// deregistrations returns the steps that deregister images at the location, sorted.
+func (c *cleanUp) deregistrations() []distribution.StepID {
 	var ids []distribution.StepID
 	for _, image := range c.existing.Images {
-		if id := c.gone[aws.ToString(image.ImageId)]; id != "" {
+		if id := c.deregistered[aws.ToString(image.ImageId)]; id != "" {
 			ids = append(ids, id)
 		}
 	}

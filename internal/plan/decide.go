@@ -44,8 +44,8 @@ func Decide(req distribution.Request, facts distribution.Facts) Plan {
 	p.Findings = append(p.Findings, validateDurations(facts, open)...)
 	p.Findings = append(p.Findings, permanentShareFindings(req, facts)...)
 	p.Findings = append(p.Findings, retentionFindings(req, facts, open)...)
-	p.Findings = append(p.Findings, launchNeeds(facts, supplies, sharers)...)
-	p.Steps, findings = steps(req, facts, destinations, open, supplies)
+	p.Findings = append(p.Findings, launchFindings(facts, supplies, sharers)...)
+	p.Steps, findings = buildSteps(req, facts, destinations, open, supplies)
 	p.Findings = append(p.Findings, findings...)
 	p.Findings = append(p.Findings, queueFindings(p.Steps)...)
 	p.Estimate, p.Keys = estimate(p.Steps), facts.SigningKeys()
@@ -100,7 +100,7 @@ func openDestinations(req distribution.Request, facts distribution.Facts, destin
 
 // Clean makes the plan that removes what runs of this image before this one left unfinished. What is finished stays, and what is not
 // provably ours is named and left alone. Destinations that cannot be used are findings and no reason to leave the others as they are.
-func Clean(req distribution.Request, facts distribution.Facts) Plan {
+func CleanUp(req distribution.Request, facts distribution.Facts) Plan {
 	p := Plan{KeyAliases: keyAliases(facts)}
 	destinations, findings := Expand(req, facts)
 	p.Findings = append(validateRequest(req, destinations), findings...)
@@ -120,7 +120,7 @@ func Clean(req distribution.Request, facts distribution.Facts) Plan {
 		return p
 	}
 	supplies, _ := route(req, facts, destinations, open)
-	p.Steps, findings = cleaning(req, facts, destinations, supplies)
+	p.Steps, findings = cleanUpSteps(req, facts, destinations, supplies)
 	p.Findings = append(p.Findings, findings...)
 	p.Estimate, p.Keys = estimate(p.Steps), facts.SigningKeys()
 	return p
@@ -137,8 +137,10 @@ func validateRequest(req distribution.Request, destinations []distribution.Desti
 		found = append(found, distribution.Finding{Level: distribution.Warning, Field: "publish", Summary: `publish = "all" has no effect`, Detail: "no target has an ssm_parameter or a launch_template", Remediation: "leave it out"})
 	}
 	if len(destinations)+len(req.Shares) == 0 {
-		found = append(found, distribution.Finding{Level: distribution.Refused, Field: "target", Summary: "there is no destination",
-			Detail: "no target block names an account, and there is no share block", Remediation: "add a target block with account_ids"})
+		found = append(found, distribution.Finding{
+			Level: distribution.Refused, Field: "target", Summary: "there is no destination",
+			Detail: "no target block names an account, and there is no share block", Remediation: "add a target block with account_ids",
+		})
 	}
 	return found
 }
@@ -165,8 +167,10 @@ func unseenFindings(facts distribution.Facts) []distribution.Finding {
 }
 
 func failedLookupFinding(u distribution.FailedLookup) distribution.Finding {
-	f := distribution.Finding{Level: distribution.Warning, Location: u.At, Operation: u.Refusal.Operation, Resource: u.Resource, Detail: u.Refusal.Error(),
-		Summary: u.Refusal.Operation + " was denied, and the plan does without it"}
+	f := distribution.Finding{
+		Level: distribution.Warning, Location: u.At, Operation: u.Refusal.Operation, Resource: u.Resource, Detail: u.Refusal.Error(),
+		Summary: u.Refusal.Operation + " was denied, and the plan does without it",
+	}
 	if u.Vital {
 		f.Level, f.Summary = distribution.Refused, u.Refusal.Operation+" was denied, and nothing can be done without it"
 	}
@@ -175,7 +179,7 @@ func failedLookupFinding(u distribution.FailedLookup) distribution.Finding {
 
 func imagePlan(source distribution.SourceImage, facts distribution.Facts, supplies []*shareSource, open []distribution.Destination) ImagePlan {
 	image := facts.Images[source.Region]
-	p := ImagePlan{Account: facts.Source.Account, Region: source.Region, ImageID: source.ImageID, Causes: causes(source.Region, image, facts)}
+	p := ImagePlan{Account: facts.Source.Account, Region: source.Region, ImageID: source.ImageID, Causes: encryptionCauses(source.Region, image, facts)}
 	if image.Image != nil {
 		p.Name = aws.ToString(image.Image.Name)
 	}
@@ -186,10 +190,10 @@ func imagePlan(source distribution.SourceImage, facts distribution.Facts, suppli
 		}) {
 			device.Why = CopiedByOwner
 		}
-		if i := slices.IndexFunc(supplies, func(s *shareSource) bool { return s.at.Region == source.Region }); i >= 0 {
+		if i := slices.IndexFunc(supplies, func(s *shareSource) bool { return s.location.Region == source.Region }); i >= 0 {
 			item := supplies[i].items[slices.IndexFunc(supplies[i].items, func(item sourceVolume) bool { return item.id() == v.id() })]
-			device.Staged, device.Why = item.staged, item.why
-			if item.staged {
+			device.Staged, device.Why = item.isStaged, item.reason
+			if item.isStaged {
 				device.StageKeyARN = supplies[i].keyARN
 			}
 		}
@@ -200,10 +204,12 @@ func imagePlan(source distribution.SourceImage, facts distribution.Facts, suppli
 
 func destinationPlan(req distribution.Request, d distribution.Destination, facts distribution.Facts, supplies []*shareSource) DestinationPlan {
 	image := facts.Images[d.FromRegion]
-	p := DestinationPlan{At: d.At, Target: d.Target, Optional: d.Optional, FromRegion: d.FromRegion, Name: d.Name, KeyARN: destinationKeyARN(d, facts),
-		Method: d.Method, MethodWhy: d.MethodWhy}
-	if s := supplyOf(supplies, d); s != nil {
-		p.FromRegion = s.at.Region
+	p := DestinationPlan{
+		At: d.At, Target: d.Target, Optional: d.Optional, FromRegion: d.FromRegion, Name: d.Name, KeyARN: destinationKeyARN(d, facts),
+		Method: d.Method, MethodWhy: d.MethodWhy,
+	}
+	if s := findShareSource(supplies, d); s != nil {
+		p.FromRegion = s.location.Region
 	}
 	if image.Image != nil {
 		p.Carried = Carry(*image.Image, image.UEFIData, func(a step.Attribute) distribution.AttributeHandling { return attributeHandling(d, a) })

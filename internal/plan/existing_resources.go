@@ -122,12 +122,12 @@ func isBetterCopy(a, b ec2types.Snapshot) bool {
 // belongsToImage reports whether a snapshot is part of an image under another name.
 func belongsToImage(existing distribution.ExistingResources, snapshotID, name string) bool {
 	return slices.ContainsFunc(existing.Images, func(i ec2types.Image) bool {
-		return aws.ToString(i.Name) != name && uses(i, snapshotID)
+		return aws.ToString(i.Name) != name && usesSnapshot(i, snapshotID)
 	})
 }
 
 // uses reports whether a device of an image starts from a snapshot.
-func uses(image ec2types.Image, snapshotID string) bool {
+func usesSnapshot(image ec2types.Image, snapshotID string) bool {
 	return slices.ContainsFunc(image.BlockDeviceMappings, func(m ec2types.BlockDeviceMapping) bool {
 		return m.Ebs != nil && aws.ToString(m.Ebs.SnapshotId) == snapshotID
 	})
@@ -135,17 +135,17 @@ func uses(image ec2types.Image, snapshotID string) bool {
 
 // existingImages holds the images that earlier runs created for one purpose.
 type existingImages struct {
-	use      *ec2types.Image  // complete, with the wanted attributes
-	pending  *ec2types.Image  // still being copied
-	changed  []ec2types.Image // delivered, and not as wanted: somebody changed them or their key, or the template has changed
-	broken   []ec2types.Image // failed, or not signed: they can be deleted
-	unproven []ec2types.Image // with our tags: never used, never deleted
-	working  []ec2types.Image // of another run that works: never deleted
+	use        *ec2types.Image  // complete, with the wanted attributes
+	pending    *ec2types.Image  // still being copied
+	changed    []ec2types.Image // delivered, and not as wanted: somebody changed them or their key, or the template has changed
+	unfinished []ec2types.Image // failed, or not signed: they can be deleted
+	unproven   []ec2types.Image // with our tags: never used, never deleted
+	working    []ec2types.Image // of another run that works: never deleted
 }
 
 // isStarted reports whether a run created any of the images.
 func (e existingImages) isStarted() bool {
-	return e.use != nil || e.pending != nil || len(e.changed)+len(e.broken)+len(e.working) > 0
+	return e.use != nil || e.pending != nil || len(e.changed)+len(e.unfinished)+len(e.working) > 0
 }
 
 // findImages sorts the images that come from the source image of a purpose. name is the wanted one, and empty if any will
@@ -168,7 +168,7 @@ func findImages(
 	}
 	if found.use != nil && found.pending != nil {
 		if !hasImage(found.working, *found.pending) {
-			found.broken = append(found.broken, *found.pending)
+			found.unfinished = append(found.unfinished, *found.pending)
 		}
 		found.pending = nil
 	}
@@ -187,19 +187,19 @@ func (e *existingImages) add(image ec2types.Image, j provenance.Judgment, isWant
 	case j.Verdict == provenance.Working && (j.Signed == nil || j.Signed.Role == provenance.Temporary):
 		// the other run signs it, or deletes it
 	case j.Verdict == provenance.Deletable:
-		e.broken = append(e.broken, image)
+		e.unfinished = append(e.unfinished, image)
 	case isPending && e.pending == nil:
 		e.pending = &image
 	case isPending && j.Verdict == provenance.Working:
 		// the other run completes it
 	case isPending:
-		e.broken = append(e.broken, image)
+		e.unfinished = append(e.unfinished, image)
 	case isUsable(image) && isWanted(image) && e.use == nil:
 		e.use = &image
 	case isUsable(image) && j.Signed.Role == provenance.Delivery:
 		e.changed = append(e.changed, image)
 	case j.Verdict != provenance.Working:
-		e.broken = append(e.broken, image)
+		e.unfinished = append(e.unfinished, image)
 	}
 }
 

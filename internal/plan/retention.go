@@ -26,7 +26,7 @@ type release struct {
 }
 
 // retired are the images at a destination that go once it is served, the newest first, and those of which nobody can tell whose they are.
-func retired(req distribution.Request, facts distribution.Facts, d distribution.Destination) (gone, unproved []ec2types.Image) {
+func releasesToDelete(req distribution.Request, facts distribution.Facts, d distribution.Destination) (gone, unproved []ec2types.Image) {
 	this := facts.Images[d.FromRegion]
 	if !d.Retention.On() || this.Image == nil {
 		return nil, nil
@@ -69,12 +69,14 @@ func retired(req distribution.Request, facts distribution.Facts, d distribution.
 }
 
 // retire removes older releases once the new one is proved and everything names it.
-func (b *builder) retire(g destinationState, published []distribution.StepID) {
-	gone, _ := retired(b.req, b.facts, g.Destination)
+func (b *builder) deleteReleases(g destinationState, published []distribution.StepID) {
+	gone, _ := releasesToDelete(b.req, b.facts, g.Destination)
 	for _, image := range gone {
 		old := aws.ToString(image.ImageId)
-		b.add(&step.DeleteRelease{Base: step.Base{ID: step.NewID("retire", g.At.Account, g.At.Region, old), Location: g.At, Destination: g.At, DependsOn: slices.Concat(g.proofs, published), ExpectedDuration: callTime},
-			ImageID: old, Name: aws.ToString(image.Name), Release: b.facts.Images[g.FromRegion].Keys.Release(), DryRun: g.Retention.DryRun})
+		b.add(&step.DeleteRelease{
+			Base:    step.Base{ID: step.NewID("retire", g.At.Account, g.At.Region, old), Location: g.At, Destination: g.At, DependsOn: slices.Concat(g.verifications, published), ExpectedDuration: callTime},
+			ImageID: old, Name: aws.ToString(image.Name), Release: b.facts.Images[g.FromRegion].Keys.Release(), DryRun: g.Retention.DryRun,
+		})
 	}
 }
 
@@ -92,14 +94,16 @@ func (b *builder) tagImageFamily() {
 func retentionFindings(req distribution.Request, facts distribution.Facts, open []distribution.Destination) []distribution.Finding {
 	var found []distribution.Finding
 	for _, d := range open {
-		if _, unproved := retired(req, facts, d); len(unproved) > 0 {
+		if _, unproved := releasesToDelete(req, facts, d); len(unproved) > 0 {
 			ids := make([]string, len(unproved))
 			for i, image := range unproved {
 				ids[i] = aws.ToString(image.ImageId)
 			}
-			found = append(found, distribution.Finding{Level: distribution.Note, Reference: "2.1.8", Field: field(d.Target, "retention"), Location: d.At, Resource: strings.Join(ids, ", "),
+			found = append(found, distribution.Finding{
+				Level: distribution.Note, Reference: "2.1.8", Field: field(d.Target, "retention"), Location: d.At, Resource: strings.Join(ids, ", "),
 				Summary: "images that may be older releases stay", Detail: "they are not provably ours, and of this line: what they were made of is gone, cannot be looked at, or has no image_family in its tags, or their seals are not right",
-				Remediation: "delete what is not needed"})
+				Remediation: "delete what is not needed",
+			})
 		}
 	}
 	return found

@@ -19,28 +19,28 @@ import (
 // supply is what destinations copy from, and what share blocks let others launch: the source account's snapshots and image in one
 // Region, staged where they cannot be shared as they are.
 type shareSource struct {
-	at        distribution.Location
-	from      string // Region of the image that it is made of
-	keyARN    string // of staged snapshots
-	items     []sourceVolume
-	staged    bool                           // as an image: all items are its snapshots
-	lasting   distribution.LaunchPermissions // of share blocks
-	shared    string                         // image that is shared with all of them already; empty if it is not
-	consumers []distribution.Destination
+	location        distribution.Location
+	region          string // Region of the image that it is made of
+	keyARN          string // of staged snapshots
+	items           []sourceVolume
+	stagesImage     bool                           // as an image: all items are its snapshots
+	permanent       distribution.LaunchPermissions // of share blocks
+	existingImageID string                         // image that is shared with all of them already; empty if it is not
+	consumers       []distribution.Destination
 }
 
 // item is one volume of a supply.
 type sourceVolume struct {
 	volume
-	staged bool
-	why    StagingReason
+	isStaged bool
+	reason   StagingReason
 
 	permanent []string // accounts that share blocks gave a permission
 }
 
 // image reports whether somebody copies or launches an image of the supply, and not its snapshots alone.
-func (s *shareSource) image(owner string) bool {
-	return !s.lasting.IsEmpty() || slices.ContainsFunc(s.consumers, func(d distribution.Destination) bool {
+func (s *shareSource) sharesImage(owner string) bool {
+	return !s.permanent.IsEmpty() || slices.ContainsFunc(s.consumers, func(d distribution.Destination) bool {
 		return d.Method == distribution.ByImage && d.At.Account != owner
 	})
 }
@@ -61,9 +61,9 @@ func route(req distribution.Request, facts distribution.Facts, all, destinations
 		from[w.Region] = w.From
 	}
 	supplyIn := func(region, from string) *shareSource {
-		i := slices.IndexFunc(supplies, func(s *shareSource) bool { return s.at.Region == region })
+		i := slices.IndexFunc(supplies, func(s *shareSource) bool { return s.location.Region == region })
 		if i < 0 {
-			supplies = append(supplies, &shareSource{at: distribution.Location{Account: facts.Source.Account, Region: region}, from: from})
+			supplies = append(supplies, &shareSource{location: distribution.Location{Account: facts.Source.Account, Region: region}, region: from})
 			i = len(supplies) - 1
 		}
 		return supplies[i]
@@ -78,20 +78,20 @@ func route(req distribution.Request, facts distribution.Facts, all, destinations
 	for _, source := range req.Images {
 		for _, share := range req.Shares {
 			s := supplyIn(source.Region, source.Region)
-			s.lasting = s.lasting.And(shareLaunchPermissions(share))
+			s.permanent = s.permanent.And(shareLaunchPermissions(share))
 		}
 	}
-	slices.SortFunc(supplies, func(a, b *shareSource) int { return strings.Compare(a.at.Region, b.at.Region) })
+	slices.SortFunc(supplies, func(a, b *shareSource) int { return strings.Compare(a.location.Region, b.location.Region) })
 	var findings []distribution.Finding
 	for _, s := range supplies {
-		findings = append(findings, s.decide(req, facts)...)
+		findings = append(findings, s.decideStaging(req, facts)...)
 	}
 	for _, d := range destinations {
 		if d.At.Account != facts.Source.Account {
 			continue
 		}
 		for _, s := range supplies { // what is staged in its Region anyway saves a transfer
-			if s.at == d.At && s.from != d.At.Region && (s.staged || d.Method == distribution.BySnapshot) {
+			if s.location == d.At && s.region != d.At.Region && (s.stagesImage || d.Method == distribution.BySnapshot) {
 				s.consumers = append(s.consumers, d)
 			}
 		}
@@ -121,7 +121,7 @@ func sourceKeyARN(req distribution.Request, facts distribution.Facts, at distrib
 }
 
 // supplyOf is what a destination copies from; nil: the image's own snapshots, as their owner.
-func supplyOf(supplies []*shareSource, d distribution.Destination) *shareSource {
+func findShareSource(supplies []*shareSource, d distribution.Destination) *shareSource {
 	for _, s := range supplies {
 		if s.serves(d.At) {
 			return s
@@ -131,40 +131,42 @@ func supplyOf(supplies []*shareSource, d distribution.Destination) *shareSource 
 }
 
 // decide decides for every volume whether it can be shared as it is, and whether an image is staged.
-func (s *shareSource) decide(req distribution.Request, facts distribution.Facts) []distribution.Finding {
-	asked := SourceKey(req, s.at.Region)
-	key := facts.Keys[s.at][asked]
-	s.keyARN = sourceKeyARN(req, facts, s.at)
+func (s *shareSource) decideStaging(req distribution.Request, facts distribution.Facts) []distribution.Finding {
+	asked := SourceKey(req, s.location.Region)
+	key := facts.Keys[s.location][asked]
+	s.keyARN = sourceKeyARN(req, facts, s.location)
 	var findings []distribution.Finding
-	for _, v := range volumes(facts.Images[s.from]) {
-		it, rule := s.item(req, facts, v)
+	for _, v := range volumes(facts.Images[s.region]) {
+		it, rule := s.newSourceVolume(req, facts, v)
 		if rule != "" {
 			findings = append(findings, unsharable(s, v, rule))
 		}
-		it.permanent = provenance.Permanent(tagMap(facts.Images[s.from].Image.Tags))
+		it.permanent = provenance.Permanent(tagMap(facts.Images[s.region].Image.Tags))
 		s.items = append(s.items, it)
 	}
-	if s.staged = s.image(facts.Source.Account) && slices.ContainsFunc(s.items, func(it sourceVolume) bool { return it.staged }); s.staged {
+	if s.stagesImage = s.sharesImage(facts.Source.Account) && slices.ContainsFunc(s.items, func(it sourceVolume) bool { return it.isStaged }); s.stagesImage {
 		for i := range s.items {
-			if it := &s.items[i]; !it.staged {
-				it.staged, it.why = true, PartOfStagedImage
+			if it := &s.items[i]; !it.isStaged {
+				it.isStaged, it.reason = true, PartOfStagedImage
 			}
 		}
 	}
 	for _, it := range s.items {
-		if !it.staged {
+		if !it.isStaged {
 			findings = append(findings, s.validateBaseline("the snapshot of "+it.device(), it.id(), it.snapshot.Tags, it.snapshot.SharedWith)...)
 		}
 	}
-	s.shared = s.sharedImage(req, facts)
+	s.existingImageID = s.sharedImage(req, facts)
 	if asked == "" && (req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0) {
-		findings = append(findings, distribution.Finding{Level: distribution.Refused, Reference: "1.7.5", Field: "kms_key_id", Location: s.at,
-			Summary: "there is no key for " + s.at.Region, Detail: req.KMSKeyID + " is of another Region",
-			Remediation: "use an alias that exists in every Region of the artifact, or region_kms_key_ids"})
+		findings = append(findings, distribution.Finding{
+			Level: distribution.Refused, Reference: "1.7.5", Field: "kms_key_id", Location: s.location,
+			Summary: "there is no key for " + s.location.Region, Detail: req.KMSKeyID + " is of another Region",
+			Remediation: "use an alias that exists in every Region of the artifact, or region_kms_key_ids",
+		})
 	}
 	if asked != "" {
-		findings = append(findings, validateSourceKey(s.at, asked, key)...)
-		findings = append(findings, keyExpiryFindings(key, "kms_key_id", s.at, facts.At)...)
+		findings = append(findings, validateSourceKey(s.location, asked, key)...)
+		findings = append(findings, keyExpiryFindings(key, "kms_key_id", s.location, facts.At)...)
 	}
 	return append(findings, s.validateImageShare(facts)...)
 }
@@ -174,21 +176,23 @@ const maxEntities = 1000
 
 // imageTroubles are the reasons why the image of a supply cannot be shared with all who shall have it.
 func (s *shareSource) validateImageShare(facts distribution.Facts) []distribution.Finding {
-	image := facts.Images[s.from]
-	if image.Image == nil || !s.image(facts.Source.Account) {
+	image := facts.Images[s.region]
+	if image.Image == nil || !s.sharesImage(facts.Source.Account) {
 		return nil
 	}
-	all := s.lasting.And(distribution.LaunchPermissions{Accounts: s.accounts(distribution.ByImage)})
-	if !s.staged {
+	all := s.permanent.And(distribution.LaunchPermissions{Accounts: s.accounts(distribution.ByImage)})
+	if !s.stagesImage {
 		all = all.And(image.SharedWith)
 	}
 	var found []distribution.Finding
-	if !s.staged {
+	if !s.stagesImage {
 		found = s.validateBaseline("the image", aws.ToString(image.Image.ImageId), image.Image.Tags, image.SharedWith.Accounts)
 	}
 	if n := all.Size(); n > maxEntities {
-		return []distribution.Finding{{Level: distribution.Refused, Reference: "2.2.5", Location: s.at, Resource: aws.ToString(image.Image.ImageId), Summary: fmt.Sprintf("the image would be shared with %d accounts, organizations and units", n),
-			Detail: fmt.Sprintf("AWS allows %d", maxEntities), Remediation: `serve some of the accounts with copy_method = "snapshot", or share with an organization`}}
+		return []distribution.Finding{{
+			Level: distribution.Refused, Reference: "2.2.5", Location: s.location, Resource: aws.ToString(image.Image.ImageId), Summary: fmt.Sprintf("the image would be shared with %d accounts, organizations and units", n),
+			Detail: fmt.Sprintf("AWS allows %d", maxEntities), Remediation: `serve some of the accounts with copy_method = "snapshot", or share with an organization`,
+		}}
 	}
 	return found
 }
@@ -210,16 +214,18 @@ func (s *shareSource) validateBaseline(what, id string, tags []ec2types.Tag, per
 	if err == nil {
 		return nil
 	}
-	return []distribution.Finding{{Level: distribution.Refused, Reference: "9.4", Location: s.at, Resource: id,
+	return []distribution.Finding{{
+		Level: distribution.Refused, Reference: "9.4", Location: s.location, Resource: id,
 		Summary: what + " cannot be shared for the time of copies", Detail: "to leave them as they are, tags remember the accounts that may use it: " + err.Error(),
-		Remediation: "share with an organization in place of its accounts, or name another kms_key_id: of a staged copy nothing has to be remembered"}}
+		Remediation: "share with an organization in place of its accounts, or name another kms_key_id: of a staged copy nothing has to be remembered",
+	}}
 }
 
 // accounts are the other accounts that copy from a supply by a method, sorted.
 func (s *shareSource) accounts(by distribution.Method) []string {
 	var all []string
 	for _, d := range s.consumers {
-		if d.Method == by && d.At.Account != s.at.Account {
+		if d.Method == by && d.At.Account != s.location.Account {
 			all = append(all, d.At.Account)
 		}
 	}
@@ -227,16 +233,16 @@ func (s *shareSource) accounts(by distribution.Method) []string {
 }
 
 // item says whether a volume's snapshot is staged, and why; rule is set where it can be neither shared nor staged.
-func (s *shareSource) item(req distribution.Request, facts distribution.Facts, v volume) (it sourceVolume, rule string) {
+func (s *shareSource) newSourceVolume(req distribution.Request, facts distribution.Facts, v volume) (it sourceVolume, rule string) {
 	encrypted := aws.ToBool(v.snapshot.Encrypted)
-	managed := encrypted && distribution.ARNAccount(v.key()) == facts.Source.Account && facts.Keys[s.at][v.key()].IsManagedByAWS()
+	managed := encrypted && distribution.ARNAccount(v.key()) == facts.Source.Account && facts.Keys[s.location][v.key()].IsManagedByAWS()
 	withKey := req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0
 	stage := func(why StagingReason) (sourceVolume, string) {
-		return sourceVolume{volume: v, staged: true, why: why}, ""
+		return sourceVolume{volume: v, isStaged: true, reason: why}, ""
 	}
-	share := func(why StagingReason) (sourceVolume, string) { return sourceVolume{volume: v, why: why}, "" }
+	share := func(why StagingReason) (sourceVolume, string) { return sourceVolume{volume: v, reason: why}, "" }
 	switch {
-	case s.from != s.at.Region:
+	case s.region != s.location.Region:
 		return stage(OneTransfer)
 	case encrypted && withKey && v.key() == s.keyARN:
 		return share(ConfiguredKey)
@@ -268,14 +274,18 @@ func shareRemedy(rule string) string {
 // sourceKeyTroubles are the reasons why the configured key cannot be what is shared.
 func validateSourceKey(at distribution.Location, asked string, key distribution.Key) []distribution.Finding {
 	refuse := func(rule, because, next string) []distribution.Finding {
-		return []distribution.Finding{{Level: distribution.Refused, Reference: rule, Field: "kms_key_id", Location: at, Resource: key.ARN(),
-			Summary: fmt.Sprintf("the key %s cannot be used", asked), Detail: because, Remediation: next}}
+		return []distribution.Finding{{
+			Level: distribution.Refused, Reference: rule, Field: "kms_key_id", Location: at, Resource: key.ARN(),
+			Summary: fmt.Sprintf("the key %s cannot be used", asked), Detail: because, Remediation: next,
+		}}
 	}
 	why, rule := keyUnusableReason(key)
 	switch {
 	case key.IsConcealed(asked, at.Region):
-		return []distribution.Finding{{Level: distribution.Warning, Reference: "3.2.4", Field: "kms_key_id", Location: at, Resource: asked, Summary: "the key could not be looked at", Detail: why,
-			Remediation: "the copy will show whether it can be used; to know before, allow kms:DescribeKey"}}
+		return []distribution.Finding{{
+			Level: distribution.Warning, Reference: "3.2.4", Field: "kms_key_id", Location: at, Resource: asked, Summary: "the key could not be looked at", Detail: why,
+			Remediation: "the copy will show whether it can be used; to know before, allow kms:DescribeKey",
+		}}
 	case why != "":
 		return refuse(rule, why, keyRemedy(key))
 	}

@@ -39,8 +39,8 @@ func sharePlans(req distribution.Request, supplies []*shareSource, sharers []dis
 	}
 	var plans []SharePlan
 	for _, s := range supplies {
-		if !s.lasting.IsEmpty() {
-			planned := SharePlan{At: s.at, Names: names, ImageID: imageID(req, s.from), Staged: s.staged, With: s.lasting, Shared: s.shared}
+		if !s.permanent.IsEmpty() {
+			planned := SharePlan{At: s.location, Names: names, ImageID: imageID(req, s.region), Staged: s.stagesImage, With: s.permanent, Shared: s.existingImageID}
 			for _, d := range sharers {
 				planned.Grants = append(planned.Grants, grantsShared(d, []*shareSource{s})...)
 			}
@@ -52,17 +52,19 @@ func sharePlans(req distribution.Request, supplies []*shareSource, sharers []dis
 
 // launchNeeds tells what those need who launch an image under the source account's keys (rules 2.2.6, 3.1.6, 3.2.1, 8.3): neither right
 // can be given by sharing.
-func launchNeeds(facts distribution.Facts, supplies []*shareSource, sharers []distribution.Destination) []distribution.Finding {
+func launchFindings(facts distribution.Facts, supplies []*shareSource, sharers []distribution.Destination) []distribution.Finding {
 	var found []distribution.Finding
 	for _, s := range supplies {
-		if s.lasting.IsEmpty() {
+		if s.permanent.IsEmpty() {
 			continue
 		}
 		for _, key := range s.keys() {
-			f := distribution.Finding{Level: distribution.Note, Reference: "3.1.6", Location: s.at, Resource: key, Summary: "who launches the shared image has to be allowed to use its key",
+			f := distribution.Finding{
+				Level: distribution.Note, Reference: "3.1.6", Location: s.location, Resource: key, Summary: "who launches the shared image has to be allowed to use its key",
 				Detail:      "a launch decrypts the image's snapshots for the one who launches, and sharing an image shares no key",
-				Remediation: "add the statements to the policies that they are for, unless they are there already; for Auto Scaling in another account, its account has to give its service-linked role a grant on the key as well, as grant in a share block does"}
-			f.PolicyStatements = launchStatements(facts.Source, key, s.lasting, slices.DeleteFunc(slices.Clone(sharers), func(d distribution.Destination) bool { return d.At.Region != s.at.Region }))
+				Remediation: "add the statements to the policies that they are for, unless they are there already; for Auto Scaling in another account, its account has to give its service-linked role a grant on the key as well, as grant in a share block does",
+			}
+			f.PolicyStatements = launchStatements(facts.Source, key, s.permanent, slices.DeleteFunc(slices.Clone(sharers), func(d distribution.Destination) bool { return d.At.Region != s.location.Region }))
 			found = append(found, f)
 		}
 	}
@@ -74,7 +76,7 @@ func (s *shareSource) keys() []string {
 	var keys []string
 	for _, it := range s.items {
 		key := it.key()
-		if it.staged {
+		if it.isStaged {
 			key = s.keyARN
 		}
 		if key != "" {
@@ -193,8 +195,8 @@ func permanentShareFindings(req distribution.Request, facts distribution.Facts) 
 // sharedImage returns the image that is shared for good with everyone whom share blocks name, and its snapshots with their
 // accounts. Empty if it is not, or if there are no share blocks.
 func (s *shareSource) sharedImage(req distribution.Request, facts distribution.Facts) string {
-	source := facts.Images[s.from]
-	if s.lasting.IsEmpty() || source.Image == nil {
+	source := facts.Images[s.region]
+	if s.permanent.IsEmpty() || source.Image == nil {
 		return ""
 	}
 	permanent := provenance.Permanent(tagMap(source.Image.Tags))
@@ -204,22 +206,22 @@ func (s *shareSource) sharedImage(req distribution.Request, facts distribution.F
 	for _, it := range s.items {
 		snapshots[it.id()] = it.permanentAccounts()
 	}
-	if s.staged {
+	if s.stagesImage {
 		use := stagedImages(req, facts, s).use
-		if use == nil || len(distribution.Without(s.lasting.Accounts, permanent)) > 0 {
+		if use == nil || len(distribution.Without(s.permanent.Accounts, permanent)) > 0 {
 			return ""
 		}
 		image, snapshots = aws.ToString(use.ImageId), map[string][]string{}
-		with = facts.Earlier[s.at].LaunchPermissions[image]
+		with = facts.Earlier[s.location].LaunchPermissions[image]
 		for _, it := range s.items {
 			id := snapshotOf(*use, it.device())
-			snapshots[id] = facts.Earlier[s.at].VolumePermissions[id]
+			snapshots[id] = facts.Earlier[s.location].VolumePermissions[id]
 		}
 	}
 
-	isMissing := !s.lasting.Without(with).IsEmpty()
+	isMissing := !s.permanent.Without(with).IsEmpty()
 	for _, permitted := range snapshots {
-		isMissing = isMissing || len(distribution.Without(s.lasting.Accounts, permitted)) > 0
+		isMissing = isMissing || len(distribution.Without(s.permanent.Accounts, permitted)) > 0
 	}
 	if isMissing {
 		return ""
@@ -230,10 +232,10 @@ func (s *shareSource) sharedImage(req distribution.Request, facts distribution.F
 // stagedImages returns the staged images of a share source that earlier runs created.
 func stagedImages(req distribution.Request, facts distribution.Facts, s *shareSource) existingImages {
 	spec := s.imageSpec(req, facts)
-	snapshots := snapshotsByID(facts.Earlier[s.at])
+	snapshots := snapshotsByID(facts.Earlier[s.location])
 	isWanted := func(image ec2types.Image) bool {
-		return len(spec.Differences(image)) == 0 && !slices.ContainsFunc(volumes(facts.Images[s.from]), func(v volume) bool {
-			return snapshotDifference(snapshots[snapshotOf(image, v.device())], v, s.at.Account, s.keyARN) != ""
+		return len(spec.Differences(image)) == 0 && !slices.ContainsFunc(volumes(facts.Images[s.region]), func(v volume) bool {
+			return snapshotDifference(snapshots[snapshotOf(image, v.device())], v, s.location.Account, s.keyARN) != ""
 		})
 	}
 	return findImages(facts, spec, "", isWanted)

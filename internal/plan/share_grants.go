@@ -27,11 +27,11 @@ func Sharers(req distribution.Request, facts distribution.Facts) ([]distribution
 			}
 		}
 	}
-	return all, ofShares(findings)
+	return all, nameShareBlocks(findings)
 }
 
 // ofShares names share blocks where findings name targets.
-func ofShares(findings []distribution.Finding) []distribution.Finding {
+func nameShareBlocks(findings []distribution.Finding) []distribution.Finding {
 	for i, f := range findings {
 		findings[i].Field = strings.Replace(f.Field, "target", "share", 1)
 	}
@@ -59,12 +59,12 @@ func validateSharers(facts distribution.Facts, sharers, destinations []distribut
 		}
 		found = append(found, validateGrants(d)...)
 		for _, s := range supplies {
-			if s.at.Region == d.At.Region && len(s.keys()) == 0 {
+			if s.location.Region == d.At.Region && len(s.keys()) == 0 {
 				add("8.3", "kms_grant", "there is no key to give grants on", "the image that is shared is not encrypted", "leave out kms_grant, or give kms_key_id")
 			}
 		}
 	}
-	return ofShares(found)
+	return nameShareBlocks(found)
 }
 
 // grantShared lets principals of the accounts that share blocks name use the keys of the image that they launch. Each account makes the grants itself, on a key of
@@ -75,7 +75,8 @@ func (b *builder) grantShared(supplies []*shareSource) {
 		for _, g := range grantsShared(d, supplies) {
 			b.add(&step.CreateGrant{
 				Base:   step.Base{ID: step.NewID("grant", d.At.Account, d.At.Region, g.KeyARN[strings.LastIndex(g.KeyARN, "/")+1:], g.Name), Location: d.At, ExpectedDuration: callTime},
-				KeyARN: g.KeyARN, Name: g.Name, Grantee: g.Grantee, Operations: g.Operations, Lasting: true})
+				KeyARN: g.KeyARN, Name: g.Name, Grantee: g.Grantee, Operations: g.Operations, Lasting: true,
+			})
 		}
 	}
 }
@@ -84,7 +85,7 @@ func (b *builder) grantShared(supplies []*shareSource) {
 func grantsShared(d distribution.Destination, supplies []*shareSource) []distribution.KeyGrantResult {
 	var all []distribution.KeyGrantResult
 	for _, s := range supplies {
-		if s.at.Region != d.At.Region || s.lasting.IsEmpty() {
+		if s.location.Region != d.At.Region || s.permanent.IsEmpty() {
 			continue
 		}
 		for _, key := range s.keys() {

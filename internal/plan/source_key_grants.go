@@ -26,9 +26,9 @@ const clockSkew = 15 * time.Minute
 
 // access is the temporary right of a destination's role to use a source key.
 type keyGrant struct {
-	grant *step.CreateGrant
-	await distribution.StepID
-	users []distribution.StepID // copies that need it
+	create    *step.CreateGrant
+	wait      distribution.StepID
+	copySteps []distribution.StepID // copies that need it
 }
 
 // principal is who acts at a destination, as a grant or policy names it: "" for an account's root, which is everybody there. Of a session
@@ -54,22 +54,22 @@ func principalARN(identity string) string {
 
 // admit lets a destination's role use a source key for the time of its copies, where the request asks for it; nil: it is not needed.
 func (b *builder) grantSourceKey(g destinationState, source *shareSource, keyARN string) *keyGrant {
-	if b.req.SourceKeyAccess != distribution.ByGrant || keyARN == "" || g.At.Account == source.at.Account {
+	if b.req.SourceKeyAccess != distribution.ByGrant || keyARN == "" || g.At.Account == source.location.Account {
 		return nil
 	}
 	grantee := targetPrincipal(g.Destination, b.facts)
-	for _, a := range b.accesses {
-		if a.grant.KeyARN == keyARN && a.grant.Grantee == grantee {
+	for _, a := range b.keyGrants {
+		if a.create.KeyARN == keyARN && a.create.Grantee == grantee {
 			return a
 		}
 	}
-	place := step.NewID(g.At.Account, source.at.Region)
-	if n := len(b.accesses); slices.ContainsFunc(b.accesses, func(a *keyGrant) bool { return a.grant.ID == "admit/"+place }) {
+	place := step.NewID(g.At.Account, source.location.Region)
+	if n := len(b.keyGrants); slices.ContainsFunc(b.keyGrants, func(a *keyGrant) bool { return a.create.ID == "admit/"+place }) {
 		place += distribution.StepID(fmt.Sprintf("/%d", n+1))
 	}
 	a := &keyGrant{
-		grant: &step.CreateGrant{
-			Base:       step.Base{ID: "admit/" + place, Location: source.at, ExpectedDuration: callTime},
+		create: &step.CreateGrant{
+			Base:       step.Base{ID: "admit/" + place, Location: source.location, ExpectedDuration: callTime},
 			KeyARN:     keyARN,
 			Name:       b.grantName(source, "admit/"+place),
 			Grantee:    grantee,
@@ -77,15 +77,15 @@ func (b *builder) grantSourceKey(g destinationState, source *shareSource, keyARN
 			Retiring:   principalARN(b.facts.Source.ARN),
 		},
 	}
-	b.add(a.grant)
-	a.await = b.add(&step.WaitForKeyAccess{Base: step.Base{ID: "await/" + place, Location: g.At, DependsOn: []distribution.StepID{a.grant.ID}, ExpectedDuration: callTime}, KeyARN: keyARN})
-	b.accesses = append(b.accesses, a)
+	b.add(a.create)
+	a.wait = b.add(&step.WaitForKeyAccess{Base: step.Base{ID: "await/" + place, Location: g.At, DependsOn: []distribution.StepID{a.create.ID}, ExpectedDuration: callTime}, KeyARN: keyARN})
+	b.keyGrants = append(b.keyGrants, a)
 	return a
 }
 
 // grantName returns the name of a temporary grant, which is evidence of the call that creates it.
 func (b *builder) grantName(source *shareSource, id distribution.StepID) string {
-	signing := newSigning(b.req, b.facts, source.at, source.from, provenance.Grant)
+	signing := newSigning(b.req, b.facts, source.location, source.region, provenance.Grant)
 	return signing.Token(string(id)).GrantName(signing.Statement.Source, b.req.RunID)
 }
 
@@ -107,11 +107,13 @@ func (b *builder) revokeGrants() {
 			a.Accounts = append(a.Accounts, account)
 		}
 	}
-	for _, a := range b.accesses {
-		place := strings.TrimPrefix(string(a.grant.ID), "admit/")
-		revoke := &step.RevokeGrant{Base: step.Base{ID: distribution.StepID("revoke/" + place), Location: a.grant.Location, RunsAfter: append([]distribution.StepID{a.grant.ID, a.await}, a.users...), ExpectedDuration: callTime},
-			KeyARN: a.grant.KeyARN, Grant: step.Ref{From: a.grant.ID}, Name: a.grant.Name, Grantee: a.grant.Grantee}
-		audit(a.grant.Location, a.grant.KeyARN, distribution.ARNAccount(a.grant.Grantee), b.facts.At.Add(-clockSkew), b.add(revoke))
+	for _, a := range b.keyGrants {
+		place := strings.TrimPrefix(string(a.create.ID), "admit/")
+		revoke := &step.RevokeGrant{
+			Base:   step.Base{ID: distribution.StepID("revoke/" + place), Location: a.create.Location, RunsAfter: append([]distribution.StepID{a.create.ID, a.wait}, a.copySteps...), ExpectedDuration: callTime},
+			KeyARN: a.create.KeyARN, Grant: step.Ref{From: a.create.ID}, Name: a.create.Name, Grantee: a.create.Grantee,
+		}
+		audit(a.create.Location, a.create.KeyARN, distribution.ARNAccount(a.create.Grantee), b.facts.At.Add(-clockSkew), b.add(revoke))
 	}
 	for _, at := range slices.SortedFunc(maps.Keys(b.facts.Grants), distribution.Location.Compare) {
 		for _, left := range b.facts.Grants[at] {
@@ -134,17 +136,19 @@ func (b *builder) revoke(at distribution.Location, left kmstypes.GrantListEntry,
 		return
 	}
 	var users []distribution.StepID
-	for _, a := range b.accesses {
-		if a.grant.KeyARN == keyARN && a.grant.Name == name {
+	for _, a := range b.keyGrants {
+		if a.create.KeyARN == keyARN && a.create.Name == name {
 			return // this run's
 		}
-		if a.grant.KeyARN == keyARN {
-			users = append(users, a.users...)
+		if a.create.KeyARN == keyARN {
+			users = append(users, a.copySteps...)
 		}
 	}
 	grant := aws.ToString(left.GrantId)
-	newStep := b.add(&step.RevokeGrant{Base: step.Base{ID: step.NewID("revoke", at.Region, grant), Location: at, RunsAfter: users, ExpectedDuration: callTime},
-		KeyARN: keyARN, Grant: step.Ref{Known: grant}, Name: name, Grantee: aws.ToString(left.GranteePrincipal)})
+	newStep := b.add(&step.RevokeGrant{
+		Base:   step.Base{ID: step.NewID("revoke", at.Region, grant), Location: at, RunsAfter: users, ExpectedDuration: callTime},
+		KeyARN: keyARN, Grant: step.Ref{Known: grant}, Name: name, Grantee: aws.ToString(left.GranteePrincipal),
+	})
 	audit(at, keyARN, distribution.ARNAccount(aws.ToString(left.GranteePrincipal)), aws.ToTime(left.CreationDate).Add(-clockSkew), newStep)
 }
 
@@ -175,7 +179,9 @@ func validateKeyAccess(req distribution.Request, d distribution.Destination, fac
 	if req.SourceKeyAccess != distribution.ByGrant || d.At.Account == facts.Source.Account || targetPrincipal(d, facts) != "" {
 		return nil
 	}
-	return []distribution.Finding{{Level: distribution.Refused, Reference: "3.2.6", Field: "source_key_access", Location: d.At, Principal: facts.Sites[d.At].Identity.ARN,
+	return []distribution.Finding{{
+		Level: distribution.Refused, Reference: "3.2.6", Field: "source_key_access", Location: d.At, Principal: facts.Sites[d.At].Identity.ARN,
 		Summary: "nobody in account " + d.At.Account + " can be given a grant", Detail: "its credentials are those of its root user, and a grant for that is one for the whole account",
-		Remediation: "give an assume_role block"}}
+		Remediation: "give an assume_role block",
+	}}
 }
