@@ -25,18 +25,18 @@ const maxShared = 500
 // ownTags is how many tags of this plugin a resource gets: source, run and signature.
 const ownTags = 3
 
-// builder puts the steps of a plan together, each after all that it waits for.
+// builder collects the steps of a plan. Each step comes after its dependencies.
 type builder struct {
 	req          distribution.Request
 	facts        distribution.Facts
-	destinations []distribution.Destination // of the request, open or not
+	destinations []distribution.Destination // destinations of the request, also the excluded ones
 	steps        []step.Step
 
 	keyGrants []*keyGrant // temporary grants on source keys
 	findings  []distribution.Finding
 
 	onlyCleansUp bool
-	imageNames   map[distribution.Location][]string // that runs give images
+	imageNames   map[distribution.Location][]string // names that runs give images
 	used         map[string]bool                    // existing images and snapshots that the plan uses
 	deregistered map[string]distribution.StepID     // existing images that steps deregister
 }
@@ -61,39 +61,41 @@ func newBuilder(
 	return b
 }
 
-// goal is a destination, and what earlier runs left of its copy.
+// destinationState is a destination with its existing image and copies.
 type destinationState struct {
 	distribution.Destination
 	keyARN        string
-	image         *ec2types.Image               // complete: it only has to be verified
+	image         *ec2types.Image // complete, and only to be verified
 	pending       *ec2types.Image               // being copied by CopyImage
-	unfinished    []ec2types.Image              // never finished
-	copies        map[string]*ec2types.Snapshot // reusable ones, by the id of the volume's own snapshot
-	imageRef      step.Ref                      // its image, finished or to be
-	verifiedImage step.Ref                      // its image, as the step that verifies it gives it
-	verifications []distribution.StepID         // steps that have to succeed before anything may point at the image
+	unfinished    []ec2types.Image // failed or never signed
+	copies        map[string]*ec2types.Snapshot // reusable snapshots, by the ID of the source snapshot
+	imageRef      step.Ref // existing or future image
+	verifiedImage step.Ref // image as the output of its VerifyImage step
+	verifications []distribution.StepID // steps that must succeed before the image is published
 }
 
-// ready is a snapshot or an image that can be copied or registered, and the steps that have to succeed before.
+// snapshotRef refers to a snapshot or image that can be copied or registered, with the steps that must succeed
+// first.
 type snapshotRef struct {
 	ref       step.Ref
-	key       string // what it is encrypted with; "" when it is not
+	key       string // its encryption key. Empty if it is not encrypted
 	dependsOn []distribution.StepID
 }
 
-// offer is a supply, as the plan makes it: what can be copied from it, by the id of the volume's own snapshot.
+// preparedSource is a share source with the steps that prepare it. Its maps have the ID of the source snapshot as
+// key.
 type preparedSource struct {
 	*shareSource
 	snapshots         map[string]snapshotRef
-	temporaryAccounts map[string][]string              // accounts that the plan shares with, until they have their copies
+	temporaryAccounts map[string][]string // accounts that the plan shares with until their copies are complete
 	copySteps         map[string][]distribution.StepID // copies that the plan makes of it
 
-	imageRef       snapshotRef           // the image itself; zero: nobody needs it
-	imageAccounts  []string              // accounts that may copy it, until they have
+	imageRef       snapshotRef // the image itself. Zero if no step uses it
+	imageAccounts  []string // accounts that may copy the image until their copies are complete
 	imageCopySteps []distribution.StepID // copies that the plan makes of the image
 }
 
-// cleaning returns the steps that remove what earlier runs left unfinished. What is finished stays.
+// cleaning returns the steps that delete what earlier runs left unfinished. Completed copies stay.
 func cleanUpSteps(
 	req distribution.Request, facts distribution.Facts, all []distribution.Destination, supplies []*shareSource,
 ) ([]step.Step, []distribution.Finding) {
@@ -104,8 +106,8 @@ func cleanUpSteps(
 	return b.steps, b.findings
 }
 
-// steps are the acts that hand every destination its copy: stage and share what has to be copied, copy, register and verify at each
-// destination, then take back what no copy needs any more.
+// steps returns the steps that create the image of every destination. They stage and share the source, copy,
+// register and verify. Cleanup steps then remove what no copy needs.
 func buildSteps(
 	req distribution.Request, facts distribution.Facts, all, destinations []distribution.Destination, supplies []*shareSource,
 ) ([]step.Step, []distribution.Finding) {
@@ -150,7 +152,7 @@ func (b *builder) add(s step.Step) distribution.StepID {
 	return s.Meta().ID
 }
 
-// goal returns what is left to do at a destination.
+// goal returns what exists at a destination, so that the plan adds only the missing steps.
 func (b *builder) newDestinationState(d distribution.Destination) destinationState {
 	g := destinationState{
 		Destination: d,
@@ -176,12 +178,12 @@ func (b *builder) newDestinationState(d distribution.Destination) destinationSta
 	return g
 }
 
-// wants reports whether a destination still has to copy a volume.
+// wants reports whether a destination still needs a copy of a volume.
 func (g destinationState) needsCopy(volume string) bool {
 	return g.image == nil && g.pending == nil && g.copies[volume] == nil
 }
 
-// signing returns what the tags of a staged snapshot or image say.
+// signing returns the statement for a staged snapshot or image.
 func (s *shareSource) signing(
 	req distribution.Request, facts distribution.Facts, kind provenance.Kind, device string,
 ) step.Signing {
@@ -193,13 +195,13 @@ func (s *shareSource) signing(
 	return signing
 }
 
-// imageID is the source image of a Region.
+// imageID returns the source image of a Region.
 func imageID(req distribution.Request, region string) string {
 	i := slices.IndexFunc(req.Images, func(i distribution.SourceImage) bool { return i.Region == region })
 	return req.Images[i].ImageID
 }
 
-// offer stages and shares what some destination still has to copy, and what share blocks name.
+// offer adds the steps that stage and share what destinations still need, and what share blocks name.
 func (b *builder) prepareSource(s *shareSource, goals []destinationState) *preparedSource {
 	o := &preparedSource{shareSource: s, snapshots: map[string]snapshotRef{}, temporaryAccounts: map[string][]string{}, copySteps: map[string][]distribution.StepID{}}
 	consumers := slices.DeleteFunc(slices.Clone(goals), func(g destinationState) bool { return !s.serves(g.At) })
@@ -243,7 +245,8 @@ func (b *builder) prepareSource(s *shareSource, goals []destinationState) *prepa
 	return o
 }
 
-// source is what stands for a volume in the source account: its own snapshot, a staged one, or that of the staged image.
+// source returns the snapshot of a volume in the source account that others copy. It is the volume's own snapshot,
+// a staged copy, or a snapshot of the staged image.
 func (b *builder) prepareVolume(o *preparedSource, it sourceVolume) snapshotRef {
 	own := snapshotRef{ref: step.Ref{Known: it.id()}, key: it.key()}
 	switch {
@@ -266,16 +269,18 @@ func (b *builder) prepareVolume(o *preparedSource, it sourceVolume) snapshotRef 
 	return snapshotRef{ref: step.Ref{From: o.imageRef.ref.From, Device: it.device()}, key: o.keyARN, dependsOn: o.imageRef.dependsOn}
 }
 
-// stageImage makes an image in the source account that can be shared, or takes over what an earlier run made or began.
+// stageImage returns an image in the source account that can be shared. It reuses or resumes the image of an
+// earlier run, or adds a step that copies it.
 func (b *builder) stageImage(s *shareSource) snapshotRef {
 	spec := s.imageSpec(b.req, b.facts)
 	found := stagedImages(b.req, b.facts, s)
-	if found.use != nil && spec.Signing.Statement.Role == provenance.Delivery { // it is not signed again
+	// a signature of a delivery is final
+	if found.use != nil && spec.Signing.Statement.Role == provenance.Delivery {
 		b.used[aws.ToString(found.use.ImageId)] = true
 		return snapshotRef{ref: step.Ref{Known: aws.ToString(found.use.ImageId)}}
 	}
 	snapshotTags := spec.Signing.CreationTags()
-	if spec.Signing.Statement.Role != provenance.Delivery { // what is delivered is not temporary
+	if spec.Signing.Statement.Role != provenance.Delivery { // run_tags are only for temporary resources
 		spec.Tags, snapshotTags = joined(b.runTagsAt(s), spec.Tags), joined(b.runTagsAt(s), snapshotTags)
 	}
 	return b.copyImage(s.region, cmp.Or(found.use, found.pending), step.CopyImage{
@@ -289,10 +294,10 @@ func (b *builder) stageImage(s *shareSource) snapshotRef {
 	})
 }
 
-// wholeImage stands for the device in the id of a step for a whole image.
+// wholeImage replaces the device in the ID of a step for a whole image.
 const wholeImage = "image"
 
-// copyImage adds a copy of a Region's image. One that an earlier run began is signed again, and waited for.
+// copyImage adds a copy of a Region's image. It resumes the copy of an earlier run, if there is one.
 func (b *builder) copyImage(of string, existing *ec2types.Image, newStep step.CopyImage) snapshotRef {
 	var all int64 // MiB
 	for _, v := range volumes(b.facts.Images[of]) {
@@ -302,7 +307,7 @@ func (b *builder) copyImage(of string, existing *ec2types.Image, newStep step.Co
 		newStep.Rate += rate(v.mib(), newStep.Minutes)
 		all += v.mib()
 	}
-	if newStep.Minutes > 0 { // all together have no more than the lane
+	if newStep.Minutes > 0 { // all snapshots together share the throughput of the queue
 		newStep.ExpectedDuration = max(newStep.ExpectedDuration, leastTime(all, step.QueueRate))
 	}
 	slices.Sort(newStep.Devices)
@@ -315,7 +320,7 @@ func (b *builder) copyImage(of string, existing *ec2types.Image, newStep step.Co
 	return snapshotRef{ref: step.Ref{From: b.add(&newStep)}, key: newStep.KeyARN, dependsOn: []distribution.StepID{newStep.ID}}
 }
 
-// keysOf are the keys that an image's snapshots are encrypted with, sorted.
+// keysOf returns the keys of an image's snapshots, sorted.
 func keysOf(image distribution.Image) []string {
 	var keys []string
 	for _, v := range volumes(image) {
@@ -326,7 +331,8 @@ func keysOf(image distribution.Image) []string {
 	return distribution.Union(keys, nil)
 }
 
-// shareImage lets those launch the shared image that copy it, and those that share blocks name, once its snapshots are shared with them.
+// shareImage adds launch permissions for the accounts that copy the image and for share blocks. The snapshots are
+// shared first, because a launch needs both.
 func (b *builder) shareImage(o *preparedSource, wanting [][]destinationState, lasting []distribution.StepID) {
 	if o.imageRef.ref == (step.Ref{}) {
 		return
@@ -360,7 +366,7 @@ func (b *builder) shareImage(o *preparedSource, wanting [][]destinationState, la
 	o.imageRef.dependsOn = shared
 }
 
-// accountsOf are the accounts of destinations, sorted.
+// accountsOf returns the accounts of destinations, sorted.
 func accountsOf(goals []destinationState) []string {
 	var accounts []string
 	for _, g := range goals {
@@ -369,7 +375,7 @@ func accountsOf(goals []destinationState) []string {
 	return distribution.Union(accounts, nil)
 }
 
-// copy adds a copy of a volume. One of an earlier run is signed again, and waited for unless it is complete.
+// copy adds a copy of a volume. It resumes the copy of an earlier run, if there is one.
 func (b *builder) copy(
 	v volume, source snapshotRef, newStep step.CopySnapshot, existing *ec2types.Snapshot,
 ) snapshotRef {
@@ -385,12 +391,14 @@ func (b *builder) copy(
 	return snapshotRef{step.Ref{From: b.add(&newStep)}, newStep.KeyARN, []distribution.StepID{newStep.ID}}
 }
 
-// elsewhere reports another account than the source's: nothing is shared with it for a copy that is begun already.
+// isCrossAccount reports whether a location is in another account than the source. The plan shares nothing for a
+// resumed copy there, so it cannot be repeated.
 func (b *builder) isCrossAccount(at distribution.Location) bool {
 	return at.Account != b.facts.Source.Account
 }
 
-// share lets accounts use a snapshot. All of them are added, also those that another run has given the permission: that run may withdraw it.
+// share adds create volume permissions for accounts. It includes accounts that already have one, because another
+// run may remove a temporary permission.
 func (b *builder) share(o *preparedSource, it sourceVolume, source snapshotRef, accounts []string, kind ...string) []distribution.StepID {
 	var shares []distribution.StepID
 	for i, chunk := range slices.Collect(slices.Chunk(accounts, maxShared)) {
@@ -413,7 +421,7 @@ func (b *builder) share(o *preparedSource, it sourceVolume, source snapshotRef, 
 	return shares
 }
 
-// permanentAccounts returns the accounts whose permission on what stands for a volume no run withdraws.
+// permanentAccounts returns the accounts that keep their permission on a volume's snapshot. A staged copy has none.
 func (it sourceVolume) permanentAccounts() []string {
 	if it.isStaged {
 		return nil
@@ -421,8 +429,8 @@ func (it sourceVolume) permanentAccounts() []string {
 	return permanentAccounts(it.snapshot.SharedWith, it.snapshot.Tags, it.permanent)
 }
 
-// permanentAccounts returns the accounts whose access predates our runs, and those of share blocks. Without a baseline tag, all of them
-// count as permanent.
+// permanentAccounts returns the accounts whose access predates all runs, and those of share blocks. Without a
+// baseline tag, all of them count as permanent.
 func permanentAccounts(permitted []string, tags []ec2types.Tag, shared []string) []string {
 	baseline, known, err := provenance.Baseline(tagMap(tags))
 	if !known || err != nil {
@@ -433,7 +441,8 @@ func permanentAccounts(permitted []string, tags []ec2types.Tag, shared []string)
 	})
 }
 
-// copies makes a destination's own snapshots, each as soon as it is to be had, with no barrier per image; or its image in one copy.
+// copies adds the copies of a destination's snapshots, or of its image. Each snapshot starts as soon as its source
+// is ready.
 func (b *builder) copies(g *destinationState, offers []*preparedSource) map[string]snapshotRef {
 	made := map[string]snapshotRef{}
 	i := slices.IndexFunc(offers, func(o *preparedSource) bool { return o.serves(g.At) })
@@ -478,7 +487,7 @@ func (b *builder) copies(g *destinationState, offers []*preparedSource) map[stri
 	return made
 }
 
-// copyWhole copies a destination's image in one call, from the source account's offer or, as its owner, from the artifact's image.
+// copyWhole adds one CopyImage step for a destination. The owner of the source image copies it directly.
 func (b *builder) addImageCopy(g *destinationState, from *preparedSource) map[string]snapshotRef {
 	newStep := step.CopyImage{
 		Base:         step.Base{ID: step.NewID("copy", g.At.Account, g.At.Region, wholeImage), Location: g.At, Destination: g.At, DependsOn: b.deregister(g)},
@@ -524,7 +533,8 @@ func (b *builder) addImageCopy(g *destinationState, from *preparedSource) map[st
 	return made
 }
 
-// complete makes the destination's image from its copies, unless it is there already or a copy itself, and has it verified.
+// complete adds the steps that register and verify a destination's image. An existing or copied image is only
+// verified.
 func (b *builder) addImage(g *destinationState, copies map[string]snapshotRef) {
 	like := destinationImageSpec(g.Destination, b.req, b.facts)
 	verify := &step.VerifyImage{
@@ -564,8 +574,8 @@ func (b *builder) addImage(g *destinationState, copies map[string]snapshotRef) {
 	g.imageRef, g.verifications = verify.Image, append(g.verifications, g.verifiedImage.From)
 }
 
-// deregister adds the steps that deregister images of a destination which were never finished. Those that CopyImage
-// created (rule 9.6) go with their snapshots.
+// deregister adds the steps that deregister a destination's unfinished images. Images from CopyImage go with their
+// snapshots (rule 9.6).
 func (b *builder) deregister(g *destinationState) []distribution.StepID {
 	var ids []distribution.StepID
 	for _, broken := range g.unfinished {
@@ -589,9 +599,9 @@ func (b *builder) deregister(g *destinationState) []distribution.StepID {
 	return ids
 }
 
-// revokeShares removes what this plan stages, and withdraws in every outcome what it gave of it. The shares of the image's
-// own snapshots, and of an image that share blocks hand out, are withdrawn when the run has ended, because other runs may
-// need them. After a failure what is staged stays for the next run.
+// revokeShares adds the steps that remove staged resources and their permissions. Permissions are removed even
+// after a failure, but staged resources stay for the next run. Permissions on source snapshots are removed at the
+// end of the run, because other runs may need them.
 func (b *builder) revokeShares(o *preparedSource) {
 	if o.stagesImage && !o.permanent.IsEmpty() {
 		return
@@ -616,7 +626,8 @@ func (b *builder) revokeShares(o *preparedSource) {
 	b.deregisterStagedImage(o, withdrawn)
 }
 
-// closing is the head of a step that removes what was staged: once every copy has succeeded, and the permissions are taken back.
+// closing returns the base of a step that deletes a staged resource. It runs after all copies have succeeded and
+// all permissions are removed.
 func cleanupBase(newStep distribution.StepID, at distribution.Location, staged step.Ref, used, withdrawn []distribution.StepID) step.Base {
 	head := step.Base{ID: newStep, Location: at, DependsOn: slices.Clone(used), RunsAfter: withdrawn, ExpectedDuration: callTime}
 	if staged.From != "" {
@@ -625,7 +636,7 @@ func cleanupBase(newStep distribution.StepID, at distribution.Location, staged s
 	return head
 }
 
-// unstage removes the staged image of this plan when no copy needs it any more.
+// unstage adds the step that deregisters the staged image after its last copy.
 func (b *builder) deregisterStagedImage(o *preparedSource, withdrawn []distribution.StepID) {
 	if !o.stagesImage || o.imageRef.ref == (step.Ref{}) {
 		return
@@ -643,7 +654,7 @@ func (b *builder) deregisterStagedImage(o *preparedSource, withdrawn []distribut
 	})
 }
 
-// revokeImageShare withdraws the launch permissions of a staged image.
+// revokeImageShare adds the step that removes the launch permissions of a staged image.
 func (b *builder) revokeImageShare(o *preparedSource) []distribution.StepID {
 	if !o.stagesImage || len(o.imageAccounts) == 0 {
 		return nil
@@ -661,7 +672,7 @@ func (b *builder) revokeImageShare(o *preparedSource) []distribution.StepID {
 	})}
 }
 
-// withdraw withdraws what this plan gave of a staged snapshot.
+// withdraw adds the steps that remove the permissions on a staged snapshot.
 func (b *builder) unshareSnapshot(o *preparedSource, it sourceVolume, used []distribution.StepID) []distribution.StepID {
 	source := o.snapshots[it.id()]
 	var withdrawn []distribution.StepID
@@ -686,10 +697,10 @@ func (b *builder) unshareSnapshot(o *preparedSource, it sourceVolume, used []dis
 	return withdrawn
 }
 
-const callTime = time.Second // one call and its round trip, roughly
+const callTime = time.Second // rough duration of a call
 
-// calls are the actions by which a step makes or changes something: those of its rights that belong to the service of its act, which
-// stands first. What KMS is asked for besides, EC2 asks on its own.
+// calls returns the mutating actions of a step. They belong to the service of its first permission, because EC2
+// makes the KMS calls itself.
 func calls(s step.Step) []string {
 	rights := s.Permissions()
 	if len(rights) == 0 {
@@ -699,33 +710,33 @@ func calls(s step.Step) []string {
 	var actions []string
 	for _, r := range rights {
 		name, own := strings.CutPrefix(r.Action, service+":")
-		own = own || r.Action == "ec2:CreateTags" // signs what another service created
+		own = own || r.Action == "ec2:CreateTags" // it signs a resource that another service created
 		if own && !readOnlyAction.MatchString(name) && !slices.Contains(actions, r.Action) {
 			actions = append(actions, r.Action)
 		}
 	}
 	if s.Meta().ResumeID != "" {
-		return actions[1:] // the act was an earlier run's
+		return actions[1:] // an earlier run has made the first call
 	}
 	return actions
 }
 
 var readOnlyAction = regexp.MustCompile(`^(Describe|Get|List)`)
 
-// estimate adds the steps up.
+// estimate returns the cost and duration of steps.
 func estimate(steps []step.Step) Estimate {
 	e := Estimate{Calls: map[string]int{}}
 	for _, s := range steps {
 		for _, action := range calls(s) {
 			e.Calls[action]++
 		}
-		if s.Meta().ResumeID != "" { // it is paid already
+		if s.Meta().ResumeID != "" { // an earlier run has paid for it
 			continue
 		}
 		from, at, copies, minutes, gib := "", "", 0, 0, int64(0)
 		switch c := s.(type) {
 		case *step.CopySnapshot:
-			if !c.Trial { // it goes at once
+			if !c.Trial { // a test copy is deleted at once
 				from, at, copies, minutes, gib = c.FromRegion, c.Location.Region, 1, c.Minutes, c.GiB
 			}
 		case *step.CopyImage:

@@ -17,8 +17,8 @@ import (
 // destination that waits for them copies the empty snapshot under its own key. A missing permission shows in a minute.
 const (
 	testCopyGiB  = 1
-	testCopyTime = time.Minute // to create an empty snapshot or to copy it, roughly (4.6.4)
-	testDevice   = "canary"    // stands for the device of a test copy
+	testCopyTime = time.Minute // rough duration of creating or copying an empty snapshot (rule 4.6.4)
+	testDevice   = "canary" // replaces the device in the ID of a test copy's step
 )
 
 // canary adds the test copies of the destinations that wait for staged copies.
@@ -37,7 +37,8 @@ func (b *builder) addTestCopies(o *preparedSource, goals []destinationState) {
 		KeyARN:      o.keyARN,
 		GiB:         testCopyGiB,
 		Description: "Empty, for test copies to other accounts",
-		Tags:        signing.CreationTags(), // without run_tags: StartSnapshot has no ec2:CreateAction that a policy could allow (4.9.6)
+		// no run_tags, because StartSnapshot has no ec2:CreateAction that a policy could allow (rule 4.9.6)
+		Tags:        signing.CreationTags(),
 		Signing:     signing,
 	}
 	b.add(source)
@@ -58,7 +59,7 @@ func (b *builder) addTestCopies(o *preparedSource, goals []destinationState) {
 	})
 }
 
-// tries reports whether test copies are wanted: as the request says, else if there are several destinations to copy to.
+// tries reports whether the plan makes test copies. The default is true for several destinations.
 func (b *builder) wantsTestCopies(goals []destinationState) bool {
 	if b.req.TestCopy != nil {
 		return *b.req.TestCopy
@@ -67,7 +68,7 @@ func (b *builder) wantsTestCopies(goals []destinationState) bool {
 	return len(copying) > 1
 }
 
-// needsCanary reports whether a destination has to copy something that is not staged yet.
+// needsCanary reports whether a destination copies something that is not staged yet.
 func (o *preparedSource) needsTestCopy(g destinationState) bool {
 	return o.serves(g.At) && slices.ContainsFunc(o.items, func(it sourceVolume) bool {
 		return it.isStaged && g.needsCopy(it.id()) && o.snapshots[it.id()].ref.From != ""
@@ -100,7 +101,7 @@ func (b *builder) shareEmptySnapshot(
 	return ready
 }
 
-// tryCanary adds the test copy of a destination, its verification and its deletion.
+// tryCanary adds the test copy of a destination, and the steps that verify and delete it.
 func (b *builder) addTestCopy(
 	o *preparedSource, g destinationState, source *step.CreateEmptySnapshot, ready []distribution.StepID,
 ) []distribution.StepID {

@@ -11,7 +11,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// Decide makes the plan of a request from what was seen. A refused plan has findings and no steps.
+// Decide returns the plan for a request and facts. A refused plan has findings and no steps.
 func Decide(req distribution.Request, facts distribution.Facts) Plan {
 	p := Plan{KeyAliases: keyAliases(facts)}
 	destinations, findings := Expand(req, facts)
@@ -53,7 +53,7 @@ func Decide(req distribution.Request, facts distribution.Facts) Plan {
 	return p
 }
 
-// sourceTroubles are the reasons why the images cannot be handed on, or will not be made.
+// validateSources returns findings for source images that cannot be shared or copied, or will not be created.
 func validateSources(req distribution.Request, facts distribution.Facts) []distribution.Finding {
 	var found []distribution.Finding
 	if req.Intent != nil {
@@ -67,8 +67,8 @@ func validateSources(req distribution.Request, facts distribution.Facts) []distr
 	return found
 }
 
-// openDestinations are those that nothing forbids. A refusal of an optional target, or of as many others as may fail, is a warning:
-// the run goes on without them, if any destination is left.
+// openDestinations returns the destinations that no finding excludes. A refusal is a warning at an optional target,
+// and at as many others as may fail. The run then continues with the remaining destinations.
 func openDestinations(req distribution.Request, facts distribution.Facts, destinations []distribution.Destination) (open []distribution.Destination, findings []distribution.Finding) {
 	tolerated := req.MaxFailedDestinations
 	type refusal struct {
@@ -98,8 +98,9 @@ func openDestinations(req distribution.Request, facts distribution.Facts, destin
 	return open, findings
 }
 
-// Clean makes the plan that removes what runs of this image before this one left unfinished. What is finished stays, and what is not
-// provably ours is named and left alone. Destinations that cannot be used are findings and no reason to leave the others as they are.
+// Clean returns the plan that deletes what earlier runs of this image left unfinished. Completed copies stay.
+// Resources without proof are only reported. A destination that cannot be used does not stop the clean-up of the
+// others.
 func CleanUp(req distribution.Request, facts distribution.Facts) Plan {
 	p := Plan{KeyAliases: keyAliases(facts)}
 	destinations, findings := Expand(req, facts)
@@ -126,8 +127,8 @@ func CleanUp(req distribution.Request, facts distribution.Facts) Plan {
 	return p
 }
 
-// requestTroubles is what is missing as a whole. It is judged here and not when the template is read, because a list whose
-// elements are not known yet arrives empty there.
+// validateRequest returns findings for missing options. It runs here and not in package config, because a list with
+// unknown elements is empty when the template is read.
 func validateRequest(req distribution.Request, destinations []distribution.Destination) []distribution.Finding {
 	var found []distribution.Finding
 	if len(req.Images) == 0 {
@@ -145,8 +146,8 @@ func validateRequest(req distribution.Request, destinations []distribution.Desti
 	return found
 }
 
-// unseenFindings tell of every kind of look that was refused somewhere: the plan is made without what it would have shown, or not at all. A
-// destination tells by itself of what it cannot do without.
+// unseenFindings returns a finding for each kind of lookup that failed. Lookups that a destination requires are
+// reported with the destination.
 func unseenFindings(facts distribution.Facts) []distribution.Finding {
 	var found []distribution.Finding
 	for _, unseen := range facts.Unseen {
@@ -154,7 +155,7 @@ func unseenFindings(facts distribution.Facts) []distribution.Finding {
 			continue
 		}
 		f := failedLookupFinding(unseen)
-		if unseen.Vital && !facts.NeedsLookup(unseen.At) { // copies go there straight
+		if unseen.Vital && !facts.NeedsLookup(unseen.At) { // copies do not pass through this location
 			f.Level, f.Summary = distribution.Warning, unseen.Refusal.Operation+" was refused, and nothing is staged in "+unseen.At.Region
 		}
 		if !slices.ContainsFunc(found, func(o distribution.Finding) bool {

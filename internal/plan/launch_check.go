@@ -15,14 +15,14 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// launchTime is what an instance is expected to take until it runs.
+// launchTime is the expected duration of a launch check.
 const launchTime = time.Minute
 
-// isUnfinished reports whether a run before this one has a record: it did not end well, or works. Only then an image that
-// is there already may lack its launch check.
+// isUnfinished reports whether an earlier run has a record, so it failed or is active. Only then an existing image
+// may lack its launch check.
 func (b *builder) isUnfinished() bool { return b.facts.HasUnfinishedRuns(b.req.RunID) }
 
-// launch adds the launch check, and the end of its instance in every outcome.
+// launch adds the launch check. It always terminates the instance, even after a failure.
 func (b *builder) addLaunchCheck(g *destinationState) {
 	if g.Launch == nil || g.image != nil && !b.isUnfinished() {
 		return

@@ -16,44 +16,45 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// supply is what destinations copy from, and what share blocks let others launch: the source account's snapshots and image in one
-// Region, staged where they cannot be shared as they are.
+// shareSource is what destinations copy from and what share blocks share. It is the source account's image and
+// snapshots in one Region. Those that cannot be shared as they are get staged copies.
 type shareSource struct {
 	location        distribution.Location
-	region          string // Region of the image that it is made of
-	keyARN          string // of staged snapshots
+	region          string // Region of the source image
+	keyARN          string // of staged copies
 	items           []sourceVolume
-	stagesImage     bool                           // as an image: all items are its snapshots
-	permanent       distribution.LaunchPermissions // of share blocks
-	existingImageID string                         // image that is shared with all of them already; empty if it is not
+	stagesImage     bool // stage an image, whose snapshots are the items
+	permanent       distribution.LaunchPermissions // launch permissions of share blocks
+	existingImageID string // existing image that is shared with all of them. Empty if there is none
 	consumers       []distribution.Destination
 }
 
-// item is one volume of a supply.
+// sourceVolume is one volume of a share source.
 type sourceVolume struct {
 	volume
 	isStaged bool
 	reason   StagingReason
 
-	permanent []string // accounts that share blocks gave a permission
+	permanent []string // accounts with permissions of share blocks
 }
 
-// image reports whether somebody copies or launches an image of the supply, and not its snapshots alone.
+// image reports whether an account copies or launches the whole image, and not only its snapshots.
 func (s *shareSource) sharesImage(owner string) bool {
 	return !s.permanent.IsEmpty() || slices.ContainsFunc(s.consumers, func(d distribution.Destination) bool {
 		return d.Method == distribution.ByImage && d.At.Account != owner
 	})
 }
 
-// serves reports whether a destination copies from the supply.
+// serves reports whether a destination copies from the share source.
 func (s *shareSource) serves(at distribution.Location) bool {
 	return slices.ContainsFunc(s.consumers, func(d distribution.Destination) bool { return d.At == at })
 }
 
-// route chooses for every destination where it copies from: an image of the artifact in its Region; else, whichever is cheaper, copies
-// staged there, because one transfer then serves all accounts, or straight across account and Region (rule A.1), see ways. Share blocks have the
-// artifact's images. Supplies come in the order of their Regions. What is staged
-// is known by its source and key: a run with other destinations uses it as well.
+// route returns the share sources, sorted by Region, and their destinations. A destination copies from the source
+// image in its Region, if there is one. Otherwise regionRoutes chooses the cheaper route. A staged copy in the
+// Region needs one transfer for all accounts. A direct copy crosses accounts and Regions at once (rule A.1). Share
+// blocks use the source images. Staged copies are found by source and key, so runs with other destinations can
+// reuse them.
 func route(req distribution.Request, facts distribution.Facts, all, destinations []distribution.Destination) ([]*shareSource, []distribution.Finding) {
 	var supplies []*shareSource
 	from := map[string]string{}
@@ -70,7 +71,7 @@ func route(req distribution.Request, facts distribution.Facts, all, destinations
 	}
 	for _, d := range destinations {
 		if d.At.Account == facts.Source.Account {
-			continue // an owner copies without staging or sharing
+			continue // the owner needs no staged copy and no share
 		}
 		s := supplyIn(cmp.Or(from[d.At.Region], d.FromRegion), d.FromRegion)
 		s.consumers = append(s.consumers, d)
@@ -90,7 +91,7 @@ func route(req distribution.Request, facts distribution.Facts, all, destinations
 		if d.At.Account != facts.Source.Account {
 			continue
 		}
-		for _, s := range supplies { // what is staged in its Region anyway saves a transfer
+		for _, s := range supplies { // a copy that is staged in its Region anyway saves a transfer
 			if s.location == d.At && s.region != d.At.Region && (s.stagesImage || d.Method == distribution.BySnapshot) {
 				s.consumers = append(s.consumers, d)
 			}
@@ -99,7 +100,8 @@ func route(req distribution.Request, facts distribution.Facts, all, destinations
 	return supplies, findings
 }
 
-// canStage reports whether the source account has a usable key for staged snapshots in a Region, and may work there.
+// canStage reports whether the source account can stage copies in a Region. It needs a usable key and access to the
+// Region.
 func canStage(req distribution.Request, facts distribution.Facts, region string) bool {
 	asked, at := SourceKey(req, region), distribution.Location{Account: facts.Source.Account, Region: region}
 	if asked == "" || facts.RequiredLookupFailure(at) != nil {
@@ -110,7 +112,7 @@ func canStage(req distribution.Request, facts distribution.Facts, region string)
 	return why == "" || key.IsConcealed(asked, region)
 }
 
-// sourceKeyARN is the key of what is staged at a place; "" while it is not known.
+// sourceKeyARN returns the key of staged copies at a location. Empty if unknown.
 func sourceKeyARN(req distribution.Request, facts distribution.Facts, at distribution.Location) string {
 	asked := SourceKey(req, at.Region)
 	key := facts.Keys[at][asked]
@@ -120,7 +122,7 @@ func sourceKeyARN(req distribution.Request, facts distribution.Facts, at distrib
 	return key.ARN()
 }
 
-// supplyOf is what a destination copies from; nil: the image's own snapshots, as their owner.
+// supplyOf returns the share source of a destination. Nil if the owner copies its own snapshots.
 func findShareSource(supplies []*shareSource, d distribution.Destination) *shareSource {
 	for _, s := range supplies {
 		if s.serves(d.At) {
@@ -130,7 +132,8 @@ func findShareSource(supplies []*shareSource, d distribution.Destination) *share
 	return nil
 }
 
-// decide decides for every volume whether it can be shared as it is, and whether an image is staged.
+// decide decides which volumes are staged, and whether an image is staged. It returns findings about what cannot be
+// shared.
 func (s *shareSource) decideStaging(req distribution.Request, facts distribution.Facts) []distribution.Finding {
 	asked := SourceKey(req, s.location.Region)
 	key := facts.Keys[s.location][asked]
@@ -171,10 +174,10 @@ func (s *shareSource) decideStaging(req distribution.Request, facts distribution
 	return append(findings, s.validateImageShare(facts)...)
 }
 
-// maxEntities is how many accounts, organizations and units an image can be shared with (2.2.5).
+// maxEntities is the maximum number of accounts, organizations and units that an image is shared with (rule 2.2.5).
 const maxEntities = 1000
 
-// imageTroubles are the reasons why the image of a supply cannot be shared with all who shall have it.
+// validateImageShare returns findings if the image cannot be shared with all accounts.
 func (s *shareSource) validateImageShare(facts distribution.Facts) []distribution.Finding {
 	image := facts.Images[s.region]
 	if image.Image == nil || !s.sharesImage(facts.Source.Account) {
@@ -197,14 +200,15 @@ func (s *shareSource) validateImageShare(facts distribution.Facts) []distributio
 	return found
 }
 
-// validateBaseline refuses to share what too many accounts have a permission on already: a run remembers them in tags before it shares.
+// validateBaseline returns a finding if the accounts with existing permissions do not fit into tags. A run must
+// save them there before it shares, or it could not restore them.
 func (s *shareSource) validateBaseline(what, id string, tags []ec2types.Tag, permitted []string) []distribution.Finding {
 	_, known, _ := provenance.Baseline(tagMap(tags))
 	copying := distribution.Union(s.accounts(distribution.ByImage), s.accounts(distribution.BySnapshot))
 	if known || len(distribution.Without(copying, permitted)) == 0 {
 		return nil
 	}
-	own := slices.DeleteFunc(slices.Clone(tags), func(tag ec2types.Tag) bool { // AWS's own do not count
+	own := slices.DeleteFunc(slices.Clone(tags), func(tag ec2types.Tag) bool { // tags of AWS do not count
 		return strings.HasPrefix(aws.ToString(tag.Key), "aws:")
 	})
 	baseline, err := provenance.BaselineTags(permitted)
@@ -221,7 +225,7 @@ func (s *shareSource) validateBaseline(what, id string, tags []ec2types.Tag, per
 	}}
 }
 
-// accounts are the other accounts that copy from a supply by a method, sorted.
+// accounts returns the other accounts that copy by a method, sorted.
 func (s *shareSource) accounts(by distribution.Method) []string {
 	var all []string
 	for _, d := range s.consumers {
@@ -232,7 +236,7 @@ func (s *shareSource) accounts(by distribution.Method) []string {
 	return distribution.Union(all, nil)
 }
 
-// item says whether a volume's snapshot is staged, and why; rule is set where it can be neither shared nor staged.
+// item decides whether a volume's snapshot is staged, and why. rule is set if it can be neither shared nor staged.
 func (s *shareSource) newSourceVolume(req distribution.Request, facts distribution.Facts, v volume) (it sourceVolume, rule string) {
 	encrypted := aws.ToBool(v.snapshot.Encrypted)
 	managed := encrypted && distribution.ARNAccount(v.key()) == facts.Source.Account && facts.Keys[s.location][v.key()].IsManagedByAWS()
@@ -271,7 +275,7 @@ func shareRemedy(rule string) string {
 	return "set kms_key_id to a customer managed key of the source account, or allow_unencrypted_share = true"
 }
 
-// sourceKeyTroubles are the reasons why the configured key cannot be what is shared.
+// validateSourceKey returns findings if the configured key cannot encrypt what is shared.
 func validateSourceKey(at distribution.Location, asked string, key distribution.Key) []distribution.Finding {
 	refuse := func(rule, because, next string) []distribution.Finding {
 		return []distribution.Finding{{

@@ -16,22 +16,22 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// SharePlan says whom the share blocks let launch an image in one Region.
+// SharePlan describes the result of the share blocks in one Region.
 type SharePlan struct {
-	At      distribution.Location // of the source account
-	Names   []string              // of the blocks, in the order of the template
+	At      distribution.Location // source account and Region
+	Names   []string // of the share blocks, in the order of the template
 	ImageID string
-	Staged  bool // not this image, but a copy of it under another key
+	Staged  bool // a copy of the image under another key is shared
 	With    distribution.LaunchPermissions
-	Shared  string                        // image that is shared with all of them already; empty if it is not
-	Grants  []distribution.KeyGrantResult // that its accounts make on its keys; without ids
+	Shared  string // existing image that is shared with all of them. Empty if there is none
+	Grants  []distribution.KeyGrantResult // that the accounts create on the keys, without IDs
 }
 
 func shareLaunchPermissions(s distribution.Share) distribution.LaunchPermissions {
 	return distribution.LaunchPermissions{}.And(distribution.LaunchPermissions{Accounts: s.AccountIDs, Organizations: s.OrganizationARNs, Units: s.OrganizationalUnits})
 }
 
-// sharePlans are what comes of the share blocks.
+// sharePlans returns the results of the share blocks.
 func sharePlans(req distribution.Request, supplies []*shareSource, sharers []distribution.Destination) []SharePlan {
 	var names []string
 	for _, share := range req.Shares {
@@ -50,8 +50,8 @@ func sharePlans(req distribution.Request, supplies []*shareSource, sharers []dis
 	return plans
 }
 
-// launchNeeds tells what those need who launch an image under the source account's keys (rules 2.2.6, 3.1.6, 3.2.1, 8.3): neither right
-// can be given by sharing.
+// launchNeeds returns notes about permissions that sharing cannot give. A launch with the source account's keys
+// needs the key policy and an identity policy (rules 2.2.6, 3.1.6, 3.2.1 and 8.3).
 func launchFindings(facts distribution.Facts, supplies []*shareSource, sharers []distribution.Destination) []distribution.Finding {
 	var found []distribution.Finding
 	for _, s := range supplies {
@@ -71,7 +71,7 @@ func launchFindings(facts distribution.Facts, supplies []*shareSource, sharers [
 	return found
 }
 
-// keys are what encrypts the image that a supply shares, sorted.
+// keys returns the keys of the shared image, sorted.
 func (s *shareSource) keys() []string {
 	var keys []string
 	for _, it := range s.items {
@@ -86,15 +86,15 @@ func (s *shareSource) keys() []string {
 	return distribution.Union(keys, nil)
 }
 
-// What a launch from a shared image takes on its key (3.1.6), and what AWS asks for where whole organizations are admitted (2.2.6); besides them a
-// grant, which EC2 makes for who launches (3.2.3): nobody makes one of their own.
+// These are the key permissions that a launch needs (rule 3.1.6). Organizations need more (rule 2.2.6). EC2 also
+// creates a grant for the caller (rule 3.2.3), so the statement allows only AWS services to create grants.
 var (
 	launchActions       = []string{"kms:DescribeKey", "kms:ReEncrypt*", "kms:Decrypt"}
 	organizationActions = []string{"kms:Describe*", "kms:List*", "kms:Get*", "kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*"}
 	grantActions        = []string{"kms:CreateGrant"}
 )
 
-// launchStatements are the statements for the key's policy, for who launches and for who makes grants.
+// launchStatements returns the key policy statements for principals that launch, and for those that create grants.
 func launchStatements(owner distribution.CallerIdentity, key string, with distribution.LaunchPermissions, granters []distribution.Destination) (all []distribution.Addition) {
 	add := func(to string, s distribution.Statement) {
 		s.Effect = "Allow"
@@ -150,14 +150,15 @@ func lastParts(arns []string) []string {
 	return ids
 }
 
-// stagedName is the name of a staged image: the source's, as far as there is room, and a mark, because names are taken once.
+// stagedName returns the name of a staged image. It shortens the source's name and appends a unique part, because a
+// name can be used only once.
 func stagedName(name, whose string) string {
 	mark := " (staged " + whose[:12] + ")"
 	return name[:min(len(name), 128-len(mark))] + mark
 }
 
-// permanentShareFindings returns notes about accounts that share blocks of earlier runs let use a source image and its
-// snapshots, and that no share block of this run names.
+// permanentShareFindings returns notes about accounts that share blocks of earlier runs gave access, and that this
+// run's share blocks do not name.
 func permanentShareFindings(req distribution.Request, facts distribution.Facts) []distribution.Finding {
 	var named []string
 	for _, share := range req.Shares {
@@ -192,8 +193,8 @@ func permanentShareFindings(req distribution.Request, facts distribution.Facts) 
 	return found
 }
 
-// sharedImage returns the image that is shared for good with everyone whom share blocks name, and its snapshots with their
-// accounts. Empty if it is not, or if there are no share blocks.
+// sharedImage returns the image that is already shared permanently with all accounts of share blocks, including its
+// snapshots. Empty if there is none.
 func (s *shareSource) sharedImage(req distribution.Request, facts distribution.Facts) string {
 	source := facts.Images[s.region]
 	if s.permanent.IsEmpty() || source.Image == nil {
@@ -229,7 +230,7 @@ func (s *shareSource) sharedImage(req distribution.Request, facts distribution.F
 	return image
 }
 
-// stagedImages returns the staged images of a share source that earlier runs created.
+// stagedImages returns the existing staged images of a share source.
 func stagedImages(req distribution.Request, facts distribution.Facts, s *shareSource) existingImages {
 	spec := s.imageSpec(req, facts)
 	snapshots := snapshotsByID(facts.Earlier[s.location])

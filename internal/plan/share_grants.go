@@ -12,7 +12,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// Sharers are the accounts of share blocks that make grants, in every Region of the images: destinations that get no copy.
+// Sharers returns the accounts of share blocks that create grants, in every Region of the images. They are
+// destinations without a copy.
 func Sharers(req distribution.Request, facts distribution.Facts) ([]distribution.Destination, []distribution.Finding) {
 	var all []distribution.Destination
 	var findings []distribution.Finding
@@ -30,7 +31,7 @@ func Sharers(req distribution.Request, facts distribution.Facts) ([]distribution
 	return all, nameShareBlocks(findings)
 }
 
-// ofShares names share blocks where findings name targets.
+// ofShares returns findings that name share blocks instead of targets.
 func nameShareBlocks(findings []distribution.Finding) []distribution.Finding {
 	for i, f := range findings {
 		findings[i].Field = strings.Replace(f.Field, "target", "share", 1)
@@ -38,7 +39,7 @@ func nameShareBlocks(findings []distribution.Finding) []distribution.Finding {
 	return findings
 }
 
-// sharerTroubles are the reasons why accounts of share blocks cannot make their grants.
+// validateSharers returns findings for accounts of share blocks that cannot create their grants.
 func validateSharers(facts distribution.Facts, sharers, destinations []distribution.Destination, supplies []*shareSource) []distribution.Finding {
 	var found []distribution.Finding
 	for i, d := range sharers {
@@ -67,8 +68,8 @@ func validateSharers(facts distribution.Facts, sharers, destinations []distribut
 	return nameShareBlocks(found)
 }
 
-// grantShared lets principals of the accounts that share blocks name use the keys of the image that they launch. Each account makes the grants itself, on a key of
-// another account, which has to admit it for more than services do in its name (8.3). No run takes them back.
+// grantShared adds grants for principals of the share blocks' accounts, on the keys of the shared image. Each
+// account creates its own grants, and the key policy must allow that directly (rule 8.3). No run revokes them.
 func (b *builder) grantShared(supplies []*shareSource) {
 	sharers, _ := Sharers(b.req, b.facts)
 	for _, d := range sharers {
@@ -81,7 +82,7 @@ func (b *builder) grantShared(supplies []*shareSource) {
 	}
 }
 
-// grantsShared are the grants that an account makes on the keys of its Region's shared image.
+// grantsShared returns the grants that an account creates on the keys of its Region's shared image.
 func grantsShared(d distribution.Destination, supplies []*shareSource) []distribution.KeyGrantResult {
 	var all []distribution.KeyGrantResult
 	for _, s := range supplies {
@@ -97,7 +98,7 @@ func grantsShared(d distribution.Destination, supplies []*shareSource) []distrib
 	return all
 }
 
-// grantsAlone admit the grants of a destination, and no others: for each set of operations, its principals.
+// grantConditions returns conditions that allow only the grants of a destination.
 func grantConditions(d distribution.Destination) []distribution.Condition {
 	var all []distribution.Condition
 	for _, k := range d.Grants {

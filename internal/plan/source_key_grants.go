@@ -17,22 +17,22 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// copyOperations are what a copy needs on the key of its source (3.1.3): EC2 makes its own grants with them, and a grant can pass on no more
-// than it has.
+// copyOperations are the operations that a copy needs on the source key (rule 3.1.3). EC2 creates its own grants
+// from them, and a grant can pass on only what it has.
 var copyOperations = []string{"CreateGrant", "Decrypt", "DescribeKey", "ReEncryptFrom"}
 
-// clockSkew is how far AWS's clock and ours may be apart.
+// clockSkew is the maximum difference between the clocks of AWS and this machine.
 const clockSkew = 15 * time.Minute
 
-// access is the temporary right of a destination's role to use a source key.
+// keyGrant is the temporary grant that lets a destination's role use a source key.
 type keyGrant struct {
 	create    *step.CreateGrant
 	wait      distribution.StepID
-	copySteps []distribution.StepID // copies that need it
+	copySteps []distribution.StepID // copies that need the grant
 }
 
-// principal is who acts at a destination, as a grant or policy names it: "" for an account's root, which is everybody there. Of a session
-// that no option names the role of, the role's path is not known.
+// targetPrincipal returns the principal of a destination for grants and policies. Empty for an account's root,
+// which stands for the whole account. The path of a role is unknown if no option names the role.
 func targetPrincipal(d distribution.Destination, facts distribution.Facts) string {
 	if len(d.Roles) > 0 {
 		return string(d.Roles[len(d.Roles)-1].RoleARN)
@@ -40,7 +40,7 @@ func targetPrincipal(d distribution.Destination, facts distribution.Facts) strin
 	return principalARN(facts.Sites[d.At].Identity.ARN)
 }
 
-// lasting is the principal of an identity: of a session its role; "" for an account's root.
+// principalARN returns the principal of an identity. For a session it is the role. Empty for an account's root.
 func principalARN(identity string) string {
 	parts := strings.SplitN(identity, ":", 6)
 	if len(parts) < 6 || parts[5] == "root" {
@@ -52,7 +52,8 @@ func principalARN(identity string) string {
 	return identity
 }
 
-// admit lets a destination's role use a source key for the time of its copies, where the request asks for it; nil: it is not needed.
+// grantSourceKey adds a temporary grant for a destination's role on a source key. Nil if the request or the copy
+// needs none.
 func (b *builder) grantSourceKey(g destinationState, source *shareSource, keyARN string) *keyGrant {
 	if b.req.SourceKeyAccess != distribution.ByGrant || keyARN == "" || g.At.Account == source.location.Account {
 		return nil
@@ -83,14 +84,14 @@ func (b *builder) grantSourceKey(g destinationState, source *shareSource, keyARN
 	return a
 }
 
-// grantName returns the name of a temporary grant, which is evidence of the call that creates it.
+// grantName returns the name of a temporary grant. It proves which call created the grant.
 func (b *builder) grantName(source *shareSource, id distribution.StepID) string {
 	signing := newSigning(b.req, b.facts, source.location, source.region, provenance.Grant)
 	return signing.Token(string(id)).GrantName(signing.Statement.Source, b.req.RunID)
 }
 
-// dismiss revokes, in every outcome, the temporary grants of this plan and those that runs before it left, and then looks who was let in
-// by those who were.
+// revokeGrants adds the steps that revoke temporary grants of this plan and of earlier runs, even after a failure.
+// A last step reports grants that the permitted roles created.
 func (b *builder) revokeGrants() {
 	audits := map[string]*step.VerifyGrantsRevoked{}
 	audit := func(at distribution.Location, keyARN, account string, since time.Time, after distribution.StepID) {
@@ -127,7 +128,7 @@ func (b *builder) revokeGrants() {
 	}
 }
 
-// revoke ends a temporary grant of an earlier run, once no copy of this plan needs the key.
+// revoke adds the step that revokes an earlier run's grant, after the copies that need the key.
 func (b *builder) revoke(at distribution.Location, left kmstypes.GrantListEntry, audit func(distribution.Location, string, string, time.Time, distribution.StepID)) {
 	name, keyARN := aws.ToString(left.Name), aws.ToString(left.KeyId)
 	j := b.judgeGrant(at, left)
@@ -138,7 +139,7 @@ func (b *builder) revoke(at distribution.Location, left kmstypes.GrantListEntry,
 	var users []distribution.StepID
 	for _, a := range b.keyGrants {
 		if a.create.KeyARN == keyARN && a.create.Name == name {
-			return // this run's
+			return // created by this run
 		}
 		if a.create.KeyARN == keyARN {
 			users = append(users, a.copySteps...)
@@ -152,7 +153,7 @@ func (b *builder) revoke(at distribution.Location, left kmstypes.GrantListEntry,
 	audit(at, keyARN, distribution.ARNAccount(aws.ToString(left.GranteePrincipal)), aws.ToTime(left.CreationDate).Add(-clockSkew), newStep)
 }
 
-// judgeGrant judges a grant whose name says that it was created for an image of the request.
+// judgeGrant returns the judgment on a grant that has the name of a source image's grant.
 func (b *builder) judgeGrant(at distribution.Location, g kmstypes.GrantListEntry) provenance.Judgment {
 	resource := distribution.GrantResource(at, g)
 	for _, image := range b.req.Images {
@@ -174,7 +175,7 @@ func (b *builder) listGrant(at distribution.Location, g kmstypes.GrantListEntry,
 	b.findings = append(b.findings, f)
 }
 
-// accessTroubles are the reasons why a destination's role cannot be given a grant.
+// validateKeyAccess returns findings if a destination's role cannot get a grant.
 func validateKeyAccess(req distribution.Request, d distribution.Destination, facts distribution.Facts) []distribution.Finding {
 	if req.SourceKeyAccess != distribution.ByGrant || d.At.Account == facts.Source.Account || targetPrincipal(d, facts) != "" {
 		return nil

@@ -15,11 +15,11 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// soon is how long before its key material expires a key counts as expiring.
+// soon is how long before the expiry of key material verify warns.
 const keyExpiryWarning = 30 * 24 * time.Hour
 
-// Check makes a plan without steps: its findings are all in which destinations do not stand as a finished run of the request leaves them.
-// Those of optional targets are warnings.
+// Check returns a plan without steps. Its findings are the differences from a successful run. Those of optional
+// targets are warnings.
 func Verify(req distribution.Request, facts distribution.Facts) Plan {
 	p := Plan{KeyAliases: keyAliases(facts)}
 	destinations, findings := Expand(req, facts)
@@ -52,14 +52,14 @@ func Verify(req distribution.Request, facts distribution.Facts) Plan {
 	for _, f := range unseenFindings(facts) {
 		f.Summary = f.Operation + " was refused"
 		if !slices.ContainsFunc(destinations, func(d distribution.Destination) bool { return d.At == f.Location }) {
-			f.Level = distribution.Note // nothing that stands is there
+			f.Level = distribution.Note // there is no existing image to warn about
 		}
 		p.Findings = append(p.Findings, f)
 	}
 	return p
 }
 
-// standing is what is not as it should be at a destination: its key, its image, what names the image.
+// standing returns findings about a destination's key, image and published references.
 func verifyDestination(req distribution.Request, facts distribution.Facts, d distribution.Destination) []distribution.Finding {
 	found := validateDestination(req, d, facts)
 	if unreachableReason(d, facts) != nil || facts.RequiredLookupFailure(d.At) != nil || slices.ContainsFunc(found, func(f distribution.Finding) bool { return f.Field == field(d.Target, "assume_role") }) {
@@ -73,7 +73,7 @@ func verifyDestination(req distribution.Request, facts distribution.Facts, d dis
 	}
 	at := imageAt(req, facts, d)
 	if at.use == nil {
-		for _, image := range at.changed { // told as what has the name, perhaps
+		for _, image := range at.changed { // another finding may already name it
 			found = slices.DeleteFunc(found, func(f distribution.Finding) bool { return f.Resource == aws.ToString(image.ImageId) })
 		}
 		wrong("2.1.8", "", fmt.Sprintf("there is no image %q", d.Name), missingImageDetail(req, d, facts, at), creationRemedy(req, d, facts))
@@ -95,7 +95,7 @@ func verifyDestination(req distribution.Request, facts distribution.Facts, d dis
 	return found
 }
 
-// remade says how a destination gets the image that it lacks: a run makes it, unless what has its name keeps it from that.
+// remade returns how a destination gets its missing image. A run creates it, unless another image has the name.
 func creationRemedy(req distribution.Request, d distribution.Destination, facts distribution.Facts) string {
 	for _, f := range validateName(req, d, facts) {
 		if f.Level == distribution.Refused {
@@ -105,7 +105,7 @@ func creationRemedy(req distribution.Request, d distribution.Destination, facts 
 	return `run again without mode = "verify"`
 }
 
-// missing says why no image of a destination stands.
+// missing returns why a destination has no usable image.
 func missingImageDetail(req distribution.Request, d distribution.Destination, facts distribution.Facts, at existingImages) string {
 	var because []string
 	for _, image := range at.unfinished {
