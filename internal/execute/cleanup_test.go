@@ -26,7 +26,7 @@ func (h *house) clean() (plan.Plan, distribution.Result) {
 	pool := h.pool(h.t.Context(), h.World)
 	facts, err := discover.Look(h.t.Context(), pool, req)
 	h.must(err)
-	p := plan.Clean(req, facts)
+	p := plan.CleanUp(req, facts)
 	return p, runPlan(h.t.Context(), pool, p, options(req), func(distribution.Event) {})
 }
 
@@ -61,8 +61,10 @@ func TestACleanUpRevokesTheGrantsOfADeadRun(t *testing.T) {
 			}
 			h.with = func(req *distribution.Request) { req.SourceKeyAccess = distribution.ByPolicy }
 			if blind {
-				_, err := iam.NewFromConfig(h.Config(source, home)).PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{UserName: aws.String("builder"), PolicyName: aws.String("blind"),
-					PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "kms:ListGrants", "Resource": "*"}]}`)})
+				_, err := iam.NewFromConfig(h.Config(source, home)).PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{
+					UserName: aws.String("builder"), PolicyName: aws.String("blind"),
+					PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "kms:ListGrants", "Resource": "*"}]}`),
+				})
 				h.must(err)
 				time.Sleep(time.Minute)
 			}

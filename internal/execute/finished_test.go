@@ -64,7 +64,7 @@ func TestWhatIsFinishedStaysWhateverBecomesOfIt(t *testing.T) {
 					}
 					facts, err := discover.Look(t.Context(), pool, h.request())
 					h.must(err)
-					runPlan(t.Context(), pool, plan.Clean(h.request(), facts), options(h.request()), func(distribution.Event) {})
+					runPlan(t.Context(), pool, plan.CleanUp(h.request(), facts), options(h.request()), func(distribution.Event) {})
 					h.stands(image)
 				})
 			})

@@ -37,7 +37,8 @@ func (h *house) launching() distribution.Request {
 func (h *house) instances(account, region string) []ec2types.Instance {
 	h.t.Helper()
 	out, err := h.ec2(account, region).DescribeInstances(context.Background(), &ec2.DescribeInstancesInput{
-		Filters: []ec2types.Filter{{Name: aws.String("instance-state-name"), Values: []string{"pending", "running", "stopping", "stopped"}}}})
+		Filters: []ec2types.Filter{{Name: aws.String("instance-state-name"), Values: []string{"pending", "running", "stopping", "stopped"}}},
+	})
 	h.must(err)
 	var all []ec2types.Instance
 	for _, r := range out.Reservations {
@@ -191,7 +192,7 @@ func TestOnlyAProvenInstanceOfAnEarlierRunIsTerminated(t *testing.T) {
 			pool := h.pool(h.t.Context(), h.World)
 			facts, err := discover.Look(h.t.Context(), pool, req)
 			h.must(err)
-			p := plan.Clean(req, facts)
+			p := plan.CleanUp(req, facts)
 			return p, runPlan(h.t.Context(), pool, p, options(req), func(distribution.Event) {})
 		},
 	} {
@@ -213,8 +214,10 @@ func TestOnlyAProvenInstanceOfAnEarlierRunIsTerminated(t *testing.T) {
 				t.Fatalf("%d instances stay, want that of the run that died", len(left))
 			}
 			target := h.ec2("222222222222", home)
-			forged, err := target.RunInstances(t.Context(), &ec2.RunInstancesInput{ImageId: left[0].ImageId, InstanceType: "t4g.micro", MinCount: aws.Int32(1), MaxCount: aws.Int32(1),
-				TagSpecifications: []ec2types.TagSpecification{{ResourceType: ec2types.ResourceTypeInstance, Tags: left[0].Tags}}})
+			forged, err := target.RunInstances(t.Context(), &ec2.RunInstancesInput{
+				ImageId: left[0].ImageId, InstanceType: "t4g.micro", MinCount: aws.Int32(1), MaxCount: aws.Int32(1),
+				TagSpecifications: []ec2types.TagSpecification{{ResourceType: ec2types.ResourceTypeInstance, Tags: left[0].Tags}},
+			})
 			h.must(err)
 			req.RunID = "run-2"
 			p, result := next(h, req)
@@ -245,9 +248,11 @@ func TestTheRightsOfALaunchCheckAreWhatItTakes(t *testing.T) {
 					}
 				}
 			}
-			_, err := iam.NewFromConfig(h.Config("222222222222", home)).PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{RoleName: aws.String(roleName),
+			_, err := iam.NewFromConfig(h.Config("222222222222", home)).PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{
+				RoleName:   aws.String(roleName),
 				PolicyName: aws.String("rights"), PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": [` +
-					strings.Join(actions, ", ") + `], "Resource": "*"}]}`)})
+					strings.Join(actions, ", ") + `], "Resource": "*"}]}`),
+			})
 			h.must(err)
 			result = runPlan(t.Context(), pool, p, options(req), func(distribution.Event) {})
 		})

@@ -10,7 +10,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Document is a policy, with its members in the order in which people write them.
+// Document is a policy, with its members in the usual order.
 type Document struct {
 	Version   string // 2012-10-17
 	Statement []distribution.Statement

@@ -18,8 +18,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// everyStep is a plan that uses every option, of an image that gives cause to every kind of step: a volume that has to be staged,
-// one that is shared as it is.
+// everyStep is a plan that uses every option, of an image that gives cause to every kind of step: a volume that needs a staged copy,
+// and one that is shared as it is.
 func everyStep(s Setup) []step.Step {
 	var steps []step.Step
 	requests, facts := everyOption(s)
@@ -160,7 +160,7 @@ func named(req distribution.Request, name distribution.Text) distribution.Reques
 	return req
 }
 
-// other is another key of a place, which the builder's volumes are under.
+// other is another key in an account and Region, which encrypts the builder's volumes.
 func (s Setup) other(at distribution.Location) string {
 	return "arn:" + s.partition() + ":kms:" + at.Region + ":" + at.Account + ":key/other"
 }

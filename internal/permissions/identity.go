@@ -14,18 +14,18 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// holder is who has rights: the build role, or the role in a target account.
+// holder is a role with permissions: the build role, or the role in a target account.
 type holder struct {
 	Setup
 	target bool
 	needs  map[string][]string // action -> resources, as a plan asks for them
-	grants []*step.CreateGrant // that the holder itself makes
+	grants []*step.CreateGrant // that the holder itself creates
 }
 
 func (s Setup) build() *holder {
 	h := &holder{Setup: s, needs: map[string][]string{}}
 	source, _ := discover.Rights(requests(s)...)
-	for _, key := range s.SourceKeyARNs { // so that a run tells beforehand whom a key does not admit (3.2.2)
+	for _, key := range s.SourceKeyARNs { // the plan evaluates key policies (3.2.2)
 		h.need("kms:GetKeyPolicy", key)
 	}
 	for _, region := range s.regions() { // the records of runs, and the signing key
@@ -52,8 +52,8 @@ func (s Setup) target() *holder {
 }
 
 func (h *holder) gather(looks []step.Permission, steps []step.Step, at func(distribution.Location) bool) {
-	for _, right := range looks {
-		h.need(right.Action, right.Resource)
+	for _, permission := range looks {
+		h.need(permission.Action, permission.Resource)
 	}
 	for _, newStep := range steps {
 		if !at(newStep.Meta().Location) {
@@ -63,8 +63,8 @@ func (h *holder) gather(looks []step.Permission, steps []step.Step, at func(dist
 			h.grants = append(h.grants, grant)
 			continue
 		}
-		for _, right := range newStep.Permissions() {
-			h.need(right.Action, right.Resource)
+		for _, permission := range newStep.Permissions() {
+			h.need(permission.Action, permission.Resource)
 		}
 	}
 }
@@ -144,7 +144,7 @@ func (h *holder) resources(t term, action string) []string {
 	return all
 }
 
-// terms are the only conditions under which a holder's rights are given, each action under at least one.
+// terms returns the conditions of a holder's permissions. Each action has at least one.
 func (h *holder) terms() []term {
 	makers := h.actions(func(action string) bool {
 		call, ec2 := strings.CutPrefix(action, "ec2:")
@@ -164,45 +164,45 @@ func (h *holder) terms() []term {
 	withdraw := distribution.Condition{"Null": {"ec2:Remove/userId": {"false"}, "ec2:Add/userId": {"true"}, "ec2:Add/group": {"true"}}}
 	share := distribution.Condition{"ForAllValues:StringEquals": {"ec2:Add/userId": distinct(allowed)}, "Null": {"ec2:Add/userId": {"false"}, "ec2:Add/group": {"true"}}}
 	terms := []term{
-		{"Look", has("ec2:Describe", "ec2:Get"), anything, nil},
+		{"Describe", has("ec2:Describe", "ec2:Get"), anything, nil},
 		{"AssumeTargetRole", is("sts:AssumeRole"), whole, nil},
-		{"Make", has("ebs:", "ec2:Copy", "ec2:Register", "ec2:EnableImage", "ec2:EnableFastLaunch"), anywhere, nil},
+		{"Create", has("ebs:", "ec2:Copy", "ec2:Register", "ec2:EnableImage", "ec2:EnableFastLaunch"), anywhere, nil},
 		{"Share", is("ec2:ModifySnapshotAttribute"), anywhere, share},
 		{"ShareImage", is("ec2:ModifyImageAttribute"), anywhere, share},
-		{"Withdraw", is("ec2:ModifySnapshotAttribute"), anywhere, withdraw},
-		{"RemoveWhatIsOurs", is("ec2:DeleteSnapshot", "ec2:DeregisterImage", "ec2:TerminateInstances"), anywhere, ours},
+		{"Unshare", is("ec2:ModifySnapshotAttribute"), anywhere, withdraw},
+		{"DeleteOwnResources", is("ec2:DeleteSnapshot", "ec2:DeregisterImage", "ec2:TerminateInstances"), anywhere, ours},
 		{"Launch", is("ec2:RunInstances"), anywhere, nil},
 		{"Publish", is("ssm:PutParameter", "ssm:GetParameter", "ssm:AddTagsToResource"), here, nil},
-		{"LetAWSLookWhatNamesImages", is("imagebuilder:GetContainerRecipe", "imagebuilder:ListContainerRecipes", "imagebuilder:ListImageRecipes", "ssm:DescribeParameters", "ssm:GetParameters"), whole,
+		{"LetAWSFindImageReferences", is("imagebuilder:GetContainerRecipe", "imagebuilder:ListContainerRecipes", "imagebuilder:ListImageRecipes", "ssm:DescribeParameters", "ssm:GetParameters"), whole,
 			distribution.Condition{"ForAnyValue:StringEquals": {"aws:CalledVia": {"ec2-images.amazonaws.com"}}}},
-		{"LookAtLicenses", is("license-manager:ListLicenseSpecificationsForResource"), whole, nil},
+		{"ListLicenses", is("license-manager:ListLicenseSpecificationsForResource"), whole, nil},
 		{"AssociateLicenses", is("license-manager:UpdateLicenseSpecificationsForResource"), everywhere, nil},
 		{"AddTemplateVersion", is("ec2:CreateLaunchTemplateVersion", "ec2:ModifyLaunchTemplate"), here, nil},
-		{"LiftProtection", is("ec2:DisableImageDeregistrationProtection"), anywhere, nil},
+		{"DisableProtection", is("ec2:DisableImageDeregistrationProtection"), anywhere, nil},
 	}
-	if h.target && h.with("force_deregister") { // whatever has the name: IAM knows no names of images
-		terms = append(terms, term{"ImagesMakeWay", is("ec2:DeregisterImage"), anywhere, nil})
+	if h.target && h.with("force_deregister") { // IAM has no condition on the name of an image
+		terms = append(terms, term{"DeregisterImagesByName", is("ec2:DeregisterImage"), anywhere, nil})
 	}
 	if h.target && h.with("force_delete_snapshot") {
-		terms = append(terms, term{"SnapshotsMakeWay", is("ec2:DeleteSnapshot"), anywhere, nil})
+		terms = append(terms, term{"DeleteTheirSnapshots", is("ec2:DeleteSnapshot"), anywhere, nil})
 	}
 	if h.target {
 		terms = append(terms,
-			term{"TagWhatIsMade", is("ec2:CreateTags"), anywhere, distribution.Condition{"StringEquals": {"ec2:CreateAction": makers}}},
-			term{"SignWhatIsMade", is("ec2:CreateTags"), anywhere, tagged(provenance.TagPrefix + "*").And(ours)})
+			term{"TagCreatedResources", is("ec2:CreateTags"), anywhere, distribution.Condition{"StringEquals": {"ec2:CreateAction": makers}}},
+			term{"SignCreatedResources", is("ec2:CreateTags"), anywhere, tagged(provenance.TagPrefix + "*").And(ours)})
 	} else {
 		if h.with("run_tags") {
 			creating := distribution.Condition{"StringEquals": {"ec2:CreateAction": makers}}
-			terms = append(terms, term{"TagWhatIsStaged", is("ec2:CreateTags"), anywhere, creating})
+			terms = append(terms, term{"TagStagedCopies", is("ec2:CreateTags"), anywhere, creating})
 		}
 		terms = append(terms,
-			term{"WithdrawImage", is("ec2:ModifyImageAttribute"), anywhere, withdraw},
-			term{"TagAsOurs", is("ec2:CreateTags", "ec2:DeleteTags"), anywhere, tagged(provenance.TagPrefix + "*")})
+			term{"UnshareImage", is("ec2:ModifyImageAttribute"), anywhere, withdraw},
+			term{"WritePluginTags", is("ec2:CreateTags", "ec2:DeleteTags"), anywhere, tagged(provenance.TagPrefix + "*")})
 	}
 	return append(terms, h.keyTerms()...)
 }
 
-// tags reports whether things of a kind that an action is about get tags.
+// tags reports whether the resources of an action get tags.
 func (h *holder) tags(action string) bool {
 	return slices.ContainsFunc(h.needs[action], func(resource string) bool {
 		return slices.ContainsFunc(h.needs["ec2:CreateTags"], func(tagged string) bool { return anywhere(tagged) == anywhere(resource) })
@@ -218,7 +218,7 @@ func (h *holder) keyTerms() []term {
 		}
 		return ""
 	}
-	var others []string // actions that are needed on keys of the own account that nobody can name beforehand
+	var others []string // actions that are needed on keys of the own account that are not known beforehand
 	for action, resources := range h.needs {
 		if strings.HasPrefix(action, "kms:") && slices.ContainsFunc(resources, func(resource string) bool { return ofAKey(resource) && source(resource) == "" }) {
 			others = append(others, action)

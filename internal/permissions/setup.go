@@ -25,10 +25,10 @@ type Setup struct {
 	ExternalID    string   // "": none
 	Options       []string // those of Options and OnRequest that the template uses; nil: all of Options
 	Users         []string // accounts that may launch: of ami_users, and of share blocks; none: neither is used
-	Organization  string   // "o-...": every role of that name in it is admitted, instead of the accounts' one by one; "": none
+	Organization  string   // "o-...": its accounts may use the source key, instead of a list of accounts; empty for none
 }
 
-// Example is the set-up that the documentation tells of.
+// Example is the setup of the documentation.
 func Example() Setup {
 	return Setup{
 		SourceAccount: "111111111111", BuildRole: "golden-image-build",
@@ -77,7 +77,7 @@ func (s Setup) Check() error {
 	return errors.Join(all...)
 }
 
-// Options are those of a template that take rights beside those of the bare job, by their names there.
+// Options are the options of a template that need additional permissions.
 var Options = []string{"ami_users", "test_copy", "deprecate_at", "deregistration_protection", "fast_launch", "kms_grant", "retention", "launch_check", "launch_template", "license_configuration_arns", "copy_method = image", "run_tags", "share", "source_key_access = grant", "ssm_parameter"}
 
 // forUsers are those that are about other accounts than the targets.

@@ -10,26 +10,26 @@ import (
 	"strings"
 )
 
-// What AWS takes of a policy: in IAM characters without white space, by its quotas; in KMS bytes (3.2.8).
+// Quotas of policies: in IAM characters without white space, in KMS bytes (3.2.8).
 const (
 	maxManaged   = 6144  // one managed policy
 	maxInline    = 10240 // all inline policies of a role together
 	maxKeyPolicy = 32768
 )
 
-// TooLarge says which of a set-up's policies are more than AWS takes, and what to do.
-func (s Setup) TooLarge(all map[string]Document) (told []string) {
+// TooLarge returns a message for each policy that exceeds a quota of AWS, with what to do.
+func (s Setup) TooLarge(all map[string]Document) (messages []string) {
 	for _, file := range slices.Sorted(maps.Keys(all)) {
 		switch file {
-		case "share-key.json": // told with source-key.json, which it is added to
+		case "share-key.json": // reported with source-key.json, which it is added to
 		case "target-key.json", "target-role-trust.json": // the same for any number of accounts
 		case "source-key.json":
-			told = append(told, s.keyTooLarge(all[file], all["share-key.json"])...)
+			messages = append(messages, s.keyTooLarge(all[file], all["share-key.json"])...)
 		default:
-			told = append(told, roleTooLarge(file, all[file])...)
+			messages = append(messages, roleTooLarge(file, all[file])...)
 		}
 	}
-	return told
+	return messages
 }
 
 func (s Setup) keyTooLarge(own, share Document) []string {
@@ -42,9 +42,9 @@ func (s Setup) keyTooLarge(own, share Document) []string {
 	}
 	next := "name fewer accounts for one key"
 	if s.Organization == "" {
-		next = "admit target accounts by their organization with -organization, or " + next
+		next = "allow the target accounts by their organization with -organization, or " + next
 	}
-	return []string{fmt.Sprintf("%s has %d bytes, and a key policy may have %d: %s", what, size, maxKeyPolicy, next)}
+	return []string{fmt.Sprintf("%s has %d bytes, more than the %d of a key policy: %s", what, size, maxKeyPolicy, next)}
 }
 
 func roleTooLarge(file string, policy Document) []string {
@@ -56,6 +56,6 @@ func roleTooLarge(file string, policy Document) []string {
 	if size <= maxManaged {
 		return nil
 	}
-	return []string{fmt.Sprintf("%s has %d characters without white space; a managed policy may have %d, all inline policies of a role together %d: %s. -options keeps the rights of the options that you use",
+	return []string{fmt.Sprintf("%s has %d characters without white space; a managed policy may have %d, all inline policies of a role together %d: %s. -options keeps only the permissions of the options that you use",
 		file, size, maxManaged, maxInline, next)}
 }

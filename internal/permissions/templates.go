@@ -22,12 +22,12 @@ func Templates() map[string][]byte {
 	inSource, inTarget := sides()
 	targetRole := parameter("String", "Name of the role in every target account", s.TargetRole)
 	return map[string][]byte{
-		"source-key.json": template("Key of what is shared. In the source account, in every Region that targets copy from.",
+		"source-key.json": template("Key of what is shared. In the source account, in each Region that targets copy from.",
 			object{"KeyAlias": parameter("String", "Alias of the key", "alias/golden-source"),
 				"TargetAccounts": parameter("CommaDelimitedList", "Accounts that get their own copies", ""),
 				"TargetRoleName": targetRole},
 			encryption(inSource.tree(s.sourceKey(), nil))),
-		"build-role.json": template("Rights of the role that runs Packer. In the source account, once.",
+		"build-role.json": template("Permissions of the role that runs Packer. In the source account, once.",
 			object{"BuildRoleName": parameter("String", "Name of the role that runs Packer, which exists", s.BuildRole),
 				"SharedAccounts": parameter("CommaDelimitedList", "Accounts that anything is shared with: the targets, and those of share blocks", ""),
 				"SourceKeyArns":  parameter("CommaDelimitedList", "ARNs of the keys of what is shared", ""),
@@ -35,7 +35,7 @@ func Templates() map[string][]byte {
 			object{"Policy": resource("AWS::IAM::ManagedPolicy", object{"Roles": []any{ref("BuildRoleName")}, "PolicyDocument": inSource.tree(s.build().policy(), nil)})}),
 		"target-key.json": template("Key of the account's own copies. In each target account, in each Region where it gets one.",
 			object{"KeyAlias": parameter("String", "Alias of the key", s.TargetAlias),
-				"AutoScaling": object{"Type": "String", "AllowedValues": []string{"true", "false"}, "Default": "true", "Description": "Whether Auto Scaling launches: its service-linked role has to exist"}},
+				"AutoScaling": object{"Type": "String", "AllowedValues": []string{"true", "false"}, "Default": "true", "Description": "Whether Auto Scaling launches. Its service-linked role must exist"}},
 			encryption(inTarget.tree(s.targetKey(s.Targets[0]), func(statement object) any {
 				if statement["Sid"] == ownAccount {
 					return statement
@@ -92,10 +92,10 @@ func template(description string, parameters, resources object, conditions ...ob
 	return out.Bytes()
 }
 
-// side is what stands in an account's templates in place of what is the example's own.
+// side replaces the values of the example in the templates of an account.
 type side struct {
 	lists map[string]string // elements, with commas between them -> parameter that is a list
-	texts []string          // text, and what stands for it
+	texts []string          // text, and its replacement
 }
 
 func sides() (source, target side) {

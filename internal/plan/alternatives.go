@@ -70,18 +70,18 @@ func (all *alternatives) addForSource(
 ) {
 	if lines := s.launchMappings(req); len(lines) > 0 {
 		all.add(Alternative{
-			What:    "build with " + SourceKey(req, s.at.Region) + " in " + s.at.Region,
+			What:    "build with " + SourceKey(req, s.location.Region) + " in " + s.location.Region,
 			How:     lines,
 			Builder: true,
 		}, req, withVolumesUnderKey(facts, s))
 	}
 
-	withoutKey := withKey(facts, s.at, SourceKey(req, s.at.Region), distribution.Key{})
-	if s.from != s.at.Region && sourceRegionOf(req, withoutKey, destinations, s.at.Region) == s.from {
+	withoutKey := withKey(facts, s.location, SourceKey(req, s.location.Region), distribution.Key{})
+	if s.region != s.location.Region && sourceRegionOf(req, withoutKey, destinations, s.location.Region) == s.region {
 		all.add(Alternative{
-			What: fmt.Sprintf("copy from %s to %s in each account", s.from, s.at.Region),
+			What: fmt.Sprintf("copy from %s to %s in each account", s.region, s.location.Region),
 			How: []string{
-				"set kms_key_id to the ARN of the key in " + s.from,
+				"set kms_key_id to the ARN of the key in " + s.region,
 			},
 		}, req, withoutKey)
 	}
@@ -104,8 +104,8 @@ func sourceRegionOf(
 func (s *shareSource) launchMappings(req distribution.Request) []string {
 	var lines []string
 	for _, it := range s.items {
-		if it.staged && s.from == s.at.Region {
-			lines = append(lines, LaunchMapping(it.device(), SourceKey(req, s.at.Region))...)
+		if it.isStaged && s.region == s.location.Region {
+			lines = append(lines, LaunchMapping(it.device(), SourceKey(req, s.location.Region))...)
 		}
 	}
 	return lines
@@ -125,7 +125,7 @@ func LaunchMapping(device, key string) []string {
 
 // withVolumesUnderKey returns facts in which the volumes of a source have its key.
 func withVolumesUnderKey(facts distribution.Facts, s *shareSource) distribution.Facts {
-	image := facts.Images[s.from]
+	image := facts.Images[s.region]
 	image.Snapshots = maps.Clone(image.Snapshots)
 	for _, it := range s.items {
 		snapshot := it.snapshot
@@ -133,7 +133,7 @@ func withVolumesUnderKey(facts distribution.Facts, s *shareSource) distribution.
 		image.Snapshots[it.id()] = snapshot
 	}
 	facts.Images = maps.Clone(facts.Images)
-	facts.Images[s.from] = image
+	facts.Images[s.region] = image
 	return facts
 }
 
@@ -143,7 +143,7 @@ func transferRegions(req distribution.Request, facts distribution.Facts, sources
 	regions := map[string]bool{}
 	for _, s := range sources {
 		for _, d := range s.consumers {
-			if d.At.Region != s.at.Region && d.At.Account != facts.Source.Account && SourceKey(req, d.At.Region) != "" {
+			if d.At.Region != s.location.Region && d.At.Account != facts.Source.Account && SourceKey(req, d.At.Region) != "" {
 				regions[d.At.Region] = true
 			}
 		}

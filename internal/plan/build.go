@@ -26,76 +26,78 @@ const maxShared = 500
 // ownTags is how many tags of this plugin a resource gets: source, run and signature.
 const ownTags = 3
 
-// builder puts the steps of a plan together, each after all that it waits for.
+// builder collects the steps of a plan. Each step comes after its dependencies.
 type builder struct {
-	req   distribution.Request
-	facts distribution.Facts
-	all   []distribution.Destination // of the request, open or not
-	steps []step.Step
+	req          distribution.Request
+	facts        distribution.Facts
+	destinations []distribution.Destination // destinations of the request, also the excluded ones
+	steps        []step.Step
 
-	accesses []*keyGrant // temporary grants on source keys
-	findings []distribution.Finding
+	keyGrants []*keyGrant // temporary grants on source keys
+	findings  []distribution.Finding
 
 	onlyCleansUp bool
-	imageNames   map[distribution.Location][]string // that runs give images
+	imageNames   map[distribution.Location][]string // names that runs give images
 	used         map[string]bool                    // existing images and snapshots that the plan uses
-	gone         map[string]distribution.StepID     // existing images that steps deregister
+	deregistered map[string]distribution.StepID     // existing images that steps deregister
 }
 
 func newBuilder(
 	req distribution.Request, facts distribution.Facts, all []distribution.Destination, supplies []*shareSource,
 ) *builder {
 	b := &builder{
-		req:        req,
-		facts:      facts,
-		all:        all,
-		imageNames: map[distribution.Location][]string{},
-		used:       map[string]bool{},
-		gone:       map[string]distribution.StepID{},
+		req:          req,
+		facts:        facts,
+		destinations: all,
+		imageNames:   map[distribution.Location][]string{},
+		used:         map[string]bool{},
+		deregistered: map[string]distribution.StepID{},
 	}
 	for _, d := range all {
 		b.imageNames[d.At] = append(b.imageNames[d.At], d.Name)
 	}
 	for _, s := range supplies {
-		b.imageNames[s.at] = append(b.imageNames[s.at], s.imageSpec(req, facts).Name)
+		b.imageNames[s.location] = append(b.imageNames[s.location], s.imageSpec(req, facts).Name)
 	}
 	return b
 }
 
-// goal is a destination, and what earlier runs left of its copy.
+// destinationState is a destination with its existing image and copies.
 type destinationState struct {
 	distribution.Destination
-	keyARN   string
-	image    *ec2types.Image               // complete: it only has to be verified
-	pending  *ec2types.Image               // being copied by CopyImage
-	broken   []ec2types.Image              // never finished
-	copies   map[string]*ec2types.Snapshot // reusable ones, by the id of the volume's own snapshot
-	ami      step.Ref                      // its image, finished or to be
-	verified step.Ref                      // its image, as the step that verifies it gives it
-	proofs   []distribution.StepID         // steps that have to succeed before anything may point at the image
+	keyARN        string
+	image         *ec2types.Image // complete, and only to be verified
+	pending       *ec2types.Image               // being copied by CopyImage
+	unfinished    []ec2types.Image // failed or never signed
+	copies        map[string]*ec2types.Snapshot // reusable snapshots, by the ID of the source snapshot
+	imageRef      step.Ref // existing or future image
+	verifiedImage step.Ref // image as the output of its VerifyImage step
+	verifications []distribution.StepID // steps that must succeed before the image is published
 }
 
-// ready is a snapshot or an image that can be copied or registered, and the steps that have to succeed before.
+// snapshotRef refers to a snapshot or image that can be copied or registered, with the steps that must succeed
+// first.
 type snapshotRef struct {
-	ref   step.Ref
-	key   string // what it is encrypted with; "" when it is not
-	needs []distribution.StepID
+	ref       step.Ref
+	key       string // its encryption key. Empty if it is not encrypted
+	dependsOn []distribution.StepID
 }
 
-// offer is a supply, as the plan makes it: what can be copied from it, by the id of the volume's own snapshot.
+// preparedSource is a share source with the steps that prepare it. Its maps have the ID of the source snapshot as
+// key.
 type preparedSource struct {
 	*shareSource
-	ready map[string]snapshotRef
-	given map[string][]string              // accounts that the plan shares with, until they have their copies
-	used  map[string][]distribution.StepID // copies that the plan makes of it
+	snapshots         map[string]snapshotRef
+	temporaryAccounts map[string][]string // accounts that the plan shares with until their copies are complete
+	copySteps         map[string][]distribution.StepID // copies that the plan makes of it
 
-	whole    snapshotRef           // the image itself; zero: nobody needs it
-	admitted []string              // accounts that may copy it, until they have
-	copied   []distribution.StepID // copies that the plan makes of the image
+	imageRef       snapshotRef // the image itself. Zero if no step uses it
+	imageAccounts  []string // accounts that may copy the image until their copies are complete
+	imageCopySteps []distribution.StepID // copies that the plan makes of the image
 }
 
-// cleaning returns the steps that remove what earlier runs left unfinished. What is finished stays.
-func cleaning(
+// cleaning returns the steps that delete what earlier runs left unfinished. Completed copies stay.
+func cleanUpSteps(
 	req distribution.Request, facts distribution.Facts, all []distribution.Destination, supplies []*shareSource,
 ) ([]step.Step, []distribution.Finding) {
 	b := newBuilder(req, facts, all, supplies)
@@ -105,16 +107,16 @@ func cleaning(
 	return b.steps, b.findings
 }
 
-// steps are the acts that hand every destination its copy: stage and share what has to be copied, copy, register and verify at each
-// destination, then take back what no copy needs any more.
-func steps(
+// steps returns the steps that create the image of every destination. They stage and share the source, copy,
+// register and verify. Cleanup steps then remove what no copy needs.
+func buildSteps(
 	req distribution.Request, facts distribution.Facts, all, destinations []distribution.Destination, supplies []*shareSource,
 ) ([]step.Step, []distribution.Finding) {
 	b := newBuilder(req, facts, all, supplies)
 	b.tagImageFamily()
 	goals := make([]destinationState, len(destinations))
 	for i, d := range destinations {
-		goals[i] = b.goal(d)
+		goals[i] = b.newDestinationState(d)
 	}
 	for i := range goals {
 		b.grant(&goals[i])
@@ -122,21 +124,21 @@ func steps(
 	b.grantShared(supplies)
 	offers := make([]*preparedSource, len(supplies))
 	for i, s := range supplies {
-		offers[i] = b.offer(s, goals)
-		b.canary(offers[i], goals)
+		offers[i] = b.prepareSource(s, goals)
+		b.addTestCopies(offers[i], goals)
 	}
 	copies := make([]map[string]snapshotRef, len(goals))
 	for i := range goals {
 		copies[i] = b.copies(&goals[i], offers)
 	}
 	for i := range goals {
-		b.complete(&goals[i], copies[i])
-		b.launch(&goals[i])
+		b.addImage(&goals[i], copies[i])
+		b.addLaunchCheck(&goals[i])
 		b.addImageSettings(&goals[i])
 	}
 	b.addPublishBarrier(goals)
 	for _, g := range goals {
-		b.retire(g, b.publish(g))
+		b.deleteReleases(g, b.publish(g))
 	}
 	for _, o := range offers {
 		b.revokeShares(o)
@@ -151,15 +153,15 @@ func (b *builder) add(s step.Step) distribution.StepID {
 	return s.Meta().ID
 }
 
-// goal returns what is left to do at a destination.
-func (b *builder) goal(d distribution.Destination) destinationState {
+// goal returns what exists at a destination, so that the plan adds only the missing steps.
+func (b *builder) newDestinationState(d distribution.Destination) destinationState {
 	g := destinationState{
 		Destination: d,
 		keyARN:      destinationKeyARN(d, b.facts),
 		copies:      map[string]*ec2types.Snapshot{},
 	}
 	found := imageAt(b.req, b.facts, d)
-	g.image, g.pending, g.broken = found.use, found.pending, found.broken
+	g.image, g.pending, g.unfinished = found.use, found.pending, found.unfinished
 	for _, image := range []*ec2types.Image{g.image, g.pending} {
 		if image != nil {
 			b.used[aws.ToString(image.ImageId)] = true
@@ -177,123 +179,126 @@ func (b *builder) goal(d distribution.Destination) destinationState {
 	return g
 }
 
-// wants reports whether a destination still has to copy a volume.
-func (g destinationState) wants(volume string) bool {
+// wants reports whether a destination still needs a copy of a volume.
+func (g destinationState) needsCopy(volume string) bool {
 	return g.image == nil && g.pending == nil && g.copies[volume] == nil
 }
 
-// signing returns what the tags of a staged snapshot or image say.
+// signing returns the statement for a staged snapshot or image.
 func (s *shareSource) signing(
 	req distribution.Request, facts distribution.Facts, kind provenance.Kind, device string,
 ) step.Signing {
-	signing := newSigning(req, facts, s.at, s.from, kind)
+	signing := newSigning(req, facts, s.location, s.region, kind)
 	signing.Statement.KeyARN, signing.Statement.Device = s.keyARN, device
-	if kind == provenance.Image && !s.lasting.IsEmpty() {
+	if kind == provenance.Image && !s.permanent.IsEmpty() {
 		signing.Statement.Role, signing.Statement.Device = provenance.Delivery, provenance.SharedImage
 	}
 	return signing
 }
 
-// imageID is the source image of a Region.
+// imageID returns the source image of a Region.
 func imageID(req distribution.Request, region string) string {
 	i := slices.IndexFunc(req.Images, func(i distribution.SourceImage) bool { return i.Region == region })
 	return req.Images[i].ImageID
 }
 
-// offer stages and shares what some destination still has to copy, and what share blocks name.
-func (b *builder) offer(s *shareSource, goals []destinationState) *preparedSource {
-	o := &preparedSource{shareSource: s, ready: map[string]snapshotRef{}, given: map[string][]string{}, used: map[string][]distribution.StepID{}}
+// offer adds the steps that stage and share what destinations still need, and what share blocks name.
+func (b *builder) prepareSource(s *shareSource, goals []destinationState) *preparedSource {
+	o := &preparedSource{shareSource: s, snapshots: map[string]snapshotRef{}, temporaryAccounts: map[string][]string{}, copySteps: map[string][]distribution.StepID{}}
 	consumers := slices.DeleteFunc(slices.Clone(goals), func(g destinationState) bool { return !s.serves(g.At) })
 	wanting := make([][]destinationState, len(s.items))
-	wanted := !s.lasting.IsEmpty() && s.shared == ""
+	wanted := !s.permanent.IsEmpty() && s.existingImageID == ""
 	for i, it := range s.items {
-		wanting[i] = slices.DeleteFunc(slices.Clone(consumers), func(g destinationState) bool { return !g.wants(it.id()) })
+		wanting[i] = slices.DeleteFunc(slices.Clone(consumers), func(g destinationState) bool { return !g.needsCopy(it.id()) })
 		wanted = wanted || len(wanting[i]) > 0
 	}
 	if !wanted {
-		b.used[s.shared] = true
+		b.used[s.existingImageID] = true
 		return o
 	}
-	if s.image(b.facts.Source.Account) {
-		o.whole = snapshotRef{ref: step.Ref{Known: imageID(b.req, s.from)}}
+	if s.sharesImage(b.facts.Source.Account) {
+		o.imageRef = snapshotRef{ref: step.Ref{Known: imageID(b.req, s.region)}}
 	}
-	if s.staged {
-		o.whole = b.stageImage(s)
+	if s.stagesImage {
+		o.imageRef = b.stageImage(s)
 	}
 	var lasting []distribution.StepID
 	for i, it := range s.items {
-		if len(wanting[i]) == 0 && (s.lasting.IsEmpty() || s.shared != "") {
+		if len(wanting[i]) == 0 && (s.permanent.IsEmpty() || s.existingImageID != "") {
 			continue
 		}
-		source := b.source(o, it)
+		source := b.prepareVolume(o, it)
 		var stays []distribution.StepID
-		if s.shared == "" {
-			stays = b.share(o, it, source, s.lasting.Accounts, "lasting")
+		if s.existingImageID == "" {
+			stays = b.share(o, it, source, s.permanent.Accounts, "lasting")
 		}
 		lasting = append(lasting, stays...)
-		needed := distribution.Without(accountsOf(wanting[i]), append(it.permanentAccounts(), o.at.Account))
-		o.given[it.id()] = distribution.Without(needed, s.lasting.Accounts)
-		shares := b.share(o, it, source, o.given[it.id()])
-		if len(o.given[it.id()]) < len(needed) {
+		needed := distribution.Without(accountsOf(wanting[i]), append(it.permanentAccounts(), o.location.Account))
+		o.temporaryAccounts[it.id()] = distribution.Without(needed, s.permanent.Accounts)
+		shares := b.share(o, it, source, o.temporaryAccounts[it.id()])
+		if len(o.temporaryAccounts[it.id()]) < len(needed) {
 			shares = append(shares, stays...)
 		}
-		source.needs = append(slices.Clone(source.needs), shares...)
-		o.ready[it.id()] = source
+		source.dependsOn = append(slices.Clone(source.dependsOn), shares...)
+		o.snapshots[it.id()] = source
 	}
 	b.shareImage(o, wanting, lasting)
 	return o
 }
 
-// source is what stands for a volume in the source account: its own snapshot, a staged one, or that of the staged image.
-func (b *builder) source(o *preparedSource, it sourceVolume) snapshotRef {
+// source returns the snapshot of a volume in the source account that others copy. It is the volume's own snapshot,
+// a staged copy, or a snapshot of the staged image.
+func (b *builder) prepareVolume(o *preparedSource, it sourceVolume) snapshotRef {
 	own := snapshotRef{ref: step.Ref{Known: it.id()}, key: it.key()}
 	switch {
-	case !it.staged:
+	case !it.isStaged:
 		return own
-	case !o.staged:
+	case !o.stagesImage:
 		signing := o.signing(b.req, b.facts, provenance.Snapshot, it.device())
 		return b.copy(it.volume, own, step.CopySnapshot{
-			Base:        step.Base{ID: step.NewID("stage", o.at.Region, it.device()), Location: o.at},
-			FromRegion:  o.from,
+			Base:        step.Base{ID: step.NewID("stage", o.location.Region, it.device()), Location: o.location},
+			FromRegion:  o.region,
 			KeyARN:      o.keyARN,
-			Description: fmt.Sprintf("Staged for other accounts: %s of %s", it.device(), imageID(b.req, o.from)),
+			Description: fmt.Sprintf("Staged for other accounts: %s of %s", it.device(), imageID(b.req, o.region)),
 			Tags:        joined(b.runTagsAt(o.shareSource), signing.CreationTags()),
 			Signing:     signing,
 		}, reusableCopy(b.facts, it.volume, signing, ""))
-	case o.whole.ref.Known != "":
+	case o.imageRef.ref.Known != "":
 		use := stagedImages(b.req, b.facts, o.shareSource).use
-		return snapshotRef{ref: step.Ref{Known: snapshotOf(*use, it.device())}, key: o.keyARN, needs: o.whole.needs}
+		return snapshotRef{ref: step.Ref{Known: snapshotOf(*use, it.device())}, key: o.keyARN, dependsOn: o.imageRef.dependsOn}
 	}
-	return snapshotRef{ref: step.Ref{From: o.whole.ref.From, Device: it.device()}, key: o.keyARN, needs: o.whole.needs}
+	return snapshotRef{ref: step.Ref{From: o.imageRef.ref.From, Device: it.device()}, key: o.keyARN, dependsOn: o.imageRef.dependsOn}
 }
 
-// stageImage makes an image in the source account that can be shared, or takes over what an earlier run made or began.
+// stageImage returns an image in the source account that can be shared. It reuses or resumes the image of an
+// earlier run, or adds a step that copies it.
 func (b *builder) stageImage(s *shareSource) snapshotRef {
 	spec := s.imageSpec(b.req, b.facts)
 	found := stagedImages(b.req, b.facts, s)
-	if found.use != nil && spec.Signing.Statement.Role == provenance.Delivery { // it is not signed again
+	// a signature of a delivery is final
+	if found.use != nil && spec.Signing.Statement.Role == provenance.Delivery {
 		b.used[aws.ToString(found.use.ImageId)] = true
 		return snapshotRef{ref: step.Ref{Known: aws.ToString(found.use.ImageId)}}
 	}
 	snapshotTags := spec.Signing.CreationTags()
-	if spec.Signing.Statement.Role != provenance.Delivery { // what is delivered is not temporary
+	if spec.Signing.Statement.Role != provenance.Delivery { // run_tags are only for temporary resources
 		spec.Tags, snapshotTags = joined(b.runTagsAt(s), spec.Tags), joined(b.runTagsAt(s), snapshotTags)
 	}
-	return b.copyImage(s.from, cmp.Or(found.use, found.pending), step.CopyImage{
-		Base:         step.Base{ID: step.NewID("stage", s.at.Region, wholeImage), Location: s.at},
+	return b.copyImage(s.region, cmp.Or(found.use, found.pending), step.CopyImage{
+		Base:         step.Base{ID: step.NewID("stage", s.location.Region, wholeImage), Location: s.location},
 		ImageSpec:    spec,
-		Image:        step.Ref{Known: imageID(b.req, s.from)},
-		FromRegion:   s.from,
-		FromKeyARNs:  keysOf(b.facts.Images[s.from]),
+		Image:        step.Ref{Known: imageID(b.req, s.region)},
+		FromRegion:   s.region,
+		FromKeyARNs:  keysOf(b.facts.Images[s.region]),
 		KeyARN:       s.keyARN,
 		SnapshotTags: snapshotTags,
 	})
 }
 
-// wholeImage stands for the device in the id of a step for a whole image.
+// wholeImage replaces the device in the ID of a step for a whole image.
 const wholeImage = "image"
 
-// copyImage adds a copy of a Region's image. One that an earlier run began is signed again, and waited for.
+// copyImage adds a copy of a Region's image. It resumes the copy of an earlier run, if there is one.
 func (b *builder) copyImage(of string, existing *ec2types.Image, newStep step.CopyImage) snapshotRef {
 	var all int64 // MiB
 	for _, v := range volumes(b.facts.Images[of]) {
@@ -303,7 +308,7 @@ func (b *builder) copyImage(of string, existing *ec2types.Image, newStep step.Co
 		newStep.Rate += rate(v.mib(), newStep.Minutes)
 		all += v.mib()
 	}
-	if newStep.Minutes > 0 { // all together have no more than the lane
+	if newStep.Minutes > 0 { // all snapshots together share the throughput of the queue
 		newStep.ExpectedDuration = max(newStep.ExpectedDuration, leastTime(all, step.QueueRate))
 	}
 	slices.Sort(newStep.Devices)
@@ -313,10 +318,10 @@ func (b *builder) copyImage(of string, existing *ec2types.Image, newStep step.Co
 		newStep.NotRepeatable = b.isCrossAccount(newStep.Location)
 		b.used[newStep.ResumeID] = true
 	}
-	return snapshotRef{ref: step.Ref{From: b.add(&newStep)}, key: newStep.KeyARN, needs: []distribution.StepID{newStep.ID}}
+	return snapshotRef{ref: step.Ref{From: b.add(&newStep)}, key: newStep.KeyARN, dependsOn: []distribution.StepID{newStep.ID}}
 }
 
-// keysOf are the keys that an image's snapshots are encrypted with, sorted.
+// keysOf returns the keys of an image's snapshots, sorted.
 func keysOf(image distribution.Image) []string {
 	var keys []string
 	for _, v := range volumes(image) {
@@ -327,41 +332,42 @@ func keysOf(image distribution.Image) []string {
 	return distribution.Union(keys, nil)
 }
 
-// shareImage lets those launch the shared image that copy it, and those that share blocks name, once its snapshots are shared with them.
+// shareImage adds launch permissions for the accounts that copy the image and for share blocks. The snapshots are
+// shared first, because a launch needs both.
 func (b *builder) shareImage(o *preparedSource, wanting [][]destinationState, lasting []distribution.StepID) {
-	if o.whole.ref == (step.Ref{}) {
+	if o.imageRef.ref == (step.Ref{}) {
 		return
 	}
 	var permanent []string
-	if image := b.facts.Images[o.from]; !o.staged {
+	if image := b.facts.Images[o.region]; !o.stagesImage {
 		permanent = permanentAccounts(image.SharedWith.Accounts, image.Image.Tags, provenance.Permanent(tagMap(image.Image.Tags)))
 	}
-	head := step.Base{ID: step.NewID("share", o.at.Region, wholeImage, "lasting"), Location: o.at, DependsOn: slices.Concat(o.whole.needs, lasting), ExpectedDuration: callTime}
+	head := step.Base{ID: step.NewID("share", o.location.Region, wholeImage, "lasting"), Location: o.location, DependsOn: slices.Concat(o.imageRef.dependsOn, lasting), ExpectedDuration: callTime}
 	var stays []distribution.StepID
-	if !o.lasting.IsEmpty() && o.shared == "" {
-		newStep := &step.ShareImage{Base: head, Image: o.whole.ref, With: o.lasting, Lasting: true}
-		newStep.PermanentOn = imageID(b.req, o.from)
-		newStep.Baseline = !o.staged
+	if !o.permanent.IsEmpty() && o.existingImageID == "" {
+		newStep := &step.ShareImage{Base: head, Image: o.imageRef.ref, With: o.permanent, Lasting: true}
+		newStep.PermanentOn = imageID(b.req, o.region)
+		newStep.Baseline = !o.stagesImage
 		stays = append(stays, b.add(newStep))
 	}
 	var copying []destinationState
 	for _, goals := range wanting {
 		copying = append(copying, slices.DeleteFunc(goals, func(g destinationState) bool { return g.Method != distribution.ByImage })...)
 	}
-	needed := distribution.Without(accountsOf(copying), append(permanent, o.at.Account))
-	o.admitted = distribution.Without(needed, o.lasting.Accounts)
-	shared := slices.Clone(o.whole.needs)
-	if len(o.admitted) < len(needed) {
+	needed := distribution.Without(accountsOf(copying), append(permanent, o.location.Account))
+	o.imageAccounts = distribution.Without(needed, o.permanent.Accounts)
+	shared := slices.Clone(o.imageRef.dependsOn)
+	if len(o.imageAccounts) < len(needed) {
 		shared = append(shared, stays...)
 	}
-	if len(o.admitted) > 0 {
-		head.ID, head.DependsOn = step.NewID("share", o.at.Region, wholeImage), slices.Clone(o.whole.needs)
-		shared = append(shared, b.add(&step.ShareImage{Base: head, Image: o.whole.ref, With: distribution.LaunchPermissions{Accounts: o.admitted}, Baseline: !o.staged}))
+	if len(o.imageAccounts) > 0 {
+		head.ID, head.DependsOn = step.NewID("share", o.location.Region, wholeImage), slices.Clone(o.imageRef.dependsOn)
+		shared = append(shared, b.add(&step.ShareImage{Base: head, Image: o.imageRef.ref, With: distribution.LaunchPermissions{Accounts: o.imageAccounts}, Baseline: !o.stagesImage}))
 	}
-	o.whole.needs = shared
+	o.imageRef.dependsOn = shared
 }
 
-// accountsOf are the accounts of destinations, sorted.
+// accountsOf returns the accounts of destinations, sorted.
 func accountsOf(goals []destinationState) []string {
 	var accounts []string
 	for _, g := range goals {
@@ -370,13 +376,13 @@ func accountsOf(goals []destinationState) []string {
 	return distribution.Union(accounts, nil)
 }
 
-// copy adds a copy of a volume. One of an earlier run is signed again, and waited for unless it is complete.
+// copy adds a copy of a volume. It resumes the copy of an earlier run, if there is one.
 func (b *builder) copy(
 	v volume, source snapshotRef, newStep step.CopySnapshot, existing *ec2types.Snapshot,
 ) snapshotRef {
 	newStep.Source, newStep.FromKeyARN = source.ref, source.key
 	newStep.Device, newStep.GiB = v.device(), v.gib()
-	newStep.DependsOn, newStep.ExpectedDuration = source.needs, copyTime(v, newStep.Minutes)
+	newStep.DependsOn, newStep.ExpectedDuration = source.dependsOn, copyTime(v, newStep.Minutes)
 	newStep.Queue, newStep.Rate = step.SnapshotCopyQueue(newStep.Location), rate(v.mib(), newStep.Minutes)
 	if existing != nil {
 		newStep.ResumeID, newStep.DependsOn = aws.ToString(existing.SnapshotId), nil
@@ -386,24 +392,26 @@ func (b *builder) copy(
 	return snapshotRef{step.Ref{From: b.add(&newStep)}, newStep.KeyARN, []distribution.StepID{newStep.ID}}
 }
 
-// elsewhere reports another account than the source's: nothing is shared with it for a copy that is begun already.
+// isCrossAccount reports whether a location is in another account than the source. The plan shares nothing for a
+// resumed copy there, so it cannot be repeated.
 func (b *builder) isCrossAccount(at distribution.Location) bool {
 	return at.Account != b.facts.Source.Account
 }
 
-// share lets accounts use a snapshot. All of them are added, also those that another run has given the permission: that run may withdraw it.
+// share adds create volume permissions for accounts. It includes accounts that already have one, because another
+// run may remove a temporary permission.
 func (b *builder) share(o *preparedSource, it sourceVolume, source snapshotRef, accounts []string, kind ...string) []distribution.StepID {
 	var shares []distribution.StepID
 	for i, chunk := range slices.Collect(slices.Chunk(accounts, maxShared)) {
 		newStep := &step.ShareSnapshot{
-			Base:     step.Base{ID: step.NewID(append([]string{"share", o.at.Region, it.device()}, kind...)...), Location: o.at, DependsOn: slices.Clone(source.needs), ExpectedDuration: callTime},
+			Base:     step.Base{ID: step.NewID(append([]string{"share", o.location.Region, it.device()}, kind...)...), Location: o.location, DependsOn: slices.Clone(source.dependsOn), ExpectedDuration: callTime},
 			Snapshot: source.ref,
 			Device:   it.device(),
 			Accounts: chunk,
-			Baseline: !it.staged,
+			Baseline: !it.isStaged,
 		}
 		if len(kind) > 0 {
-			newStep.PermanentOn = imageID(b.req, o.from)
+			newStep.PermanentOn = imageID(b.req, o.region)
 		}
 		if i > 0 {
 			newStep.ID += distribution.StepID(fmt.Sprintf("/%d", i+1))
@@ -414,16 +422,16 @@ func (b *builder) share(o *preparedSource, it sourceVolume, source snapshotRef, 
 	return shares
 }
 
-// permanentAccounts returns the accounts whose permission on what stands for a volume no run withdraws.
+// permanentAccounts returns the accounts that keep their permission on a volume's snapshot. A staged copy has none.
 func (it sourceVolume) permanentAccounts() []string {
-	if it.staged {
+	if it.isStaged {
 		return nil
 	}
 	return permanentAccounts(it.snapshot.SharedWith, it.snapshot.Tags, it.permanent)
 }
 
-// permanentAccounts returns the accounts whose access predates our runs, and those of share blocks. Without a baseline tag, all of them
-// count as permanent.
+// permanentAccounts returns the accounts whose access predates all runs, and those of share blocks. Without a
+// baseline tag, all of them count as permanent.
 func permanentAccounts(permitted []string, tags []ec2types.Tag, shared []string) []string {
 	baseline, known, err := provenance.Baseline(tagMap(tags))
 	if !known || err != nil || invariant.OwnShares.IsOff() {
@@ -434,7 +442,8 @@ func permanentAccounts(permitted []string, tags []ec2types.Tag, shared []string)
 	})
 }
 
-// copies makes a destination's own snapshots, each as soon as it is to be had, with no barrier per image; or its image in one copy.
+// copies adds the copies of a destination's snapshots, or of its image. Each snapshot starts as soon as its source
+// is ready.
 func (b *builder) copies(g *destinationState, offers []*preparedSource) map[string]snapshotRef {
 	made := map[string]snapshotRef{}
 	i := slices.IndexFunc(offers, func(o *preparedSource) bool { return o.serves(g.At) })
@@ -446,17 +455,17 @@ func (b *builder) copies(g *destinationState, offers []*preparedSource) map[stri
 	}
 	if g.Method == distribution.ByImage {
 		if i < 0 {
-			return b.copyWhole(g, nil)
+			return b.addImageCopy(g, nil)
 		}
-		return b.copyWhole(g, offers[i])
+		return b.addImageCopy(g, offers[i])
 	}
 	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
 		from, source := g.FromRegion, snapshotRef{ref: step.Ref{Known: v.id()}, key: v.key()}
 		var access *keyGrant
-		if i >= 0 && g.wants(v.id()) {
-			from, source = offers[i].at.Region, offers[i].ready[v.id()]
+		if i >= 0 && g.needsCopy(v.id()) {
+			from, source = offers[i].location.Region, offers[i].snapshots[v.id()]
 			if access = b.grantSourceKey(*g, offers[i].shareSource, source.key); access != nil {
-				source.needs = append(slices.Clone(source.needs), access.await)
+				source.dependsOn = append(slices.Clone(source.dependsOn), access.wait)
 			}
 		}
 		signing := copySigning(b.req, b.facts, g.Destination, v.device())
@@ -470,17 +479,17 @@ func (b *builder) copies(g *destinationState, offers []*preparedSource) map[stri
 			Signing:     signing,
 		}, g.copies[v.id()])
 		if access != nil {
-			access.users = append(access.users, made[v.id()].needs...)
+			access.copySteps = append(access.copySteps, made[v.id()].dependsOn...)
 		}
 		if i >= 0 {
-			offers[i].used[v.id()] = append(offers[i].used[v.id()], made[v.id()].needs...)
+			offers[i].copySteps[v.id()] = append(offers[i].copySteps[v.id()], made[v.id()].dependsOn...)
 		}
 	}
 	return made
 }
 
-// copyWhole copies a destination's image in one call, from the source account's offer or, as its owner, from the artifact's image.
-func (b *builder) copyWhole(g *destinationState, from *preparedSource) map[string]snapshotRef {
+// copyWhole adds one CopyImage step for a destination. The owner of the source image copies it directly.
+func (b *builder) addImageCopy(g *destinationState, from *preparedSource) map[string]snapshotRef {
 	newStep := step.CopyImage{
 		Base:         step.Base{ID: step.NewID("copy", g.At.Account, g.At.Region, wholeImage), Location: g.At, Destination: g.At, DependsOn: b.deregister(g)},
 		ImageSpec:    destinationImageSpec(g.Destination, b.req, b.facts),
@@ -492,15 +501,15 @@ func (b *builder) copyWhole(g *destinationState, from *preparedSource) map[strin
 		SnapshotTags: joined(g.SnapshotTags, deliverySigning(b.req, b.facts, g.Destination).CreationTags()),
 	}
 	var accesses []*keyGrant
-	if from != nil && from.whole.ref != (step.Ref{}) && g.pending == nil {
-		newStep.Image, newStep.FromRegion, newStep.FromKeyARNs = from.whole.ref, from.at.Region, from.keys()
-		newStep.DependsOn = append(newStep.DependsOn, from.whole.needs...)
+	if from != nil && from.imageRef.ref != (step.Ref{}) && g.pending == nil {
+		newStep.Image, newStep.FromRegion, newStep.FromKeyARNs = from.imageRef.ref, from.location.Region, from.keys()
+		newStep.DependsOn = append(newStep.DependsOn, from.imageRef.dependsOn...)
 		for _, it := range from.items {
-			newStep.DependsOn = append(newStep.DependsOn, from.ready[it.id()].needs...)
+			newStep.DependsOn = append(newStep.DependsOn, from.snapshots[it.id()].dependsOn...)
 		}
 		for _, key := range newStep.FromKeyARNs {
 			if access := b.grantSourceKey(*g, from.shareSource, key); access != nil {
-				newStep.DependsOn = append(newStep.DependsOn, access.await)
+				newStep.DependsOn = append(newStep.DependsOn, access.wait)
 				accesses = append(accesses, access)
 			}
 		}
@@ -510,23 +519,24 @@ func (b *builder) copyWhole(g *destinationState, from *preparedSource) map[strin
 	newStep.DependsOn = append(newStep.DependsOn, b.deregisterNamesake(*g, newStep.DependsOn, nil)...)
 	copied := b.copyImage(g.FromRegion, g.pending, newStep)
 	for _, access := range accesses {
-		access.users = append(access.users, copied.needs...)
+		access.copySteps = append(access.copySteps, copied.dependsOn...)
 	}
 	made := map[string]snapshotRef{}
 	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
-		made[v.id()] = snapshotRef{ref: step.Ref{From: copied.ref.From, Device: v.device()}, key: g.keyARN, needs: copied.needs}
+		made[v.id()] = snapshotRef{ref: step.Ref{From: copied.ref.From, Device: v.device()}, key: g.keyARN, dependsOn: copied.dependsOn}
 		if from != nil {
-			from.used[v.id()] = append(from.used[v.id()], copied.needs...)
+			from.copySteps[v.id()] = append(from.copySteps[v.id()], copied.dependsOn...)
 		}
 	}
 	if from != nil {
-		from.copied = append(from.copied, copied.needs...)
+		from.imageCopySteps = append(from.imageCopySteps, copied.dependsOn...)
 	}
 	return made
 }
 
-// complete makes the destination's image from its copies, unless it is there already or a copy itself, and has it verified.
-func (b *builder) complete(g *destinationState, copies map[string]snapshotRef) {
+// complete adds the steps that register and verify a destination's image. An existing or copied image is only
+// verified.
+func (b *builder) addImage(g *destinationState, copies map[string]snapshotRef) {
 	like := destinationImageSpec(g.Destination, b.req, b.facts)
 	verify := &step.VerifyImage{
 		Base:      step.Base{ID: step.NewID("verify", g.At.Account, g.At.Region), Location: g.At, Destination: g.At, ExpectedDuration: callTime},
@@ -537,7 +547,7 @@ func (b *builder) complete(g *destinationState, copies map[string]snapshotRef) {
 	snapshots := map[string]step.Ref{}
 	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
 		source := copies[v.id()]
-		verify.DependsOn = append(verify.DependsOn, source.needs...)
+		verify.DependsOn = append(verify.DependsOn, source.dependsOn...)
 		for _, device := range v.devices {
 			ref := source.ref
 			if ref.Device != "" {
@@ -561,18 +571,18 @@ func (b *builder) complete(g *destinationState, copies map[string]snapshotRef) {
 		verify.Image = step.Ref{From: b.add(&step.RegisterImage{Base: head, ImageSpec: like, Snapshots: snapshots})}
 		verify.DependsOn = append(slices.Clone(head.DependsOn), head.ID)
 	}
-	g.verified = step.Ref{From: b.add(verify)}
-	g.ami, g.proofs = verify.Image, append(g.proofs, g.verified.From)
+	g.verifiedImage = step.Ref{From: b.add(verify)}
+	g.imageRef, g.verifications = verify.Image, append(g.verifications, g.verifiedImage.From)
 }
 
-// deregister adds the steps that deregister images of a destination which were never finished. Those that CopyImage
-// created (rule 9.6) go with their snapshots.
+// deregister adds the steps that deregister a destination's unfinished images. Images from CopyImage go with their
+// snapshots (rule 9.6).
 func (b *builder) deregister(g *destinationState) []distribution.StepID {
 	var ids []distribution.StepID
-	for _, broken := range g.broken {
+	for _, broken := range g.unfinished {
 		id := aws.ToString(broken.ImageId)
-		if b.gone[id] == "" {
-			b.gone[id] = b.add(&step.DeregisterImage{
+		if b.deregistered[id] == "" {
+			b.deregistered[id] = b.add(&step.DeregisterImage{
 				Base: step.Base{
 					ID:               step.NewID("deregister", g.At.Account, g.At.Region, id),
 					Location:         g.At,
@@ -585,40 +595,41 @@ func (b *builder) deregister(g *destinationState) []distribution.StepID {
 				Release:       b.releaseOf(broken.Tags),
 			})
 		}
-		ids = append(ids, b.gone[id])
+		ids = append(ids, b.deregistered[id])
 	}
 	return ids
 }
 
-// revokeShares removes what this plan stages, and withdraws in every outcome what it gave of it. The shares of the image's
-// own snapshots, and of an image that share blocks hand out, are withdrawn when the run has ended, because other runs may
-// need them. After a failure what is staged stays for the next run.
+// revokeShares adds the steps that remove staged resources and their permissions. Permissions are removed even
+// after a failure, but staged resources stay for the next run. Permissions on source snapshots are removed at the
+// end of the run, because other runs may need them.
 func (b *builder) revokeShares(o *preparedSource) {
-	if o.staged && !o.lasting.IsEmpty() {
+	if o.stagesImage && !o.permanent.IsEmpty() {
 		return
 	}
 	var withdrawn []distribution.StepID
 	for _, it := range o.items {
-		source, used := o.ready[it.id()], o.used[it.id()]
-		if !it.staged || source.ref == (step.Ref{}) {
+		source, used := o.snapshots[it.id()], o.copySteps[it.id()]
+		if !it.isStaged || source.ref == (step.Ref{}) {
 			continue
 		}
-		gone := b.withdraw(o, it, used)
+		gone := b.unshareSnapshot(o, it, used)
 		withdrawn = append(withdrawn, gone...)
-		if !o.staged {
+		if !o.stagesImage {
 			b.add(&step.DeleteSnapshot{
-				Base:     closing(step.NewID("delete", o.at.Region, it.device()), o.at, source.ref, used, gone),
+				Base:     cleanupBase(step.NewID("delete", o.location.Region, it.device()), o.location, source.ref, used, gone),
 				Snapshot: source.ref,
 				Device:   it.device(),
 			})
 		}
 	}
 	withdrawn = append(withdrawn, b.revokeImageShare(o)...)
-	b.unstage(o, withdrawn)
+	b.deregisterStagedImage(o, withdrawn)
 }
 
-// closing is the head of a step that removes what was staged: once every copy has succeeded, and the permissions are taken back.
-func closing(newStep distribution.StepID, at distribution.Location, staged step.Ref, used, withdrawn []distribution.StepID) step.Base {
+// closing returns the base of a step that deletes a staged resource. It runs after all copies have succeeded and
+// all permissions are removed.
+func cleanupBase(newStep distribution.StepID, at distribution.Location, staged step.Ref, used, withdrawn []distribution.StepID) step.Base {
 	head := step.Base{ID: newStep, Location: at, DependsOn: slices.Clone(used), RunsAfter: withdrawn, ExpectedDuration: callTime}
 	if staged.From != "" {
 		head.DependsOn = append([]distribution.StepID{staged.From}, used...)
@@ -626,51 +637,51 @@ func closing(newStep distribution.StepID, at distribution.Location, staged step.
 	return head
 }
 
-// unstage removes the staged image of this plan when no copy needs it any more.
-func (b *builder) unstage(o *preparedSource, withdrawn []distribution.StepID) {
-	if !o.staged || o.whole.ref == (step.Ref{}) {
+// unstage adds the step that deregisters the staged image after its last copy.
+func (b *builder) deregisterStagedImage(o *preparedSource, withdrawn []distribution.StepID) {
+	if !o.stagesImage || o.imageRef.ref == (step.Ref{}) {
 		return
 	}
 	var used []distribution.StepID
 	for _, it := range o.items {
-		used = append(used, o.used[it.id()]...)
+		used = append(used, o.copySteps[it.id()]...)
 	}
 	slices.Sort(used)
 	b.add(&step.DeregisterImage{
-		Base:          closing(step.NewID("deregister", o.at.Region, wholeImage), o.at, o.whole.ref, slices.Compact(used), withdrawn),
-		Image:         o.whole.ref,
+		Base:          cleanupBase(step.NewID("deregister", o.location.Region, wholeImage), o.location, o.imageRef.ref, slices.Compact(used), withdrawn),
+		Image:         o.imageRef.ref,
 		WithSnapshots: true,
-		Expected:      expectedImage(b.facts, b.imageNames[o.at]),
+		Expected:      expectedImage(b.facts, b.imageNames[o.location]),
 	})
 }
 
-// revokeImageShare withdraws the launch permissions of a staged image.
+// revokeImageShare adds the step that removes the launch permissions of a staged image.
 func (b *builder) revokeImageShare(o *preparedSource) []distribution.StepID {
-	if !o.staged || len(o.admitted) == 0 {
+	if !o.stagesImage || len(o.imageAccounts) == 0 {
 		return nil
 	}
 	return []distribution.StepID{b.add(&step.UnshareImage{
 		Base: step.Base{
-			ID:               step.NewID("withdraw", o.at.Region, wholeImage),
-			Location:         o.at,
-			DependsOn:        []distribution.StepID{o.whole.ref.From},
-			RunsAfter:        slices.Clone(o.copied),
+			ID:               step.NewID("withdraw", o.location.Region, wholeImage),
+			Location:         o.location,
+			DependsOn:        []distribution.StepID{o.imageRef.ref.From},
+			RunsAfter:        slices.Clone(o.imageCopySteps),
 			ExpectedDuration: callTime,
 		},
-		Image:    o.whole.ref,
-		Accounts: o.admitted,
+		Image:    o.imageRef.ref,
+		Accounts: o.imageAccounts,
 	})}
 }
 
-// withdraw withdraws what this plan gave of a staged snapshot.
-func (b *builder) withdraw(o *preparedSource, it sourceVolume, used []distribution.StepID) []distribution.StepID {
-	source := o.ready[it.id()]
+// withdraw adds the steps that remove the permissions on a staged snapshot.
+func (b *builder) unshareSnapshot(o *preparedSource, it sourceVolume, used []distribution.StepID) []distribution.StepID {
+	source := o.snapshots[it.id()]
 	var withdrawn []distribution.StepID
-	for i, chunk := range slices.Collect(slices.Chunk(o.given[it.id()], maxShared)) {
+	for i, chunk := range slices.Collect(slices.Chunk(o.temporaryAccounts[it.id()], maxShared)) {
 		newStep := &step.UnshareSnapshot{
 			Base: step.Base{
-				ID:               step.NewID("withdraw", o.at.Region, it.device()),
-				Location:         o.at,
+				ID:               step.NewID("withdraw", o.location.Region, it.device()),
+				Location:         o.location,
 				DependsOn:        []distribution.StepID{source.ref.From},
 				RunsAfter:        slices.Concat(used, withdrawn),
 				ExpectedDuration: callTime,
@@ -687,10 +698,10 @@ func (b *builder) withdraw(o *preparedSource, it sourceVolume, used []distributi
 	return withdrawn
 }
 
-const callTime = time.Second // one call and its round trip, roughly
+const callTime = time.Second // rough duration of a call
 
-// calls are the actions by which a step makes or changes something: those of its rights that belong to the service of its act, which
-// stands first. What KMS is asked for besides, EC2 asks on its own.
+// calls returns the mutating actions of a step. They belong to the service of its first permission, because EC2
+// makes the KMS calls itself.
 func calls(s step.Step) []string {
 	rights := s.Permissions()
 	if len(rights) == 0 {
@@ -700,33 +711,33 @@ func calls(s step.Step) []string {
 	var actions []string
 	for _, r := range rights {
 		name, own := strings.CutPrefix(r.Action, service+":")
-		own = own || r.Action == "ec2:CreateTags" // signs what another service created
-		if own && !looking.MatchString(name) && !slices.Contains(actions, r.Action) {
+		own = own || r.Action == "ec2:CreateTags" // it signs a resource that another service created
+		if own && !readOnlyAction.MatchString(name) && !slices.Contains(actions, r.Action) {
 			actions = append(actions, r.Action)
 		}
 	}
 	if s.Meta().ResumeID != "" {
-		return actions[1:] // the act was an earlier run's
+		return actions[1:] // an earlier run has made the first call
 	}
 	return actions
 }
 
-var looking = regexp.MustCompile(`^(Describe|Get|List)`)
+var readOnlyAction = regexp.MustCompile(`^(Describe|Get|List)`)
 
-// estimate adds the steps up.
+// estimate returns the cost and duration of steps.
 func estimate(steps []step.Step) Estimate {
 	e := Estimate{Calls: map[string]int{}}
 	for _, s := range steps {
 		for _, action := range calls(s) {
 			e.Calls[action]++
 		}
-		if s.Meta().ResumeID != "" { // it is paid already
+		if s.Meta().ResumeID != "" { // an earlier run has paid for it
 			continue
 		}
 		from, at, copies, minutes, gib := "", "", 0, 0, int64(0)
 		switch c := s.(type) {
 		case *step.CopySnapshot:
-			if !c.Trial { // it goes at once
+			if !c.Trial { // a test copy is deleted at once
 				from, at, copies, minutes, gib = c.FromRegion, c.Location.Region, 1, c.Minutes, c.GiB
 			}
 		case *step.CopyImage:

@@ -17,39 +17,40 @@ import (
 // destination that waits for them copies the empty snapshot under its own key. A missing permission shows in a minute.
 const (
 	testCopyGiB  = 1
-	testCopyTime = time.Minute // to create an empty snapshot or to copy it, roughly (4.6.4)
-	testDevice   = "canary"    // stands for the device of a test copy
+	testCopyTime = time.Minute // rough duration of creating or copying an empty snapshot (rule 4.6.4)
+	testDevice   = "canary" // replaces the device in the ID of a test copy's step
 )
 
 // canary adds the test copies of the destinations that wait for staged copies.
-func (b *builder) canary(o *preparedSource, goals []destinationState) {
-	trying := slices.DeleteFunc(slices.Clone(goals), func(g destinationState) bool { return !o.needsCanary(g) })
-	if len(trying) == 0 || !b.tries(goals) {
+func (b *builder) addTestCopies(o *preparedSource, goals []destinationState) {
+	trying := slices.DeleteFunc(slices.Clone(goals), func(g destinationState) bool { return !o.needsTestCopy(g) })
+	if len(trying) == 0 || !b.wantsTestCopies(goals) {
 		return
 	}
 	signing := o.signing(b.req, b.facts, provenance.Snapshot, testDevice)
 	source := &step.CreateEmptySnapshot{
 		Base: step.Base{
-			ID:               step.NewID("canary", o.at.Region),
-			Location:         o.at,
+			ID:               step.NewID("canary", o.location.Region),
+			Location:         o.location,
 			ExpectedDuration: testCopyTime,
 		},
 		KeyARN:      o.keyARN,
 		GiB:         testCopyGiB,
 		Description: "Empty, for test copies to other accounts",
-		Tags:        signing.CreationTags(), // without run_tags: StartSnapshot has no ec2:CreateAction that a policy could allow (4.9.6)
+		// no run_tags, because StartSnapshot has no ec2:CreateAction that a policy could allow (rule 4.9.6)
+		Tags:        signing.CreationTags(),
 		Signing:     signing,
 	}
 	b.add(source)
-	ready := b.shareCanary(o, source, trying)
+	ready := b.shareEmptySnapshot(o, source, trying)
 	done := []distribution.StepID{source.ID}
 	for _, g := range trying {
-		done = append(done, b.tryCanary(o, g, source, ready)...)
+		done = append(done, b.addTestCopy(o, g, source, ready)...)
 	}
 	b.add(&step.DeleteSnapshot{
 		Base: step.Base{
-			ID:               step.NewID("canary-delete", o.at.Region),
-			Location:         o.at,
+			ID:               step.NewID("canary-delete", o.location.Region),
+			Location:         o.location,
 			RunsAfter:        done,
 			ExpectedDuration: callTime,
 		},
@@ -58,8 +59,8 @@ func (b *builder) canary(o *preparedSource, goals []destinationState) {
 	})
 }
 
-// tries reports whether test copies are wanted: as the request says, else if there are several destinations to copy to.
-func (b *builder) tries(goals []destinationState) bool {
+// tries reports whether the plan makes test copies. The default is true for several destinations.
+func (b *builder) wantsTestCopies(goals []destinationState) bool {
 	if b.req.TestCopy != nil {
 		return *b.req.TestCopy
 	}
@@ -67,24 +68,24 @@ func (b *builder) tries(goals []destinationState) bool {
 	return len(copying) > 1
 }
 
-// needsCanary reports whether a destination has to copy something that is not staged yet.
-func (o *preparedSource) needsCanary(g destinationState) bool {
+// needsCanary reports whether a destination copies something that is not staged yet.
+func (o *preparedSource) needsTestCopy(g destinationState) bool {
 	return o.serves(g.At) && slices.ContainsFunc(o.items, func(it sourceVolume) bool {
-		return it.staged && g.wants(it.id()) && o.ready[it.id()].ref.From != ""
+		return it.isStaged && g.needsCopy(it.id()) && o.snapshots[it.id()].ref.From != ""
 	})
 }
 
 // shareCanary shares the empty snapshot. It returns the steps to wait for.
-func (b *builder) shareCanary(
+func (b *builder) shareEmptySnapshot(
 	o *preparedSource, source *step.CreateEmptySnapshot, trying []destinationState,
 ) []distribution.StepID {
 	ready := []distribution.StepID{source.ID}
-	accounts := distribution.Without(accountsOf(trying), []string{o.at.Account})
+	accounts := distribution.Without(accountsOf(trying), []string{o.location.Account})
 	for i, chunk := range slices.Collect(slices.Chunk(accounts, maxShared)) {
 		newStep := &step.ShareSnapshot{
 			Base: step.Base{
-				ID:               step.NewID("canary-share", o.at.Region),
-				Location:         o.at,
+				ID:               step.NewID("canary-share", o.location.Region),
+				Location:         o.location,
 				DependsOn:        slices.Clone(ready),
 				ExpectedDuration: callTime,
 			},
@@ -100,8 +101,8 @@ func (b *builder) shareCanary(
 	return ready
 }
 
-// tryCanary adds the test copy of a destination, its verification and its deletion.
-func (b *builder) tryCanary(
+// tryCanary adds the test copy of a destination, and the steps that verify and delete it.
+func (b *builder) addTestCopy(
 	o *preparedSource, g destinationState, source *step.CreateEmptySnapshot, ready []distribution.StepID,
 ) []distribution.StepID {
 	base := func(kind string) step.Base {
@@ -116,7 +117,7 @@ func (b *builder) tryCanary(
 	copied := &step.CopySnapshot{
 		Base:        base("canary-copy"),
 		Source:      step.Ref{From: source.ID},
-		FromRegion:  o.at.Region,
+		FromRegion:  o.location.Region,
 		FromKeyARN:  o.keyARN,
 		Device:      testDevice,
 		KeyARN:      g.keyARN,
@@ -129,7 +130,7 @@ func (b *builder) tryCanary(
 	copied.DependsOn, copied.ExpectedDuration = slices.Clone(ready), testCopyTime
 	copied.Queue = step.SnapshotCopyQueue(g.At)
 	if a := b.grantSourceKey(g, o.shareSource, o.keyARN); a != nil {
-		copied.DependsOn, a.users = append(copied.DependsOn, a.await), append(a.users, copied.ID)
+		copied.DependsOn, a.copySteps = append(copied.DependsOn, a.wait), append(a.copySteps, copied.ID)
 	}
 	b.add(copied)
 

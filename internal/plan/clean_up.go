@@ -17,8 +17,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// deleteUnused deletes what earlier runs left anywhere and this plan does not use, whatever their options were. What is
-// not provably theirs, and what belongs to a run that works, is listed. A failure here fails no destination.
+// deleteUnused adds the steps that delete unused resources of earlier runs, in all accounts and Regions. It only
+// reports resources that no run provably created, and those of active runs. A failure of these steps fails no
+// destination.
 func (b *builder) deleteUnused() {
 	for _, at := range sortedLocations(b.facts.Earlier) {
 		c := cleanUp{builder: b, at: at, existing: b.facts.Earlier[at], kept: map[string]bool{}}
@@ -31,16 +32,16 @@ func (b *builder) deleteUnused() {
 	}
 }
 
-// cleanUp deletes what is not used at one location.
+// cleanUp deletes unused resources in one account and Region.
 type cleanUp struct {
 	*builder
 	at       distribution.Location
 	existing distribution.ExistingResources
-	deleted  []distribution.StepID // that deregister images and leave their snapshots
+	deleted  []distribution.StepID // steps that deregister images without their snapshots
 	kept     map[string]bool       // snapshots that an image uses, or that are deleted with it
 }
 
-// images deregisters temporary images, and those that were never finished. Delivered images stay.
+// images adds the steps that deregister temporary and unfinished images. Delivered images stay.
 func (c *cleanUp) images() {
 	for _, image := range c.existing.Images {
 		id := aws.ToString(image.ImageId)
@@ -49,7 +50,7 @@ func (c *cleanUp) images() {
 		isDeleted := false
 		switch {
 		case c.used[id]:
-		case c.gone[id] != "":
+		case c.deregistered[id] != "":
 			isDeleted = true
 		case j.Verdict == provenance.Unproven:
 			c.findings = append(c.findings, unprovenFinding(c.at, "image", id))
@@ -68,15 +69,15 @@ func (c *cleanUp) images() {
 	}
 }
 
-// isUnshared reports whether an image was created for share blocks, and nobody may launch it: its run ended before.
+// isUnshared reports whether an image was created for share blocks but never shared. Its run ended too early.
 func (c *cleanUp) isUnshared(image ec2types.Image) bool {
 	with, isKnown := c.existing.LaunchPermissions[aws.ToString(image.ImageId)]
 	j := judge(c.facts, imageResource(c.facts, c.at, image, nil))
 	return j.Signed != nil && j.Signed.Device == provenance.SharedImage && isKnown && with.IsEmpty()
 }
 
-// expectedNames returns the names that runs give images at the location, and that which the run in the tags of an image would
-// give a staged one.
+// expectedNames returns the names that runs give images at the location. It includes the name of a staged image of
+// the run in the image's tags.
 func (c *cleanUp) expectedNames(image ec2types.Image) []string {
 	tags := tagMap(image.Tags)
 	source, _ := provenance.ParseSourceImage(tags[provenance.TagSource])
@@ -92,14 +93,14 @@ func (c *cleanUp) expectedNames(image ec2types.Image) []string {
 func (c *cleanUp) listSnapshots(image ec2types.Image) {
 	for _, s := range c.existing.Snapshots {
 		id := aws.ToString(s.SnapshotId)
-		if uses(image, id) && tagMap(s.Tags)[provenance.TagSource] != "" {
+		if usesSnapshot(image, id) && tagMap(s.Tags)[provenance.TagSource] != "" {
 			c.findings = append(c.findings, unprovenFinding(c.at, "snapshot", id))
 		}
 	}
 }
 
-// listHandedOut adds notes about an image that share blocks of earlier runs hand out and this plan does not use, and about
-// its snapshots. A run that cleans up deletes it if it was never shared.
+// listHandedOut adds notes about an image that share blocks of earlier runs created, and about its snapshots. A
+// clean-up deletes the image if it was never shared.
 func (c *cleanUp) listHandedOut(image ec2types.Image, j provenance.Judgment) {
 	if j.Signed.Device != provenance.SharedImage {
 		return
@@ -120,7 +121,7 @@ func (c *cleanUp) listHandedOut(image ec2types.Image, j provenance.Judgment) {
 	}
 }
 
-// snapshotIDs returns the snapshots that the devices of an image start from.
+// snapshotIDs returns the snapshots of an image.
 func snapshotIDs(image ec2types.Image) []string {
 	var ids []string
 	for _, m := range image.BlockDeviceMappings {
@@ -131,13 +132,13 @@ func snapshotIDs(image ec2types.Image) []string {
 	return ids
 }
 
-// isDelivered reports whether a judgment is that of an image that was delivered.
+// isDelivered reports whether a resource is signed as a delivery.
 func isDelivered(j provenance.Judgment) bool {
 	return j.Signed != nil && j.Signed.Role == provenance.Delivery
 }
 
-// isUnfinished reports whether a delivered image has failed or, if the plan only cleans up, is still being copied, or was
-// created for share blocks and never shared.
+// isUnfinished reports whether a delivered image is failed. During a clean-up, an image that is still being copied
+// or was never shared counts too.
 func (c *cleanUp) isUnfinished(image ec2types.Image) bool {
 	if image.State == ec2types.ImageStateFailed {
 		return true
@@ -145,7 +146,7 @@ func (c *cleanUp) isUnfinished(image ec2types.Image) bool {
 	return c.onlyCleansUp && (image.State == ec2types.ImageStatePending || c.isUnshared(image))
 }
 
-// deregister adds the step for an image that no run needs. Copies of it that are on their way end before.
+// deregister adds the step that deregisters an unused image. It waits for copies of the image in progress.
 func (c *cleanUp) deregister(image ec2types.Image, names []string) {
 	id := aws.ToString(image.ImageId)
 	s := &step.DeregisterImage{
@@ -160,7 +161,7 @@ func (c *cleanUp) deregister(image ec2types.Image, names []string) {
 		Expected:      expectedImage(c.facts, names),
 		Release:       c.releaseOf(image.Tags),
 	}
-	c.gone[id] = c.add(s)
+	c.deregistered[id] = c.add(s)
 }
 
 // releaseOf returns the release of the source image that the tags of a resource name.
@@ -169,7 +170,7 @@ func (b *builder) releaseOf(tags []ec2types.Tag) time.Time {
 	return b.facts.SigningKeys()[source].Release()
 }
 
-// keepSnapshots notes that the snapshots of an image are not deleted by themselves.
+// keepSnapshots records snapshots that must not be deleted on their own.
 func (c *cleanUp) keepSnapshots(image ec2types.Image) {
 	for _, id := range snapshotIDs(image) {
 		c.kept[id] = true
@@ -181,7 +182,7 @@ func (c *cleanUp) keepSnapshots(image ec2types.Image) {
 	}
 }
 
-// snapshots deletes the temporary snapshots that no image and no step uses.
+// snapshots adds the steps that delete temporary snapshots without an image or a step that uses them.
 func (c *cleanUp) snapshots() {
 	for _, s := range c.existing.Snapshots {
 		id := aws.ToString(s.SnapshotId)
@@ -199,7 +200,7 @@ func (c *cleanUp) snapshots() {
 				Base: step.Base{
 					ID:               step.NewID("delete", c.at.Account, c.at.Region, id),
 					Location:         c.at,
-					DependsOn:        c.deregistered(),
+					DependsOn:        c.deregistrations(),
 					RunsAfter:        c.resumedCopies(),
 					ExpectedDuration: callTime,
 				},
@@ -209,18 +210,18 @@ func (c *cleanUp) snapshots() {
 	}
 }
 
-// deregistered returns the steps that deregister images at the location, sorted.
-func (c *cleanUp) deregistered() []distribution.StepID {
+// deregistrations returns the steps that deregister images at the location, sorted.
+func (c *cleanUp) deregistrations() []distribution.StepID {
 	var ids []distribution.StepID
 	for _, image := range c.existing.Images {
-		if id := c.gone[aws.ToString(image.ImageId)]; id != "" {
+		if id := c.deregistered[aws.ToString(image.ImageId)]; id != "" {
 			ids = append(ids, id)
 		}
 	}
 	return ids
 }
 
-// resumedCopies returns the copies that earlier runs began: what they copy from may be at the location.
+// resumedCopies returns the resumed copies, because their source may be at the location.
 func (c *cleanUp) resumedCopies() []distribution.StepID {
 	if c.at.Account != c.facts.Source.Account {
 		return nil
@@ -258,7 +259,7 @@ func (c *cleanUp) instances() {
 	}
 }
 
-// list adds a note about a resource of a run that works.
+// list adds a note about a resource of an active run.
 func (c *cleanUp) list(kind, id string, j provenance.Judgment) {
 	c.findings = append(c.findings, distribution.Finding{
 		Level:    distribution.Note,
@@ -269,7 +270,7 @@ func (c *cleanUp) list(kind, id string, j provenance.Judgment) {
 	})
 }
 
-// unprovenFinding returns the warning about a resource with our tags that no run provably created.
+// unprovenFinding returns the warning about a resource that has our tags without proof.
 func unprovenFinding(at distribution.Location, kind, id string) distribution.Finding {
 	return distribution.Finding{
 		Level:       distribution.Warning,

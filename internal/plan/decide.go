@@ -11,7 +11,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// Decide makes the plan of a request from what was seen. A refused plan has findings and no steps.
+// Decide returns the plan for a request and facts. A refused plan has findings and no steps.
 func Decide(req distribution.Request, facts distribution.Facts) Plan {
 	p := Plan{KeyAliases: keyAliases(facts)}
 	destinations, findings := Expand(req, facts)
@@ -44,8 +44,8 @@ func Decide(req distribution.Request, facts distribution.Facts) Plan {
 	p.Findings = append(p.Findings, validateDurations(facts, open)...)
 	p.Findings = append(p.Findings, permanentShareFindings(req, facts)...)
 	p.Findings = append(p.Findings, retentionFindings(req, facts, open)...)
-	p.Findings = append(p.Findings, launchNeeds(facts, supplies, sharers)...)
-	p.Steps, findings = steps(req, facts, destinations, open, supplies)
+	p.Findings = append(p.Findings, launchFindings(facts, supplies, sharers)...)
+	p.Steps, findings = buildSteps(req, facts, destinations, open, supplies)
 	p.Findings = append(p.Findings, findings...)
 	p.Findings = append(p.Findings, queueFindings(p.Steps)...)
 	p.Estimate, p.Keys = estimate(p.Steps), facts.SigningKeys()
@@ -53,7 +53,7 @@ func Decide(req distribution.Request, facts distribution.Facts) Plan {
 	return p
 }
 
-// sourceTroubles are the reasons why the images cannot be handed on, or will not be made.
+// validateSources returns findings for source images that cannot be shared or copied, or will not be created.
 func validateSources(req distribution.Request, facts distribution.Facts) []distribution.Finding {
 	var found []distribution.Finding
 	if req.Intent != nil {
@@ -67,8 +67,8 @@ func validateSources(req distribution.Request, facts distribution.Facts) []distr
 	return found
 }
 
-// openDestinations are those that nothing forbids. A refusal of an optional target, or of as many others as may fail, is a warning:
-// the run goes on without them, if any destination is left.
+// openDestinations returns the destinations that no finding excludes. A refusal is a warning at an optional target,
+// and at as many others as may fail. The run then continues with the remaining destinations.
 func openDestinations(req distribution.Request, facts distribution.Facts, destinations []distribution.Destination) (open []distribution.Destination, findings []distribution.Finding) {
 	tolerated := req.MaxFailedDestinations
 	type refusal struct {
@@ -98,9 +98,10 @@ func openDestinations(req distribution.Request, facts distribution.Facts, destin
 	return open, findings
 }
 
-// Clean makes the plan that removes what runs of this image before this one left unfinished. What is finished stays, and what is not
-// provably ours is named and left alone. Destinations that cannot be used are findings and no reason to leave the others as they are.
-func Clean(req distribution.Request, facts distribution.Facts) Plan {
+// Clean returns the plan that deletes what earlier runs of this image left unfinished. Completed copies stay.
+// Resources without proof are only reported. A destination that cannot be used does not stop the clean-up of the
+// others.
+func CleanUp(req distribution.Request, facts distribution.Facts) Plan {
 	p := Plan{KeyAliases: keyAliases(facts)}
 	destinations, findings := Expand(req, facts)
 	p.Findings = append(validateRequest(req, destinations), findings...)
@@ -120,14 +121,14 @@ func Clean(req distribution.Request, facts distribution.Facts) Plan {
 		return p
 	}
 	supplies, _ := route(req, facts, destinations, open)
-	p.Steps, findings = cleaning(req, facts, destinations, supplies)
+	p.Steps, findings = cleanUpSteps(req, facts, destinations, supplies)
 	p.Findings = append(p.Findings, findings...)
 	p.Estimate, p.Keys = estimate(p.Steps), facts.SigningKeys()
 	return p
 }
 
-// requestTroubles is what is missing as a whole. It is judged here and not when the template is read, because a list whose
-// elements are not known yet arrives empty there.
+// validateRequest returns findings for missing options. It runs here and not in package config, because a list with
+// unknown elements is empty when the template is read.
 func validateRequest(req distribution.Request, destinations []distribution.Destination) []distribution.Finding {
 	var found []distribution.Finding
 	if len(req.Images) == 0 {
@@ -137,14 +138,16 @@ func validateRequest(req distribution.Request, destinations []distribution.Desti
 		found = append(found, distribution.Finding{Level: distribution.Warning, Field: "publish", Summary: `publish = "all" has no effect`, Detail: "no target has an ssm_parameter or a launch_template", Remediation: "leave it out"})
 	}
 	if len(destinations)+len(req.Shares) == 0 {
-		found = append(found, distribution.Finding{Level: distribution.Refused, Field: "target", Summary: "there is no destination",
-			Detail: "no target block names an account, and there is no share block", Remediation: "add a target block with account_ids"})
+		found = append(found, distribution.Finding{
+			Level: distribution.Refused, Field: "target", Summary: "there is no destination",
+			Detail: "no target block names an account, and there is no share block", Remediation: "add a target block with account_ids",
+		})
 	}
 	return found
 }
 
-// unseenFindings tell of every kind of look that was refused somewhere: the plan is made without what it would have shown, or not at all. A
-// destination tells by itself of what it cannot do without.
+// unseenFindings returns a finding for each kind of lookup that failed. Lookups that a destination requires are
+// reported with the destination.
 func unseenFindings(facts distribution.Facts) []distribution.Finding {
 	var found []distribution.Finding
 	for _, unseen := range facts.Unseen {
@@ -152,7 +155,7 @@ func unseenFindings(facts distribution.Facts) []distribution.Finding {
 			continue
 		}
 		f := failedLookupFinding(unseen)
-		if unseen.Vital && !facts.NeedsLookup(unseen.At) { // copies go there straight
+		if unseen.Vital && !facts.NeedsLookup(unseen.At) { // copies do not pass through this location
 			f.Level, f.Summary = distribution.Warning, unseen.Refusal.Operation+" was refused, and nothing is staged in "+unseen.At.Region
 		}
 		if !slices.ContainsFunc(found, func(o distribution.Finding) bool {
@@ -165,8 +168,10 @@ func unseenFindings(facts distribution.Facts) []distribution.Finding {
 }
 
 func failedLookupFinding(u distribution.FailedLookup) distribution.Finding {
-	f := distribution.Finding{Level: distribution.Warning, Location: u.At, Operation: u.Refusal.Operation, Resource: u.Resource, Detail: u.Refusal.Error(),
-		Summary: u.Refusal.Operation + " was denied, and the plan does without it"}
+	f := distribution.Finding{
+		Level: distribution.Warning, Location: u.At, Operation: u.Refusal.Operation, Resource: u.Resource, Detail: u.Refusal.Error(),
+		Summary: u.Refusal.Operation + " was denied, and the plan does without it",
+	}
 	if u.Vital {
 		f.Level, f.Summary = distribution.Refused, u.Refusal.Operation+" was denied, and nothing can be done without it"
 	}
@@ -175,7 +180,7 @@ func failedLookupFinding(u distribution.FailedLookup) distribution.Finding {
 
 func imagePlan(source distribution.SourceImage, facts distribution.Facts, supplies []*shareSource, open []distribution.Destination) ImagePlan {
 	image := facts.Images[source.Region]
-	p := ImagePlan{Account: facts.Source.Account, Region: source.Region, ImageID: source.ImageID, Causes: causes(source.Region, image, facts)}
+	p := ImagePlan{Account: facts.Source.Account, Region: source.Region, ImageID: source.ImageID, Causes: encryptionCauses(source.Region, image, facts)}
 	if image.Image != nil {
 		p.Name = aws.ToString(image.Image.Name)
 	}
@@ -186,10 +191,10 @@ func imagePlan(source distribution.SourceImage, facts distribution.Facts, suppli
 		}) {
 			device.Why = CopiedByOwner
 		}
-		if i := slices.IndexFunc(supplies, func(s *shareSource) bool { return s.at.Region == source.Region }); i >= 0 {
+		if i := slices.IndexFunc(supplies, func(s *shareSource) bool { return s.location.Region == source.Region }); i >= 0 {
 			item := supplies[i].items[slices.IndexFunc(supplies[i].items, func(item sourceVolume) bool { return item.id() == v.id() })]
-			device.Staged, device.Why = item.staged, item.why
-			if item.staged {
+			device.Staged, device.Why = item.isStaged, item.reason
+			if item.isStaged {
 				device.StageKeyARN = supplies[i].keyARN
 			}
 		}
@@ -200,10 +205,12 @@ func imagePlan(source distribution.SourceImage, facts distribution.Facts, suppli
 
 func destinationPlan(req distribution.Request, d distribution.Destination, facts distribution.Facts, supplies []*shareSource) DestinationPlan {
 	image := facts.Images[d.FromRegion]
-	p := DestinationPlan{At: d.At, Target: d.Target, Optional: d.Optional, FromRegion: d.FromRegion, Name: d.Name, KeyARN: destinationKeyARN(d, facts),
-		Method: d.Method, MethodWhy: d.MethodWhy}
-	if s := supplyOf(supplies, d); s != nil {
-		p.FromRegion = s.at.Region
+	p := DestinationPlan{
+		At: d.At, Target: d.Target, Optional: d.Optional, FromRegion: d.FromRegion, Name: d.Name, KeyARN: destinationKeyARN(d, facts),
+		Method: d.Method, MethodWhy: d.MethodWhy,
+	}
+	if s := findShareSource(supplies, d); s != nil {
+		p.FromRegion = s.location.Region
 	}
 	if image.Image != nil {
 		p.Carried = Carry(*image.Image, image.UEFIData, func(a step.Attribute) distribution.AttributeHandling { return attributeHandling(d, a) })

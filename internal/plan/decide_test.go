@@ -298,8 +298,10 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 		}},
 		{"name taken by an image with our tags that is not provably ours", func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].AMIName, r.Targets[0].Lifecycle.ForceDeregister = "golden", true
-			taken := ec2types.Image{ImageId: aws.String("ami-0bbbbbbbbbbbbbbbb"), OwnerId: aws.String(at.Account), Name: aws.String("golden"),
-				Tags: []ec2types.Tag{{Key: aws.String(provenance.TagSource), Value: aws.String(ownSource.String())}}}
+			taken := ec2types.Image{
+				ImageId: aws.String("ami-0bbbbbbbbbbbbbbbb"), OwnerId: aws.String(at.Account), Name: aws.String("golden"),
+				Tags: []ec2types.Tag{{Key: aws.String(provenance.TagSource), Value: aws.String(ownSource.String())}},
+			}
 			s := f.Sites[at]
 			s.NameUsed, f.Earlier = &taken, map[distribution.Location]distribution.ExistingResources{at: {Images: []ec2types.Image{taken}}}
 			f.Sites[at] = s
@@ -480,7 +482,7 @@ func TestARegionThatTheSourceAccountIsKeptOutOfIsServedFromAnother(t *testing.T)
 			t.Errorf("%s", s)
 		}
 	}
-	if p := plan.Clean(req, facts); p.Refused() || facts.HasHiddenResources() {
+	if p := plan.CleanUp(req, facts); p.Refused() || facts.HasHiddenResources() {
 		t.Errorf("a clean-up needs it: %+v", p.Findings)
 	}
 	served := req

@@ -13,7 +13,7 @@ import (
 
 // causes returns the possible reasons why an image is encrypted. There are several if the facts do not exclude all but
 // one.
-func causes(region string, image distribution.Image, facts distribution.Facts) []string {
+func encryptionCauses(region string, image distribution.Image, facts distribution.Facts) []string {
 	found := slices.Clone(image.Foretold)
 	if len(found) > 0 {
 		return found

@@ -16,7 +16,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// newSigning returns what the tags of a resource say that this run creates at a location from the image of a Region.
+// newSigning returns the signing data of a resource that this run creates at a location.
 func newSigning(
 	req distribution.Request, facts distribution.Facts, at distribution.Location, from string, kind provenance.Kind,
 ) step.Signing {
@@ -41,7 +41,7 @@ func sourceOf(req distribution.Request, facts distribution.Facts, region string)
 	return provenance.SourceImage{Account: facts.Source.Account, Region: region, ImageID: imageID(req, region)}
 }
 
-// copySigning returns what the tags of a destination's copy of a volume say.
+// copySigning returns the signing data of a destination's copy of a volume.
 func copySigning(
 	req distribution.Request, facts distribution.Facts, d distribution.Destination, device string,
 ) step.Signing {
@@ -50,30 +50,30 @@ func copySigning(
 	return s
 }
 
-// deliverySigning returns what the tags of a destination's image say.
+// deliverySigning returns the signing data of a destination's image.
 func deliverySigning(req distribution.Request, facts distribution.Facts, d distribution.Destination) step.Signing {
 	s := newSigning(req, facts, d.At, d.FromRegion, provenance.Image)
 	s.Statement.KeyARN, s.Statement.Role = destinationKeyARN(d, facts), provenance.Delivery
 	return s
 }
 
-// judge returns the judgment of a resource by the keys of the source image that its tag names.
+// judge returns the judgment on a resource, with the keys of the source image in its tags.
 func judge(facts distribution.Facts, r provenance.Resource) provenance.Judgment {
 	source, _ := provenance.ParseSourceImage(r.Tags[provenance.TagSource])
 	j, _ := facts.Judge(source)
 	return j.Judge(r)
 }
 
-// hasSource reports whether the tag of a resource names a source image.
+// hasSource reports whether tags name a source image.
 func hasSource(tags []ec2types.Tag, source provenance.SourceImage) bool {
 	return tagMap(tags)[provenance.TagSource] == source.String()
 }
 
-// isComplete reports whether a snapshot can be copied and registered.
+// isComplete reports whether a snapshot is complete. Otherwise it cannot be copied or registered.
 func isComplete(s ec2types.Snapshot) bool { return s.State == ec2types.SnapshotStateCompleted }
 
-// reusableCopy returns the snapshot of an earlier run that is the wanted copy of a volume, complete or on its way. It does
-// not belong to an image under another name. Nil if there is none.
+// reusableCopy returns an earlier run's copy of a volume, complete or in progress. It excludes snapshots of an
+// image with another name. Nil if there is none.
 func reusableCopy(facts distribution.Facts, v volume, wanted step.Signing, name string) *ec2types.Snapshot {
 	at := distribution.Location{Account: wanted.Statement.Account, Region: wanted.Statement.Region}
 	var best *ec2types.Snapshot
@@ -88,7 +88,7 @@ func reusableCopy(facts distribution.Facts, v volume, wanted step.Signing, name 
 	return best
 }
 
-// isReusable reports whether a snapshot is signed as the wanted copy of a volume, is not failed, and its run is over.
+// isReusable reports whether a snapshot has not failed, has the wanted signature, and belongs to no active run.
 func isReusable(facts distribution.Facts, v volume, wanted step.Signing, s ec2types.Snapshot) bool {
 	at := distribution.Location{Account: wanted.Statement.Account, Region: wanted.Statement.Region}
 	j := judge(facts, distribution.SnapshotResource(at, s))
@@ -101,13 +101,13 @@ func isReusable(facts distribution.Facts, v volume, wanted step.Signing, s ec2ty
 	return !isComplete(s) || int64(aws.ToInt32(s.VolumeSize)) == v.gib()
 }
 
-// isSignedAs reports whether a signature says what a run wants, whichever run signed.
+// isSignedAs reports whether a statement matches the wanted one, apart from the run.
 func isSignedAs(signed, wanted provenance.Statement) bool {
 	return signed.Source == wanted.Source && signed.Role == wanted.Role && signed.KeyARN == wanted.KeyARN &&
 		signed.Device == wanted.Device
 }
 
-// isBetterCopy prefers what is complete, then what was begun first.
+// isBetterCopy prefers the complete snapshot, then the older one.
 func isBetterCopy(a, b ec2types.Snapshot) bool {
 	if isComplete(a) != isComplete(b) {
 		return isComplete(a)
@@ -119,37 +119,37 @@ func isBetterCopy(a, b ec2types.Snapshot) bool {
 	return aws.ToString(a.SnapshotId) < aws.ToString(b.SnapshotId)
 }
 
-// belongsToImage reports whether a snapshot is part of an image under another name.
+// belongsToImage reports whether an image with another name uses a snapshot.
 func belongsToImage(existing distribution.ExistingResources, snapshotID, name string) bool {
 	return slices.ContainsFunc(existing.Images, func(i ec2types.Image) bool {
-		return aws.ToString(i.Name) != name && uses(i, snapshotID)
+		return aws.ToString(i.Name) != name && usesSnapshot(i, snapshotID)
 	})
 }
 
-// uses reports whether a device of an image starts from a snapshot.
-func uses(image ec2types.Image, snapshotID string) bool {
+// uses reports whether an image uses a snapshot.
+func usesSnapshot(image ec2types.Image, snapshotID string) bool {
 	return slices.ContainsFunc(image.BlockDeviceMappings, func(m ec2types.BlockDeviceMapping) bool {
 		return m.Ebs != nil && aws.ToString(m.Ebs.SnapshotId) == snapshotID
 	})
 }
 
-// existingImages holds the images that earlier runs created for one purpose.
+// existingImages holds the images of earlier runs for one purpose.
 type existingImages struct {
-	use      *ec2types.Image  // complete, with the wanted attributes
-	pending  *ec2types.Image  // still being copied
-	changed  []ec2types.Image // delivered, and not as wanted: somebody changed them or their key, or the template has changed
-	broken   []ec2types.Image // failed, or not signed: they can be deleted
-	unproven []ec2types.Image // with our tags: never used, never deleted
-	working  []ec2types.Image // of another run that works: never deleted
+	use        *ec2types.Image  // complete, with the wanted attributes
+	pending    *ec2types.Image  // still being copied
+	changed    []ec2types.Image // delivered, but since then the image, its key or the template has changed
+	unfinished []ec2types.Image // failed or not signed, so they can be deleted
+	unproven   []ec2types.Image // with our tags but no proof. They are never used or deleted
+	working    []ec2types.Image // of another active run. They are never deleted
 }
 
 // isStarted reports whether a run created any of the images.
 func (e existingImages) isStarted() bool {
-	return e.use != nil || e.pending != nil || len(e.changed)+len(e.broken)+len(e.working) > 0
+	return e.use != nil || e.pending != nil || len(e.changed)+len(e.unfinished)+len(e.working) > 0
 }
 
-// findImages sorts the images that come from the source image of a purpose. name is the wanted one, and empty if any will
-// do. isWanted reports whether the attributes of an available image are as wanted.
+// findImages sorts the images of a source image by their state. Any name matches if name is empty. isWanted reports
+// whether an available image has the wanted attributes.
 func findImages(
 	facts distribution.Facts, wanted step.ImageSpec, name string, isWanted func(ec2types.Image) bool,
 ) existingImages {
@@ -168,14 +168,14 @@ func findImages(
 	}
 	if found.use != nil && found.pending != nil {
 		if !hasImage(found.working, *found.pending) {
-			found.broken = append(found.broken, *found.pending)
+			found.unfinished = append(found.unfinished, *found.pending)
 		}
 		found.pending = nil
 	}
 	return found
 }
 
-// add sorts one image in.
+// add sorts in one image.
 func (e *existingImages) add(image ec2types.Image, j provenance.Judgment, isWanted func(ec2types.Image) bool) {
 	isPending := image.State == ec2types.ImageStatePending
 	if j.Verdict == provenance.Working {
@@ -185,37 +185,37 @@ func (e *existingImages) add(image ec2types.Image, j provenance.Judgment, isWant
 	case j.Verdict == provenance.Unproven:
 		e.unproven = append(e.unproven, image)
 	case j.Verdict == provenance.Working && (j.Signed == nil || j.Signed.Role == provenance.Temporary):
-		// the other run signs it, or deletes it
+		// the other run signs or deletes it
 	case j.Verdict == provenance.Deletable:
-		e.broken = append(e.broken, image)
+		e.unfinished = append(e.unfinished, image)
 	case isPending && e.pending == nil:
 		e.pending = &image
 	case isPending && j.Verdict == provenance.Working:
 		// the other run completes it
 	case isPending:
-		e.broken = append(e.broken, image)
+		e.unfinished = append(e.unfinished, image)
 	case isUsable(image) && isWanted(image) && e.use == nil:
 		e.use = &image
 	case isUsable(image) && j.Signed.Role == provenance.Delivery:
 		e.changed = append(e.changed, image)
 	case j.Verdict != provenance.Working:
-		e.broken = append(e.broken, image)
+		e.unfinished = append(e.unfinished, image)
 	}
 }
 
-// isUsable reports whether an image can be launched, or could until it was disabled.
+// isUsable reports whether an image can be launched, now or after it is enabled.
 func isUsable(image ec2types.Image) bool {
 	return image.State == ec2types.ImageStateAvailable || image.State == ec2types.ImageStateDisabled
 }
 
-// imageResource returns an image as provenance judges it. names are those that runs give images there.
+// imageResource returns an image for a judgment. names are the names that runs give images at the location.
 func imageResource(
 	facts distribution.Facts, at distribution.Location, image ec2types.Image, names []string,
 ) provenance.Resource {
 	return distribution.ImageResource(at, image, snapshotsByID(facts.Earlier[at]), expectedImage(facts, names))
 }
 
-// expectedImage returns what a run would give an image under one of some names.
+// expectedImage returns what a run would give an image with one of the names.
 func expectedImage(facts distribution.Facts, names []string) provenance.Expected {
 	expected := provenance.Expected{Names: names}
 	for _, region := range sortedKeys(facts.Images) {
@@ -227,7 +227,7 @@ func expectedImage(facts distribution.Facts, names []string) provenance.Expected
 		if at.Account != facts.Source.Account {
 			continue
 		}
-		for _, image := range facts.Earlier[at].Images { // staged
+		for _, image := range facts.Earlier[at].Images { // add the key of staged images
 			expected.SourceImageIDs = append(expected.SourceImageIDs, aws.ToString(image.ImageId))
 		}
 	}
@@ -249,7 +249,7 @@ func imageAt(req distribution.Request, facts distribution.Facts, d distribution.
 	})
 }
 
-// imageDifferences returns what of a destination's image is not as wanted: attributes, and the snapshots of its volumes.
+// imageDifferences returns how a destination's image and snapshots differ from the expected ones.
 func imageDifferences(
 	req distribution.Request, facts distribution.Facts, d distribution.Destination, image ec2types.Image,
 ) []string {
@@ -283,7 +283,7 @@ func snapshotDifference(s ec2types.Snapshot, v volume, owner, keyARN string) str
 	return ""
 }
 
-// snapshotOf returns the snapshot that a device of an image starts from. Empty if there is none.
+// snapshotOf returns the snapshot of a device. Empty if there is none.
 func snapshotOf(image ec2types.Image, device string) string {
 	for _, m := range image.BlockDeviceMappings {
 		if aws.ToString(m.DeviceName) == device && m.Ebs != nil {
@@ -301,7 +301,7 @@ func hasImage(images []ec2types.Image, image ec2types.Image) bool {
 
 func tagMap(tags []ec2types.Tag) map[string]string { return distribution.TagMap(tags) }
 
-// parseTime reads a date as EC2 writes it. Zero if there is none.
+// parseTime parses a date of EC2. Zero if there is none.
 func parseTime(date *string) time.Time {
 	at, _ := time.Parse(time.RFC3339, aws.ToString(date))
 	return at

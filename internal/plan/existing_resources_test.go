@@ -244,7 +244,7 @@ func TestCleaningRemovesWhatIsUnfinishedAndProvablyOurs(t *testing.T) {
 	} {
 		req, facts := c.world()
 		c.change(&facts)
-		p := plan.Clean(req, facts)
+		p := plan.CleanUp(req, facts)
 		inOrder(t, p.Steps)
 		fmt.Fprintf(&out, "# %s\n", c.name)
 		for _, f := range p.Findings {

@@ -29,14 +29,14 @@ func destinationImageSpec(
 
 // imageSpec returns the expected staged image.
 func (s *shareSource) imageSpec(req distribution.Request, facts distribution.Facts) step.ImageSpec {
-	l := newImageSpec(facts.Images[s.from])
-	l.Method, l.Abroad = distribution.ByImage, s.from != s.at.Region
+	l := newImageSpec(facts.Images[s.region])
+	l.Method, l.Abroad = distribution.ByImage, s.region != s.location.Region
 	l.Signing = s.signing(req, facts, provenance.Image, "")
-	l.Name = temporaryName(aws.ToString(l.Source.Name), s.at, l.Signing.Statement.Source, req.RunID)
+	l.Name = temporaryName(aws.ToString(l.Source.Name), s.location, l.Signing.Statement.Source, req.RunID)
 	if l.Signing.Statement.Role == provenance.Delivery { // the same for all runs, so that concurrent runs create one image
-		l.Name = stagedName(aws.ToString(l.Source.Name), step.Digest(s.at.Key(), l.Signing.Statement.Source.String(), s.keyARN))
+		l.Name = stagedName(aws.ToString(l.Source.Name), step.Digest(s.location.Key(), l.Signing.Statement.Source.String(), s.keyARN))
 	}
-	l.Description = fmt.Sprintf("Staged for other accounts: %s of %s", imageID(req, s.from), s.from)
+	l.Description = fmt.Sprintf("Staged for other accounts: %s of %s", imageID(req, s.region), s.region)
 	l.Tags = l.Signing.CreationTags()
 	return l
 }

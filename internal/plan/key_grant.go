@@ -62,7 +62,7 @@ func validateGrants(d distribution.Destination) []distribution.Finding {
 // grant adds the grants on a destination's key. Existing grants are not created again (3.2.6), and no run revokes them.
 func (b *builder) grant(g *destinationState) {
 	for i, k := range g.Grants {
-		g.proofs = append(g.proofs, b.add(&step.CreateGrant{
+		g.verifications = append(g.verifications, b.add(&step.CreateGrant{
 			Base: step.Base{
 				ID:               step.NewID("grant", g.At.Account, g.At.Region, k.Name),
 				Location:         g.At,

@@ -15,23 +15,23 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// launchTime is what an instance is expected to take until it runs.
+// launchTime is the expected duration of a launch check.
 const launchTime = time.Minute
 
-// isUnfinished reports whether a run before this one has a record: it did not end well, or works. Only then an image that
-// is there already may lack its launch check.
+// isUnfinished reports whether an earlier run has a record, so it failed or is active. Only then an existing image
+// may lack its launch check.
 func (b *builder) isUnfinished() bool { return b.facts.HasUnfinishedRuns(b.req.RunID) }
 
-// launch adds the launch check, and the end of its instance in every outcome.
-func (b *builder) launch(g *destinationState) {
+// launch adds the launch check. It always terminates the instance, even after a failure.
+func (b *builder) addLaunchCheck(g *destinationState) {
 	if g.Launch == nil || g.image != nil && !b.isUnfinished() {
 		return
 	}
 	image := b.facts.Images[g.FromRegion]
 	signing := newSigning(b.req, b.facts, g.At, g.FromRegion, provenance.Instance)
 	run := &step.RunInstance{
-		Base:         step.Base{ID: step.NewID("launch", g.At.Account, g.At.Region), Location: g.At, Destination: g.At, DependsOn: slices.Clone(g.proofs), ExpectedDuration: launchTime},
-		Image:        g.ami,
+		Base:         step.Base{ID: step.NewID("launch", g.At.Account, g.At.Region), Location: g.At, Destination: g.At, DependsOn: slices.Clone(g.verifications), ExpectedDuration: launchTime},
+		Image:        g.imageRef,
 		Name:         g.Name,
 		InstanceType: g.Launch.InstanceType,
 		SubnetID:     cmp.Or(g.Launch.SubnetID, b.facts.Sites[g.At].Subnet.ID),
@@ -40,8 +40,8 @@ func (b *builder) launch(g *destinationState) {
 		PartTags:     g.RunTags,
 		Signing:      signing,
 	}
-	if g.ami.From != "" {
-		run.DependsOn = append(run.DependsOn, g.ami.From)
+	if g.imageRef.From != "" {
+		run.DependsOn = append(run.DependsOn, g.imageRef.From)
 	}
 	for _, m := range image.Image.BlockDeviceMappings {
 		if m.Ebs != nil {
@@ -49,9 +49,11 @@ func (b *builder) launch(g *destinationState) {
 		}
 	}
 	slices.Sort(run.Devices)
-	g.proofs = append(g.proofs, b.add(run))
-	b.add(&step.TerminateInstance{Base: step.Base{ID: step.NewID("terminate", g.At.Account, g.At.Region), Location: g.At, RunsAfter: []distribution.StepID{run.ID}, ExpectedDuration: callTime},
-		Instance: step.Ref{From: run.ID}, ClientToken: run.ClientToken()})
+	g.verifications = append(g.verifications, b.add(run))
+	b.add(&step.TerminateInstance{
+		Base:     step.Base{ID: step.NewID("terminate", g.At.Account, g.At.Region), Location: g.At, RunsAfter: []distribution.StepID{run.ID}, ExpectedDuration: callTime},
+		Instance: step.Ref{From: run.ID}, ClientToken: run.ClientToken(),
+	})
 }
 
 // validateSubnet returns a finding if the filters of a launch check find no subnet.

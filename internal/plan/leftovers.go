@@ -17,7 +17,7 @@ import (
 func leftoverFindings(
 	req distribution.Request, facts distribution.Facts, all []distribution.Destination, supplies []*shareSource,
 ) []distribution.Finding {
-	steps, found := cleaning(req, facts, all, supplies)
+	steps, found := cleanUpSteps(req, facts, all, supplies)
 	for _, s := range steps {
 		at := s.Meta().Location
 		found = append(found, leftoverFinding(at, s.ResourceID(), "an earlier run left it"))

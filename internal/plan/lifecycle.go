@@ -92,11 +92,11 @@ func (b *builder) addImageSettings(g *destinationState) {
 			ID:               step.NewID(kind, g.At.Account, g.At.Region),
 			Location:         g.At,
 			Destination:      g.At,
-			DependsOn:        slices.Clone(g.proofs),
+			DependsOn:        slices.Clone(g.verifications),
 			ExpectedDuration: callTime,
 		}
-		if g.ami.From != "" {
-			settings.DependsOn = append(settings.DependsOn, g.ami.From)
+		if g.imageRef.From != "" {
+			settings.DependsOn = append(settings.DependsOn, g.imageRef.From)
 		}
 		return settings
 	}
@@ -104,7 +104,7 @@ func (b *builder) addImageSettings(g *destinationState) {
 	if at := deprecationTime(g.Lifecycle); !at.IsZero() {
 		ids = append(ids, b.add(&step.DeprecateImage{
 			Base:  base("deprecate"),
-			Image: g.ami,
+			Image: g.imageRef,
 			Name:  g.Name,
 			After: at,
 		}))
@@ -112,7 +112,7 @@ func (b *builder) addImageSettings(g *destinationState) {
 	if p := g.Lifecycle.Protection; p != nil {
 		ids = append(ids, b.add(&step.EnableDeregistrationProtection{
 			Base:     base("lock"),
-			Image:    g.ami,
+			Image:    g.imageRef,
 			Name:     g.Name,
 			Cooldown: p.Cooldown,
 		}))
@@ -121,21 +121,21 @@ func (b *builder) addImageSettings(g *destinationState) {
 		ids = append(ids, b.add(&step.EnableFastLaunch{
 			Base:       base("fast-launch"),
 			FastLaunch: *f,
-			Image:      g.ami,
+			Image:      g.imageRef,
 			Name:       g.Name,
 		}))
 	}
 	if len(g.Licenses) > 0 {
 		ids = append(ids, b.add(&step.AssociateLicenseConfigurations{
 			Base:  base("licenses"),
-			Image: g.ami,
+			Image: g.imageRef,
 			Name:  g.Name,
 			ARNs:  g.Licenses,
 		}))
 	}
 	owner := distribution.LaunchPermissions{Accounts: []string{g.At.Account}}
 	if users := g.Lifecycle.Users.Without(owner).Without(b.existingPermissions(g)); !users.IsEmpty() {
-		ids = append(ids, b.add(&step.ShareImage{Base: base("users"), Image: g.ami, With: users}))
+		ids = append(ids, b.add(&step.ShareImage{Base: base("users"), Image: g.imageRef, With: users}))
 	}
-	g.proofs = append(g.proofs, ids...)
+	g.verifications = append(g.verifications, ids...)
 }

@@ -57,7 +57,7 @@ func pointers(req distribution.Request, facts distribution.Facts, d distribution
 	}
 	for _, t := range d.Templates {
 		template := site.Templates[string(t.Template)]
-		version := versionNaming(template, image)
+		version := versionWithImage(template, image)
 		all = append(all, distribution.Pointer{
 			Kind: templatePointer,
 			Name: string(t.Template),
@@ -92,7 +92,7 @@ func newerFinding(at distribution.Location, name, imageID string) distribution.F
 
 // versionNaming returns the version of a launch template that names an image. It prefers the default version, then the
 // oldest, because other versions may derive from it. 0 if none does.
-func versionNaming(t distribution.LaunchTemplateFacts, image *ec2types.Image) int64 {
+func versionWithImage(t distribution.LaunchTemplateFacts, image *ec2types.Image) int64 {
 	if image == nil {
 		return 0
 	}
@@ -127,7 +127,7 @@ func (b *builder) publish(g destinationState) (published []distribution.StepID) 
 			Description: string(p.Description),
 			Tags:        rendered(p.Tags),
 			Overwrite:   p.Overwrite,
-			Image:       g.verified,
+			Image:       g.verifiedImage,
 			Release:     b.facts.Images[g.FromRegion].Keys.Release(),
 		}
 		newStep.KeyID = cmp.Or(b.facts.Keys[g.At][newStep.KeyID].ARN(), newStep.KeyID)
@@ -149,10 +149,10 @@ func (b *builder) publish(g destinationState) (published []distribution.StepID) 
 			TemplateID:  template.ID,
 			From:        t.Source,
 			Source:      template.Source,
-			Version:     versionNaming(template, g.image),
+			Version:     versionWithImage(template, g.image),
 			SetDefault:  t.SetDefault,
 			Description: string(t.Description),
-			Image:       g.verified,
+			Image:       g.verifiedImage,
 			Release:     b.facts.Images[g.FromRegion].Keys.Release(),
 		}))
 	}
@@ -164,7 +164,7 @@ func publishBase(g destinationState, kind, name string) step.Base {
 		ID:               distribution.StepID(kind + "/" + g.At.Key() + "/" + name),
 		Location:         g.At,
 		Destination:      g.At,
-		DependsOn:        g.proofs,
+		DependsOn:        g.verifications,
 		ExpectedDuration: callTime,
 	}
 }

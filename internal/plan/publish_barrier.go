@@ -23,7 +23,7 @@ func (b *builder) addPublishBarrier(goals []destinationState) {
 	barrier := &step.PublishBarrier{Base: step.Base{ID: "publish/all"}}
 	for _, g := range goals {
 		if !g.Optional {
-			barrier.DependsOn = append(barrier.DependsOn, g.proofs...)
+			barrier.DependsOn = append(barrier.DependsOn, g.verifications...)
 			barrier.Destinations++
 		}
 	}
@@ -32,6 +32,6 @@ func (b *builder) addPublishBarrier(goals []destinationState) {
 	}
 	b.add(barrier)
 	for i := range goals {
-		goals[i].proofs = append(slices.Clone(goals[i].proofs), barrier.ID)
+		goals[i].verifications = append(slices.Clone(goals[i].verifications), barrier.ID)
 	}
 }

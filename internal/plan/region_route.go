@@ -190,12 +190,12 @@ func newSourceRegion(
 	locations []distribution.Location,
 	region string,
 ) sourceRegion {
-	s := &shareSource{at: distribution.Location{Account: facts.Source.Account, Region: region}, from: region}
-	s.keyARN = sourceKeyARN(req, facts, s.at)
+	s := &shareSource{location: distribution.Location{Account: facts.Source.Account, Region: region}, region: region}
+	s.keyARN = sourceKeyARN(req, facts, s.location)
 	r := sourceRegion{region: region, canStage: canStage(req, facts, region)}
 	for _, v := range volumes(facts.Images[region]) {
 		r.sizeGiB += v.gib()
-		if it, _ := s.item(req, facts, v); it.staged {
+		if it, _ := s.newSourceVolume(req, facts, v); it.isStaged {
 			r.stagedGiB += v.gib()
 		}
 	}

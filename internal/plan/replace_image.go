@@ -16,27 +16,30 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// nameTaken is the image that has a destination's name and is not one that an earlier run made for it; nil: the name is free, or ours.
+// nameTaken returns the image that has a destination's name. Nil if the name is free, or if an earlier run created
+// the image for the destination.
 func nameTaken(req distribution.Request, d distribution.Destination, facts distribution.Facts) *ec2types.Image {
 	taken := facts.Sites[d.At].NameUsed
-	if taken == nil || facts.Images[d.FromRegion].Image != nil && isOurs(imageAt(req, facts, d), *taken) {
+	if taken == nil || facts.Images[d.FromRegion].Image != nil && isOwnImage(imageAt(req, facts, d), *taken) {
 		return nil
 	}
 	return taken
 }
 
-// isOurs reports an image that a run made for the destination: this run goes on with it, or waits for its run.
-func isOurs(found existingImages, image ec2types.Image) bool {
+// isOurs reports whether a run created an image for the destination. This run then reuses it or waits for the other
+// run.
+func isOwnImage(found existingImages, image ec2types.Image) bool {
 	for _, i := range []*ec2types.Image{found.use, found.pending} {
 		if i != nil && aws.ToString(i.ImageId) == aws.ToString(image.ImageId) {
 			return true
 		}
 	}
-	return hasImage(found.broken, image) || hasImage(found.working, image) && !hasImage(found.changed, image)
+	return hasImage(found.unfinished, image) || hasImage(found.working, image) && !hasImage(found.changed, image)
 }
 
-// nameTroubles are the reasons why a destination's image cannot get its name. What has the name makes way only where the target says so
-// (2.5.2), and never what is copied, what somebody protects, or what looks like ours and is not provably so.
+// validateName returns findings if a destination's image cannot get its name. The existing image is replaced only
+// with force_deregister (rule 2.5.2). It is never replaced if it is a source image, is protected, or has our tags
+// without proof.
 func validateName(req distribution.Request, d distribution.Destination, facts distribution.Facts) []distribution.Finding {
 	taken := nameTaken(req, d, facts)
 	if taken == nil {
@@ -47,8 +50,10 @@ func validateName(req distribution.Request, d distribution.Destination, facts di
 	if facts.Images[d.FromRegion].Image != nil {
 		ours = imageAt(req, facts, d)
 	}
-	f := distribution.Finding{Level: distribution.Refused, Reference: "2.5.2", Field: field(d.Target, "force_deregister"), Location: d.At, Principal: facts.Sites[d.At].Identity.ARN, Resource: id,
-		Summary: fmt.Sprintf("the image %s, which has the name %q, is not deregistered", id, d.Name)}
+	f := distribution.Finding{
+		Level: distribution.Refused, Reference: "2.5.2", Field: field(d.Target, "force_deregister"), Location: d.At, Principal: facts.Sites[d.At].Identity.ARN, Resource: id,
+		Summary: fmt.Sprintf("the image %s, which has the name %q, is not deregistered", id, d.Name),
+	}
 	switch {
 	case !d.Lifecycle.ForceDeregister && hasImage(ours.changed, *taken):
 		f.Field, f.Summary = field(d.Target, "ami_name"), fmt.Sprintf("the image %s, which an earlier run made, is not what it has to be now", id)
@@ -58,7 +63,7 @@ func validateName(req distribution.Request, d distribution.Destination, facts di
 		f.Field, f.Summary = field(d.Target, "ami_name"), fmt.Sprintf("the name %q is taken", d.Name)
 		f.Detail = fmt.Sprintf("image %s of account %s in %s has it", id, d.At.Account, d.At.Region)
 		f.Remediation = "set another ami_name; or deregister that image; or, to replace it, set ami_name to its name and force_deregister = true"
-		if hasImage(ours.unproven, *taken) { // which force_deregister would not remove
+		if hasImage(ours.unproven, *taken) { // force_deregister would not remove it
 			f.Remediation = "find out where that image comes from; then deregister it, or set another ami_name"
 		}
 	case slices.ContainsFunc(req.Images, func(i distribution.SourceImage) bool { return i.ImageID == id }):
@@ -79,8 +84,8 @@ func validateName(req distribution.Request, d distribution.Destination, facts di
 	return []distribution.Finding{f}
 }
 
-// makeWay deregisters what has a destination's name, as late as can be: when all is there that its own image waits for. Snapshots that the
-// image itself is registered with stay.
+// deregisterNamesake adds the step that deregisters the image with a destination's name. It runs as late as
+// possible, after everything else that the new image needs. Snapshots that the new image uses stay.
 func (b *builder) deregisterNamesake(g destinationState, needs []distribution.StepID, copies map[string]snapshotRef) []distribution.StepID {
 	taken := nameTaken(b.req, g.Destination, b.facts)
 	if taken == nil {
@@ -102,21 +107,22 @@ func (b *builder) deregisterNamesake(g destinationState, needs []distribution.St
 		snapshots = nil
 	}
 	id := aws.ToString(taken.ImageId)
-	b.gone[id] = b.add(&step.DeregisterImage{
+	b.deregistered[id] = b.add(&step.DeregisterImage{
 		Base:          step.Base{ID: step.NewID("deregister", g.At.Account, g.At.Region, aws.ToString(taken.ImageId)), Location: g.At, Destination: g.At, DependsOn: slices.Clone(needs), ExpectedDuration: callTime},
 		Image:         step.Ref{Known: aws.ToString(taken.ImageId)},
 		Name:          g.Name,
 		WithSnapshots: along,
 		Snapshots:     distribution.Union(snapshots, nil),
-		Unless:        b.unless(g, *taken),
+		Unless:        b.unlessUsable(g, *taken),
 		Expected:      expectedImage(b.facts, b.imageNames[g.At]),
 		Release:       b.facts.Images[g.FromRegion].Keys.Release(),
 	})
-	return []distribution.StepID{b.gone[id]}
+	return []distribution.StepID{b.deregistered[id]}
 }
 
-// unless is what an image that has to make way stays for: an earlier run made it for this destination, and a later look may find it right. nil: no run did.
-func (b *builder) unless(g destinationState, taken ec2types.Image) *step.VerifyImage {
+// unless returns the verification that can keep an image from being replaced. An earlier run created the image, and
+// a later read may find it correct. Nil if no run created it.
+func (b *builder) unlessUsable(g destinationState, taken ec2types.Image) *step.VerifyImage {
 	like, id := destinationImageSpec(g.Destination, b.req, b.facts), aws.ToString(taken.ImageId)
 	signed := judge(b.facts, imageResource(b.facts, g.At, taken, nil)).Signed
 	if signed == nil || signed.Source != like.Signing.Statement.Source || signed.Role != provenance.Delivery {

@@ -17,16 +17,17 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// A release is all that was made of one source image. Its line stands in a tag of the source image, beside the sealing key, where nobody
-// in a target account can write; a tag in the target would let whoever may tag there have images of other lines removed.
+// release is everything created from one source image. A tag of the source image names the image family. In a tag
+// of the target account, anyone allowed to tag could make runs delete images of other families.
 type release struct {
 	built  time.Time
-	source string // ami-...
+	source string // ID of the source image
 	images []ec2types.Image
 }
 
-// retired are the images at a destination that go once it is served, the newest first, and those of which nobody can tell whose they are.
-func retired(req distribution.Request, facts distribution.Facts, d distribution.Destination) (gone, unproved []ec2types.Image) {
+// retired returns the images of a destination to delete after it succeeds, newest first. unproven are those whose
+// release is unknown.
+func releasesToDelete(req distribution.Request, facts distribution.Facts, d distribution.Destination) (gone, unproved []ec2types.Image) {
 	this := facts.Images[d.FromRegion]
 	if !d.Retention.On() || this.Image == nil {
 		return nil, nil
@@ -42,7 +43,7 @@ func retired(req distribution.Request, facts distribution.Facts, d distribution.
 		signed := judge(facts, distribution.ImageResource(d.At, image, nil, provenance.Expected{})).Signed
 		switch {
 		case isKnown && family != "" && family != req.ImageFamily:
-			// of another image family
+			// of another image family, or without proof
 		case !isKnown, family == "", aws.ToString(image.OwnerId) != d.At.Account, signed == nil, signed.Role != provenance.Delivery:
 			unproved = append(unproved, image)
 		default:
@@ -68,17 +69,19 @@ func retired(req distribution.Request, facts distribution.Facts, d distribution.
 	return gone, unproved
 }
 
-// retire removes older releases once the new one is proved and everything names it.
-func (b *builder) retire(g destinationState, published []distribution.StepID) {
-	gone, _ := retired(b.req, b.facts, g.Destination)
+// retire adds the steps that delete older releases, after the new image is verified and published.
+func (b *builder) deleteReleases(g destinationState, published []distribution.StepID) {
+	gone, _ := releasesToDelete(b.req, b.facts, g.Destination)
 	for _, image := range gone {
 		old := aws.ToString(image.ImageId)
-		b.add(&step.DeleteRelease{Base: step.Base{ID: step.NewID("retire", g.At.Account, g.At.Region, old), Location: g.At, Destination: g.At, DependsOn: slices.Concat(g.proofs, published), ExpectedDuration: callTime},
-			ImageID: old, Name: aws.ToString(image.Name), Release: b.facts.Images[g.FromRegion].Keys.Release(), DryRun: g.Retention.DryRun})
+		b.add(&step.DeleteRelease{
+			Base:    step.Base{ID: step.NewID("retire", g.At.Account, g.At.Region, old), Location: g.At, Destination: g.At, DependsOn: slices.Concat(g.verifications, published), ExpectedDuration: callTime},
+			ImageID: old, Name: aws.ToString(image.Name), Release: b.facts.Images[g.FromRegion].Keys.Release(), DryRun: g.Retention.DryRun,
+		})
 	}
 }
 
-// enlist writes the line of the source images on them, for the runs to come.
+// tagImageFamily adds the steps that tag the source images with their image family, for later runs.
 func (b *builder) tagImageFamily() {
 	for _, source := range b.req.Images {
 		at := distribution.Location{Account: b.facts.Source.Account, Region: source.Region}
@@ -88,18 +91,20 @@ func (b *builder) tagImageFamily() {
 	}
 }
 
-// retentionFindings name the images that stay because nobody can tell whose releases they are.
+// retentionFindings returns notes about images that stay because their release is unknown.
 func retentionFindings(req distribution.Request, facts distribution.Facts, open []distribution.Destination) []distribution.Finding {
 	var found []distribution.Finding
 	for _, d := range open {
-		if _, unproved := retired(req, facts, d); len(unproved) > 0 {
+		if _, unproved := releasesToDelete(req, facts, d); len(unproved) > 0 {
 			ids := make([]string, len(unproved))
 			for i, image := range unproved {
 				ids[i] = aws.ToString(image.ImageId)
 			}
-			found = append(found, distribution.Finding{Level: distribution.Note, Reference: "2.1.8", Field: field(d.Target, "retention"), Location: d.At, Resource: strings.Join(ids, ", "),
+			found = append(found, distribution.Finding{
+				Level: distribution.Note, Reference: "2.1.8", Field: field(d.Target, "retention"), Location: d.At, Resource: strings.Join(ids, ", "),
 				Summary: "images that may be older releases stay", Detail: "they are not provably ours, and of this line: what they were made of is gone, cannot be looked at, or has no image_family in its tags, or their seals are not right",
-				Remediation: "delete what is not needed"})
+				Remediation: "delete what is not needed",
+			})
 		}
 	}
 	return found

@@ -16,44 +16,45 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// supply is what destinations copy from, and what share blocks let others launch: the source account's snapshots and image in one
-// Region, staged where they cannot be shared as they are.
+// shareSource is what destinations copy from and what share blocks share. It is the source account's image and
+// snapshots in one Region. Those that cannot be shared as they are get staged copies.
 type shareSource struct {
-	at        distribution.Location
-	from      string // Region of the image that it is made of
-	keyARN    string // of staged snapshots
-	items     []sourceVolume
-	staged    bool                           // as an image: all items are its snapshots
-	lasting   distribution.LaunchPermissions // of share blocks
-	shared    string                         // image that is shared with all of them already; empty if it is not
-	consumers []distribution.Destination
+	location        distribution.Location
+	region          string // Region of the source image
+	keyARN          string // of staged copies
+	items           []sourceVolume
+	stagesImage     bool // stage an image, whose snapshots are the items
+	permanent       distribution.LaunchPermissions // launch permissions of share blocks
+	existingImageID string // existing image that is shared with all of them. Empty if there is none
+	consumers       []distribution.Destination
 }
 
-// item is one volume of a supply.
+// sourceVolume is one volume of a share source.
 type sourceVolume struct {
 	volume
-	staged bool
-	why    StagingReason
+	isStaged bool
+	reason   StagingReason
 
-	permanent []string // accounts that share blocks gave a permission
+	permanent []string // accounts with permissions of share blocks
 }
 
-// image reports whether somebody copies or launches an image of the supply, and not its snapshots alone.
-func (s *shareSource) image(owner string) bool {
-	return !s.lasting.IsEmpty() || slices.ContainsFunc(s.consumers, func(d distribution.Destination) bool {
+// image reports whether an account copies or launches the whole image, and not only its snapshots.
+func (s *shareSource) sharesImage(owner string) bool {
+	return !s.permanent.IsEmpty() || slices.ContainsFunc(s.consumers, func(d distribution.Destination) bool {
 		return d.Method == distribution.ByImage && d.At.Account != owner
 	})
 }
 
-// serves reports whether a destination copies from the supply.
+// serves reports whether a destination copies from the share source.
 func (s *shareSource) serves(at distribution.Location) bool {
 	return slices.ContainsFunc(s.consumers, func(d distribution.Destination) bool { return d.At == at })
 }
 
-// route chooses for every destination where it copies from: an image of the artifact in its Region; else, whichever is cheaper, copies
-// staged there, because one transfer then serves all accounts, or straight across account and Region (rule A.1), see ways. Share blocks have the
-// artifact's images. Supplies come in the order of their Regions. What is staged
-// is known by its source and key: a run with other destinations uses it as well.
+// route returns the share sources, sorted by Region, and their destinations. A destination copies from the source
+// image in its Region, if there is one. Otherwise regionRoutes chooses the cheaper route. A staged copy in the
+// Region needs one transfer for all accounts. A direct copy crosses accounts and Regions at once (rule A.1). Share
+// blocks use the source images. Staged copies are found by source and key, so runs with other destinations can
+// reuse them.
 func route(req distribution.Request, facts distribution.Facts, all, destinations []distribution.Destination) ([]*shareSource, []distribution.Finding) {
 	var supplies []*shareSource
 	from := map[string]string{}
@@ -61,16 +62,16 @@ func route(req distribution.Request, facts distribution.Facts, all, destinations
 		from[w.Region] = w.From
 	}
 	supplyIn := func(region, from string) *shareSource {
-		i := slices.IndexFunc(supplies, func(s *shareSource) bool { return s.at.Region == region })
+		i := slices.IndexFunc(supplies, func(s *shareSource) bool { return s.location.Region == region })
 		if i < 0 {
-			supplies = append(supplies, &shareSource{at: distribution.Location{Account: facts.Source.Account, Region: region}, from: from})
+			supplies = append(supplies, &shareSource{location: distribution.Location{Account: facts.Source.Account, Region: region}, region: from})
 			i = len(supplies) - 1
 		}
 		return supplies[i]
 	}
 	for _, d := range destinations {
 		if d.At.Account == facts.Source.Account {
-			continue // an owner copies without staging or sharing
+			continue // the owner needs no staged copy and no share
 		}
 		s := supplyIn(cmp.Or(from[d.At.Region], d.FromRegion), d.FromRegion)
 		s.consumers = append(s.consumers, d)
@@ -78,20 +79,20 @@ func route(req distribution.Request, facts distribution.Facts, all, destinations
 	for _, source := range req.Images {
 		for _, share := range req.Shares {
 			s := supplyIn(source.Region, source.Region)
-			s.lasting = s.lasting.And(shareLaunchPermissions(share))
+			s.permanent = s.permanent.And(shareLaunchPermissions(share))
 		}
 	}
-	slices.SortFunc(supplies, func(a, b *shareSource) int { return strings.Compare(a.at.Region, b.at.Region) })
+	slices.SortFunc(supplies, func(a, b *shareSource) int { return strings.Compare(a.location.Region, b.location.Region) })
 	var findings []distribution.Finding
 	for _, s := range supplies {
-		findings = append(findings, s.decide(req, facts)...)
+		findings = append(findings, s.decideStaging(req, facts)...)
 	}
 	for _, d := range destinations {
 		if d.At.Account != facts.Source.Account {
 			continue
 		}
-		for _, s := range supplies { // what is staged in its Region anyway saves a transfer
-			if s.at == d.At && s.from != d.At.Region && (s.staged || d.Method == distribution.BySnapshot) {
+		for _, s := range supplies { // a copy that is staged in its Region anyway saves a transfer
+			if s.location == d.At && s.region != d.At.Region && (s.stagesImage || d.Method == distribution.BySnapshot) {
 				s.consumers = append(s.consumers, d)
 			}
 		}
@@ -99,7 +100,8 @@ func route(req distribution.Request, facts distribution.Facts, all, destinations
 	return supplies, findings
 }
 
-// canStage reports whether the source account has a usable key for staged snapshots in a Region, and may work there.
+// canStage reports whether the source account can stage copies in a Region. It needs a usable key and access to the
+// Region.
 func canStage(req distribution.Request, facts distribution.Facts, region string) bool {
 	asked, at := SourceKey(req, region), distribution.Location{Account: facts.Source.Account, Region: region}
 	if asked == "" || facts.RequiredLookupFailure(at) != nil {
@@ -110,7 +112,7 @@ func canStage(req distribution.Request, facts distribution.Facts, region string)
 	return why == "" || key.IsConcealed(asked, region)
 }
 
-// sourceKeyARN is the key of what is staged at a place; "" while it is not known.
+// sourceKeyARN returns the key of staged copies at a location. Empty if unknown.
 func sourceKeyARN(req distribution.Request, facts distribution.Facts, at distribution.Location) string {
 	asked := SourceKey(req, at.Region)
 	key := facts.Keys[at][asked]
@@ -120,8 +122,8 @@ func sourceKeyARN(req distribution.Request, facts distribution.Facts, at distrib
 	return key.ARN()
 }
 
-// supplyOf is what a destination copies from; nil: the image's own snapshots, as their owner.
-func supplyOf(supplies []*shareSource, d distribution.Destination) *shareSource {
+// supplyOf returns the share source of a destination. Nil if the owner copies its own snapshots.
+func findShareSource(supplies []*shareSource, d distribution.Destination) *shareSource {
 	for _, s := range supplies {
 		if s.serves(d.At) {
 			return s
@@ -130,77 +132,83 @@ func supplyOf(supplies []*shareSource, d distribution.Destination) *shareSource 
 	return nil
 }
 
-// decide decides for every volume whether it can be shared as it is, and whether an image is staged.
-func (s *shareSource) decide(req distribution.Request, facts distribution.Facts) []distribution.Finding {
-	asked := SourceKey(req, s.at.Region)
-	key := facts.Keys[s.at][asked]
-	s.keyARN = sourceKeyARN(req, facts, s.at)
+// decide decides which volumes are staged, and whether an image is staged. It returns findings about what cannot be
+// shared.
+func (s *shareSource) decideStaging(req distribution.Request, facts distribution.Facts) []distribution.Finding {
+	asked := SourceKey(req, s.location.Region)
+	key := facts.Keys[s.location][asked]
+	s.keyARN = sourceKeyARN(req, facts, s.location)
 	var findings []distribution.Finding
-	for _, v := range volumes(facts.Images[s.from]) {
-		it, rule := s.item(req, facts, v)
+	for _, v := range volumes(facts.Images[s.region]) {
+		it, rule := s.newSourceVolume(req, facts, v)
 		if rule != "" {
 			findings = append(findings, unsharable(s, v, rule))
 		}
-		it.permanent = provenance.Permanent(tagMap(facts.Images[s.from].Image.Tags))
+		it.permanent = provenance.Permanent(tagMap(facts.Images[s.region].Image.Tags))
 		s.items = append(s.items, it)
 	}
-	if s.staged = s.image(facts.Source.Account) && slices.ContainsFunc(s.items, func(it sourceVolume) bool { return it.staged }); s.staged {
+	if s.stagesImage = s.sharesImage(facts.Source.Account) && slices.ContainsFunc(s.items, func(it sourceVolume) bool { return it.isStaged }); s.stagesImage {
 		for i := range s.items {
-			if it := &s.items[i]; !it.staged {
-				it.staged, it.why = true, PartOfStagedImage
+			if it := &s.items[i]; !it.isStaged {
+				it.isStaged, it.reason = true, PartOfStagedImage
 			}
 		}
 	}
 	for _, it := range s.items {
-		if !it.staged {
+		if !it.isStaged {
 			findings = append(findings, s.validateBaseline("the snapshot of "+it.device(), it.id(), it.snapshot.Tags, it.snapshot.SharedWith)...)
 		}
 	}
-	s.shared = s.sharedImage(req, facts)
+	s.existingImageID = s.sharedImage(req, facts)
 	if asked == "" && (req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0) {
-		findings = append(findings, distribution.Finding{Level: distribution.Refused, Reference: "1.7.5", Field: "kms_key_id", Location: s.at,
-			Summary: "there is no key for " + s.at.Region, Detail: req.KMSKeyID + " is of another Region",
-			Remediation: "use an alias that exists in every Region of the artifact, or region_kms_key_ids"})
+		findings = append(findings, distribution.Finding{
+			Level: distribution.Refused, Reference: "1.7.5", Field: "kms_key_id", Location: s.location,
+			Summary: "there is no key for " + s.location.Region, Detail: req.KMSKeyID + " is of another Region",
+			Remediation: "use an alias that exists in every Region of the artifact, or region_kms_key_ids",
+		})
 	}
 	if asked != "" {
-		findings = append(findings, validateSourceKey(s.at, asked, key)...)
-		findings = append(findings, keyExpiryFindings(key, "kms_key_id", s.at, facts.At)...)
+		findings = append(findings, validateSourceKey(s.location, asked, key)...)
+		findings = append(findings, keyExpiryFindings(key, "kms_key_id", s.location, facts.At)...)
 	}
 	return append(findings, s.validateImageShare(facts)...)
 }
 
-// maxEntities is how many accounts, organizations and units an image can be shared with (2.2.5).
+// maxEntities is the maximum number of accounts, organizations and units that an image is shared with (rule 2.2.5).
 const maxEntities = 1000
 
-// imageTroubles are the reasons why the image of a supply cannot be shared with all who shall have it.
+// validateImageShare returns findings if the image cannot be shared with all accounts.
 func (s *shareSource) validateImageShare(facts distribution.Facts) []distribution.Finding {
-	image := facts.Images[s.from]
-	if image.Image == nil || !s.image(facts.Source.Account) {
+	image := facts.Images[s.region]
+	if image.Image == nil || !s.sharesImage(facts.Source.Account) {
 		return nil
 	}
-	all := s.lasting.And(distribution.LaunchPermissions{Accounts: s.accounts(distribution.ByImage)})
-	if !s.staged {
+	all := s.permanent.And(distribution.LaunchPermissions{Accounts: s.accounts(distribution.ByImage)})
+	if !s.stagesImage {
 		all = all.And(image.SharedWith)
 	}
 	var found []distribution.Finding
-	if !s.staged {
+	if !s.stagesImage {
 		found = s.validateBaseline("the image", aws.ToString(image.Image.ImageId), image.Image.Tags, image.SharedWith.Accounts)
 	}
 	if n := all.Size(); n > maxEntities {
-		return []distribution.Finding{{Level: distribution.Refused, Reference: "2.2.5", Location: s.at, Resource: aws.ToString(image.Image.ImageId), Summary: fmt.Sprintf("the image would be shared with %d accounts, organizations and units", n),
-			Detail: fmt.Sprintf("AWS allows %d", maxEntities), Remediation: `serve some of the accounts with copy_method = "snapshot", or share with an organization`}}
+		return []distribution.Finding{{
+			Level: distribution.Refused, Reference: "2.2.5", Location: s.location, Resource: aws.ToString(image.Image.ImageId), Summary: fmt.Sprintf("the image would be shared with %d accounts, organizations and units", n),
+			Detail: fmt.Sprintf("AWS allows %d", maxEntities), Remediation: `serve some of the accounts with copy_method = "snapshot", or share with an organization`,
+		}}
 	}
 	return found
 }
 
-// validateBaseline refuses to share what too many accounts have a permission on already: a run remembers them in tags before it shares.
+// validateBaseline returns a finding if the accounts with existing permissions do not fit into tags. A run must
+// save them there before it shares, or it could not restore them.
 func (s *shareSource) validateBaseline(what, id string, tags []ec2types.Tag, permitted []string) []distribution.Finding {
 	_, known, _ := provenance.Baseline(tagMap(tags))
 	copying := distribution.Union(s.accounts(distribution.ByImage), s.accounts(distribution.BySnapshot))
 	if known || len(distribution.Without(copying, permitted)) == 0 {
 		return nil
 	}
-	own := slices.DeleteFunc(slices.Clone(tags), func(tag ec2types.Tag) bool { // AWS's own do not count
+	own := slices.DeleteFunc(slices.Clone(tags), func(tag ec2types.Tag) bool { // tags of AWS do not count
 		return strings.HasPrefix(aws.ToString(tag.Key), "aws:")
 	})
 	baseline, err := provenance.BaselineTags(permitted)
@@ -210,33 +218,35 @@ func (s *shareSource) validateBaseline(what, id string, tags []ec2types.Tag, per
 	if err == nil {
 		return nil
 	}
-	return []distribution.Finding{{Level: distribution.Refused, Reference: "9.4", Location: s.at, Resource: id,
+	return []distribution.Finding{{
+		Level: distribution.Refused, Reference: "9.4", Location: s.location, Resource: id,
 		Summary: what + " cannot be shared for the time of copies", Detail: "to leave them as they are, tags remember the accounts that may use it: " + err.Error(),
-		Remediation: "share with an organization in place of its accounts, or name another kms_key_id: of a staged copy nothing has to be remembered"}}
+		Remediation: "share with an organization in place of its accounts, or name another kms_key_id: of a staged copy nothing has to be remembered",
+	}}
 }
 
-// accounts are the other accounts that copy from a supply by a method, sorted.
+// accounts returns the other accounts that copy by a method, sorted.
 func (s *shareSource) accounts(by distribution.Method) []string {
 	var all []string
 	for _, d := range s.consumers {
-		if d.Method == by && d.At.Account != s.at.Account {
+		if d.Method == by && d.At.Account != s.location.Account {
 			all = append(all, d.At.Account)
 		}
 	}
 	return distribution.Union(all, nil)
 }
 
-// item says whether a volume's snapshot is staged, and why; rule is set where it can be neither shared nor staged.
-func (s *shareSource) item(req distribution.Request, facts distribution.Facts, v volume) (it sourceVolume, rule string) {
+// item decides whether a volume's snapshot is staged, and why. rule is set if it can be neither shared nor staged.
+func (s *shareSource) newSourceVolume(req distribution.Request, facts distribution.Facts, v volume) (it sourceVolume, rule string) {
 	encrypted := aws.ToBool(v.snapshot.Encrypted)
-	managed := encrypted && distribution.ARNAccount(v.key()) == facts.Source.Account && facts.Keys[s.at][v.key()].IsManagedByAWS()
+	managed := encrypted && distribution.ARNAccount(v.key()) == facts.Source.Account && facts.Keys[s.location][v.key()].IsManagedByAWS()
 	withKey := req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0
 	stage := func(why StagingReason) (sourceVolume, string) {
-		return sourceVolume{volume: v, staged: true, why: why}, ""
+		return sourceVolume{volume: v, isStaged: true, reason: why}, ""
 	}
-	share := func(why StagingReason) (sourceVolume, string) { return sourceVolume{volume: v, why: why}, "" }
+	share := func(why StagingReason) (sourceVolume, string) { return sourceVolume{volume: v, reason: why}, "" }
 	switch {
-	case s.from != s.at.Region:
+	case s.region != s.location.Region:
 		return stage(OneTransfer)
 	case encrypted && withKey && v.key() == s.keyARN:
 		return share(ConfiguredKey)
@@ -265,17 +275,21 @@ func shareRemedy(rule string) string {
 	return "set kms_key_id to a customer managed key of the source account, or allow_unencrypted_share = true"
 }
 
-// sourceKeyTroubles are the reasons why the configured key cannot be what is shared.
+// validateSourceKey returns findings if the configured key cannot encrypt what is shared.
 func validateSourceKey(at distribution.Location, asked string, key distribution.Key) []distribution.Finding {
 	refuse := func(rule, because, next string) []distribution.Finding {
-		return []distribution.Finding{{Level: distribution.Refused, Reference: rule, Field: "kms_key_id", Location: at, Resource: key.ARN(),
-			Summary: fmt.Sprintf("the key %s cannot be used", asked), Detail: because, Remediation: next}}
+		return []distribution.Finding{{
+			Level: distribution.Refused, Reference: rule, Field: "kms_key_id", Location: at, Resource: key.ARN(),
+			Summary: fmt.Sprintf("the key %s cannot be used", asked), Detail: because, Remediation: next,
+		}}
 	}
 	why, rule := keyUnusableReason(key)
 	switch {
 	case key.IsConcealed(asked, at.Region):
-		return []distribution.Finding{{Level: distribution.Warning, Reference: "3.2.4", Field: "kms_key_id", Location: at, Resource: asked, Summary: "the key could not be looked at", Detail: why,
-			Remediation: "the copy will show whether it can be used; to know before, allow kms:DescribeKey"}}
+		return []distribution.Finding{{
+			Level: distribution.Warning, Reference: "3.2.4", Field: "kms_key_id", Location: at, Resource: asked, Summary: "the key could not be looked at", Detail: why,
+			Remediation: "the copy will show whether it can be used; to know before, allow kms:DescribeKey",
+		}}
 	case why != "":
 		return refuse(rule, why, keyRemedy(key))
 	}

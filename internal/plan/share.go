@@ -16,22 +16,22 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// SharePlan says whom the share blocks let launch an image in one Region.
+// SharePlan describes the result of the share blocks in one Region.
 type SharePlan struct {
-	At      distribution.Location // of the source account
-	Names   []string              // of the blocks, in the order of the template
+	At      distribution.Location // source account and Region
+	Names   []string // of the share blocks, in the order of the template
 	ImageID string
-	Staged  bool // not this image, but a copy of it under another key
+	Staged  bool // a copy of the image under another key is shared
 	With    distribution.LaunchPermissions
-	Shared  string                        // image that is shared with all of them already; empty if it is not
-	Grants  []distribution.KeyGrantResult // that its accounts make on its keys; without ids
+	Shared  string // existing image that is shared with all of them. Empty if there is none
+	Grants  []distribution.KeyGrantResult // that the accounts create on the keys, without IDs
 }
 
 func shareLaunchPermissions(s distribution.Share) distribution.LaunchPermissions {
 	return distribution.LaunchPermissions{}.And(distribution.LaunchPermissions{Accounts: s.AccountIDs, Organizations: s.OrganizationARNs, Units: s.OrganizationalUnits})
 }
 
-// sharePlans are what comes of the share blocks.
+// sharePlans returns the results of the share blocks.
 func sharePlans(req distribution.Request, supplies []*shareSource, sharers []distribution.Destination) []SharePlan {
 	var names []string
 	for _, share := range req.Shares {
@@ -39,8 +39,8 @@ func sharePlans(req distribution.Request, supplies []*shareSource, sharers []dis
 	}
 	var plans []SharePlan
 	for _, s := range supplies {
-		if !s.lasting.IsEmpty() {
-			planned := SharePlan{At: s.at, Names: names, ImageID: imageID(req, s.from), Staged: s.staged, With: s.lasting, Shared: s.shared}
+		if !s.permanent.IsEmpty() {
+			planned := SharePlan{At: s.location, Names: names, ImageID: imageID(req, s.region), Staged: s.stagesImage, With: s.permanent, Shared: s.existingImageID}
 			for _, d := range sharers {
 				planned.Grants = append(planned.Grants, grantsShared(d, []*shareSource{s})...)
 			}
@@ -50,31 +50,33 @@ func sharePlans(req distribution.Request, supplies []*shareSource, sharers []dis
 	return plans
 }
 
-// launchNeeds tells what those need who launch an image under the source account's keys (rules 2.2.6, 3.1.6, 3.2.1, 8.3): neither right
-// can be given by sharing.
-func launchNeeds(facts distribution.Facts, supplies []*shareSource, sharers []distribution.Destination) []distribution.Finding {
+// launchNeeds returns notes about permissions that sharing cannot give. A launch with the source account's keys
+// needs the key policy and an identity policy (rules 2.2.6, 3.1.6, 3.2.1 and 8.3).
+func launchFindings(facts distribution.Facts, supplies []*shareSource, sharers []distribution.Destination) []distribution.Finding {
 	var found []distribution.Finding
 	for _, s := range supplies {
-		if s.lasting.IsEmpty() {
+		if s.permanent.IsEmpty() {
 			continue
 		}
 		for _, key := range s.keys() {
-			f := distribution.Finding{Level: distribution.Note, Reference: "3.1.6", Location: s.at, Resource: key, Summary: "who launches the shared image has to be allowed to use its key",
+			f := distribution.Finding{
+				Level: distribution.Note, Reference: "3.1.6", Location: s.location, Resource: key, Summary: "who launches the shared image has to be allowed to use its key",
 				Detail:      "a launch decrypts the image's snapshots for the one who launches, and sharing an image shares no key",
-				Remediation: "add the statements to the policies that they are for, unless they are there already; for Auto Scaling in another account, its account has to give its service-linked role a grant on the key as well, as grant in a share block does"}
-			f.PolicyStatements = launchStatements(facts.Source, key, s.lasting, slices.DeleteFunc(slices.Clone(sharers), func(d distribution.Destination) bool { return d.At.Region != s.at.Region }))
+				Remediation: "add the statements to the policies that they are for, unless they are there already; for Auto Scaling in another account, its account has to give its service-linked role a grant on the key as well, as grant in a share block does",
+			}
+			f.PolicyStatements = launchStatements(facts.Source, key, s.permanent, slices.DeleteFunc(slices.Clone(sharers), func(d distribution.Destination) bool { return d.At.Region != s.location.Region }))
 			found = append(found, f)
 		}
 	}
 	return found
 }
 
-// keys are what encrypts the image that a supply shares, sorted.
+// keys returns the keys of the shared image, sorted.
 func (s *shareSource) keys() []string {
 	var keys []string
 	for _, it := range s.items {
 		key := it.key()
-		if it.staged {
+		if it.isStaged {
 			key = s.keyARN
 		}
 		if key != "" {
@@ -84,15 +86,15 @@ func (s *shareSource) keys() []string {
 	return distribution.Union(keys, nil)
 }
 
-// What a launch from a shared image takes on its key (3.1.6), and what AWS asks for where whole organizations are admitted (2.2.6); besides them a
-// grant, which EC2 makes for who launches (3.2.3): nobody makes one of their own.
+// These are the key permissions that a launch needs (rule 3.1.6). Organizations need more (rule 2.2.6). EC2 also
+// creates a grant for the caller (rule 3.2.3), so the statement allows only AWS services to create grants.
 var (
 	launchActions       = []string{"kms:DescribeKey", "kms:ReEncrypt*", "kms:Decrypt"}
 	organizationActions = []string{"kms:Describe*", "kms:List*", "kms:Get*", "kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*"}
 	grantActions        = []string{"kms:CreateGrant"}
 )
 
-// launchStatements are the statements for the key's policy, for who launches and for who makes grants.
+// launchStatements returns the key policy statements for principals that launch, and for those that create grants.
 func launchStatements(owner distribution.CallerIdentity, key string, with distribution.LaunchPermissions, granters []distribution.Destination) (all []distribution.Addition) {
 	add := func(to string, s distribution.Statement) {
 		s.Effect = "Allow"
@@ -148,14 +150,15 @@ func lastParts(arns []string) []string {
 	return ids
 }
 
-// stagedName is the name of a staged image: the source's, as far as there is room, and a mark, because names are taken once.
+// stagedName returns the name of a staged image. It shortens the source's name and appends a unique part, because a
+// name can be used only once.
 func stagedName(name, whose string) string {
 	mark := " (staged " + whose[:12] + ")"
 	return name[:min(len(name), 128-len(mark))] + mark
 }
 
-// permanentShareFindings returns notes about accounts that share blocks of earlier runs let use a source image and its
-// snapshots, and that no share block of this run names.
+// permanentShareFindings returns notes about accounts that share blocks of earlier runs gave access, and that this
+// run's share blocks do not name.
 func permanentShareFindings(req distribution.Request, facts distribution.Facts) []distribution.Finding {
 	var named []string
 	for _, share := range req.Shares {
@@ -190,11 +193,11 @@ func permanentShareFindings(req distribution.Request, facts distribution.Facts) 
 	return found
 }
 
-// sharedImage returns the image that is shared for good with everyone whom share blocks name, and its snapshots with their
-// accounts. Empty if it is not, or if there are no share blocks.
+// sharedImage returns the image that is already shared permanently with all accounts of share blocks, including its
+// snapshots. Empty if there is none.
 func (s *shareSource) sharedImage(req distribution.Request, facts distribution.Facts) string {
-	source := facts.Images[s.from]
-	if s.lasting.IsEmpty() || source.Image == nil {
+	source := facts.Images[s.region]
+	if s.permanent.IsEmpty() || source.Image == nil {
 		return ""
 	}
 	permanent := provenance.Permanent(tagMap(source.Image.Tags))
@@ -204,22 +207,22 @@ func (s *shareSource) sharedImage(req distribution.Request, facts distribution.F
 	for _, it := range s.items {
 		snapshots[it.id()] = it.permanentAccounts()
 	}
-	if s.staged {
+	if s.stagesImage {
 		use := stagedImages(req, facts, s).use
-		if use == nil || len(distribution.Without(s.lasting.Accounts, permanent)) > 0 {
+		if use == nil || len(distribution.Without(s.permanent.Accounts, permanent)) > 0 {
 			return ""
 		}
 		image, snapshots = aws.ToString(use.ImageId), map[string][]string{}
-		with = facts.Earlier[s.at].LaunchPermissions[image]
+		with = facts.Earlier[s.location].LaunchPermissions[image]
 		for _, it := range s.items {
 			id := snapshotOf(*use, it.device())
-			snapshots[id] = facts.Earlier[s.at].VolumePermissions[id]
+			snapshots[id] = facts.Earlier[s.location].VolumePermissions[id]
 		}
 	}
 
-	isMissing := !s.lasting.Without(with).IsEmpty()
+	isMissing := !s.permanent.Without(with).IsEmpty()
 	for _, permitted := range snapshots {
-		isMissing = isMissing || len(distribution.Without(s.lasting.Accounts, permitted)) > 0
+		isMissing = isMissing || len(distribution.Without(s.permanent.Accounts, permitted)) > 0
 	}
 	if isMissing {
 		return ""
@@ -227,13 +230,13 @@ func (s *shareSource) sharedImage(req distribution.Request, facts distribution.F
 	return image
 }
 
-// stagedImages returns the staged images of a share source that earlier runs created.
+// stagedImages returns the existing staged images of a share source.
 func stagedImages(req distribution.Request, facts distribution.Facts, s *shareSource) existingImages {
 	spec := s.imageSpec(req, facts)
-	snapshots := snapshotsByID(facts.Earlier[s.at])
+	snapshots := snapshotsByID(facts.Earlier[s.location])
 	isWanted := func(image ec2types.Image) bool {
-		return len(spec.Differences(image)) == 0 && !slices.ContainsFunc(volumes(facts.Images[s.from]), func(v volume) bool {
-			return snapshotDifference(snapshots[snapshotOf(image, v.device())], v, s.at.Account, s.keyARN) != ""
+		return len(spec.Differences(image)) == 0 && !slices.ContainsFunc(volumes(facts.Images[s.region]), func(v volume) bool {
+			return snapshotDifference(snapshots[snapshotOf(image, v.device())], v, s.location.Account, s.keyARN) != ""
 		})
 	}
 	return findImages(facts, spec, "", isWanted)

@@ -12,7 +12,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// Sharers are the accounts of share blocks that make grants, in every Region of the images: destinations that get no copy.
+// Sharers returns the accounts of share blocks that create grants, in every Region of the images. They are
+// destinations without a copy.
 func Sharers(req distribution.Request, facts distribution.Facts) ([]distribution.Destination, []distribution.Finding) {
 	var all []distribution.Destination
 	var findings []distribution.Finding
@@ -27,18 +28,18 @@ func Sharers(req distribution.Request, facts distribution.Facts) ([]distribution
 			}
 		}
 	}
-	return all, ofShares(findings)
+	return all, nameShareBlocks(findings)
 }
 
-// ofShares names share blocks where findings name targets.
-func ofShares(findings []distribution.Finding) []distribution.Finding {
+// ofShares returns findings that name share blocks instead of targets.
+func nameShareBlocks(findings []distribution.Finding) []distribution.Finding {
 	for i, f := range findings {
 		findings[i].Field = strings.Replace(f.Field, "target", "share", 1)
 	}
 	return findings
 }
 
-// sharerTroubles are the reasons why accounts of share blocks cannot make their grants.
+// validateSharers returns findings for accounts of share blocks that cannot create their grants.
 func validateSharers(facts distribution.Facts, sharers, destinations []distribution.Destination, supplies []*shareSource) []distribution.Finding {
 	var found []distribution.Finding
 	for i, d := range sharers {
@@ -59,32 +60,33 @@ func validateSharers(facts distribution.Facts, sharers, destinations []distribut
 		}
 		found = append(found, validateGrants(d)...)
 		for _, s := range supplies {
-			if s.at.Region == d.At.Region && len(s.keys()) == 0 {
+			if s.location.Region == d.At.Region && len(s.keys()) == 0 {
 				add("8.3", "kms_grant", "there is no key to give grants on", "the image that is shared is not encrypted", "leave out kms_grant, or give kms_key_id")
 			}
 		}
 	}
-	return ofShares(found)
+	return nameShareBlocks(found)
 }
 
-// grantShared lets principals of the accounts that share blocks name use the keys of the image that they launch. Each account makes the grants itself, on a key of
-// another account, which has to admit it for more than services do in its name (8.3). No run takes them back.
+// grantShared adds grants for principals of the share blocks' accounts, on the keys of the shared image. Each
+// account creates its own grants, and the key policy must allow that directly (rule 8.3). No run revokes them.
 func (b *builder) grantShared(supplies []*shareSource) {
 	sharers, _ := Sharers(b.req, b.facts)
 	for _, d := range sharers {
 		for _, g := range grantsShared(d, supplies) {
 			b.add(&step.CreateGrant{
 				Base:   step.Base{ID: step.NewID("grant", d.At.Account, d.At.Region, g.KeyARN[strings.LastIndex(g.KeyARN, "/")+1:], g.Name), Location: d.At, ExpectedDuration: callTime},
-				KeyARN: g.KeyARN, Name: g.Name, Grantee: g.Grantee, Operations: g.Operations, Lasting: true})
+				KeyARN: g.KeyARN, Name: g.Name, Grantee: g.Grantee, Operations: g.Operations, Lasting: true,
+			})
 		}
 	}
 }
 
-// grantsShared are the grants that an account makes on the keys of its Region's shared image.
+// grantsShared returns the grants that an account creates on the keys of its Region's shared image.
 func grantsShared(d distribution.Destination, supplies []*shareSource) []distribution.KeyGrantResult {
 	var all []distribution.KeyGrantResult
 	for _, s := range supplies {
-		if s.at.Region != d.At.Region || s.lasting.IsEmpty() {
+		if s.location.Region != d.At.Region || s.permanent.IsEmpty() {
 			continue
 		}
 		for _, key := range s.keys() {
@@ -96,7 +98,7 @@ func grantsShared(d distribution.Destination, supplies []*shareSource) []distrib
 	return all
 }
 
-// grantsAlone admit the grants of a destination, and no others: for each set of operations, its principals.
+// grantConditions returns conditions that allow only the grants of a destination.
 func grantConditions(d distribution.Destination) []distribution.Condition {
 	var all []distribution.Condition
 	for _, k := range d.Grants {

@@ -17,22 +17,22 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// copyOperations are what a copy needs on the key of its source (3.1.3): EC2 makes its own grants with them, and a grant can pass on no more
-// than it has.
+// copyOperations are the operations that a copy needs on the source key (rule 3.1.3). EC2 creates its own grants
+// from them, and a grant can pass on only what it has.
 var copyOperations = []string{"CreateGrant", "Decrypt", "DescribeKey", "ReEncryptFrom"}
 
-// clockSkew is how far AWS's clock and ours may be apart.
+// clockSkew is the maximum difference between the clocks of AWS and this machine.
 const clockSkew = 15 * time.Minute
 
-// access is the temporary right of a destination's role to use a source key.
+// keyGrant is the temporary grant that lets a destination's role use a source key.
 type keyGrant struct {
-	grant *step.CreateGrant
-	await distribution.StepID
-	users []distribution.StepID // copies that need it
+	create    *step.CreateGrant
+	wait      distribution.StepID
+	copySteps []distribution.StepID // copies that need the grant
 }
 
-// principal is who acts at a destination, as a grant or policy names it: "" for an account's root, which is everybody there. Of a session
-// that no option names the role of, the role's path is not known.
+// targetPrincipal returns the principal of a destination for grants and policies. Empty for an account's root,
+// which stands for the whole account. The path of a role is unknown if no option names the role.
 func targetPrincipal(d distribution.Destination, facts distribution.Facts) string {
 	if len(d.Roles) > 0 {
 		return string(d.Roles[len(d.Roles)-1].RoleARN)
@@ -40,7 +40,7 @@ func targetPrincipal(d distribution.Destination, facts distribution.Facts) strin
 	return principalARN(facts.Sites[d.At].Identity.ARN)
 }
 
-// lasting is the principal of an identity: of a session its role; "" for an account's root.
+// principalARN returns the principal of an identity. For a session it is the role. Empty for an account's root.
 func principalARN(identity string) string {
 	parts := strings.SplitN(identity, ":", 6)
 	if len(parts) < 6 || parts[5] == "root" {
@@ -52,24 +52,25 @@ func principalARN(identity string) string {
 	return identity
 }
 
-// admit lets a destination's role use a source key for the time of its copies, where the request asks for it; nil: it is not needed.
+// grantSourceKey adds a temporary grant for a destination's role on a source key. Nil if the request or the copy
+// needs none.
 func (b *builder) grantSourceKey(g destinationState, source *shareSource, keyARN string) *keyGrant {
-	if b.req.SourceKeyAccess != distribution.ByGrant || keyARN == "" || g.At.Account == source.at.Account {
+	if b.req.SourceKeyAccess != distribution.ByGrant || keyARN == "" || g.At.Account == source.location.Account {
 		return nil
 	}
 	grantee := targetPrincipal(g.Destination, b.facts)
-	for _, a := range b.accesses {
-		if a.grant.KeyARN == keyARN && a.grant.Grantee == grantee {
+	for _, a := range b.keyGrants {
+		if a.create.KeyARN == keyARN && a.create.Grantee == grantee {
 			return a
 		}
 	}
-	place := step.NewID(g.At.Account, source.at.Region)
-	if n := len(b.accesses); slices.ContainsFunc(b.accesses, func(a *keyGrant) bool { return a.grant.ID == "admit/"+place }) {
+	place := step.NewID(g.At.Account, source.location.Region)
+	if n := len(b.keyGrants); slices.ContainsFunc(b.keyGrants, func(a *keyGrant) bool { return a.create.ID == "admit/"+place }) {
 		place += distribution.StepID(fmt.Sprintf("/%d", n+1))
 	}
 	a := &keyGrant{
-		grant: &step.CreateGrant{
-			Base:       step.Base{ID: "admit/" + place, Location: source.at, ExpectedDuration: callTime},
+		create: &step.CreateGrant{
+			Base:       step.Base{ID: "admit/" + place, Location: source.location, ExpectedDuration: callTime},
 			KeyARN:     keyARN,
 			Name:       b.grantName(source, "admit/"+place),
 			Grantee:    grantee,
@@ -77,20 +78,20 @@ func (b *builder) grantSourceKey(g destinationState, source *shareSource, keyARN
 			Retiring:   principalARN(b.facts.Source.ARN),
 		},
 	}
-	b.add(a.grant)
-	a.await = b.add(&step.WaitForKeyAccess{Base: step.Base{ID: "await/" + place, Location: g.At, DependsOn: []distribution.StepID{a.grant.ID}, ExpectedDuration: callTime}, KeyARN: keyARN})
-	b.accesses = append(b.accesses, a)
+	b.add(a.create)
+	a.wait = b.add(&step.WaitForKeyAccess{Base: step.Base{ID: "await/" + place, Location: g.At, DependsOn: []distribution.StepID{a.create.ID}, ExpectedDuration: callTime}, KeyARN: keyARN})
+	b.keyGrants = append(b.keyGrants, a)
 	return a
 }
 
-// grantName returns the name of a temporary grant, which is evidence of the call that creates it.
+// grantName returns the name of a temporary grant. It proves which call created the grant.
 func (b *builder) grantName(source *shareSource, id distribution.StepID) string {
-	signing := newSigning(b.req, b.facts, source.at, source.from, provenance.Grant)
+	signing := newSigning(b.req, b.facts, source.location, source.region, provenance.Grant)
 	return signing.Token(string(id)).GrantName(signing.Statement.Source, b.req.RunID)
 }
 
-// dismiss revokes, in every outcome, the temporary grants of this plan and those that runs before it left, and then looks who was let in
-// by those who were.
+// revokeGrants adds the steps that revoke temporary grants of this plan and of earlier runs, even after a failure.
+// A last step reports grants that the permitted roles created.
 func (b *builder) revokeGrants() {
 	audits := map[string]*step.VerifyGrantsRevoked{}
 	audit := func(at distribution.Location, keyARN, account string, since time.Time, after distribution.StepID) {
@@ -107,11 +108,13 @@ func (b *builder) revokeGrants() {
 			a.Accounts = append(a.Accounts, account)
 		}
 	}
-	for _, a := range b.accesses {
-		place := strings.TrimPrefix(string(a.grant.ID), "admit/")
-		revoke := &step.RevokeGrant{Base: step.Base{ID: distribution.StepID("revoke/" + place), Location: a.grant.Location, RunsAfter: append([]distribution.StepID{a.grant.ID, a.await}, a.users...), ExpectedDuration: callTime},
-			KeyARN: a.grant.KeyARN, Grant: step.Ref{From: a.grant.ID}, Name: a.grant.Name, Grantee: a.grant.Grantee}
-		audit(a.grant.Location, a.grant.KeyARN, distribution.ARNAccount(a.grant.Grantee), b.facts.At.Add(-clockSkew), b.add(revoke))
+	for _, a := range b.keyGrants {
+		place := strings.TrimPrefix(string(a.create.ID), "admit/")
+		revoke := &step.RevokeGrant{
+			Base:   step.Base{ID: distribution.StepID("revoke/" + place), Location: a.create.Location, RunsAfter: append([]distribution.StepID{a.create.ID, a.wait}, a.copySteps...), ExpectedDuration: callTime},
+			KeyARN: a.create.KeyARN, Grant: step.Ref{From: a.create.ID}, Name: a.create.Name, Grantee: a.create.Grantee,
+		}
+		audit(a.create.Location, a.create.KeyARN, distribution.ARNAccount(a.create.Grantee), b.facts.At.Add(-clockSkew), b.add(revoke))
 	}
 	for _, at := range slices.SortedFunc(maps.Keys(b.facts.Grants), distribution.Location.Compare) {
 		for _, left := range b.facts.Grants[at] {
@@ -125,7 +128,7 @@ func (b *builder) revokeGrants() {
 	}
 }
 
-// revoke ends a temporary grant of an earlier run, once no copy of this plan needs the key.
+// revoke adds the step that revokes an earlier run's grant, after the copies that need the key.
 func (b *builder) revoke(at distribution.Location, left kmstypes.GrantListEntry, audit func(distribution.Location, string, string, time.Time, distribution.StepID)) {
 	name, keyARN := aws.ToString(left.Name), aws.ToString(left.KeyId)
 	j := b.judgeGrant(at, left)
@@ -134,21 +137,23 @@ func (b *builder) revoke(at distribution.Location, left kmstypes.GrantListEntry,
 		return
 	}
 	var users []distribution.StepID
-	for _, a := range b.accesses {
-		if a.grant.KeyARN == keyARN && a.grant.Name == name {
-			return // this run's
+	for _, a := range b.keyGrants {
+		if a.create.KeyARN == keyARN && a.create.Name == name {
+			return // created by this run
 		}
-		if a.grant.KeyARN == keyARN {
-			users = append(users, a.users...)
+		if a.create.KeyARN == keyARN {
+			users = append(users, a.copySteps...)
 		}
 	}
 	grant := aws.ToString(left.GrantId)
-	newStep := b.add(&step.RevokeGrant{Base: step.Base{ID: step.NewID("revoke", at.Region, grant), Location: at, RunsAfter: users, ExpectedDuration: callTime},
-		KeyARN: keyARN, Grant: step.Ref{Known: grant}, Name: name, Grantee: aws.ToString(left.GranteePrincipal)})
+	newStep := b.add(&step.RevokeGrant{
+		Base:   step.Base{ID: step.NewID("revoke", at.Region, grant), Location: at, RunsAfter: users, ExpectedDuration: callTime},
+		KeyARN: keyARN, Grant: step.Ref{Known: grant}, Name: name, Grantee: aws.ToString(left.GranteePrincipal),
+	})
 	audit(at, keyARN, distribution.ARNAccount(aws.ToString(left.GranteePrincipal)), aws.ToTime(left.CreationDate).Add(-clockSkew), newStep)
 }
 
-// judgeGrant judges a grant whose name says that it was created for an image of the request.
+// judgeGrant returns the judgment on a grant that has the name of a source image's grant.
 func (b *builder) judgeGrant(at distribution.Location, g kmstypes.GrantListEntry) provenance.Judgment {
 	resource := distribution.GrantResource(at, g)
 	for _, image := range b.req.Images {
@@ -170,12 +175,14 @@ func (b *builder) listGrant(at distribution.Location, g kmstypes.GrantListEntry,
 	b.findings = append(b.findings, f)
 }
 
-// accessTroubles are the reasons why a destination's role cannot be given a grant.
+// validateKeyAccess returns findings if a destination's role cannot get a grant.
 func validateKeyAccess(req distribution.Request, d distribution.Destination, facts distribution.Facts) []distribution.Finding {
 	if req.SourceKeyAccess != distribution.ByGrant || d.At.Account == facts.Source.Account || targetPrincipal(d, facts) != "" {
 		return nil
 	}
-	return []distribution.Finding{{Level: distribution.Refused, Reference: "3.2.6", Field: "source_key_access", Location: d.At, Principal: facts.Sites[d.At].Identity.ARN,
+	return []distribution.Finding{{
+		Level: distribution.Refused, Reference: "3.2.6", Field: "source_key_access", Location: d.At, Principal: facts.Sites[d.At].Identity.ARN,
 		Summary: "nobody in account " + d.At.Account + " can be given a grant", Detail: "its credentials are those of its root user, and a grant for that is one for the whole account",
-		Remediation: "give an assume_role block"}}
+		Remediation: "give an assume_role block",
+	}}
 }

@@ -53,7 +53,7 @@ func unsharable(s *shareSource, v volume, rule string) distribution.Finding {
 		Code:        "snapshot_not_shareable",
 		Reference:   rule,
 		Field:       "kms_key_id",
-		Location:    s.at,
+		Location:    s.location,
 		Resource:    v.id(),
 		Summary:     "the snapshot of " + v.device() + " cannot be shared",
 		Detail:      unsharableDetails[rule],

@@ -40,7 +40,7 @@ func joined(sources ...map[string]string) map[string]string {
 
 // runTagsAt returns the tags of what is temporary in the source account. Its templates have no target.
 func (b *builder) runTagsAt(s *shareSource) map[string]string {
-	r := newRenderer(b.req, b.facts, "", s.at, s.from)
+	r := newRenderer(b.req, b.facts, "", s.location, s.region)
 	return r.texts("run_tags", b.req.RunTags, nil) // their errors are those of the destinations
 }
 

@@ -15,26 +15,28 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// soon is how long before its key material expires a key counts as expiring.
-const soon = 30 * 24 * time.Hour
+// soon is how long before the expiry of key material verify warns.
+const keyExpiryWarning = 30 * 24 * time.Hour
 
-// Check makes a plan without steps: its findings are all in which destinations do not stand as a finished run of the request leaves them.
-// Those of optional targets are warnings.
-func Check(req distribution.Request, facts distribution.Facts) Plan {
+// Check returns a plan without steps. Its findings are the differences from a successful run. Those of optional
+// targets are warnings.
+func Verify(req distribution.Request, facts distribution.Facts) Plan {
 	p := Plan{KeyAliases: keyAliases(facts)}
 	destinations, findings := Expand(req, facts)
 	p.Findings = append(validateRequest(req, destinations), findings...)
 	for _, source := range req.Images {
 		if facts.Images[source.Region].Image == nil {
-			p.Findings = append(p.Findings, distribution.Finding{Level: distribution.Refused, Reference: "2.2.12", Location: distribution.Location{Account: facts.Source.Account, Region: source.Region}, Resource: source.ImageID,
-				Summary: source.ImageID + " is not there", Detail: "a tag of the source AMI proves what runs created", Remediation: "name an image that is there"})
+			p.Findings = append(p.Findings, distribution.Finding{
+				Level: distribution.Refused, Reference: "2.2.12", Location: distribution.Location{Account: facts.Source.Account, Region: source.Region}, Resource: source.ImageID,
+				Summary: source.ImageID + " is not there", Detail: "a tag of the source AMI proves what runs created", Remediation: "name an image that is there",
+			})
 		}
 	}
 	for _, d := range destinations {
 		if facts.Images[d.FromRegion].Image == nil {
 			continue
 		}
-		planned, wrong := destinationPlan(req, d, facts, nil), standing(req, facts, d)
+		planned, wrong := destinationPlan(req, d, facts, nil), verifyDestination(req, facts, d)
 		if at := imageAt(req, facts, d); at.use != nil {
 			planned.Stands = aws.ToString(at.use.ImageId)
 			planned.Sound = facts.RequiredLookupFailure(d.At) == nil && !slices.ContainsFunc(wrong, func(f distribution.Finding) bool { return f.Level == distribution.Refused })
@@ -50,15 +52,15 @@ func Check(req distribution.Request, facts distribution.Facts) Plan {
 	for _, f := range unseenFindings(facts) {
 		f.Summary = f.Operation + " was refused"
 		if !slices.ContainsFunc(destinations, func(d distribution.Destination) bool { return d.At == f.Location }) {
-			f.Level = distribution.Note // nothing that stands is there
+			f.Level = distribution.Note // there is no existing image to warn about
 		}
 		p.Findings = append(p.Findings, f)
 	}
 	return p
 }
 
-// standing is what is not as it should be at a destination: its key, its image, what names the image.
-func standing(req distribution.Request, facts distribution.Facts, d distribution.Destination) []distribution.Finding {
+// standing returns findings about a destination's key, image and published references.
+func verifyDestination(req distribution.Request, facts distribution.Facts, d distribution.Destination) []distribution.Finding {
 	found := validateDestination(req, d, facts)
 	if unreachableReason(d, facts) != nil || facts.RequiredLookupFailure(d.At) != nil || slices.ContainsFunc(found, func(f distribution.Finding) bool { return f.Field == field(d.Target, "assume_role") }) {
 		return found
@@ -66,15 +68,15 @@ func standing(req distribution.Request, facts distribution.Facts, d distribution
 	wrong := func(rule, resource, summary, because, next string) {
 		found = append(found, distribution.Finding{Level: distribution.Refused, Reference: rule, Field: field(d.Target, "mode"), Location: d.At, Resource: resource, Summary: summary, Detail: because, Remediation: next})
 	}
-	if m := facts.Keys[d.At][DestinationKey(d, facts)].Metadata; m != nil && m.ValidTo != nil && m.ValidTo.Sub(facts.At) < soon {
+	if m := facts.Keys[d.At][DestinationKey(d, facts)].Metadata; m != nil && m.ValidTo != nil && m.ValidTo.Sub(facts.At) < keyExpiryWarning {
 		wrong("3.5.1", aws.ToString(m.Arn), "the key's material expires at "+m.ValidTo.UTC().Format(time.RFC3339), "from then on nothing that it encrypts can be launched", "import it again with a later date, or none")
 	}
 	at := imageAt(req, facts, d)
 	if at.use == nil {
-		for _, image := range at.changed { // told as what has the name, perhaps
+		for _, image := range at.changed { // another finding may already name it
 			found = slices.DeleteFunc(found, func(f distribution.Finding) bool { return f.Resource == aws.ToString(image.ImageId) })
 		}
-		wrong("2.1.8", "", fmt.Sprintf("there is no image %q", d.Name), missing(req, d, facts, at), remade(req, d, facts))
+		wrong("2.1.8", "", fmt.Sprintf("there is no image %q", d.Name), missingImageDetail(req, d, facts, at), creationRemedy(req, d, facts))
 		return found
 	}
 	id := aws.ToString(at.use.ImageId)
@@ -93,8 +95,8 @@ func standing(req distribution.Request, facts distribution.Facts, d distribution
 	return found
 }
 
-// remade says how a destination gets the image that it lacks: a run makes it, unless what has its name keeps it from that.
-func remade(req distribution.Request, d distribution.Destination, facts distribution.Facts) string {
+// remade returns how a destination gets its missing image. A run creates it, unless another image has the name.
+func creationRemedy(req distribution.Request, d distribution.Destination, facts distribution.Facts) string {
 	for _, f := range validateName(req, d, facts) {
 		if f.Level == distribution.Refused {
 			return f.Remediation
@@ -103,10 +105,10 @@ func remade(req distribution.Request, d distribution.Destination, facts distribu
 	return `run again without mode = "verify"`
 }
 
-// missing says why no image of a destination stands.
-func missing(req distribution.Request, d distribution.Destination, facts distribution.Facts, at existingImages) string {
+// missing returns why a destination has no usable image.
+func missingImageDetail(req distribution.Request, d distribution.Destination, facts distribution.Facts, at existingImages) string {
 	var because []string
-	for _, image := range at.broken {
+	for _, image := range at.unfinished {
 		because = append(because, aws.ToString(image.ImageId)+" was never finished")
 	}
 	for _, image := range at.changed {

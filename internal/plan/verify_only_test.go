@@ -81,7 +81,7 @@ func TestCheckFindsWhatNoLongerStands(t *testing.T) {
 		site.Parameters = map[string]distribution.ParameterFacts{"golden": {Type: "String", DataType: "text", ImageID: "ami-0ccccccccccccccc1"}}
 		facts.Sites[there] = site
 		c.change(&req, &facts)
-		p := plan.Check(req, facts)
+		p := plan.Verify(req, facts)
 		if p.Refused() != c.refuse || len(p.Steps) > 0 {
 			t.Errorf("%s: refused %v, %d steps", c.name, p.Refused(), len(p.Steps))
 		}

@@ -65,7 +65,7 @@ func (r *run) sweep(ctx context.Context, request distribution.Request) (distribu
 	if err != nil {
 		return distribution.Result{}, err
 	}
-	p := plan.Clean(request, facts)
+	p := plan.CleanUp(request, facts)
 	r.keys = p.Keys
 	r.audience.Allow(p.Audience()...)
 	notes, err := r.recordFindings(ctx, facts)
@@ -75,10 +75,12 @@ func (r *run) sweep(ctx context.Context, request distribution.Request) (distribu
 	p.Findings = append(diagnose.ExplainFindings(p.Findings, facts), notes...)
 	for _, image := range request.Images {
 		if facts.Images[image.Region].Image == nil {
-			p.Findings = append(p.Findings, distribution.Finding{Level: distribution.Refused, Reference: "2.2.12", Resource: image.ImageID,
+			p.Findings = append(p.Findings, distribution.Finding{
+				Level: distribution.Refused, Reference: "2.2.12", Resource: image.ImageID,
 				Location: distribution.Location{Account: r.account, Region: image.Region}, Summary: image.ImageID + " is not there",
 				Detail:      "a tag of the source AMI proves what runs created",
-				Remediation: "look in the target accounts for snapshots with tags " + provenance.TagPrefix + "* and delete what is not needed"})
+				Remediation: "look in the target accounts for snapshots with tags " + provenance.TagPrefix + "* and delete what is not needed",
+			})
 		}
 	}
 	r.followCleanup(p)

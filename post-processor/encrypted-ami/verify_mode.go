@@ -22,7 +22,7 @@ func (r *run) check(ctx context.Context, request distribution.Request) error {
 	if err != nil {
 		return err
 	}
-	p := plan.Check(request, facts)
+	p := plan.Verify(request, facts)
 	p.Findings = diagnose.ExplainFindings(p.Findings, facts)
 	r.trackPlan(p)
 	for i, standing := range p.Destinations {

@@ -1,7 +1,7 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command policies writes the IAM and key policies that the plugin takes, for given accounts, roles and keys.
+// Command policies writes the IAM and key policies that the plugin needs, for given accounts, roles and keys.
 package main
 
 import (
@@ -23,28 +23,28 @@ func main() {
 	}
 }
 
-// run writes the policies, and warns of those that AWS would not take.
+// run writes the policies, and warns of those that exceed a quota of AWS.
 func run(args []string, warn io.Writer) error {
 	flags := flag.NewFlagSet("policies", flag.ExitOnError)
 	s := permissions.Example()
-	s.Users = nil // rights that let others launch are asked for
+	s.Users = nil // other accounts may launch only if they are named
 	folder := flags.String("out", "docs/policies", "folder to write the policies to")
-	templates := flags.String("templates", "", "folder to write the CloudFormation templates to, which are the same for all accounts")
+	templates := flags.String("templates", "", "folder to write the CloudFormation templates to")
 	flags.StringVar(&s.SourceAccount, "source-account", s.SourceAccount, "account of the build")
 	flags.StringVar(&s.BuildRole, "build-role", s.BuildRole, "name, with its path, of the role that runs Packer")
-	list(flags, &s.SourceKeyARNs, "source-keys", "ARNs of the keys of what is shared, one for each Region")
+	list(flags, &s.SourceKeyARNs, "source-keys", "ARNs of the source keys, one for each Region")
 	list(flags, &s.Targets, "target-accounts", "accounts that get their own copies")
 	flags.StringVar(&s.TargetRole, "target-role", s.TargetRole, "name, with its path, of the role in the target accounts")
 	flags.StringVar(&s.TargetAlias, "target-key", s.TargetAlias, "alias of the target accounts' own keys")
-	list(flags, &s.Users, "users", "accounts that may launch, those of ami_users and share blocks; without them no policy has the rights of the two")
-	flags.StringVar(&s.Parameter, "parameter", s.Parameter, "name of the SSM parameter that names the images; a secret one is called \"-secret\" besides")
-	flags.Func("options", fmt.Sprintf("options of the template that take rights of their own (default %q; besides, for targets whose names other images have: %q)", permissions.Options, permissions.OnRequest), func(text string) error {
+	list(flags, &s.Users, "users", "accounts of ami_users and share blocks; without them no policy allows other accounts to launch")
+	flags.StringVar(&s.Parameter, "parameter", s.Parameter, "name of the SSM parameter that names the AMIs; an encrypted one ends with \"-secret\"")
+	flags.Func("options", fmt.Sprintf("options of the template that need additional permissions (default %q; only if named: %q)", permissions.Options, permissions.OnRequest), func(text string) error {
 		s.Options = strings.FieldsFunc(text, func(r rune) bool { return r == ',' })
 		return nil
 	})
-	flags.StringVar(&s.ExternalID, "external-id", s.ExternalID, "external id that the target role demands; empty for none")
-	flags.StringVar(&s.Organization, "organization", s.Organization, "organization whose accounts are all admitted, o-...")
-	if err := flags.Parse(args); err != nil { // it has ended the program
+	flags.StringVar(&s.ExternalID, "external-id", s.ExternalID, "external ID that the target role requires; empty for none")
+	flags.StringVar(&s.Organization, "organization", s.Organization, "organization (o-...) whose accounts may all use the source key")
+	if err := flags.Parse(args); err != nil { // ExitOnError has ended the program
 		return err
 	}
 	if err := s.Check(); err != nil {
