@@ -21,7 +21,7 @@ import (
 )
 
 // awsRule is a line of rules.txt.
-type awsRule struct{ number, description, enforcement string }
+type awsRule struct{ number, description, enforcement, source string }
 
 func readRules(t *testing.T) []awsRule {
 	t.Helper()
@@ -36,10 +36,17 @@ func readRules(t *testing.T) []awsRule {
 			continue
 		}
 		parts := strings.Split(strings.TrimSpace(line), "|")
-		if len(parts) != 3 {
+		if len(parts) != 4 {
 			t.Fatalf("not a rule: %q", line)
 		}
-		all = append(all, awsRule{strings.TrimSpace(parts[0]), strings.TrimSpace(parts[1]), strings.TrimSpace(parts[2])})
+		for i := range parts {
+			parts[i] = strings.TrimSpace(parts[i])
+		}
+		rule := awsRule{number: parts[0], description: parts[1], enforcement: parts[2], source: parts[3]}
+		if !strings.HasSuffix(rule.description, ".") || rule.source == "" {
+			t.Errorf("rule %s needs a sentence and a source: %q", rule.number, line)
+		}
+		all = append(all, rule)
 	}
 
 	return all
@@ -135,7 +142,13 @@ func TestRules_listMatchesChecks(t *testing.T) {
 		}
 	}
 
-	golden.Equal(t, "../../docs/simulated-aws.md", rulesPage(rules))
+	page := rulesPage(rules)
+	for _, a := range Alternatives() {
+		if !strings.Contains(page, string(a)) {
+			t.Errorf("the page does not mention the alternative %s", a)
+		}
+	}
+	golden.Equal(t, "../../docs/simulated-aws.md", page)
 }
 
 // TestRules_everyCheckHasATest requires a test for each checked rule. The test names the rule in its doc comment
@@ -222,7 +235,28 @@ Recorded responses of AWS are replayed by ~go test ./internal/awssim~ and, with 
 ~internal/awssim/testdata/observations.json~ and ~observations-2.json~ name the origin and the license of each case.
 
 Some behavior of AWS is not documented, or AWS does not promise it. Then ~WithAlternatives~ selects the other of two,
-and whole runs must complete with both.
+and whole runs must complete with both:
+
+| Open question | Alternative |
+|---|---|
+| Q1: does CopyImage check the key at once? | image-key-checked |
+| Q2: which key has a copy without a key in the request? | managed-key-for-copies |
+| Q3: does CopySnapshot check at once whether the key is pending import? | key-state-checked |
+| Q4: does CopyImage use the quota of snapshot copies? | image-copies-counted |
+| Q5: which fields does CopyImage keep? | inherited-description, inherited-deprecation |
+| Q6: does EC2 accept an alias of another Region's replica? | None. The plugin passes key ARNs to CopySnapshot and CopyImage. |
+| Q7: what do the refusals of image copies above the quota and of locked snapshots say? | other-refusals |
+| Q8: which permissions does a direct copy to another Region need? | documented-key-permissions |
+| Q9: how is the deregistration of a protected image refused? | other-refusals |
+| Q10: how is a snapshot copy above the quota refused? | other-refusals |
+| Does CopyImage copy a snapshot once for each device? | one-copy-for-all-devices |
+| Which volume ID does a copied snapshot show? | arbitrary-volume-ids |
+| Does DeregisterImage always delete the snapshots that it should? | kept-snapshots |
+| Does a dry run always change nothing? | acting-dry-runs |
+| Does PutParameter refuse another type? | parameter-type-refused |
+| Is a parameter's name taken before its value can be read? | hidden-parameter-taken |
+
+Whether AWS allows direct copies to another Region (Q8) has no alternative: the EBS guide documents them (rule A.1.1).
 
 The simulator refuses operations, parameters, values and condition keys that it does not model. It follows the numbered
 rules below:
@@ -232,6 +266,15 @@ rules below:
 - **by design**: the simulator behaves so without a check. %d rules.
 - **not modeled**: %d rules.
 - **advice**: what users should do. %d rules.
+
+The last column says where a rule is known from:
+
+- **documented** by AWS. SDK means the documentation of aws-sdk-go-v2, and EBS-UG, EC2-UG, ASG-UG and SSM-UG the user
+  guides. EC2-DG and KMS-DG are the developer guides, STS-API is an API reference, and OLD-KMS is the guide of 2023.
+- **recorded** on AWS. A name such as ssm/batch is a case of the recorded responses. stackd means the recordings in
+  radkawar/stackd, which comments in the code call NAT.
+- **reported** by users of AWS, with the issue or pull request on GitHub if there is one.
+- **inferred** from other rules, until it is confirmed on AWS.
 `
 
 // rulesPage returns the content of docs/simulated-aws.md.
@@ -251,9 +294,11 @@ func rulesPage(rules []awsRule) string {
 	for _, rule := range rules {
 		if begins, _, _ := strings.Cut(rule.number, "."); begins != section {
 			section = begins
-			fmt.Fprintf(&page, "\n## %s. %s\n\n| Rule | What AWS does | Here |\n|---|---|---|\n", section, sections[section])
+			fmt.Fprintf(&page, "\n## %s. %s\n\n| Rule | What AWS does | Here | Known from |\n|---|---|---|---|\n", section, sections[section])
 		}
-		fmt.Fprintf(&page, "| %s | %s | %s |\n", rule.number, rule.description, enforcementText(rule.enforcement))
+		fmt.Fprintf(
+			&page, "| %s | %s | %s | %s |\n", rule.number, rule.description, enforcementText(rule.enforcement), rule.source,
+		)
 	}
 
 	return page.String()
