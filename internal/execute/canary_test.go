@@ -47,7 +47,7 @@ func TestADestinationThatCannotCopyIsToldLongBeforeTheStageEnds(t *testing.T) {
 		if n := len(h.Records().Calls("ec2:CopySnapshot").ByAccount("222222222222")); n != 3 { // the canary, and twice again
 			t.Errorf("%d copies", n)
 		}
-		if missing, twice, orphans := h.census(); missing != 1 || twice > 0 || orphans != 1 || len(result.Left) != 1 || !strings.Contains(result.Left[0].Why, "next run") {
+		if missing, twice, orphans := h.census(); missing != 1 || twice > 0 || orphans != 1 || len(result.Left) != 1 || !strings.Contains(result.Left[0].Why, "resumed run") {
 			t.Errorf("%d missing, %d too many, %d orphans where the staged snapshot is for the next run; left behind: %+v", missing, twice, orphans, result.Left)
 		}
 	})

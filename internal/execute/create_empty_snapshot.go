@@ -69,6 +69,9 @@ func (t *executor) startEmptySnapshot(ctx context.Context, j *stepRun, s *step.C
 			Timeout:     aws.Int32(emptySnapshotTimeout),
 			VolumeSize:  aws.Int64(s.GiB),
 		})
+		if (awsclient.IsTransient(err) || awsclient.IsOutcomeUnknown(err)) && j.keepPolling() { // the token lets it be repeated
+			return retryAfter{step.Backoff(j.state.polls)}
+		}
 		if err != nil {
 			return err
 		}
@@ -113,7 +116,7 @@ func (t *executor) endWithoutCanary(ctx context.Context, j *stepRun, err error) 
 	id := j.state.resourceID
 	j.state.resourceID = ""
 	f := explain(ctx, t.pool, "", j.step, err)
-	f.Level, f.Field = distribution.Warning, "canary"
+	f.Level, f.Field = distribution.Warning, "test_copy"
 	outcome := StepOutcome{Notes: []distribution.Finding{*f}}
 	if id != "" {
 		outcome.Retained = t.discard(ctx, j.base.Location, id)
@@ -135,7 +138,7 @@ func canaryLostNote(err error) *distribution.Finding {
 	return &distribution.Finding{
 		Level:     distribution.Note,
 		Reference: "4.6.5",
-		Field:     "canary",
+		Field:     "test_copy",
 		Summary:   "the canary tells nothing",
 		Detail:    err.Error() + ": another run of the same destinations may have removed it",
 	}
@@ -149,7 +152,7 @@ func (t *executor) verifySnapshot(j *stepRun, s *step.VerifySnapshot) StepOutcom
 	}
 
 	if differences := snapshotDifferences(
-		"canary",
+		"test_copy",
 		aws.ToString(snapshot.SnapshotId),
 		s.Location.Account,
 		s.ExpectedSnapshot,

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/cryptotest"
 	"testing/synctest"
 	"time"
 
@@ -124,6 +125,7 @@ func TestARunRepeatsCallByCall(t *testing.T) {
 	}
 	var first []awssim.Record
 	for range 2 {
+		cryptotest.SetGlobalRandom(t, 1) // for the signing key
 		synctest.Test(t, func(t *testing.T) {
 			h := build(t, []volume{{8, "alias/aws/ebs"}}, []string{"222222222222", "333333333333"}, []string{home, away}, awssim.WithSeed(7))
 			awssim.WithChaos(0.2)(h.World)

@@ -274,7 +274,7 @@ func TestGrantsOfSharesThatCannotBeMadeAreRefused(t *testing.T) {
 	}{
 		{"without credentials", func(r *distribution.Request) { r.Shares[0].Roles = nil }, `share "fleet": assume_role`, "5.10"},
 		{"with a role that is not there", func(r *distribution.Request) { r.Shares[0].Roles[0].RoleName = "nobody" }, `share "fleet": assume_role`, "5.6"},
-		{"on the key of an image that is not encrypted", func(r *distribution.Request) { r.KMSKeyID, r.AllowUnencryptedShare = "", true }, `share "fleet": grant`, "8.3"},
+		{"on the key of an image that is not encrypted", func(r *distribution.Request) { r.KMSKeyID, r.AllowUnencryptedShare = "", true }, `share "fleet": kms_grant`, "8.3"},
 		{"by two blocks", func(r *distribution.Request) { r.Shares = append(r.Shares, r.Shares[0]) }, `share "fleet": account_ids`, ""},
 		{"with a template that is none", func(r *distribution.Request) { r.Shares[0].Grants[0].Name = "{{ .Nothing }}" }, `share "fleet": kms_grant: name`, ""},
 	} {

@@ -122,7 +122,7 @@ func TestAnImageThatDoesNotLaunchServesNobodyAndSaysWhy_8_6(t *testing.T) {
 		if len(result.Images) != 0 {
 			t.Errorf("served with %+v", result.Images)
 		}
-		if len(result.Findings) != 1 || result.Findings[0].Reference != "8.5" || !strings.Contains(result.Findings[0].Detail, "Client.InvalidKMSKey.InvalidState") ||
+		if len(result.Findings) != 1 || result.Findings[0].Reference != "8.5" || result.Findings[0].AWSCode != "Client.InvalidKMSKey.InvalidState" ||
 			!adds(result.Findings[0], "kms:CreateGrant") || !strings.Contains(result.Findings[0].Resource, ":key/") {
 			t.Errorf("findings %+v", result.Findings)
 		}
