@@ -63,6 +63,7 @@ func (c *cleanUp) images() {
 			isDeleted = true
 			c.deregister(image, names)
 		}
+
 		if !isDeleted || image.SourceImageId != nil {
 			c.keepSnapshots(image)
 		}
@@ -105,11 +106,13 @@ func (c *cleanUp) listHandedOut(image ec2types.Image, j provenance.Judgment) {
 	if j.Signed.Device != provenance.SharedImage {
 		return
 	}
+
 	id := aws.ToString(image.ImageId)
 	summary := "image " + id + " stays: a share block of an earlier run hands it out, and this run has no such block"
 	if c.isUnshared(image) {
 		summary = "image " + id + " was created for a share block and never shared"
 	}
+
 	for _, resource := range append([]string{id}, snapshotIDs(image)...) {
 		c.findings = append(c.findings, distribution.Finding{
 			Level:       distribution.Note,
@@ -161,6 +164,7 @@ func (c *cleanUp) deregister(image ec2types.Image, names []string) {
 		Expected:      expectedImage(c.facts, names),
 		Release:       c.releaseOf(image.Tags),
 	}
+
 	c.deregistered[id] = c.add(s)
 }
 
@@ -189,6 +193,7 @@ func (c *cleanUp) snapshots() {
 		if c.used[id] || c.kept[id] || tagMap(s.Tags)[provenance.TagSource] == "" {
 			continue
 		}
+
 		j := judge(c.facts, distribution.SnapshotResource(c.at, s))
 		switch j.Verdict {
 		case provenance.Unproven:

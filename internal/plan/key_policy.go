@@ -46,10 +46,12 @@ func KeyAdmits(document, keyARN string, who distribution.CallerIdentity) (bool, 
 	if err != nil {
 		return false, err
 	}
+
 	identity, err := iampolicy.Parse([]byte(allowAllPolicy), iampolicy.Identity)
 	if err != nil {
 		return false, err
 	}
+
 	role := principalARN(who.ARN)
 	d, err := iampolicy.Evaluate(iampolicy.Request{
 		Principal:       iampolicy.Principal{ARN: who.ARN, Account: who.Account, Role: role},
@@ -62,14 +64,17 @@ func KeyAdmits(document, keyARN string, who distribution.CallerIdentity) (bool, 
 		},
 		Unsure: unknownOfCallers,
 	}, iampolicy.Policies{Resource: key, Identity: []*iampolicy.Document{identity}})
+
 	if err != nil {
 		return false, err
 	}
+
 	name := role[strings.LastIndex(role, "/")+1:]
 	if named := strings.Contains(document, "/"+name) &&
 		!strings.Contains(document, role); !d.Allowed && role != who.ARN && role != "" &&
 		(named || rolePath.MatchString(document)) {
 		return false, fmt.Errorf("the path of the role %s is not known", name) // the ARN of a session lacks it
 	}
+
 	return d.Allowed, nil
 }
