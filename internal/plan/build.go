@@ -700,7 +700,7 @@ func (b *builder) addImage(g *destinationState, copies map[string]snapshotRef) {
 		verify.DependsOn = slices.Compact(verify.DependsOn)
 		verify.Image = step.Ref{From: verify.DependsOn[0]}
 	default:
-		base.DependsOn = append(verify.DependsOn, b.deregister(g)...)
+		base.DependsOn = slices.Concat(verify.DependsOn, b.deregister(g))
 		base.DependsOn = append(base.DependsOn, b.deregisterNamesake(*g, base.DependsOn, copies)...)
 		verify.Image = step.Ref{From: b.add(&step.RegisterImage{Base: base, ImageSpec: spec, Snapshots: snapshots})}
 		verify.DependsOn = append(slices.Clone(base.DependsOn), base.ID)

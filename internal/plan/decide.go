@@ -111,7 +111,7 @@ func openDestinations(
 	return open, findings
 }
 
-// Clean returns the plan that deletes what earlier runs of this image left unfinished. Completed copies stay.
+// CleanUp returns the plan that deletes what earlier runs of this image left unfinished. Completed copies stay.
 // Resources without proof are only reported. A destination that cannot be used does not stop the clean-up of the
 // others.
 func CleanUp(req distribution.Request, facts distribution.Facts) Plan {

@@ -39,9 +39,9 @@ var rolePath = regexp.MustCompile(`:role/[^"]*/[^"]*[*?]`)
 // allowAllPolicy is an identity policy with which the key policy alone decides.
 const allowAllPolicy = `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}`
 
-// KeyAdmits reports whether a key policy allows EC2 to create a grant for itself when the caller copies (3.1.8, 3.2.1,
+// KeyPolicyAllows reports whether a key policy allows EC2 to create a grant for itself when the caller copies (3.1.8, 3.2.1,
 // 3.2.3). It returns an error if that cannot be determined.
-func KeyAdmits(document, keyARN string, who distribution.CallerIdentity) (bool, error) {
+func KeyPolicyAllows(document, keyARN string, who distribution.CallerIdentity) (bool, error) {
 	key, err := iampolicy.Parse([]byte(document), iampolicy.Resource)
 	if err != nil {
 		return false, err
@@ -64,7 +64,6 @@ func KeyAdmits(document, keyARN string, who distribution.CallerIdentity) (bool, 
 		},
 		Unsure: unknownOfCallers,
 	}, iampolicy.Policies{Resource: key, Identity: []*iampolicy.Document{identity}})
-
 	if err != nil {
 		return false, err
 	}

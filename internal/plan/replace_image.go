@@ -76,11 +76,13 @@ func validateName(
 			id,
 		)
 		f.Detail = strings.Join(imageDifferences(req, facts, d, *taken), "; ")
-		f.Remediation = "put back what was changed; or set another ami_name; or, to replace that image, set ami_name to its name and force_deregister = true"
+		f.Remediation = "put back what was changed; or set another ami_name; or, to replace that image, set " +
+			"ami_name to its name and force_deregister = true"
 	case !d.Lifecycle.ForceDeregister:
 		f.Field, f.Summary = field(d.Target, "ami_name"), fmt.Sprintf("the name %q is taken", d.Name)
 		f.Detail = fmt.Sprintf("image %s of account %s in %s has it", id, d.At.Account, d.At.Region)
-		f.Remediation = "set another ami_name; or deregister that image; or, to replace it, set ami_name to its name and force_deregister = true"
+		f.Remediation = "set another ami_name; or deregister that image; or, to replace it, set ami_name to its " +
+			"name and force_deregister = true"
 		if hasImage(ours.unproven, *taken) { // force_deregister would not remove it
 			f.Remediation = "find out where that image comes from; then deregister it, or set another ami_name"
 		}

@@ -138,13 +138,14 @@ func retentionFindings(
 			}
 
 			found = append(found, distribution.Finding{
-				Level:       distribution.Note,
-				Reference:   "2.1.8",
-				Field:       field(d.Target, "retention"),
-				Location:    d.At,
-				Resource:    strings.Join(ids, ", "),
-				Summary:     "images that may be older releases stay",
-				Detail:      "they are not provably ours, and of this line: what they were made of is gone, cannot be looked at, or has no image_family in its tags, or their seals are not right",
+				Level:     distribution.Note,
+				Reference: "2.1.8",
+				Field:     field(d.Target, "retention"),
+				Location:  d.At,
+				Resource:  strings.Join(ids, ", "),
+				Summary:   "images that may be older releases stay",
+				Detail: "they are not provably ours, and of this line: what they were made of is gone, cannot be looked " +
+					"at, or has no image_family in its tags, or their seals are not right",
 				Remediation: "delete what is not needed",
 			})
 		}

@@ -267,13 +267,14 @@ func (s *shareSource) validateBaseline(
 
 	return []distribution.Finding{
 		{
-			Level:       distribution.Refused,
-			Reference:   "9.4",
-			Location:    s.location,
-			Resource:    id,
-			Summary:     subject + " cannot be shared for the time of copies",
-			Detail:      "to leave them as they are, tags remember the accounts that may use it: " + err.Error(),
-			Remediation: "share with an organization in place of its accounts, or name another kms_key_id: of a staged copy nothing has to be remembered",
+			Level:     distribution.Refused,
+			Reference: "9.4",
+			Location:  s.location,
+			Resource:  id,
+			Summary:   subject + " cannot be shared for the time of copies",
+			Detail:    "to leave them as they are, tags remember the accounts that may use it: " + err.Error(),
+			Remediation: "share with an organization in place of its accounts, or name another kms_key_id: of a staged " +
+				"copy nothing has to be remembered",
 		},
 	}
 }

@@ -79,13 +79,15 @@ func launchFindings(
 		}
 		for _, key := range s.keys() {
 			f := distribution.Finding{
-				Level:       distribution.Note,
-				Reference:   "3.1.6",
-				Location:    s.location,
-				Resource:    key,
-				Summary:     "who launches the shared image has to be allowed to use its key",
-				Detail:      "a launch decrypts the image's snapshots for the one who launches, and sharing an image shares no key",
-				Remediation: "add the statements to the policies that they are for, unless they are there already; for Auto Scaling in another account, its account has to give its service-linked role a grant on the key as well, as grant in a share block does",
+				Level:     distribution.Note,
+				Reference: "3.1.6",
+				Location:  s.location,
+				Resource:  key,
+				Summary:   "who launches the shared image has to be allowed to use its key",
+				Detail:    "a launch decrypts the image's snapshots for the one who launches, and sharing an image shares no key",
+				Remediation: "add the statements to the policies that they are for, unless they are there already; for " +
+					"Auto Scaling in another account, its account has to give its service-linked role a grant on the key " +
+					"as well, as grant in a share block does",
 			}
 
 			f.PolicyStatements = launchStatements(

@@ -18,7 +18,7 @@ import (
 // soon is how long before the expiry of key material verify warns.
 const keyExpiryWarning = 30 * 24 * time.Hour
 
-// Check returns a plan without steps. Its findings are the differences from a successful run. Those of optional
+// Verify returns a plan without steps. Its findings are the differences from a successful run. Those of optional
 // targets are warnings.
 func Verify(req distribution.Request, facts distribution.Facts) Plan {
 	p := Plan{KeyAliases: keyAliases(facts)}

@@ -28,7 +28,7 @@ type CopyImage struct {
 // documented set (rules 3.1.2 to 3.1.4 and 3.1.10).
 func (s *CopyImage) Permissions() []Permission {
 	from := distribution.Location{Region: s.FromRegion}
-	rights := []Permission{
+	permissions := []Permission{
 		{"ec2:CopyImage", s.Location.ImageARN("*"), "2.4.3"},
 		{"ec2:CopyImage", s.Location.SnapshotARN("*"), "2.4.3"},
 		{"ec2:CopyImage", from.ImageARN(s.Image.Known), "2.4.3"},
@@ -44,11 +44,11 @@ func (s *CopyImage) Permissions() []Permission {
 
 	for _, key := range s.FromKeyARNs {
 		for _, action := range []string{"kms:DescribeKey", "kms:CreateGrant", "kms:Decrypt", "kms:ReEncryptFrom"} {
-			rights = append(rights, Permission{action, key, "3.1.3"})
+			permissions = append(permissions, Permission{action, key, "3.1.3"})
 		}
 	}
 
-	return rights
+	return permissions
 }
 
 func (s *CopyImage) Copies() CopyInfo {

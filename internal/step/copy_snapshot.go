@@ -29,7 +29,7 @@ type CopySnapshot struct {
 // Permissions include the copy and its source (rule 6.5). The KMS permissions are the documented set (rules 3.1.2
 // to 3.1.4 and 3.1.10).
 func (s *CopySnapshot) Permissions() []Permission {
-	rights := []Permission{
+	permissions := []Permission{
 		{"ec2:CopySnapshot", s.Location.SnapshotARN("*"), "6.5"},
 		{"ec2:CopySnapshot", distribution.Location{Region: s.FromRegion}.SnapshotARN(s.Source.Known), "6.5"},
 		{"ec2:CreateTags", s.Location.SnapshotARN("*"), "6.5"},
@@ -41,11 +41,11 @@ func (s *CopySnapshot) Permissions() []Permission {
 
 	if s.FromKeyARN != "" {
 		for _, action := range []string{"kms:DescribeKey", "kms:CreateGrant", "kms:Decrypt", "kms:ReEncryptFrom"} {
-			rights = append(rights, Permission{action, s.FromKeyARN, "3.1.3"})
+			permissions = append(permissions, Permission{action, s.FromKeyARN, "3.1.3"})
 		}
 	}
 
-	return rights
+	return permissions
 }
 
 func (s *CopySnapshot) ResourceID() string { return s.Source.Known }

@@ -18,9 +18,9 @@ type DeleteRelease struct {
 	DryRun  bool      // report the release and keep it
 }
 
-// referenceRights are the permissions that DescribeImageReferences needs for all kinds of references. Without one,
+// referencePermissions are the permissions that DescribeImageReferences needs for all kinds of references. Without one,
 // AWS may leave out that kind (EC2-UG:ec2-ami-references).
-var referenceRights = []string{
+var referencePermissions = []string{
 	"ec2:DescribeLaunchTemplates",
 	"ec2:DescribeLaunchTemplateVersions",
 	"imagebuilder:GetContainerRecipe",
@@ -38,7 +38,7 @@ func (s *DeleteRelease) Permissions() []Permission {
 		{"ec2:DescribeImageAttribute", s.Location.ImageARN(s.ImageID), "2.2.11"},
 	}
 
-	for _, action := range referenceRights {
+	for _, action := range referencePermissions {
 		looks = append(looks, Permission{action, "*", "9.12"})
 	}
 

@@ -24,10 +24,10 @@ type DeregisterImage struct {
 }
 
 func (s *DeregisterImage) Permissions() []Permission {
-	rights := []Permission{{"ec2:DeregisterImage", s.Location.ImageARN(s.Image.Known), "2.5.9"}}
+	permissions := []Permission{{"ec2:DeregisterImage", s.Location.ImageARN(s.Image.Known), "2.5.9"}}
 	if s.Unless != nil {
-		rights = append(
-			rights,
+		permissions = append(
+			permissions,
 			Permission{"ec2:DescribeImages", "*", "4.4.1"},
 			Permission{"ec2:DescribeSnapshots", "*", "4.4.1"},
 		)
@@ -35,11 +35,11 @@ func (s *DeregisterImage) Permissions() []Permission {
 
 	if s.WithSnapshots {
 		for _, snapshot := range s.snapshots() {
-			rights = append(rights, Permission{"ec2:DeleteSnapshot", s.Location.SnapshotARN(snapshot), "9.11"})
+			permissions = append(permissions, Permission{"ec2:DeleteSnapshot", s.Location.SnapshotARN(snapshot), "9.11"})
 		}
 	}
 
-	return rights
+	return permissions
 }
 
 func (s *DeregisterImage) snapshots() []string {

@@ -26,6 +26,7 @@ type ImageSpec struct {
 	Signing     Signing
 }
 
+// Digest returns 32 hexadecimal digits that depend only on the parts.
 func Digest(parts ...string) string {
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\n")))
 	return hex.EncodeToString(sum[:16])

@@ -34,7 +34,7 @@ func (s *RunInstance) Permissions() []Permission {
 		subnet = s.SubnetID
 	}
 
-	rights := []Permission{
+	permissions := []Permission{
 		{"ec2:RunInstances", s.Location.ImageARN(s.Image.Known), "8.6"},
 		{"ec2:RunInstances", s.Location.OwnedARN("subnet", subnet), "8.6"},
 		{"ec2:CreateTags", s.Location.OwnedARN("instance", "*"), "9.4"},
@@ -42,20 +42,20 @@ func (s *RunInstance) Permissions() []Permission {
 	}
 
 	for _, kind := range []string{"instance", "network-interface", "security-group", "volume"} {
-		rights = append(rights, Permission{"ec2:RunInstances", s.Location.OwnedARN(kind, "*"), "8.6"})
+		permissions = append(permissions, Permission{"ec2:RunInstances", s.Location.OwnedARN(kind, "*"), "8.6"})
 	}
 
 	if len(s.PartTags) > 0 {
 		for _, kind := range []string{"volume", "network-interface"} {
-			rights = append(rights, Permission{"ec2:CreateTags", s.Location.OwnedARN(kind, "*"), "9.4"})
+			permissions = append(permissions, Permission{"ec2:CreateTags", s.Location.OwnedARN(kind, "*"), "9.4"})
 		}
 	}
 
 	for _, action := range []string{"kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo"} {
-		rights = append(rights, Permission{action, s.KeyARN, "3.1.5"})
+		permissions = append(permissions, Permission{action, s.KeyARN, "3.1.5"})
 	}
 
-	return rights
+	return permissions
 }
 
 func (s *RunInstance) ResourceID() string { return s.Image.Known }

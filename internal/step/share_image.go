@@ -25,17 +25,17 @@ type ShareImage struct {
 }
 
 func (s *ShareImage) Permissions() []Permission {
-	rights := []Permission{
+	permissions := []Permission{
 		{"ec2:ModifyImageAttribute", s.Location.ImageARN(s.Image.Known), "2.2.4"},
 		{"ec2:DescribeImageAttribute", s.Location.ImageARN(s.Image.Known), "4.4.2"},
 	}
 	if s.PermanentOn != "" {
-		rights = append(rights, Permission{"ec2:CreateTags", s.Location.ImageARN(s.PermanentOn), "2.2.4"})
+		permissions = append(permissions, Permission{"ec2:CreateTags", s.Location.ImageARN(s.PermanentOn), "2.2.4"})
 	}
 	if s.Baseline {
-		rights = append(rights, Permission{"ec2:CreateTags", s.Location.ImageARN(s.Image.Known), "2.2.4"})
+		permissions = append(permissions, Permission{"ec2:CreateTags", s.Location.ImageARN(s.Image.Known), "2.2.4"})
 	}
-	return rights
+	return permissions
 }
 
 func (s *ShareImage) ResourceID() string { return s.Image.Known }

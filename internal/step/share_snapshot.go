@@ -22,17 +22,17 @@ type ShareSnapshot struct {
 }
 
 func (s *ShareSnapshot) Permissions() []Permission {
-	rights := []Permission{{"ec2:ModifySnapshotAttribute", s.Location.SnapshotARN(s.Snapshot.Known), "2.1.4"}}
+	permissions := []Permission{{"ec2:ModifySnapshotAttribute", s.Location.SnapshotARN(s.Snapshot.Known), "2.1.4"}}
 	if s.Baseline {
-		rights = append(rights,
+		permissions = append(permissions,
 			Permission{"ec2:CreateTags", s.Location.SnapshotARN(s.Snapshot.Known), "2.1.4"},
 			Permission{"ec2:DescribeSnapshots", "*", "2.1.4"},
 			Permission{"ec2:DescribeSnapshotAttribute", s.Location.SnapshotARN(s.Snapshot.Known), "2.1.4"})
 	}
 	if s.PermanentOn != "" {
-		rights = append(rights, Permission{"ec2:CreateTags", s.Location.ImageARN(s.PermanentOn), "2.1.4"})
+		permissions = append(permissions, Permission{"ec2:CreateTags", s.Location.ImageARN(s.PermanentOn), "2.1.4"})
 	}
-	return rights
+	return permissions
 }
 
 func (s *ShareSnapshot) ResourceID() string { return s.Snapshot.Known }

@@ -25,11 +25,11 @@ type ExpectedSnapshot struct {
 }
 
 func (s *VerifyImage) Permissions() []Permission {
-	rights := []Permission{{"ec2:DescribeImages", "*", "4.2.2"}, {"ec2:DescribeSnapshots", "*", "4.2.2"}}
+	permissions := []Permission{{"ec2:DescribeImages", "*", "4.2.2"}, {"ec2:DescribeSnapshots", "*", "4.2.2"}}
 	if s.UEFIData != "" {
-		rights = append(rights, Permission{"ec2:DescribeImageAttribute", s.Location.ImageARN("*"), "2.2.11"})
+		permissions = append(permissions, Permission{"ec2:DescribeImageAttribute", s.Location.ImageARN("*"), "2.2.11"})
 	}
-	return rights
+	return permissions
 }
 
 func (s *VerifyImage) ResourceID() string { return s.Image.Known }
