@@ -19,10 +19,12 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// emptySnapshotTimeout is how long AWS waits for CompleteSnapshot before it fails the snapshot, in minutes (rule 4.9.2).
+// emptySnapshotTimeout is how many minutes AWS waits for CompleteSnapshot before it fails the snapshot (rule
+// 4.9.2).
 const emptySnapshotTimeout = 10
 
-// createEmptySnapshot creates a snapshot without blocks and has it watched. If it fails, the run goes on without test copies.
+// createEmptySnapshot creates a snapshot without blocks and has it watched. If it fails, the run continues without
+// test copies.
 func (t *executor) createEmptySnapshot(
 	ctx context.Context,
 	j *stepRun,

@@ -101,5 +101,5 @@ func (t *executor) isAsSpecified(
 	}
 
 	_, differences := findWrongSnapshots(&verify, j, snapshots)
-	return len(imageDifferences(&verify, j, image, snapshots))+len(differences) == 0, nil
+	return len(imageDifferences(&verify, j, image))+len(differences) == 0, nil
 }

@@ -115,7 +115,8 @@ func mergeUnproven(unproven []distribution.Finding) []distribution.Finding {
 	note.Refusals = unproven
 	note.Location, note.Principal, note.Resource, note.PolicyStatements = distribution.Location{}, "", "", nil
 	note.Summary = "a dry run cannot show whether EC2 may use " + strings.Join(keys, ", ")
-	note.Detail = "creating a grant directly is denied, by a policy that allows only AWS services to create grants or because a permission is missing. " + unproven[0].Detail
+	note.Detail = "creating a grant directly is denied, by a policy that allows only AWS services to create " +
+		"grants or because a permission is missing. " + unproven[0].Detail
 	note.Remediation = "nothing, if the policies are those of the documentation: the test copies or the copies show it"
 	return []distribution.Finding{note}
 }
@@ -399,8 +400,8 @@ func (d dryRun) finding(ctx context.Context, pool *awsclient.Pool, p plan.Plan, 
 		if isExplicit {
 			e.Level = distribution.Warning
 		}
-		switch isAdmitted, isKnown := d.isAdmittedByKeyPolicy(ctx, pool, who); {
-		case isKnown && !isAdmitted:
+		switch isAllowed, isKnown := d.isAllowedByKeyPolicy(ctx, pool, who); {
+		case isKnown && !isAllowed:
 			e.Level, e.Reference, e.Summary = distribution.Refused, "3.2.1", "the policy of the key "+d.resource+" does not admit "+who.ARN
 		case isKnown && !isExplicit && strings.Contains(refusal.Message, "resource-based policy"):
 			return nil // the key policy allows only EC2, as it should
@@ -417,13 +418,13 @@ func (d dryRun) finding(ctx context.Context, pool *awsclient.Pool, p plan.Plan, 
 	return &e
 }
 
-// isAdmittedByKeyPolicy evaluates the policy of a key of the source account. Only the source credentials can read
-// it (rule 3.2.2). told is false if that was impossible.
-func (d dryRun) isAdmittedByKeyPolicy(
+// isAllowedByKeyPolicy evaluates the policy of a key of the source account. Only the source credentials can read
+// it (rule 3.2.2). isKnown is false if that was impossible.
+func (d dryRun) isAllowedByKeyPolicy(
 	ctx context.Context,
 	pool *awsclient.Pool,
 	who distribution.CallerIdentity,
-) (admitted, isKnown bool) {
+) (isAllowed, isKnown bool) {
 	source, err := pool.Source(ctx)
 	parsed, malformed := arn.Parse(d.resource)
 	if err != nil || malformed != nil || parsed.AccountID != source.Account {
@@ -434,6 +435,6 @@ func (d dryRun) isAdmittedByKeyPolicy(
 	if err != nil {
 		return false, false
 	}
-	admitted, err = plan.KeyAdmits(aws.ToString(out.Policy), d.resource, who)
-	return admitted, err == nil
+	isAllowed, err = plan.KeyPolicyAllows(aws.ToString(out.Policy), d.resource, who)
+	return isAllowed, err == nil
 }

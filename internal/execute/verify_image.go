@@ -59,7 +59,8 @@ func (e *verificationError) finding(s step.Step) *distribution.Finding {
 
 	if e.isForeign {
 		d.Summary = "could not " + s.String() + ": the image stays, for another run made it"
-		d.Remediation = "deregister it and run again; or set another ami_name; or, to replace that image, set ami_name to its name and force_deregister = true"
+		d.Remediation = "deregister it and run again; or set another ami_name; or, to replace that image, set " +
+			"ami_name to its name and force_deregister = true"
 	}
 
 	if verify, is := s.(*step.VerifyImage); is && hasBillingDifference(e.differences) {
@@ -95,7 +96,7 @@ func (t *executor) verifyImage(ctx context.Context, j *stepRun, s *step.VerifyIm
 		return StepOutcome{ID: id, Err: err}
 	}
 
-	differences := imageDifferences(s, j, *image, snapshots)
+	differences := imageDifferences(s, j, *image)
 	if s.UEFIData != "" {
 		data, err := t.uefiData(ctx, s.Location, id)
 		if err != nil {
@@ -215,7 +216,6 @@ func imageDifferences(
 	s *step.VerifyImage,
 	j *stepRun,
 	image ec2types.Image,
-	snapshots map[string]ec2types.Snapshot,
 ) []string {
 	differences := s.ImageSpec.Differences(image)
 	differ := func(what, want, is string) {

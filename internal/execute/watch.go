@@ -275,7 +275,7 @@ func (w *watcher) evaluate(
 			} else if p.missingSince.IsZero() {
 				p.missingSince = now
 			}
-			result, isOver = p.result(now)
+			isOver, result = p.result(now)
 		}
 
 		if timeout := w.options.CopyTimeout; !isOver && timeout > 0 && now.Sub(p.watchedSince) >= timeout {
@@ -343,23 +343,23 @@ func (e *notFoundError) Error() string {
 	return fmt.Sprintf("AWS has not shown %s for %v", e.id, e.after.Round(time.Second))
 }
 
-// result returns whether a copy has ended, and its error.
-func (p *watchedCopy) result(now time.Time) (error, bool) {
+// result reports whether a copy has ended, and why it failed.
+func (p *watchedCopy) result(now time.Time) (isOver bool, err error) {
 	if !p.missingSince.IsZero() {
 		if now.Sub(p.missingSince) < step.EventualConsistencyTimeout { // eventual consistency (rule 4.4.1)
-			return nil, false
+			return false, nil
 		}
-		return &notFoundError{p.id, now.Sub(p.missingSince)}, true
+		return true, &notFoundError{p.id, now.Sub(p.missingSince)}
 	}
 
 	switch p.lastStatus.state {
 	case completed:
-		return nil, true
+		return true, nil
 	case inProgress:
-		return nil, false
+		return false, nil
 	}
 
-	return &copyFailed{p.id, p.lastStatus.operation(), p.lastStatus.text}, true
+	return true, &copyFailed{p.id, p.lastStatus.operation(), p.lastStatus.text}
 }
 
 func (p *watchedCopy) event(now time.Time, at distribution.Location) distribution.Event {

@@ -37,9 +37,11 @@ func Alternatives(req distribution.Request, facts distribution.Facts) []Alternat
 			Builder: true,
 		}, changed, predicted)
 	}
+
 	for _, s := range sources {
 		found.addForSource(req, facts, destinations, s)
 	}
+
 	for _, region := range transferRegions(req, facts, sources) {
 		at := distribution.Location{Account: facts.Source.Account, Region: region}
 		key := SourceKey(req, region)
@@ -51,6 +53,7 @@ func Alternatives(req distribution.Request, facts distribution.Facts) []Alternat
 			}, req, withNewKey)
 		}
 	}
+
 	return found
 }
 
@@ -103,9 +106,9 @@ func sourceRegionOf(
 // launchMappings returns the lines for amazon-ebs that make staged copies unnecessary. Nil if nothing is staged.
 func (s *shareSource) launchMappings(req distribution.Request) []string {
 	var lines []string
-	for _, it := range s.items {
-		if it.isStaged && s.region == s.location.Region {
-			lines = append(lines, LaunchMapping(it.device(), SourceKey(req, s.location.Region))...)
+	for _, v := range s.items {
+		if v.isStaged && s.region == s.location.Region {
+			lines = append(lines, LaunchMapping(v.device(), SourceKey(req, s.location.Region))...)
 		}
 	}
 	return lines
@@ -127,10 +130,10 @@ func LaunchMapping(device, key string) []string {
 func withVolumesUnderKey(facts distribution.Facts, s *shareSource) distribution.Facts {
 	image := facts.Images[s.region]
 	image.Snapshots = maps.Clone(image.Snapshots)
-	for _, it := range s.items {
-		snapshot := it.snapshot
+	for _, v := range s.items {
+		snapshot := v.snapshot
 		snapshot.Encrypted, snapshot.KmsKeyId = aws.Bool(true), aws.String(s.keyARN)
-		image.Snapshots[it.id()] = snapshot
+		image.Snapshots[v.id()] = snapshot
 	}
 	facts.Images = maps.Clone(facts.Images)
 	facts.Images[s.region] = image

@@ -43,7 +43,7 @@ type builder struct {
 }
 
 func newBuilder(
-	req distribution.Request, facts distribution.Facts, all []distribution.Destination, supplies []*shareSource,
+	req distribution.Request, facts distribution.Facts, all []distribution.Destination, sources []*shareSource,
 ) *builder {
 	b := &builder{
 		req:          req,
@@ -53,12 +53,15 @@ func newBuilder(
 		used:         map[string]bool{},
 		deregistered: map[string]distribution.StepID{},
 	}
+
 	for _, d := range all {
 		b.imageNames[d.At] = append(b.imageNames[d.At], d.Name)
 	}
-	for _, s := range supplies {
+
+	for _, s := range sources {
 		b.imageNames[s.location] = append(b.imageNames[s.location], s.imageSpec(req, facts).Name)
 	}
+
 	return b
 }
 
@@ -66,13 +69,13 @@ func newBuilder(
 type destinationState struct {
 	distribution.Destination
 	keyARN        string
-	image         *ec2types.Image // complete, and only to be verified
+	image         *ec2types.Image               // complete, and only to be verified
 	pending       *ec2types.Image               // being copied by CopyImage
-	unfinished    []ec2types.Image // failed or never signed
+	unfinished    []ec2types.Image              // failed or never signed
 	copies        map[string]*ec2types.Snapshot // reusable snapshots, by the ID of the source snapshot
-	imageRef      step.Ref // existing or future image
-	verifiedImage step.Ref // image as the output of its VerifyImage step
-	verifications []distribution.StepID // steps that must succeed before the image is published
+	imageRef      step.Ref                      // existing or future image
+	verifiedImage step.Ref                      // image as the output of its VerifyImage step
+	verifications []distribution.StepID         // steps that must succeed before the image is published
 }
 
 // snapshotRef refers to a snapshot or image that can be copied or registered, with the steps that must succeed
@@ -88,19 +91,19 @@ type snapshotRef struct {
 type preparedSource struct {
 	*shareSource
 	snapshots         map[string]snapshotRef
-	temporaryAccounts map[string][]string // accounts that the plan shares with until their copies are complete
+	temporaryAccounts map[string][]string              // accounts that the plan shares with until their copies are complete
 	copySteps         map[string][]distribution.StepID // copies that the plan makes of it
 
-	imageRef       snapshotRef // the image itself. Zero if no step uses it
-	imageAccounts  []string // accounts that may copy the image until their copies are complete
+	imageRef       snapshotRef           // the image itself. Zero if no step uses it
+	imageAccounts  []string              // accounts that may copy the image until their copies are complete
 	imageCopySteps []distribution.StepID // copies that the plan makes of the image
 }
 
 // cleaning returns the steps that delete what earlier runs left unfinished. Completed copies stay.
 func cleanUpSteps(
-	req distribution.Request, facts distribution.Facts, all []distribution.Destination, supplies []*shareSource,
+	req distribution.Request, facts distribution.Facts, all []distribution.Destination, sources []*shareSource,
 ) ([]step.Step, []distribution.Finding) {
-	b := newBuilder(req, facts, all, supplies)
+	b := newBuilder(req, facts, all, sources)
 	b.onlyCleansUp = true
 	b.deleteUnused()
 	b.revokeGrants()
@@ -110,39 +113,49 @@ func cleanUpSteps(
 // steps returns the steps that create the image of every destination. They stage and share the source, copy,
 // register and verify. Cleanup steps then remove what no copy needs.
 func buildSteps(
-	req distribution.Request, facts distribution.Facts, all, destinations []distribution.Destination, supplies []*shareSource,
+	req distribution.Request,
+	facts distribution.Facts,
+	all, destinations []distribution.Destination,
+	sources []*shareSource,
 ) ([]step.Step, []distribution.Finding) {
-	b := newBuilder(req, facts, all, supplies)
+	b := newBuilder(req, facts, all, sources)
 	b.tagImageFamily()
-	goals := make([]destinationState, len(destinations))
+	states := make([]destinationState, len(destinations))
 	for i, d := range destinations {
-		goals[i] = b.newDestinationState(d)
+		states[i] = b.newDestinationState(d)
 	}
-	for i := range goals {
-		b.grant(&goals[i])
+
+	for i := range states {
+		b.grant(&states[i])
 	}
-	b.grantShared(supplies)
-	offers := make([]*preparedSource, len(supplies))
-	for i, s := range supplies {
-		offers[i] = b.prepareSource(s, goals)
-		b.addTestCopies(offers[i], goals)
+
+	b.grantShared(sources)
+	prepared := make([]*preparedSource, len(sources))
+	for i, s := range sources {
+		prepared[i] = b.prepareSource(s, states)
+		b.addTestCopies(prepared[i], states)
 	}
-	copies := make([]map[string]snapshotRef, len(goals))
-	for i := range goals {
-		copies[i] = b.copies(&goals[i], offers)
+
+	copies := make([]map[string]snapshotRef, len(states))
+	for i := range states {
+		copies[i] = b.copies(&states[i], prepared)
 	}
-	for i := range goals {
-		b.addImage(&goals[i], copies[i])
-		b.addLaunchCheck(&goals[i])
-		b.addImageSettings(&goals[i])
+
+	for i := range states {
+		b.addImage(&states[i], copies[i])
+		b.addLaunchCheck(&states[i])
+		b.addImageSettings(&states[i])
 	}
-	b.addPublishBarrier(goals)
-	for _, g := range goals {
+
+	b.addPublishBarrier(states)
+	for _, g := range states {
 		b.deleteReleases(g, b.publish(g))
 	}
-	for _, o := range offers {
+
+	for _, o := range prepared {
 		b.revokeShares(o)
 	}
+
 	b.deleteUnused()
 	b.revokeGrants()
 	return b.steps, b.findings
@@ -160,6 +173,7 @@ func (b *builder) newDestinationState(d distribution.Destination) destinationSta
 		keyARN:      destinationKeyARN(d, b.facts),
 		copies:      map[string]*ec2types.Snapshot{},
 	}
+
 	found := imageAt(b.req, b.facts, d)
 	g.image, g.pending, g.unfinished = found.use, found.pending, found.unfinished
 	for _, image := range []*ec2types.Image{g.image, g.pending} {
@@ -167,15 +181,19 @@ func (b *builder) newDestinationState(d distribution.Destination) destinationSta
 			b.used[aws.ToString(image.ImageId)] = true
 		}
 	}
+
 	if g.pending != nil {
 		g.Method = distribution.ByImage
 	}
+
 	if g.image != nil || g.Method == distribution.ByImage {
 		return g
 	}
+
 	for _, v := range volumes(b.facts.Images[d.FromRegion]) {
 		g.copies[v.id()] = reusableCopy(b.facts, v, copySigning(b.req, b.facts, d, v.device()), d.Name)
 	}
+
 	return g
 }
 
@@ -203,71 +221,97 @@ func imageID(req distribution.Request, region string) string {
 }
 
 // offer adds the steps that stage and share what destinations still need, and what share blocks name.
-func (b *builder) prepareSource(s *shareSource, goals []destinationState) *preparedSource {
-	o := &preparedSource{shareSource: s, snapshots: map[string]snapshotRef{}, temporaryAccounts: map[string][]string{}, copySteps: map[string][]distribution.StepID{}}
-	consumers := slices.DeleteFunc(slices.Clone(goals), func(g destinationState) bool { return !s.serves(g.At) })
-	wanting := make([][]destinationState, len(s.items))
-	wanted := !s.permanent.IsEmpty() && s.existingImageID == ""
-	for i, it := range s.items {
-		wanting[i] = slices.DeleteFunc(slices.Clone(consumers), func(g destinationState) bool { return !g.needsCopy(it.id()) })
-		wanted = wanted || len(wanting[i]) > 0
+func (b *builder) prepareSource(s *shareSource, states []destinationState) *preparedSource {
+	o := &preparedSource{
+		shareSource:       s,
+		snapshots:         map[string]snapshotRef{},
+		temporaryAccounts: map[string][]string{},
+		copySteps:         map[string][]distribution.StepID{},
 	}
-	if !wanted {
+
+	consumers := slices.DeleteFunc(slices.Clone(states), func(g destinationState) bool { return !s.serves(g.At) })
+	consumersOf := make([][]destinationState, len(s.items))
+	isNeeded := !s.permanent.IsEmpty() && s.existingImageID == ""
+	for i, v := range s.items {
+		consumersOf[i] = slices.DeleteFunc(
+			slices.Clone(consumers),
+			func(g destinationState) bool { return !g.needsCopy(v.id()) },
+		)
+		isNeeded = isNeeded || len(consumersOf[i]) > 0
+	}
+
+	if !isNeeded {
 		b.used[s.existingImageID] = true
 		return o
 	}
+
 	if s.sharesImage(b.facts.Source.Account) {
 		o.imageRef = snapshotRef{ref: step.Ref{Known: imageID(b.req, s.region)}}
 	}
+
 	if s.stagesImage {
 		o.imageRef = b.stageImage(s)
 	}
-	var lasting []distribution.StepID
-	for i, it := range s.items {
-		if len(wanting[i]) == 0 && (s.permanent.IsEmpty() || s.existingImageID != "") {
+
+	var permanentShares []distribution.StepID
+	for i, v := range s.items {
+		if len(consumersOf[i]) == 0 && (s.permanent.IsEmpty() || s.existingImageID != "") {
 			continue
 		}
-		source := b.prepareVolume(o, it)
-		var stays []distribution.StepID
+
+		source := b.prepareVolume(o, v)
+		var volumeShares []distribution.StepID
 		if s.existingImageID == "" {
-			stays = b.share(o, it, source, s.permanent.Accounts, "lasting")
+			volumeShares = b.share(o, v, source, s.permanent.Accounts, "lasting")
 		}
-		lasting = append(lasting, stays...)
-		needed := distribution.Without(accountsOf(wanting[i]), append(it.permanentAccounts(), o.location.Account))
-		o.temporaryAccounts[it.id()] = distribution.Without(needed, s.permanent.Accounts)
-		shares := b.share(o, it, source, o.temporaryAccounts[it.id()])
-		if len(o.temporaryAccounts[it.id()]) < len(needed) {
-			shares = append(shares, stays...)
+
+		permanentShares = append(permanentShares, volumeShares...)
+		needed := distribution.Without(accountsOf(consumersOf[i]), append(v.permanentAccounts(), o.location.Account))
+		o.temporaryAccounts[v.id()] = distribution.Without(needed, s.permanent.Accounts)
+		shares := b.share(o, v, source, o.temporaryAccounts[v.id()])
+		if len(o.temporaryAccounts[v.id()]) < len(needed) {
+			shares = append(shares, volumeShares...)
 		}
+
 		source.dependsOn = append(slices.Clone(source.dependsOn), shares...)
-		o.snapshots[it.id()] = source
+		o.snapshots[v.id()] = source
 	}
-	b.shareImage(o, wanting, lasting)
+
+	b.shareImage(o, consumersOf, permanentShares)
 	return o
 }
 
 // source returns the snapshot of a volume in the source account that others copy. It is the volume's own snapshot,
 // a staged copy, or a snapshot of the staged image.
-func (b *builder) prepareVolume(o *preparedSource, it sourceVolume) snapshotRef {
-	own := snapshotRef{ref: step.Ref{Known: it.id()}, key: it.key()}
+func (b *builder) prepareVolume(o *preparedSource, v sourceVolume) snapshotRef {
+	source := snapshotRef{ref: step.Ref{Known: v.id()}, key: v.key()}
 	switch {
-	case !it.isStaged:
-		return own
+	case !v.isStaged:
+		return source
 	case !o.stagesImage:
-		signing := o.signing(b.req, b.facts, provenance.Snapshot, it.device())
-		return b.copy(it.volume, own, step.CopySnapshot{
-			Base:        step.Base{ID: step.NewID("stage", o.location.Region, it.device()), Location: o.location},
+		signing := o.signing(b.req, b.facts, provenance.Snapshot, v.device())
+		return b.copy(v.volume, source, step.CopySnapshot{
+			Base:        step.Base{ID: step.NewID("stage", o.location.Region, v.device()), Location: o.location},
 			FromRegion:  o.region,
 			KeyARN:      o.keyARN,
-			Description: fmt.Sprintf("Staged for other accounts: %s of %s", it.device(), imageID(b.req, o.region)),
+			Description: fmt.Sprintf("Staged for other accounts: %s of %s", v.device(), imageID(b.req, o.region)),
 			Tags:        joined(b.runTagsAt(o.shareSource), signing.CreationTags()),
 			Signing:     signing,
-		}, reusableCopy(b.facts, it.volume, signing, ""))
+		}, reusableCopy(b.facts, v.volume, signing, ""))
 	case o.imageRef.ref.Known != "":
-		use := stagedImages(b.req, b.facts, o.shareSource).use
-		return snapshotRef{ref: step.Ref{Known: snapshotOf(*use, it.device())}, key: o.keyARN, dependsOn: o.imageRef.dependsOn}
+		image := stagedImages(b.req, b.facts, o.shareSource).use
+		return snapshotRef{
+			ref:       step.Ref{Known: snapshotOf(*image, v.device())},
+			key:       o.keyARN,
+			dependsOn: o.imageRef.dependsOn,
+		}
 	}
-	return snapshotRef{ref: step.Ref{From: o.imageRef.ref.From, Device: it.device()}, key: o.keyARN, dependsOn: o.imageRef.dependsOn}
+
+	return snapshotRef{
+		ref:       step.Ref{From: o.imageRef.ref.From, Device: v.device()},
+		key:       o.keyARN,
+		dependsOn: o.imageRef.dependsOn,
+	}
 }
 
 // stageImage returns an image in the source account that can be shared. It reuses or resumes the image of an
@@ -280,10 +324,12 @@ func (b *builder) stageImage(s *shareSource) snapshotRef {
 		b.used[aws.ToString(found.use.ImageId)] = true
 		return snapshotRef{ref: step.Ref{Known: aws.ToString(found.use.ImageId)}}
 	}
+
 	snapshotTags := spec.Signing.CreationTags()
 	if spec.Signing.Statement.Role != provenance.Delivery { // run_tags are only for temporary resources
 		spec.Tags, snapshotTags = joined(b.runTagsAt(s), spec.Tags), joined(b.runTagsAt(s), snapshotTags)
 	}
+
 	return b.copyImage(s.region, cmp.Or(found.use, found.pending), step.CopyImage{
 		Base:         step.Base{ID: step.NewID("stage", s.location.Region, wholeImage), Location: s.location},
 		ImageSpec:    spec,
@@ -299,18 +345,20 @@ func (b *builder) stageImage(s *shareSource) snapshotRef {
 const wholeImage = "image"
 
 // copyImage adds a copy of a Region's image. It resumes the copy of an earlier run, if there is one.
-func (b *builder) copyImage(of string, existing *ec2types.Image, newStep step.CopyImage) snapshotRef {
-	var all int64 // MiB
-	for _, v := range volumes(b.facts.Images[of]) {
+func (b *builder) copyImage(region string, existing *ec2types.Image, newStep step.CopyImage) snapshotRef {
+	var totalMiB int64 // MiB
+	for _, v := range volumes(b.facts.Images[region]) {
 		newStep.Devices = append(newStep.Devices, v.devices...)
 		newStep.GiB += v.gib()
 		newStep.ExpectedDuration = max(newStep.ExpectedDuration, copyTime(v, newStep.Minutes))
 		newStep.Rate += rate(v.mib(), newStep.Minutes)
-		all += v.mib()
+		totalMiB += v.mib()
 	}
+
 	if newStep.Minutes > 0 { // all snapshots together share the throughput of the queue
-		newStep.ExpectedDuration = max(newStep.ExpectedDuration, leastTime(all, step.QueueRate))
+		newStep.ExpectedDuration = max(newStep.ExpectedDuration, leastTime(totalMiB, step.QueueRate))
 	}
+
 	slices.Sort(newStep.Devices)
 	newStep.Queue = step.ImageCopyQueue(newStep.Location)
 	if existing != nil {
@@ -318,7 +366,12 @@ func (b *builder) copyImage(of string, existing *ec2types.Image, newStep step.Co
 		newStep.NotRepeatable = b.isCrossAccount(newStep.Location)
 		b.used[newStep.ResumeID] = true
 	}
-	return snapshotRef{ref: step.Ref{From: b.add(&newStep)}, key: newStep.KeyARN, dependsOn: []distribution.StepID{newStep.ID}}
+
+	return snapshotRef{
+		ref:       step.Ref{From: b.add(&newStep)},
+		key:       newStep.KeyARN,
+		dependsOn: []distribution.StepID{newStep.ID},
+	}
 }
 
 // keysOf returns the keys of an image's snapshots, sorted.
@@ -334,43 +387,71 @@ func keysOf(image distribution.Image) []string {
 
 // shareImage adds launch permissions for the accounts that copy the image and for share blocks. The snapshots are
 // shared first, because a launch needs both.
-func (b *builder) shareImage(o *preparedSource, wanting [][]destinationState, lasting []distribution.StepID) {
+func (b *builder) shareImage(o *preparedSource, wanting [][]destinationState, snapshotShares []distribution.StepID) {
 	if o.imageRef.ref == (step.Ref{}) {
 		return
 	}
+
 	var permanent []string
 	if image := b.facts.Images[o.region]; !o.stagesImage {
-		permanent = permanentAccounts(image.SharedWith.Accounts, image.Image.Tags, provenance.Permanent(tagMap(image.Image.Tags)))
+		permanent = permanentAccounts(
+			image.SharedWith.Accounts,
+			image.Image.Tags,
+			provenance.Permanent(tagMap(image.Image.Tags)),
+		)
 	}
-	head := step.Base{ID: step.NewID("share", o.location.Region, wholeImage, "lasting"), Location: o.location, DependsOn: slices.Concat(o.imageRef.dependsOn, lasting), ExpectedDuration: callTime}
-	var stays []distribution.StepID
+
+	base := step.Base{
+		ID:               step.NewID("share", o.location.Region, wholeImage, "lasting"),
+		Location:         o.location,
+		DependsOn:        slices.Concat(o.imageRef.dependsOn, snapshotShares),
+		ExpectedDuration: callTime,
+	}
+
+	var permanentShares []distribution.StepID
 	if !o.permanent.IsEmpty() && o.existingImageID == "" {
-		newStep := &step.ShareImage{Base: head, Image: o.imageRef.ref, With: o.permanent, Lasting: true}
+		newStep := &step.ShareImage{Base: base, Image: o.imageRef.ref, With: o.permanent, Lasting: true}
 		newStep.PermanentOn = imageID(b.req, o.region)
 		newStep.Baseline = !o.stagesImage
-		stays = append(stays, b.add(newStep))
+		permanentShares = append(permanentShares, b.add(newStep))
 	}
+
 	var copying []destinationState
-	for _, goals := range wanting {
-		copying = append(copying, slices.DeleteFunc(goals, func(g destinationState) bool { return g.Method != distribution.ByImage })...)
+	for _, states := range wanting {
+		copying = append(
+			copying,
+			slices.DeleteFunc(states, func(g destinationState) bool { return g.Method != distribution.ByImage })...)
 	}
+
 	needed := distribution.Without(accountsOf(copying), append(permanent, o.location.Account))
 	o.imageAccounts = distribution.Without(needed, o.permanent.Accounts)
 	shared := slices.Clone(o.imageRef.dependsOn)
 	if len(o.imageAccounts) < len(needed) {
-		shared = append(shared, stays...)
+		shared = append(shared, permanentShares...)
 	}
+
 	if len(o.imageAccounts) > 0 {
-		head.ID, head.DependsOn = step.NewID("share", o.location.Region, wholeImage), slices.Clone(o.imageRef.dependsOn)
-		shared = append(shared, b.add(&step.ShareImage{Base: head, Image: o.imageRef.ref, With: distribution.LaunchPermissions{Accounts: o.imageAccounts}, Baseline: !o.stagesImage}))
+		base.ID, base.DependsOn = step.NewID("share", o.location.Region, wholeImage), slices.Clone(o.imageRef.dependsOn)
+		shared = append(
+			shared,
+			b.add(
+				&step.ShareImage{
+					Base:     base,
+					Image:    o.imageRef.ref,
+					With:     distribution.LaunchPermissions{Accounts: o.imageAccounts},
+					Baseline: !o.stagesImage,
+				},
+			),
+		)
 	}
+
 	o.imageRef.dependsOn = shared
 }
 
 // accountsOf returns the accounts of destinations, sorted.
-func accountsOf(goals []destinationState) []string {
+func accountsOf(states []destinationState) []string {
 	var accounts []string
-	for _, g := range goals {
+	for _, g := range states {
 		accounts = append(accounts, g.At.Account)
 	}
 	return distribution.Union(accounts, nil)
@@ -400,34 +481,49 @@ func (b *builder) isCrossAccount(at distribution.Location) bool {
 
 // share adds create volume permissions for accounts. It includes accounts that already have one, because another
 // run may remove a temporary permission.
-func (b *builder) share(o *preparedSource, it sourceVolume, source snapshotRef, accounts []string, kind ...string) []distribution.StepID {
+func (b *builder) share(
+	o *preparedSource,
+	v sourceVolume,
+	source snapshotRef,
+	accounts []string,
+	kind ...string,
+) []distribution.StepID {
 	var shares []distribution.StepID
 	for i, chunk := range slices.Collect(slices.Chunk(accounts, maxShared)) {
 		newStep := &step.ShareSnapshot{
-			Base:     step.Base{ID: step.NewID(append([]string{"share", o.location.Region, it.device()}, kind...)...), Location: o.location, DependsOn: slices.Clone(source.dependsOn), ExpectedDuration: callTime},
+			Base: step.Base{
+				ID:               step.NewID(append([]string{"share", o.location.Region, v.device()}, kind...)...),
+				Location:         o.location,
+				DependsOn:        slices.Clone(source.dependsOn),
+				ExpectedDuration: callTime,
+			},
 			Snapshot: source.ref,
-			Device:   it.device(),
+			Device:   v.device(),
 			Accounts: chunk,
-			Baseline: !it.isStaged,
+			Baseline: !v.isStaged,
 		}
+
 		if len(kind) > 0 {
 			newStep.PermanentOn = imageID(b.req, o.region)
 		}
+
 		if i > 0 {
 			newStep.ID += distribution.StepID(fmt.Sprintf("/%d", i+1))
 			newStep.DependsOn = append(newStep.DependsOn, shares...)
 		}
+
 		shares = append(shares, b.add(newStep))
 	}
+
 	return shares
 }
 
 // permanentAccounts returns the accounts that keep their permission on a volume's snapshot. A staged copy has none.
-func (it sourceVolume) permanentAccounts() []string {
-	if it.isStaged {
+func (v sourceVolume) permanentAccounts() []string {
+	if v.isStaged {
 		return nil
 	}
-	return permanentAccounts(it.snapshot.SharedWith, it.snapshot.Tags, it.permanent)
+	return permanentAccounts(v.snapshot.SharedWith, v.snapshot.Tags, v.permanent)
 }
 
 // permanentAccounts returns the accounts whose access predates all runs, and those of share blocks. Without a
@@ -444,33 +540,40 @@ func permanentAccounts(permitted []string, tags []ec2types.Tag, shared []string)
 
 // copies adds the copies of a destination's snapshots, or of its image. Each snapshot starts as soon as its source
 // is ready.
-func (b *builder) copies(g *destinationState, offers []*preparedSource) map[string]snapshotRef {
-	made := map[string]snapshotRef{}
-	i := slices.IndexFunc(offers, func(o *preparedSource) bool { return o.serves(g.At) })
+func (b *builder) copies(g *destinationState, sources []*preparedSource) map[string]snapshotRef {
+	refs := map[string]snapshotRef{}
+	i := slices.IndexFunc(sources, func(o *preparedSource) bool { return o.serves(g.At) })
 	if g.image != nil {
 		for _, v := range volumes(b.facts.Images[g.FromRegion]) {
-			made[v.id()] = snapshotRef{ref: step.Ref{Known: snapshotOf(*g.image, v.device())}}
+			refs[v.id()] = snapshotRef{ref: step.Ref{Known: snapshotOf(*g.image, v.device())}}
 		}
-		return made
+		return refs
 	}
+
 	if g.Method == distribution.ByImage {
 		if i < 0 {
 			return b.addImageCopy(g, nil)
 		}
-		return b.addImageCopy(g, offers[i])
+		return b.addImageCopy(g, sources[i])
 	}
+
 	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
 		from, source := g.FromRegion, snapshotRef{ref: step.Ref{Known: v.id()}, key: v.key()}
-		var access *keyGrant
+		var grant *keyGrant
 		if i >= 0 && g.needsCopy(v.id()) {
-			from, source = offers[i].location.Region, offers[i].snapshots[v.id()]
-			if access = b.grantSourceKey(*g, offers[i].shareSource, source.key); access != nil {
-				source.dependsOn = append(slices.Clone(source.dependsOn), access.wait)
+			from, source = sources[i].location.Region, sources[i].snapshots[v.id()]
+			if grant = b.grantSourceKey(*g, sources[i].shareSource, source.key); grant != nil {
+				source.dependsOn = append(slices.Clone(source.dependsOn), grant.wait)
 			}
 		}
+
 		signing := copySigning(b.req, b.facts, g.Destination, v.device())
-		made[v.id()] = b.copy(v, source, step.CopySnapshot{
-			Base:        step.Base{ID: step.NewID("copy", g.At.Account, g.At.Region, v.device()), Location: g.At, Destination: g.At},
+		refs[v.id()] = b.copy(v, source, step.CopySnapshot{
+			Base: step.Base{
+				ID:          step.NewID("copy", g.At.Account, g.At.Region, v.device()),
+				Location:    g.At,
+				Destination: g.At,
+			},
 			FromRegion:  from,
 			KeyARN:      g.keyARN,
 			Minutes:     g.CopyMinutes,
@@ -478,20 +581,28 @@ func (b *builder) copies(g *destinationState, offers []*preparedSource) map[stri
 			Tags:        joined(g.SnapshotTags, signing.CreationTags()),
 			Signing:     signing,
 		}, g.copies[v.id()])
-		if access != nil {
-			access.copySteps = append(access.copySteps, made[v.id()].dependsOn...)
+
+		if grant != nil {
+			grant.copySteps = append(grant.copySteps, refs[v.id()].dependsOn...)
 		}
+
 		if i >= 0 {
-			offers[i].copySteps[v.id()] = append(offers[i].copySteps[v.id()], made[v.id()].dependsOn...)
+			sources[i].copySteps[v.id()] = append(sources[i].copySteps[v.id()], refs[v.id()].dependsOn...)
 		}
 	}
-	return made
+
+	return refs
 }
 
 // copyWhole adds one CopyImage step for a destination. The owner of the source image copies it directly.
-func (b *builder) addImageCopy(g *destinationState, from *preparedSource) map[string]snapshotRef {
+func (b *builder) addImageCopy(g *destinationState, source *preparedSource) map[string]snapshotRef {
 	newStep := step.CopyImage{
-		Base:         step.Base{ID: step.NewID("copy", g.At.Account, g.At.Region, wholeImage), Location: g.At, Destination: g.At, DependsOn: b.deregister(g)},
+		Base: step.Base{
+			ID:          step.NewID("copy", g.At.Account, g.At.Region, wholeImage),
+			Location:    g.At,
+			Destination: g.At,
+			DependsOn:   b.deregister(g),
+		},
 		ImageSpec:    destinationImageSpec(g.Destination, b.req, b.facts),
 		Image:        step.Ref{Known: imageID(b.req, g.FromRegion)},
 		FromRegion:   g.FromRegion,
@@ -500,50 +611,67 @@ func (b *builder) addImageCopy(g *destinationState, from *preparedSource) map[st
 		Minutes:      g.CopyMinutes,
 		SnapshotTags: joined(g.SnapshotTags, deliverySigning(b.req, b.facts, g.Destination).CreationTags()),
 	}
-	var accesses []*keyGrant
-	if from != nil && from.imageRef.ref != (step.Ref{}) && g.pending == nil {
-		newStep.Image, newStep.FromRegion, newStep.FromKeyARNs = from.imageRef.ref, from.location.Region, from.keys()
-		newStep.DependsOn = append(newStep.DependsOn, from.imageRef.dependsOn...)
-		for _, it := range from.items {
-			newStep.DependsOn = append(newStep.DependsOn, from.snapshots[it.id()].dependsOn...)
+
+	var grants []*keyGrant
+	if source != nil && source.imageRef.ref != (step.Ref{}) && g.pending == nil {
+		newStep.Image, newStep.FromRegion, newStep.FromKeyARNs = source.imageRef.ref, source.location.Region, source.keys()
+		newStep.DependsOn = append(newStep.DependsOn, source.imageRef.dependsOn...)
+		for _, v := range source.items {
+			newStep.DependsOn = append(newStep.DependsOn, source.snapshots[v.id()].dependsOn...)
 		}
+
 		for _, key := range newStep.FromKeyARNs {
-			if access := b.grantSourceKey(*g, from.shareSource, key); access != nil {
-				newStep.DependsOn = append(newStep.DependsOn, access.wait)
-				accesses = append(accesses, access)
+			if grant := b.grantSourceKey(*g, source.shareSource, key); grant != nil {
+				newStep.DependsOn = append(newStep.DependsOn, grant.wait)
+				grants = append(grants, grant)
 			}
 		}
+
 		slices.Sort(newStep.DependsOn)
 		newStep.DependsOn = slices.Compact(newStep.DependsOn)
 	}
+
 	newStep.DependsOn = append(newStep.DependsOn, b.deregisterNamesake(*g, newStep.DependsOn, nil)...)
 	copied := b.copyImage(g.FromRegion, g.pending, newStep)
-	for _, access := range accesses {
-		access.copySteps = append(access.copySteps, copied.dependsOn...)
+	for _, grant := range grants {
+		grant.copySteps = append(grant.copySteps, copied.dependsOn...)
 	}
-	made := map[string]snapshotRef{}
+
+	refs := map[string]snapshotRef{}
 	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
-		made[v.id()] = snapshotRef{ref: step.Ref{From: copied.ref.From, Device: v.device()}, key: g.keyARN, dependsOn: copied.dependsOn}
-		if from != nil {
-			from.copySteps[v.id()] = append(from.copySteps[v.id()], copied.dependsOn...)
+		refs[v.id()] = snapshotRef{
+			ref:       step.Ref{From: copied.ref.From, Device: v.device()},
+			key:       g.keyARN,
+			dependsOn: copied.dependsOn,
+		}
+		if source != nil {
+			source.copySteps[v.id()] = append(source.copySteps[v.id()], copied.dependsOn...)
 		}
 	}
-	if from != nil {
-		from.imageCopySteps = append(from.imageCopySteps, copied.dependsOn...)
+
+	if source != nil {
+		source.imageCopySteps = append(source.imageCopySteps, copied.dependsOn...)
 	}
-	return made
+
+	return refs
 }
 
 // complete adds the steps that register and verify a destination's image. An existing or copied image is only
 // verified.
 func (b *builder) addImage(g *destinationState, copies map[string]snapshotRef) {
-	like := destinationImageSpec(g.Destination, b.req, b.facts)
+	spec := destinationImageSpec(g.Destination, b.req, b.facts)
 	verify := &step.VerifyImage{
-		Base:      step.Base{ID: step.NewID("verify", g.At.Account, g.At.Region), Location: g.At, Destination: g.At, ExpectedDuration: callTime},
-		ImageSpec: like,
+		Base: step.Base{
+			ID:               step.NewID("verify", g.At.Account, g.At.Region),
+			Location:         g.At,
+			Destination:      g.At,
+			ExpectedDuration: callTime,
+		},
+		ImageSpec: spec,
 		Target:    g.Target,
 		Snapshots: map[string]step.ExpectedSnapshot{},
 	}
+
 	snapshots := map[string]step.Ref{}
 	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
 		source := copies[v.id()]
@@ -557,7 +685,14 @@ func (b *builder) addImage(g *destinationState, copies map[string]snapshotRef) {
 			verify.Snapshots[device] = step.ExpectedSnapshot{Snapshot: ref, KeyARN: g.keyARN, GiB: v.gib()}
 		}
 	}
-	head := step.Base{ID: step.NewID("register", g.At.Account, g.At.Region), Location: g.At, Destination: g.At, ExpectedDuration: callTime}
+
+	base := step.Base{
+		ID:               step.NewID("register", g.At.Account, g.At.Region),
+		Location:         g.At,
+		Destination:      g.At,
+		ExpectedDuration: callTime,
+	}
+
 	switch {
 	case g.image != nil:
 		verify.Image = step.Ref{Known: aws.ToString(g.image.ImageId)}
@@ -566,11 +701,12 @@ func (b *builder) addImage(g *destinationState, copies map[string]snapshotRef) {
 		verify.DependsOn = slices.Compact(verify.DependsOn)
 		verify.Image = step.Ref{From: verify.DependsOn[0]}
 	default:
-		head.DependsOn = append(verify.DependsOn, b.deregister(g)...)
-		head.DependsOn = append(head.DependsOn, b.deregisterNamesake(*g, head.DependsOn, copies)...)
-		verify.Image = step.Ref{From: b.add(&step.RegisterImage{Base: head, ImageSpec: like, Snapshots: snapshots})}
-		verify.DependsOn = append(slices.Clone(head.DependsOn), head.ID)
+		base.DependsOn = slices.Concat(verify.DependsOn, b.deregister(g))
+		base.DependsOn = append(base.DependsOn, b.deregisterNamesake(*g, base.DependsOn, copies)...)
+		verify.Image = step.Ref{From: b.add(&step.RegisterImage{Base: base, ImageSpec: spec, Snapshots: snapshots})}
+		verify.DependsOn = append(slices.Clone(base.DependsOn), base.ID)
 	}
+
 	g.verifiedImage = step.Ref{From: b.add(verify)}
 	g.imageRef, g.verifications = verify.Image, append(g.verifications, g.verifiedImage.From)
 }
@@ -595,8 +731,10 @@ func (b *builder) deregister(g *destinationState) []distribution.StepID {
 				Release:       b.releaseOf(broken.Tags),
 			})
 		}
+
 		ids = append(ids, b.deregistered[id])
 	}
+
 	return ids
 }
 
@@ -607,48 +745,76 @@ func (b *builder) revokeShares(o *preparedSource) {
 	if o.stagesImage && !o.permanent.IsEmpty() {
 		return
 	}
-	var withdrawn []distribution.StepID
-	for _, it := range o.items {
-		source, used := o.snapshots[it.id()], o.copySteps[it.id()]
-		if !it.isStaged || source.ref == (step.Ref{}) {
+
+	var unshareSteps []distribution.StepID
+	for _, v := range o.items {
+		source, copySteps := o.snapshots[v.id()], o.copySteps[v.id()]
+		if !v.isStaged || source.ref == (step.Ref{}) {
 			continue
 		}
-		gone := b.unshareSnapshot(o, it, used)
-		withdrawn = append(withdrawn, gone...)
+
+		unshared := b.unshareSnapshot(o, v, copySteps)
+		unshareSteps = append(unshareSteps, unshared...)
 		if !o.stagesImage {
 			b.add(&step.DeleteSnapshot{
-				Base:     cleanupBase(step.NewID("delete", o.location.Region, it.device()), o.location, source.ref, used, gone),
+				Base: cleanupBase(
+					step.NewID("delete", o.location.Region, v.device()),
+					o.location,
+					source.ref,
+					copySteps,
+					unshared,
+				),
 				Snapshot: source.ref,
-				Device:   it.device(),
+				Device:   v.device(),
 			})
 		}
 	}
-	withdrawn = append(withdrawn, b.revokeImageShare(o)...)
-	b.deregisterStagedImage(o, withdrawn)
+
+	unshareSteps = append(unshareSteps, b.revokeImageShare(o)...)
+	b.deregisterStagedImage(o, unshareSteps)
 }
 
 // closing returns the base of a step that deletes a staged resource. It runs after all copies have succeeded and
 // all permissions are removed.
-func cleanupBase(newStep distribution.StepID, at distribution.Location, staged step.Ref, used, withdrawn []distribution.StepID) step.Base {
-	head := step.Base{ID: newStep, Location: at, DependsOn: slices.Clone(used), RunsAfter: withdrawn, ExpectedDuration: callTime}
-	if staged.From != "" {
-		head.DependsOn = append([]distribution.StepID{staged.From}, used...)
+func cleanupBase(
+	id distribution.StepID,
+	at distribution.Location,
+	staged step.Ref,
+	copySteps, unshareSteps []distribution.StepID,
+) step.Base {
+	base := step.Base{
+		ID:               id,
+		Location:         at,
+		DependsOn:        slices.Clone(copySteps),
+		RunsAfter:        unshareSteps,
+		ExpectedDuration: callTime,
 	}
-	return head
+	if staged.From != "" {
+		base.DependsOn = append([]distribution.StepID{staged.From}, copySteps...)
+	}
+	return base
 }
 
 // unstage adds the step that deregisters the staged image after its last copy.
-func (b *builder) deregisterStagedImage(o *preparedSource, withdrawn []distribution.StepID) {
+func (b *builder) deregisterStagedImage(o *preparedSource, unshareSteps []distribution.StepID) {
 	if !o.stagesImage || o.imageRef.ref == (step.Ref{}) {
 		return
 	}
-	var used []distribution.StepID
-	for _, it := range o.items {
-		used = append(used, o.copySteps[it.id()]...)
+
+	var copySteps []distribution.StepID
+	for _, v := range o.items {
+		copySteps = append(copySteps, o.copySteps[v.id()]...)
 	}
-	slices.Sort(used)
+
+	slices.Sort(copySteps)
 	b.add(&step.DeregisterImage{
-		Base:          cleanupBase(step.NewID("deregister", o.location.Region, wholeImage), o.location, o.imageRef.ref, slices.Compact(used), withdrawn),
+		Base: cleanupBase(
+			step.NewID("deregister", o.location.Region, wholeImage),
+			o.location,
+			o.imageRef.ref,
+			slices.Compact(copySteps),
+			unshareSteps,
+		),
 		Image:         o.imageRef.ref,
 		WithSnapshots: true,
 		Expected:      expectedImage(b.facts, b.imageNames[o.location]),
@@ -674,28 +840,35 @@ func (b *builder) revokeImageShare(o *preparedSource) []distribution.StepID {
 }
 
 // withdraw adds the steps that remove the permissions on a staged snapshot.
-func (b *builder) unshareSnapshot(o *preparedSource, it sourceVolume, used []distribution.StepID) []distribution.StepID {
-	source := o.snapshots[it.id()]
-	var withdrawn []distribution.StepID
-	for i, chunk := range slices.Collect(slices.Chunk(o.temporaryAccounts[it.id()], maxShared)) {
+func (b *builder) unshareSnapshot(
+	o *preparedSource,
+	v sourceVolume,
+	copySteps []distribution.StepID,
+) []distribution.StepID {
+	source := o.snapshots[v.id()]
+	var unshareSteps []distribution.StepID
+	for i, chunk := range slices.Collect(slices.Chunk(o.temporaryAccounts[v.id()], maxShared)) {
 		newStep := &step.UnshareSnapshot{
 			Base: step.Base{
-				ID:               step.NewID("withdraw", o.location.Region, it.device()),
+				ID:               step.NewID("withdraw", o.location.Region, v.device()),
 				Location:         o.location,
 				DependsOn:        []distribution.StepID{source.ref.From},
-				RunsAfter:        slices.Concat(used, withdrawn),
+				RunsAfter:        slices.Concat(copySteps, unshareSteps),
 				ExpectedDuration: callTime,
 			},
 			Snapshot: source.ref,
-			Device:   it.device(),
+			Device:   v.device(),
 			Accounts: chunk,
 		}
+
 		if i > 0 {
 			newStep.ID += distribution.StepID(fmt.Sprintf("/%d", i+1))
 		}
-		withdrawn = append(withdrawn, b.add(newStep))
+
+		unshareSteps = append(unshareSteps, b.add(newStep))
 	}
-	return withdrawn
+
+	return unshareSteps
 }
 
 const callTime = time.Second // rough duration of a call
@@ -703,22 +876,25 @@ const callTime = time.Second // rough duration of a call
 // calls returns the mutating actions of a step. They belong to the service of its first permission, because EC2
 // makes the KMS calls itself.
 func calls(s step.Step) []string {
-	rights := s.Permissions()
-	if len(rights) == 0 {
+	permissions := s.Permissions()
+	if len(permissions) == 0 {
 		return nil
 	}
-	service, _, _ := strings.Cut(rights[0].Action, ":")
+
+	service, _, _ := strings.Cut(permissions[0].Action, ":")
 	var actions []string
-	for _, r := range rights {
-		name, own := strings.CutPrefix(r.Action, service+":")
-		own = own || r.Action == "ec2:CreateTags" // it signs a resource that another service created
-		if own && !readOnlyAction.MatchString(name) && !slices.Contains(actions, r.Action) {
+	for _, r := range permissions {
+		name, isOwnService := strings.CutPrefix(r.Action, service+":")
+		isOwnService = isOwnService || r.Action == "ec2:CreateTags" // it signs a resource that another service created
+		if isOwnService && !readOnlyAction.MatchString(name) && !slices.Contains(actions, r.Action) {
 			actions = append(actions, r.Action)
 		}
 	}
+
 	if s.Meta().ResumeID != "" {
 		return actions[1:] // an earlier run has made the first call
 	}
+
 	return actions
 }
 
@@ -731,9 +907,11 @@ func estimate(steps []step.Step) Estimate {
 		for _, action := range calls(s) {
 			e.Calls[action]++
 		}
+
 		if s.Meta().ResumeID != "" { // an earlier run has paid for it
 			continue
 		}
+
 		from, at, copies, minutes, gib := "", "", 0, 0, int64(0)
 		switch c := s.(type) {
 		case *step.CopySnapshot:
@@ -743,16 +921,20 @@ func estimate(steps []step.Step) Estimate {
 		case *step.CopyImage:
 			from, at, copies, minutes, gib = c.FromRegion, c.Location.Region, len(c.Devices), c.Minutes, c.GiB
 		}
+
 		e.Copies += copies
 		e.GiBStored += gib
 		if s.Meta().Destination == (distribution.Location{}) {
 			e.GiBStaged += gib
 		}
+
 		if from != at {
 			e.GiBTransferred += gib
 		}
+
 		e.USDTimed += float64(gib) * usdPerGiBTimed(minutes)
 	}
+
 	e.Takes = expected(steps)
 	return e
 }

@@ -18,15 +18,16 @@ import (
 const (
 	testCopyGiB  = 1
 	testCopyTime = time.Minute // rough duration of creating or copying an empty snapshot (rule 4.6.4)
-	testDevice   = "canary" // replaces the device in the ID of a test copy's step
+	testDevice   = "canary"    // replaces the device in the ID of a test copy's step
 )
 
 // canary adds the test copies of the destinations that wait for staged copies.
-func (b *builder) addTestCopies(o *preparedSource, goals []destinationState) {
-	trying := slices.DeleteFunc(slices.Clone(goals), func(g destinationState) bool { return !o.needsTestCopy(g) })
-	if len(trying) == 0 || !b.wantsTestCopies(goals) {
+func (b *builder) addTestCopies(o *preparedSource, states []destinationState) {
+	trying := slices.DeleteFunc(slices.Clone(states), func(g destinationState) bool { return !o.needsTestCopy(g) })
+	if len(trying) == 0 || !b.wantsTestCopies(states) {
 		return
 	}
+
 	signing := o.signing(b.req, b.facts, provenance.Snapshot, testDevice)
 	source := &step.CreateEmptySnapshot{
 		Base: step.Base{
@@ -38,15 +39,17 @@ func (b *builder) addTestCopies(o *preparedSource, goals []destinationState) {
 		GiB:         testCopyGiB,
 		Description: "Empty, for test copies to other accounts",
 		// no run_tags, because StartSnapshot has no ec2:CreateAction that a policy could allow (rule 4.9.6)
-		Tags:        signing.CreationTags(),
-		Signing:     signing,
+		Tags:    signing.CreationTags(),
+		Signing: signing,
 	}
+
 	b.add(source)
 	ready := b.shareEmptySnapshot(o, source, trying)
 	done := []distribution.StepID{source.ID}
 	for _, g := range trying {
 		done = append(done, b.addTestCopy(o, g, source, ready)...)
 	}
+
 	b.add(&step.DeleteSnapshot{
 		Base: step.Base{
 			ID:               step.NewID("canary-delete", o.location.Region),
@@ -60,18 +63,18 @@ func (b *builder) addTestCopies(o *preparedSource, goals []destinationState) {
 }
 
 // tries reports whether the plan makes test copies. The default is true for several destinations.
-func (b *builder) wantsTestCopies(goals []destinationState) bool {
+func (b *builder) wantsTestCopies(states []destinationState) bool {
 	if b.req.TestCopy != nil {
 		return *b.req.TestCopy
 	}
-	copying := slices.DeleteFunc(slices.Clone(goals), func(g destinationState) bool { return g.image != nil })
+	copying := slices.DeleteFunc(slices.Clone(states), func(g destinationState) bool { return g.image != nil })
 	return len(copying) > 1
 }
 
 // needsCanary reports whether a destination copies something that is not staged yet.
 func (o *preparedSource) needsTestCopy(g destinationState) bool {
-	return o.serves(g.At) && slices.ContainsFunc(o.items, func(it sourceVolume) bool {
-		return it.isStaged && g.needsCopy(it.id()) && o.snapshots[it.id()].ref.From != ""
+	return o.serves(g.At) && slices.ContainsFunc(o.items, func(v sourceVolume) bool {
+		return v.isStaged && g.needsCopy(v.id()) && o.snapshots[v.id()].ref.From != ""
 	})
 }
 
@@ -93,11 +96,14 @@ func (b *builder) shareEmptySnapshot(
 			Device:   testDevice,
 			Accounts: chunk,
 		}
+
 		if i > 0 {
 			newStep.ID += distribution.StepID(fmt.Sprintf("/%d", i+1))
 		}
+
 		ready = append(ready, b.add(newStep))
 	}
+
 	return ready
 }
 
@@ -113,6 +119,7 @@ func (b *builder) addTestCopy(
 			ExpectedDuration: callTime,
 		}
 	}
+
 	signing := copySigning(b.req, b.facts, g.Destination, testDevice)
 	copied := &step.CopySnapshot{
 		Base:        base("canary-copy"),
@@ -127,11 +134,13 @@ func (b *builder) addTestCopy(
 		Signing:     signing,
 		Trial:       true,
 	}
+
 	copied.DependsOn, copied.ExpectedDuration = slices.Clone(ready), testCopyTime
 	copied.Queue = step.SnapshotCopyQueue(g.At)
 	if a := b.grantSourceKey(g, o.shareSource, o.keyARN); a != nil {
 		copied.DependsOn, a.copySteps = append(copied.DependsOn, a.wait), append(a.copySteps, copied.ID)
 	}
+
 	b.add(copied)
 
 	verify := &step.VerifySnapshot{
@@ -142,6 +151,7 @@ func (b *builder) addTestCopy(
 			GiB:      testCopyGiB,
 		},
 	}
+
 	verify.DependsOn = []distribution.StepID{copied.ID}
 	b.add(verify)
 

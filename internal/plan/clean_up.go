@@ -37,8 +37,7 @@ type cleanUp struct {
 	*builder
 	at       distribution.Location
 	existing distribution.ExistingResources
-	deleted  []distribution.StepID // steps that deregister images without their snapshots
-	kept     map[string]bool       // snapshots that an image uses, or that are deleted with it
+	kept     map[string]bool // snapshots that an image uses, or that are deleted with it
 }
 
 // images adds the steps that deregister temporary and unfinished images. Delivered images stay.
@@ -58,11 +57,12 @@ func (c *cleanUp) images() {
 		case j.Verdict == provenance.Working:
 			c.list("image", id, j)
 		case isDelivered(j) && !c.isUnfinished(image):
-			c.listHandedOut(image, j)
+			c.listShared(image, j)
 		default:
 			isDeleted = true
 			c.deregister(image, names)
 		}
+
 		if !isDeleted || image.SourceImageId != nil {
 			c.keepSnapshots(image)
 		}
@@ -99,17 +99,19 @@ func (c *cleanUp) listSnapshots(image ec2types.Image) {
 	}
 }
 
-// listHandedOut adds notes about an image that share blocks of earlier runs created, and about its snapshots. A
+// listShared adds notes about an image that share blocks of earlier runs created, and about its snapshots. A
 // clean-up deletes the image if it was never shared.
-func (c *cleanUp) listHandedOut(image ec2types.Image, j provenance.Judgment) {
+func (c *cleanUp) listShared(image ec2types.Image, j provenance.Judgment) {
 	if j.Signed.Device != provenance.SharedImage {
 		return
 	}
+
 	id := aws.ToString(image.ImageId)
 	summary := "image " + id + " stays: a share block of an earlier run hands it out, and this run has no such block"
 	if c.isUnshared(image) {
 		summary = "image " + id + " was created for a share block and never shared"
 	}
+
 	for _, resource := range append([]string{id}, snapshotIDs(image)...) {
 		c.findings = append(c.findings, distribution.Finding{
 			Level:       distribution.Note,
@@ -161,6 +163,7 @@ func (c *cleanUp) deregister(image ec2types.Image, names []string) {
 		Expected:      expectedImage(c.facts, names),
 		Release:       c.releaseOf(image.Tags),
 	}
+
 	c.deregistered[id] = c.add(s)
 }
 
@@ -189,6 +192,7 @@ func (c *cleanUp) snapshots() {
 		if c.used[id] || c.kept[id] || tagMap(s.Tags)[provenance.TagSource] == "" {
 			continue
 		}
+
 		j := judge(c.facts, distribution.SnapshotResource(c.at, s))
 		switch j.Verdict {
 		case provenance.Unproven:
@@ -273,12 +277,13 @@ func (c *cleanUp) list(kind, id string, j provenance.Judgment) {
 // unprovenFinding returns the warning about a resource that has our tags without proof.
 func unprovenFinding(at distribution.Location, kind, id string) distribution.Finding {
 	return distribution.Finding{
-		Level:       distribution.Warning,
-		Reference:   "2.1.8",
-		Location:    at,
-		Resource:    id,
-		Summary:     fmt.Sprintf("%s %s has the tags of this plugin, but no run provably created it", kind, id),
-		Detail:      "its signature is missing, wrong or copied; everyone who may tag resources in the account can write tags",
+		Level:     distribution.Warning,
+		Reference: "2.1.8",
+		Location:  at,
+		Resource:  id,
+		Summary:   fmt.Sprintf("%s %s has the tags of this plugin, but no run provably created it", kind, id),
+		Detail: "its signature is missing, wrong or copied; everyone who may tag resources in the account can write " +
+			"tags",
 		Remediation: "it is not used and not deleted; delete it yourself if you do not need it",
 	}
 }

@@ -32,6 +32,7 @@ func expected(steps []step.Step) time.Duration {
 		for _, id := range slices.Concat(b.DependsOn, b.RunsAfter) {
 			start = max(start, ends[id])
 		}
+
 		if b.Queue != "" {
 			if queues[b.Queue] == nil {
 				queues[b.Queue] = &queueSimulation{}
@@ -43,8 +44,10 @@ func expected(steps []step.Step) time.Duration {
 		if isTimed {
 			copied[source] = ends[b.ID]
 		}
+
 		last = max(last, ends[b.ID])
 	}
+
 	return last
 }
 

@@ -19,6 +19,7 @@ func copyMethod(
 	if t.Method == distribution.ByImage || t.Method == distribution.BySnapshot {
 		return t.Method, ""
 	}
+
 	reasons, _ := reasonsForImageCopy(image, from, region)
 	if strict {
 		for _, a := range step.CarryTable {
@@ -28,9 +29,11 @@ func copyMethod(
 			}
 		}
 	}
+
 	if len(reasons) > 0 {
 		return distribution.ByImage, strings.Join(reasons, "; ")
 	}
+
 	return distribution.BySnapshot, ""
 }
 
@@ -43,6 +46,7 @@ func validateMethod(
 	if image == nil {
 		return nil
 	}
+
 	var found []distribution.Finding
 	add := func(f distribution.Finding) {
 		f.Location, f.Resource = d.At, imageID(req, d.FromRegion)
@@ -60,15 +64,18 @@ func validateMethod(
 				"and make an image of that (2.3.2)",
 		})
 	}
+
 	for _, a := range step.CarryTable {
 		if f, ok := regionalFinding(d, a, *image); ok {
 			add(f)
 			continue
 		}
+
 		if f, ok := registerFinding(d, a, *image); ok {
 			add(f)
 			continue
 		}
+
 		if req.Strict && attributeHandling(d, a) == distribution.Lost && a.Text(*image) != "" {
 			add(distribution.Finding{
 				Level:       distribution.Refused,
@@ -80,6 +87,7 @@ func validateMethod(
 			})
 		}
 	}
+
 	return found
 }
 
@@ -88,6 +96,7 @@ func regionalFinding(d distribution.Destination, a step.Attribute, image ec2type
 	if !a.Regional || d.FromRegion == d.At.Region || a.Text(image) == "" {
 		return distribution.Finding{}, false
 	}
+
 	value := a.Text(image) + " is of " + d.FromRegion
 	f := distribution.Finding{Reference: a.Rule, Field: field(d.Target, "copy_method")}
 	switch d.Method {
@@ -103,6 +112,7 @@ func regionalFinding(d distribution.Destination, a step.Attribute, image ec2type
 	default:
 		return distribution.Finding{}, false
 	}
+
 	return f, true
 }
 
@@ -111,6 +121,7 @@ func registerFinding(d distribution.Destination, a step.Attribute, image ec2type
 	if d.Method != distribution.BySnapshot || a.Weighs == nil || a.Weighs(image) == "" {
 		return distribution.Finding{}, false
 	}
+
 	f := distribution.Finding{Reference: a.Rule, Field: field(d.Target, "copy_method")}
 	switch a.Name {
 	case "TpmSupport":
@@ -126,6 +137,7 @@ func registerFinding(d distribution.Destination, a step.Attribute, image ec2type
 	default:
 		return distribution.Finding{}, false
 	}
+
 	return f, true
 }
 

@@ -18,34 +18,38 @@ func Decide(req distribution.Request, facts distribution.Facts) Plan {
 	for i := range destinations {
 		destinations[i].Optional = destinations[i].Optional || skipsMissingRole(destinations[i], facts)
 	}
+
 	p.Findings = append(validateRequest(req, destinations), findings...)
 	p.Findings = append(p.Findings, validateSources(req, facts)...)
 	open, findings := openDestinations(req, facts, destinations)
 	p.Findings = append(p.Findings, findings...)
-	supplies, findings := route(req, facts, destinations, open)
+	sources, findings := route(req, facts, destinations, open)
 	p.Findings = append(p.Findings, findings...)
 	for _, source := range req.Images {
-		p.Images = append(p.Images, imagePlan(source, facts, supplies, open))
+		p.Images = append(p.Images, imagePlan(source, facts, sources, open))
 	}
+
 	for _, d := range destinations {
-		planned := destinationPlan(req, d, facts, supplies)
+		planned := destinationPlan(req, d, facts, sources)
 		planned.LeftOut = !slices.ContainsFunc(open, func(o distribution.Destination) bool { return o.At == d.At })
 		p.Destinations = append(p.Destinations, planned)
 	}
-	sharers, findings := Sharers(req, facts)
-	p.Findings = append(append(p.Findings, findings...), validateSharers(facts, sharers, destinations, supplies)...)
-	p.Shares = sharePlans(req, supplies, sharers)
+
+	granters, findings := Sharers(req, facts)
+	p.Findings = append(append(p.Findings, findings...), validateSharers(facts, granters, destinations, sources)...)
+	p.Shares = sharePlans(req, sources, granters)
 	p.Findings = append(p.Findings, unseenFindings(facts)...)
 	if p.Refused() {
-		p.Findings = append(p.Findings, leftoverFindings(req, facts, destinations, supplies)...)
+		p.Findings = append(p.Findings, leftoverFindings(req, facts, destinations, sources)...)
 		return p
 	}
+
 	p.Ways = regionRoutes(req, facts, destinations)
 	p.Findings = append(p.Findings, validateDurations(facts, open)...)
 	p.Findings = append(p.Findings, permanentShareFindings(req, facts)...)
 	p.Findings = append(p.Findings, retentionFindings(req, facts, open)...)
-	p.Findings = append(p.Findings, launchFindings(facts, supplies, sharers)...)
-	p.Steps, findings = buildSteps(req, facts, destinations, open, supplies)
+	p.Findings = append(p.Findings, launchFindings(facts, sources, granters)...)
+	p.Steps, findings = buildSteps(req, facts, destinations, open, sources)
 	p.Findings = append(p.Findings, findings...)
 	p.Findings = append(p.Findings, queueFindings(p.Steps)...)
 	p.Estimate, p.Keys = estimate(p.Steps), facts.SigningKeys()
@@ -69,36 +73,45 @@ func validateSources(req distribution.Request, facts distribution.Facts) []distr
 
 // openDestinations returns the destinations that no finding excludes. A refusal is a warning at an optional target,
 // and at as many others as may fail. The run then continues with the remaining destinations.
-func openDestinations(req distribution.Request, facts distribution.Facts, destinations []distribution.Destination) (open []distribution.Destination, findings []distribution.Finding) {
-	tolerated := req.MaxFailedDestinations
+func openDestinations(
+	req distribution.Request,
+	facts distribution.Facts,
+	destinations []distribution.Destination,
+) (open []distribution.Destination, findings []distribution.Finding) {
+	isTolerated := req.MaxFailedDestinations
 	type refusal struct {
-		optional bool
-		troubles []distribution.Finding
+		optional            bool
+		destinationFindings []distribution.Finding
 	}
 	var refused []refusal
 	for _, d := range destinations {
-		troubles := validateDestination(req, d, facts)
-		if !slices.ContainsFunc(troubles, func(f distribution.Finding) bool { return f.Level == distribution.Refused }) {
-			open, findings = append(open, d), append(findings, troubles...)
+		destinationFindings := validateDestination(req, d, facts)
+		if !slices.ContainsFunc(
+			destinationFindings,
+			func(f distribution.Finding) bool { return f.Level == distribution.Refused },
+		) {
+			open, findings = append(open, d), append(findings, destinationFindings...)
 			continue
 		}
-		refused = append(refused, refusal{d.Optional, troubles})
+		refused = append(refused, refusal{d.Optional, destinationFindings})
 		if !d.Optional {
-			tolerated--
+			isTolerated--
 		}
 	}
+
 	for _, r := range refused {
-		for _, f := range r.troubles {
-			if len(open) > 0 && (r.optional || tolerated >= 0) {
+		for _, f := range r.destinationFindings {
+			if len(open) > 0 && (r.optional || isTolerated >= 0) {
 				f.Level = distribution.Warning
 			}
 			findings = append(findings, f)
 		}
 	}
+
 	return open, findings
 }
 
-// Clean returns the plan that deletes what earlier runs of this image left unfinished. Completed copies stay.
+// CleanUp returns the plan that deletes what earlier runs of this image left unfinished. Completed copies stay.
 // Resources without proof are only reported. A destination that cannot be used does not stop the clean-up of the
 // others.
 func CleanUp(req distribution.Request, facts distribution.Facts) Plan {
@@ -116,12 +129,14 @@ func CleanUp(req distribution.Request, facts distribution.Facts) Plan {
 			open = append(open, d)
 		}
 	}
+
 	p.Findings = append(p.Findings, unseenFindings(facts)...)
 	if p.Refused() {
 		return p
 	}
-	supplies, _ := route(req, facts, destinations, open)
-	p.Steps, findings = cleanUpSteps(req, facts, destinations, supplies)
+
+	sources, _ := route(req, facts, destinations, open)
+	p.Steps, findings = cleanUpSteps(req, facts, destinations, sources)
 	p.Findings = append(p.Findings, findings...)
 	p.Estimate, p.Keys = estimate(p.Steps), facts.SigningKeys()
 	return p
@@ -132,17 +147,39 @@ func CleanUp(req distribution.Request, facts distribution.Facts) Plan {
 func validateRequest(req distribution.Request, destinations []distribution.Destination) []distribution.Finding {
 	var found []distribution.Finding
 	if len(req.Images) == 0 {
-		found = append(found, distribution.Finding{Level: distribution.Refused, Summary: "there is no AMI to distribute", Detail: "the artifact names none"})
+		found = append(
+			found,
+			distribution.Finding{
+				Level:   distribution.Refused,
+				Summary: "there is no AMI to distribute",
+				Detail:  "the artifact names none",
+			},
+		)
 	}
+
 	if req.PublishAll && !req.Publishes() {
-		found = append(found, distribution.Finding{Level: distribution.Warning, Field: "publish", Summary: `publish = "all" has no effect`, Detail: "no target has an ssm_parameter or a launch_template", Remediation: "leave it out"})
+		found = append(
+			found,
+			distribution.Finding{
+				Level:       distribution.Warning,
+				Field:       "publish",
+				Summary:     `publish = "all" has no effect`,
+				Detail:      "no target has an ssm_parameter or a launch_template",
+				Remediation: "leave it out",
+			},
+		)
 	}
+
 	if len(destinations)+len(req.Shares) == 0 {
 		found = append(found, distribution.Finding{
-			Level: distribution.Refused, Field: "target", Summary: "there is no destination",
-			Detail: "no target block names an account, and there is no share block", Remediation: "add a target block with account_ids",
+			Level:       distribution.Refused,
+			Field:       "target",
+			Summary:     "there is no destination",
+			Detail:      "no target block names an account, and there is no share block",
+			Remediation: "add a target block with account_ids",
 		})
 	}
+
 	return found
 }
 
@@ -164,13 +201,18 @@ func unseenFindings(facts distribution.Facts) []distribution.Finding {
 			found = append(found, f)
 		}
 	}
+
 	return found
 }
 
 func failedLookupFinding(u distribution.FailedLookup) distribution.Finding {
 	f := distribution.Finding{
-		Level: distribution.Warning, Location: u.At, Operation: u.Refusal.Operation, Resource: u.Resource, Detail: u.Refusal.Error(),
-		Summary: u.Refusal.Operation + " was denied, and the plan does without it",
+		Level:     distribution.Warning,
+		Location:  u.At,
+		Operation: u.Refusal.Operation,
+		Resource:  u.Resource,
+		Detail:    u.Refusal.Error(),
+		Summary:   u.Refusal.Operation + " was denied, and the plan does without it",
 	}
 	if u.Vital {
 		f.Level, f.Summary = distribution.Refused, u.Refusal.Operation+" was denied, and nothing can be done without it"
@@ -178,43 +220,83 @@ func failedLookupFinding(u distribution.FailedLookup) distribution.Finding {
 	return f
 }
 
-func imagePlan(source distribution.SourceImage, facts distribution.Facts, supplies []*shareSource, open []distribution.Destination) ImagePlan {
+func imagePlan(
+	source distribution.SourceImage,
+	facts distribution.Facts,
+	sources []*shareSource,
+	open []distribution.Destination,
+) ImagePlan {
 	image := facts.Images[source.Region]
-	p := ImagePlan{Account: facts.Source.Account, Region: source.Region, ImageID: source.ImageID, Causes: encryptionCauses(source.Region, image, facts)}
+	p := ImagePlan{
+		Account: facts.Source.Account,
+		Region:  source.Region,
+		ImageID: source.ImageID,
+		Causes:  encryptionCauses(source.Region, image, facts),
+	}
+
 	if image.Image != nil {
 		p.Name = aws.ToString(image.Image.Name)
 	}
+
 	for _, v := range volumes(image) {
-		device := DevicePlan{Device: v.device(), SnapshotID: v.id(), GiB: int32(v.gib()), Encrypted: aws.ToBool(v.snapshot.Encrypted), KeyARN: v.key()}
+		device := DevicePlan{
+			Device:     v.device(),
+			SnapshotID: v.id(),
+			GiB:        int32(v.gib()),
+			Encrypted:  aws.ToBool(v.snapshot.Encrypted),
+			KeyARN:     v.key(),
+		}
+
 		if slices.ContainsFunc(open, func(d distribution.Destination) bool {
 			return d.At.Account == facts.Source.Account && d.FromRegion == source.Region
 		}) {
 			device.Why = CopiedByOwner
 		}
-		if i := slices.IndexFunc(supplies, func(s *shareSource) bool { return s.location.Region == source.Region }); i >= 0 {
-			item := supplies[i].items[slices.IndexFunc(supplies[i].items, func(item sourceVolume) bool { return item.id() == v.id() })]
-			device.Staged, device.Why = item.isStaged, item.reason
-			if item.isStaged {
-				device.StageKeyARN = supplies[i].keyARN
+
+		if i := slices.IndexFunc(sources, func(s *shareSource) bool { return s.location.Region == source.Region }); i >= 0 {
+			sv := sources[i].items[slices.IndexFunc(sources[i].items, func(sv sourceVolume) bool { return sv.id() == v.id() })]
+			device.Staged, device.Why = sv.isStaged, sv.reason
+			if sv.isStaged {
+				device.StageKeyARN = sources[i].keyARN
 			}
 		}
+
 		p.Devices = append(p.Devices, device)
 	}
+
 	return p
 }
 
-func destinationPlan(req distribution.Request, d distribution.Destination, facts distribution.Facts, supplies []*shareSource) DestinationPlan {
+func destinationPlan(
+	req distribution.Request,
+	d distribution.Destination,
+	facts distribution.Facts,
+	sources []*shareSource,
+) DestinationPlan {
 	image := facts.Images[d.FromRegion]
 	p := DestinationPlan{
-		At: d.At, Target: d.Target, Optional: d.Optional, FromRegion: d.FromRegion, Name: d.Name, KeyARN: destinationKeyARN(d, facts),
-		Method: d.Method, MethodWhy: d.MethodWhy,
+		At:         d.At,
+		Target:     d.Target,
+		Optional:   d.Optional,
+		FromRegion: d.FromRegion,
+		Name:       d.Name,
+		KeyARN:     destinationKeyARN(d, facts),
+		Method:     d.Method,
+		MethodWhy:  d.MethodWhy,
 	}
-	if s := findShareSource(supplies, d); s != nil {
+
+	if s := findShareSource(sources, d); s != nil {
 		p.FromRegion = s.location.Region
 	}
+
 	if image.Image != nil {
-		p.Carried = Carry(*image.Image, image.UEFIData, func(a step.Attribute) distribution.AttributeHandling { return attributeHandling(d, a) })
+		p.Carried = Carry(
+			*image.Image,
+			image.UEFIData,
+			func(a step.Attribute) distribution.AttributeHandling { return attributeHandling(d, a) },
+		)
 		p.Pointers = pointers(req, facts, d)
 	}
+
 	return p
 }

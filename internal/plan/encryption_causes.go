@@ -18,6 +18,7 @@ func encryptionCauses(region string, image distribution.Image, facts distributio
 	if len(found) > 0 {
 		return found
 	}
+
 	for _, v := range volumes(image) {
 		if aws.ToBool(v.snapshot.Encrypted) {
 			for _, cause := range volumeCauses(region, v, image, facts) {
@@ -27,6 +28,7 @@ func encryptionCauses(region string, image distribution.Image, facts distributio
 			}
 		}
 	}
+
 	return found
 }
 
@@ -39,6 +41,7 @@ func volumeCauses(region string, v volume, image distribution.Image, facts distr
 	if defaults.Encryption && isDefault {
 		found = append(found, "EBS encryption by default is on in "+region)
 	}
+
 	if image.Base != nil {
 		isOwn := aws.ToString(image.Base.OwnerId) == facts.Source.Account
 		for _, m := range image.Base.BlockDeviceMappings {
@@ -55,8 +58,10 @@ func volumeCauses(region string, v volume, image distribution.Image, facts distr
 			}
 		}
 	}
+
 	if len(found) == 0 {
 		found = append(found, "the builder was told to (encrypt_boot, kms_key_id or launch_block_device_mappings)")
 	}
+
 	return found
 }

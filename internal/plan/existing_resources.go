@@ -78,7 +78,8 @@ func reusableCopy(facts distribution.Facts, v volume, wanted step.Signing, name 
 	at := distribution.Location{Account: wanted.Statement.Account, Region: wanted.Statement.Region}
 	var best *ec2types.Snapshot
 	for _, s := range facts.Earlier[at].Snapshots {
-		if !hasSource(s.Tags, wanted.Statement.Source) || belongsToImage(facts.Earlier[at], aws.ToString(s.SnapshotId), name) {
+		if !hasSource(s.Tags, wanted.Statement.Source) ||
+			belongsToImage(facts.Earlier[at], aws.ToString(s.SnapshotId), name) {
 			continue
 		}
 		if isReusable(facts, v, wanted, s) && (best == nil || isBetterCopy(s, *best)) {
@@ -166,12 +167,14 @@ func findImages(
 		}
 		found.add(image, j, isWanted)
 	}
+
 	if found.use != nil && found.pending != nil {
 		if !hasImage(found.working, *found.pending) {
 			found.unfinished = append(found.unfinished, *found.pending)
 		}
 		found.pending = nil
 	}
+
 	return found
 }
 
@@ -181,6 +184,7 @@ func (e *existingImages) add(image ec2types.Image, j provenance.Judgment, isWant
 	if j.Verdict == provenance.Working {
 		e.working = append(e.working, image)
 	}
+
 	switch {
 	case j.Verdict == provenance.Unproven:
 		e.unproven = append(e.unproven, image)
@@ -223,6 +227,7 @@ func expectedImage(facts distribution.Facts, names []string) provenance.Expected
 			expected.SourceImageIDs = append(expected.SourceImageIDs, aws.ToString(image.ImageId))
 		}
 	}
+
 	for _, at := range sortedLocations(facts.Earlier) {
 		if at.Account != facts.Source.Account {
 			continue
@@ -231,6 +236,7 @@ func expectedImage(facts distribution.Facts, names []string) provenance.Expected
 			expected.SourceImageIDs = append(expected.SourceImageIDs, aws.ToString(image.ImageId))
 		}
 	}
+
 	return expected
 }
 

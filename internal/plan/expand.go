@@ -33,6 +33,7 @@ func Expand(req distribution.Request, facts distribution.Facts) ([]distribution.
 			}
 		}
 	}
+
 	defaultRegion := defaultSourceRegion(req, facts, requested)
 	all := make([]distribution.Destination, len(requested))
 	for i, r := range requested {
@@ -43,6 +44,7 @@ func Expand(req distribution.Request, facts distribution.Facts) ([]distribution.
 		d, errs := expand(req, facts, r.target, r.at, from)
 		all[i], findings = d, append(findings, errs...)
 	}
+
 	return all, append(findings, findDuplicateDestinations(all)...)
 }
 
@@ -65,9 +67,11 @@ func expand(
 	if target.AMIName != "" {
 		d.Name = r.text("ami_name", target.AMIName)
 	}
+
 	if invariant.Names.IsOff() {
 		d.Name += " " + req.Build.RunID
 	}
+
 	if target.AMIDescription != "" {
 		d.Description = r.text("ami_description", target.AMIDescription)
 	}
@@ -80,6 +84,7 @@ func expand(
 	if key, found := target.RegionKMSKeyIDs[at.Region]; found {
 		d.KMSKeyID = r.text("region_kms_key_ids", key)
 	}
+
 	d.Grants = r.grants(target.Grants)
 	d.Licenses = r.licenses(target.Licenses)
 	d.Launch = newLaunch(target.LaunchCheck)
@@ -87,9 +92,11 @@ func expand(
 	if target.DeprecateAt != "" {
 		d.Lifecycle.DeprecateAt = r.time("deprecate_at", target.DeprecateAt)
 	}
+
 	if at.Account != facts.Source.Account {
 		d.Roles = r.roles(target.Roles)
 	}
+
 	return d, r.findings
 }
 
@@ -111,6 +118,7 @@ func newRenderer(
 		SourceAMI:     req.Build.BaseAMI,
 		PackerRunUUID: req.Build.RunID,
 	}
+
 	if image := facts.Images[from].Image; image != nil {
 		r.vars.AMI = aws.ToString(image.ImageId)
 		r.vars.AMIName = aws.ToString(image.Name)
@@ -118,6 +126,7 @@ func newRenderer(
 			r.functions.Created = created
 		}
 	}
+
 	return r
 }
 
@@ -142,10 +151,12 @@ func newDestination(
 		Retention:       target.Retention,
 		SkipMissingRole: target.SkipMissingRole,
 	}
+
 	image := facts.Images[from].Image
 	if image == nil {
 		return d
 	}
+
 	d.Name = aws.ToString(image.Name)
 	d.Description = aws.ToString(image.Description)
 	d.Tags = carriedTags(image.Tags)
@@ -153,6 +164,7 @@ func newDestination(
 	if at.Account == facts.Source.Account && target.AMIName == "" {
 		d.Name += " (encrypted)" // because the builder's image has the name
 	}
+
 	return d
 }
 
@@ -172,13 +184,16 @@ func defaultSourceRegion(req distribution.Request, facts distribution.Facts, req
 	if len(regions) < 2 {
 		return strings.Join(regions, "")
 	}
+
 	if i := slices.Index(regions, req.Build.Region); i > 0 {
 		regions = slices.Insert(slices.Delete(regions, i, i+1), 0, req.Build.Region)
 	}
+
 	locations := make([]distribution.Location, len(requested))
 	for i, r := range requested {
 		locations[i] = r.at
 	}
+
 	rank := func(region string) []int64 {
 		g := newSourceRegion(req, facts, locations, region)
 		withoutKey := int64(1)
@@ -187,6 +202,7 @@ func defaultSourceRegion(req distribution.Request, facts distribution.Facts, req
 		}
 		return []int64{withoutKey, -countStartedDestinations(req, facts, requested, region), g.stagedGiB}
 	}
+
 	return slices.MinFunc(regions, func(a, b string) int { return slices.Compare(rank(a), rank(b)) })
 }
 
@@ -201,6 +217,7 @@ func countStartedDestinations(
 	if facts.Images[from].Image == nil {
 		return 0
 	}
+
 	regions := regionsOf(req.Images)
 	for _, r := range requested {
 		existing := facts.Earlier[r.at]
@@ -212,6 +229,7 @@ func countStartedDestinations(
 			n++
 		}
 	}
+
 	return n
 }
 
@@ -250,6 +268,7 @@ func findDuplicateDestinations(all []distribution.Destination) []distribution.Fi
 		}
 		first[d.At] = d.Target
 	}
+
 	return findings
 }
 
@@ -341,6 +360,7 @@ func (r *renderer) parameters(parameters []distribution.Parameter) []distributio
 		p.Tags = tags
 		rendered = append(rendered, p)
 	}
+
 	return rendered
 }
 
@@ -369,5 +389,6 @@ func (r *renderer) roles(roles []distribution.Role) []distribution.Role {
 		role.SourceIdentity = distribution.Text(r.text("assume_role: source_identity", role.SourceIdentity))
 		rendered = append(rendered, role)
 	}
+
 	return rendered
 }

@@ -43,8 +43,10 @@ func Carry(
 		}
 		all = append(all, c)
 	}
+
 	if uefiData != "" {
 		all = append(all, distribution.AttributeOutcome{Attribute: "UefiData", How: distribution.Kept, Why: ""})
 	}
+
 	return all
 }

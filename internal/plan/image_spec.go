@@ -34,8 +34,12 @@ func (s *shareSource) imageSpec(req distribution.Request, facts distribution.Fac
 	l.Signing = s.signing(req, facts, provenance.Image, "")
 	l.Name = temporaryName(aws.ToString(l.Source.Name), s.location, l.Signing.Statement.Source, req.RunID)
 	if l.Signing.Statement.Role == provenance.Delivery { // the same for all runs, so that concurrent runs create one image
-		l.Name = stagedName(aws.ToString(l.Source.Name), step.Digest(s.location.Key(), l.Signing.Statement.Source.String(), s.keyARN))
+		l.Name = stagedName(
+			aws.ToString(l.Source.Name),
+			step.Digest(s.location.Key(), l.Signing.Statement.Source.String(), s.keyARN),
+		)
 	}
+
 	l.Description = fmt.Sprintf("Staged for other accounts: %s of %s", imageID(req, s.region), s.region)
 	l.Tags = l.Signing.CreationTags()
 	return l

@@ -27,6 +27,7 @@ func keyAliases(facts distribution.Facts) map[string]string {
 			}
 		}
 	}
+
 	return aliases
 }
 

@@ -23,19 +23,24 @@ func (r *renderer) grants(grants []distribution.Grant) []distribution.KeyGrant {
 		if grantee == "" {
 			grantee = distribution.AutoScaling
 		}
+
 		k := distribution.KeyGrant{
 			Name:       r.text("kms_grant: name", g.Name),
 			Grantee:    r.text("kms_grant: grantee_principal", grantee),
 			Operations: g.Operations,
 		}
+
 		if k.Name == "" {
 			k.Name = "encrypted-ami:" + notInGrantName.ReplaceAllString(k.Grantee[strings.LastIndex(k.Grantee, "/")+1:], "-")
 		}
+
 		if len(k.Operations) == 0 {
 			k.Operations = distribution.LaunchOperations
 		}
+
 		rendered = append(rendered, k)
 	}
+
 	return rendered
 }
 
@@ -56,6 +61,7 @@ func validateGrants(d distribution.Destination) []distribution.Finding {
 			})
 		}
 	}
+
 	return append(found, limitFindings(d, distribution.Facts{}, grantValues(d))...)
 }
 

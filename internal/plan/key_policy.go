@@ -39,17 +39,19 @@ var rolePath = regexp.MustCompile(`:role/[^"]*/[^"]*[*?]`)
 // allowAllPolicy is an identity policy with which the key policy alone decides.
 const allowAllPolicy = `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}`
 
-// KeyAdmits reports whether a key policy allows EC2 to create a grant for itself when the caller copies (3.1.8, 3.2.1,
+// KeyPolicyAllows reports whether a key policy allows EC2 to create a grant for itself when the caller copies (3.1.8, 3.2.1,
 // 3.2.3). It returns an error if that cannot be determined.
-func KeyAdmits(document, keyARN string, who distribution.CallerIdentity) (bool, error) {
+func KeyPolicyAllows(document, keyARN string, who distribution.CallerIdentity) (bool, error) {
 	key, err := iampolicy.Parse([]byte(document), iampolicy.Resource)
 	if err != nil {
 		return false, err
 	}
+
 	identity, err := iampolicy.Parse([]byte(allowAllPolicy), iampolicy.Identity)
 	if err != nil {
 		return false, err
 	}
+
 	role := principalARN(who.ARN)
 	d, err := iampolicy.Evaluate(iampolicy.Request{
 		Principal:       iampolicy.Principal{ARN: who.ARN, Account: who.Account, Role: role},
@@ -65,11 +67,13 @@ func KeyAdmits(document, keyARN string, who distribution.CallerIdentity) (bool, 
 	if err != nil {
 		return false, err
 	}
+
 	name := role[strings.LastIndex(role, "/")+1:]
 	if named := strings.Contains(document, "/"+name) &&
 		!strings.Contains(document, role); !d.Allowed && role != who.ARN && role != "" &&
 		(named || rolePath.MatchString(document)) {
 		return false, fmt.Errorf("the path of the role %s is not known", name) // the ARN of a session lacks it
 	}
+
 	return d.Allowed, nil
 }

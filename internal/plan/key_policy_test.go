@@ -40,7 +40,7 @@ func TestKeyAdmits(t *testing.T) {
 		{"the account, for some grants", policy("arn:aws:iam::999999999999:root", `,"Condition":{"ForAllValues:StringEquals":{"kms:GrantOperations":["Decrypt"]}}`), false, false},
 		{"no policy", `{`, false, false},
 	} {
-		admits, err := plan.KeyAdmits(c.document, key, who)
+		admits, err := plan.KeyPolicyAllows(c.document, key, who)
 		if admits != c.admits || (err == nil) != c.told {
 			t.Errorf("%s: admits %v, %v", c.name, admits, err)
 		}

@@ -53,6 +53,7 @@ func keyUnusableReason(k distribution.Key) (reason, rule string) {
 	case m.KeyState != kmstypes.KeyStateEnabled:
 		return "its state is " + string(m.KeyState), "3.4"
 	}
+
 	return "", ""
 }
 
@@ -70,6 +71,7 @@ func keyExpiryFindings(
 	if k.Metadata == nil || k.Metadata.ValidTo == nil || k.Metadata.ValidTo.Sub(now) > expiresSoon {
 		return nil
 	}
+
 	date := k.Metadata.ValidTo.UTC().Format("2006-01-02 15:04 MST")
 	return []distribution.Finding{{
 		Level:       distribution.Warning,

@@ -27,10 +27,17 @@ func (b *builder) addLaunchCheck(g *destinationState) {
 	if g.Launch == nil || g.image != nil && !b.isUnfinished() {
 		return
 	}
+
 	image := b.facts.Images[g.FromRegion]
 	signing := newSigning(b.req, b.facts, g.At, g.FromRegion, provenance.Instance)
 	run := &step.RunInstance{
-		Base:         step.Base{ID: step.NewID("launch", g.At.Account, g.At.Region), Location: g.At, Destination: g.At, DependsOn: slices.Clone(g.verifications), ExpectedDuration: launchTime},
+		Base: step.Base{
+			ID:               step.NewID("launch", g.At.Account, g.At.Region),
+			Location:         g.At,
+			Destination:      g.At,
+			DependsOn:        slices.Clone(g.verifications),
+			ExpectedDuration: launchTime,
+		},
 		Image:        g.imageRef,
 		Name:         g.Name,
 		InstanceType: g.Launch.InstanceType,
@@ -40,19 +47,28 @@ func (b *builder) addLaunchCheck(g *destinationState) {
 		PartTags:     g.RunTags,
 		Signing:      signing,
 	}
+
 	if g.imageRef.From != "" {
 		run.DependsOn = append(run.DependsOn, g.imageRef.From)
 	}
+
 	for _, m := range image.Image.BlockDeviceMappings {
 		if m.Ebs != nil {
 			run.Devices = append(run.Devices, aws.ToString(m.DeviceName))
 		}
 	}
+
 	slices.Sort(run.Devices)
 	g.verifications = append(g.verifications, b.add(run))
 	b.add(&step.TerminateInstance{
-		Base:     step.Base{ID: step.NewID("terminate", g.At.Account, g.At.Region), Location: g.At, RunsAfter: []distribution.StepID{run.ID}, ExpectedDuration: callTime},
-		Instance: step.Ref{From: run.ID}, ClientToken: run.ClientToken(),
+		Base: step.Base{
+			ID:               step.NewID("terminate", g.At.Account, g.At.Region),
+			Location:         g.At,
+			RunsAfter:        []distribution.StepID{run.ID},
+			ExpectedDuration: callTime,
+		},
+		Instance:    step.Ref{From: run.ID},
+		ClientToken: run.ClientToken(),
 	})
 }
 
@@ -62,6 +78,7 @@ func validateSubnet(d distribution.Destination, facts distribution.Facts) []dist
 	if d.Launch == nil || len(d.Launch.SubnetFilters) == 0 || subnet.ID != "" {
 		return nil
 	}
+
 	f := destinationFinding(d, facts, distribution.Refused, "8.6", "launch_check: subnet_filter")
 	f.Summary = "no subnet matches the filters"
 	f.Detail = "the instance of the launch check needs a subnet"
@@ -72,5 +89,6 @@ func validateSubnet(d distribution.Destination, facts distribution.Facts) []dist
 		f.Detail = subnet.Err.Error()
 		f.Remediation = "allow ec2:DescribeSubnets to " + f.Principal
 	}
+
 	return []distribution.Finding{f}
 }

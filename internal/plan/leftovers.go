@@ -15,9 +15,9 @@ import (
 
 // leftoverFindings returns notes about what earlier runs left, for a plan that is refused: it deletes and withdraws nothing.
 func leftoverFindings(
-	req distribution.Request, facts distribution.Facts, all []distribution.Destination, supplies []*shareSource,
+	req distribution.Request, facts distribution.Facts, all []distribution.Destination, sources []*shareSource,
 ) []distribution.Finding {
-	steps, found := cleanUpSteps(req, facts, all, supplies)
+	steps, found := cleanUpSteps(req, facts, all, sources)
 	for _, s := range steps {
 		at := s.Meta().Location
 		found = append(found, leftoverFinding(at, s.ResourceID(), "an earlier run left it"))
@@ -30,11 +30,13 @@ func leftoverFindings(
 			}
 		}
 	}
+
 	for _, region := range sortedKeys(facts.Images) {
 		image := facts.Images[region]
 		if image.Image == nil {
 			continue
 		}
+
 		at := distribution.Location{Account: facts.Source.Account, Region: region}
 		add := func(id string, permitted []string, tags []ec2types.Tag) {
 			own := joined(tagMap(image.Image.Tags), tagMap(tags))
@@ -43,11 +45,13 @@ func leftoverFindings(
 				found = append(found, leftoverFinding(at, id, "an earlier run shared it with "+strings.Join(temporary, ", ")))
 			}
 		}
+
 		add(aws.ToString(image.Image.ImageId), image.SharedWith.Accounts, image.Image.Tags)
 		for _, id := range sortedKeys(image.Snapshots) {
 			add(id, image.Snapshots[id].SharedWith, image.Snapshots[id].Tags)
 		}
 	}
+
 	return found
 }
 

@@ -34,6 +34,7 @@ func validateLifecycle(d distribution.Destination, facts distribution.Facts) []d
 			Remediation: "set another date",
 		})
 	}
+
 	key := facts.Keys[d.At][DestinationKey(d, facts)]
 	if !d.Lifecycle.Users.IsEmpty() && key.IsManagedByAWS() {
 		found = append(found, distribution.Finding{
@@ -47,6 +48,7 @@ func validateLifecycle(d distribution.Destination, facts distribution.Facts) []d
 			Remediation: "set kms_key_id to a customer managed key of the target account",
 		})
 	}
+
 	image := facts.Images[d.FromRegion].Image
 	if d.Lifecycle.FastLaunch != nil && image != nil && image.Platform != ec2types.PlatformValuesWindows {
 		found = append(found, distribution.Finding{
@@ -60,6 +62,7 @@ func validateLifecycle(d distribution.Destination, facts distribution.Facts) []d
 			Remediation: "leave out fast_launch",
 		})
 	}
+
 	return found
 }
 
@@ -100,6 +103,7 @@ func (b *builder) addImageSettings(g *destinationState) {
 		}
 		return settings
 	}
+
 	var ids []distribution.StepID
 	if at := deprecationTime(g.Lifecycle); !at.IsZero() {
 		ids = append(ids, b.add(&step.DeprecateImage{
@@ -109,6 +113,7 @@ func (b *builder) addImageSettings(g *destinationState) {
 			After: at,
 		}))
 	}
+
 	if p := g.Lifecycle.Protection; p != nil {
 		ids = append(ids, b.add(&step.EnableDeregistrationProtection{
 			Base:     base("lock"),
@@ -117,6 +122,7 @@ func (b *builder) addImageSettings(g *destinationState) {
 			Cooldown: p.Cooldown,
 		}))
 	}
+
 	if f := g.Lifecycle.FastLaunch; f != nil {
 		ids = append(ids, b.add(&step.EnableFastLaunch{
 			Base:       base("fast-launch"),
@@ -125,6 +131,7 @@ func (b *builder) addImageSettings(g *destinationState) {
 			Name:       g.Name,
 		}))
 	}
+
 	if len(g.Licenses) > 0 {
 		ids = append(ids, b.add(&step.AssociateLicenseConfigurations{
 			Base:  base("licenses"),
@@ -133,9 +140,11 @@ func (b *builder) addImageSettings(g *destinationState) {
 			ARNs:  g.Licenses,
 		}))
 	}
+
 	owner := distribution.LaunchPermissions{Accounts: []string{g.At.Account}}
 	if users := g.Lifecycle.Users.Without(owner).Without(b.existingPermissions(g)); !users.IsEmpty() {
 		ids = append(ids, b.add(&step.ShareImage{Base: base("users"), Image: g.imageRef, With: users}))
 	}
+
 	g.verifications = append(g.verifications, ids...)
 }

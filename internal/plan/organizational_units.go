@@ -32,6 +32,7 @@ func targetAccounts(t distribution.Target, facts distribution.Facts) ([]string, 
 			})
 			continue
 		}
+
 		var inactive, active []string
 		for _, member := range unit.Accounts {
 			switch {
@@ -42,6 +43,7 @@ func targetAccounts(t distribution.Target, facts distribution.Facts) ([]string, 
 				inactive = append(inactive, member.ID)
 			}
 		}
+
 		if len(inactive) > 0 {
 			findings = append(findings, distribution.Finding{
 				Level:    distribution.Note,
@@ -51,6 +53,7 @@ func targetAccounts(t distribution.Target, facts distribution.Facts) ([]string, 
 				Detail:   "they are suspended, or about to be closed",
 			})
 		}
+
 		if len(active) == 0 {
 			findings = append(findings, distribution.Finding{
 				Level:    distribution.Warning,
@@ -60,8 +63,10 @@ func targetAccounts(t distribution.Target, facts distribution.Facts) ([]string, 
 				Detail:   fmt.Sprintf("it has %d accounts, and all are left out", len(unit.Accounts)),
 			})
 		}
+
 		accounts = append(accounts, active...)
 	}
+
 	slices.Sort(accounts)
 	return slices.Compact(accounts), findings
 }

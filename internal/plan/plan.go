@@ -55,6 +55,7 @@ func (p Plan) Audience() []string {
 			all = append(all, distribution.ARNAccount(s.Grantee))
 		}
 	}
+
 	return distribution.Union(all, nil)
 }
 

@@ -25,9 +25,11 @@ func Predict(
 		facts: facts,
 		home:  distribution.Location{Account: facts.Source.Account, Region: req.Build.Region},
 	}
+
 	if p.validate(); len(p.findings) > 0 {
 		return nil, p.findings
 	}
+
 	volumes := p.launch()
 	images := map[string]distribution.Image{}
 	for _, image := range req.Images {
@@ -36,9 +38,11 @@ func Predict(
 			images[image.Region] = p.image(copied)
 		}
 	}
+
 	if slices.ContainsFunc(p.findings, func(f distribution.Finding) bool { return f.Level == distribution.Refused }) {
 		return nil, p.findings
 	}
+
 	return images, p.findings
 }
 
@@ -87,10 +91,12 @@ func (p *prediction) validate() {
 			"set encrypt_boot = true, or leave the keys to launch_block_device_mappings")
 		return
 	}
+
 	for _, image := range p.req.Images {
 		at := distribution.Location{Account: p.home.Account, Region: image.Region}
 		p.validateKey(at, "kms_key_id", p.bootKey(at))
 	}
+
 	for _, v := range intent.Launch {
 		p.validateKey(p.home, fmt.Sprintf("launch_block_device_mappings %s: kms_key_id", v.Device), v.KMSKeyID)
 	}
@@ -100,6 +106,7 @@ func (p *prediction) validateBase() {
 	if p.facts.Base.Base != nil {
 		return
 	}
+
 	if p.facts.BaseMatches > 1 {
 		p.refuse("2.5.2", "source_ami_filter",
 			fmt.Sprintf("%d images match", p.facts.BaseMatches),
@@ -107,10 +114,12 @@ func (p *prediction) validateBase() {
 			"set most_recent = true, or filter for one")
 		return
 	}
+
 	option := "source_ami_filter"
 	if p.req.Intent.BaseAMI != "" {
 		option = "source_ami"
 	}
+
 	p.refuse("2.2.12", option,
 		"there is no image to start from",
 		"AWS shows none to the source credentials",
@@ -152,15 +161,18 @@ func (p *prediction) launch() []predictedVolume {
 		if m.Ebs == nil || i >= 0 && mappings[i].NoDevice {
 			continue
 		}
+
 		size := int64(aws.ToInt32(m.Ebs.VolumeSize))
 		requested := distribution.LaunchVolume{Device: device, GiB: size}
 		if i >= 0 {
 			requested = mappings[i]
 			requested.GiB = cmp.Or(requested.GiB, size)
 		}
+
 		if m.Ebs.SnapshotId == nil && requested.Encrypted == nil {
 			requested.Encrypted = m.Ebs.Encrypted // of an empty volume (1.5.5)
 		}
+
 		e := p.volumeEncryption(requested, aws.ToString(m.Ebs.SnapshotId), aws.ToBool(m.Ebs.Encrypted))
 		predicted = append(predicted, predictedVolume{device, int32(requested.GiB), e})
 	}
@@ -173,6 +185,7 @@ func (p *prediction) launch() []predictedVolume {
 		gib := cmp.Or(v.GiB, int64(aws.ToInt32(p.facts.Base.BaseSnapshots[v.SnapshotID].VolumeSize)))
 		predicted = append(predicted, predictedVolume{v.Device, int32(gib), p.volumeEncryption(v, v.SnapshotID, false)})
 	}
+
 	slices.SortFunc(predicted, func(a, b predictedVolume) int { return strings.Compare(a.device, b.device) })
 	return predicted
 }
@@ -185,6 +198,7 @@ func (p *prediction) volumeEncryption(v distribution.LaunchVolume, snapshotID st
 	if isVisible {
 		isEncrypted = aws.ToBool(snapshot.Encrypted)
 	}
+
 	isEncrypted = isEncrypted && snapshotID != ""
 	if !p.isValidVolume(v, isEncrypted) {
 		return encryption{}
@@ -206,6 +220,7 @@ func (p *prediction) volumeEncryption(v distribution.LaunchVolume, snapshotID st
 		return p.withDefaultKey(p.home, "1.1.7",
 			"EBS encryption-by-default is on in "+p.home.Region+", which no option overrides; it takes")
 	}
+
 	return encryption{reason: "nothing asks for encryption", rule: "1.1.2"}
 }
 
@@ -226,6 +241,7 @@ func (p *prediction) isValidVolume(v distribution.LaunchVolume, isEncrypted bool
 			"leave encrypted out")
 		return false
 	}
+
 	return true
 }
 
@@ -241,6 +257,7 @@ func (p *prediction) copy(volumes []predictedVolume, at distribution.Location) [
 	if at == p.home && !isTrue(p.req.Intent.EncryptBoot) {
 		return volumes
 	}
+
 	var copies []predictedVolume
 	for _, v := range volumes {
 		e, isPossible := p.copyEncryption(v.encryption, at)
@@ -254,6 +271,7 @@ func (p *prediction) copy(volumes []predictedVolume, at distribution.Location) [
 		v.encryption = e
 		copies = append(copies, v)
 	}
+
 	return copies
 }
 
@@ -278,6 +296,7 @@ func (p *prediction) copyEncryption(from encryption, at distribution.Location) (
 		return p.withDefaultKey(at, "1.4.2",
 			"EBS encryption-by-default is on in "+at.Region+", which no option overrides; it takes"), true
 	}
+
 	return from, true
 }
 
@@ -302,6 +321,7 @@ func (p *prediction) image(volumes []predictedVolume) distribution.Image {
 		Base:          p.facts.Base.Base,
 		BaseSnapshots: p.facts.Base.BaseSnapshots,
 	}
+
 	for _, v := range volumes {
 		snapshot := p.snapshot(v)
 		image.BlockDeviceMappings = append(image.BlockDeviceMappings, ec2types.BlockDeviceMapping{
@@ -312,11 +332,13 @@ func (p *prediction) image(volumes []predictedVolume) distribution.Image {
 				Encrypted:  snapshot.Encrypted,
 			},
 		})
+
 		facts.Snapshots[*snapshot.SnapshotId] = distribution.Snapshot{Snapshot: snapshot, SharedWith: []string{}}
 		if reason := v.encryption.reason; v.encryption.encrypted && !slices.Contains(facts.Foretold, reason) {
 			facts.Foretold = append(facts.Foretold, reason)
 		}
 	}
+
 	return facts
 }
 
@@ -368,6 +390,7 @@ func withoutEncryptBoot(
 		})
 		lines = append(lines, LaunchMapping(v.device(), key)...)
 	}
+
 	req.Intent = &intent
 	facts.Images, _ = Predict(req, facts)
 	return req, facts, lines

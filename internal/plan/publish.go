@@ -55,6 +55,7 @@ func pointers(req distribution.Request, facts distribution.Facts, d distribution
 				isNewer(facts, d, site.Parameters[string(p.Name)].ImageID),
 		})
 	}
+
 	for _, t := range d.Templates {
 		template := site.Templates[string(t.Template)]
 		version := versionWithImage(template, image)
@@ -65,6 +66,7 @@ func pointers(req distribution.Request, facts distribution.Facts, d distribution
 				(!t.SetDefault || version == template.Default || isNewer(facts, d, template.DefaultImageID)),
 		})
 	}
+
 	return all
 }
 
@@ -76,7 +78,8 @@ func isNewer(facts distribution.Facts, d distribution.Destination, imageID strin
 		return false
 	}
 	signed := judge(facts, distribution.ImageResource(d.At, image, nil, provenance.Expected{})).Signed
-	return signed != nil && signed.Role == provenance.Delivery && signed.Release.After(facts.Images[d.FromRegion].Keys.Release())
+	return signed != nil && signed.Role == provenance.Delivery &&
+		signed.Release.After(facts.Images[d.FromRegion].Keys.Release())
 }
 
 // newerFinding returns the note about something that names an image of a newer release.
@@ -114,9 +117,11 @@ func (b *builder) publish(g destinationState) (published []distribution.StepID) 
 			b.findings = append(b.findings, newerFinding(g.At, string(p.Name), current))
 			continue
 		}
+
 		if isPublished(existing, parameterPointer, string(p.Name)) {
 			continue
 		}
+
 		newStep := &step.PutParameter{
 			Base:        publishBase(g, "parameter", strings.TrimPrefix(string(p.Name), "/")),
 			Name:        string(p.Name),
@@ -130,18 +135,22 @@ func (b *builder) publish(g destinationState) (published []distribution.StepID) 
 			Image:       g.verifiedImage,
 			Release:     b.facts.Images[g.FromRegion].Keys.Release(),
 		}
+
 		newStep.KeyID = cmp.Or(b.facts.Keys[g.At][newStep.KeyID].ARN(), newStep.KeyID)
 		published = append(published, b.add(newStep))
 	}
+
 	for _, t := range g.Templates {
 		current := b.facts.Sites[g.At].Templates[string(t.Template)].DefaultImageID
 		if t.SetDefault && isNewer(b.facts, g.Destination, current) {
 			b.findings = append(b.findings, newerFinding(g.At, string(t.Template), current))
 			t.SetDefault = false
 		}
+
 		if isPublished(existing, templatePointer, string(t.Template)) {
 			continue
 		}
+
 		template := b.facts.Sites[g.At].Templates[string(t.Template)]
 		published = append(published, b.add(&step.CreateLaunchTemplateVersion{
 			Base:        publishBase(g, "template", string(t.Template)),
@@ -156,6 +165,7 @@ func (b *builder) publish(g destinationState) (published []distribution.StepID) 
 			Release:     b.facts.Images[g.FromRegion].Keys.Release(),
 		}))
 	}
+
 	return published
 }
 
@@ -187,6 +197,7 @@ func validatePublication(
 	if facts.Images[d.FromRegion].Image == nil {
 		return nil
 	}
+
 	var found []distribution.Finding
 	for i, p := range d.Parameters {
 		found = append(found, validateParameter(req, d, facts, p)...)
@@ -204,9 +215,11 @@ func validatePublication(
 			})
 		}
 	}
+
 	for i, t := range d.Templates {
 		found = append(found, validateLaunchTemplate(d, facts, d.Templates[:i], t)...)
 	}
+
 	return found
 }
 
@@ -232,6 +245,7 @@ func validateLaunchTemplate(
 			Remediation: remediation,
 		}}
 	}
+
 	isSameTemplate := func(o distribution.LaunchTemplate) bool {
 		return site.Templates[string(o.Template)].ID == template.ID
 	}
@@ -255,6 +269,7 @@ func validateLaunchTemplate(
 			"name each launch template once",
 		)
 	}
+
 	return nil
 }
 
@@ -293,11 +308,13 @@ func validateParameter(
 			Remediation: remediation,
 		}
 	}
+
 	if err := CheckParameterName(string(p.Name), d.At); err != nil {
 		return []distribution.Finding{
 			refuse("7.7", "it cannot be the name of a parameter", "it "+err.Error(), "name it otherwise"),
 		}
 	}
+
 	var found []distribution.Finding
 	key := facts.Keys[d.At][string(p.KeyID)]
 	reason, rule := keyUnusableReason(key)
@@ -336,6 +353,7 @@ func validateParameter(
 		found = append(found, refuse("7.8", "there is such a parameter already", "with overwrite = false it is not "+
 			"touched, and it does not name this image", "name it otherwise, or leave overwrite out"))
 	}
+
 	return found
 }
 

@@ -20,6 +20,7 @@ func (b *builder) addPublishBarrier(goals []destinationState) {
 	}) {
 		return
 	}
+
 	barrier := &step.PublishBarrier{Base: step.Base{ID: "publish/all"}}
 	for _, g := range goals {
 		if !g.Optional {
@@ -27,9 +28,11 @@ func (b *builder) addPublishBarrier(goals []destinationState) {
 			barrier.Destinations++
 		}
 	}
+
 	if barrier.Destinations == 0 {
 		return
 	}
+
 	b.add(barrier)
 	for i := range goals {
 		goals[i].verifications = append(slices.Clone(goals[i].verifications), barrier.ID)

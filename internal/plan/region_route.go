@@ -73,6 +73,7 @@ func regionRoutes(req distribution.Request, facts distribution.Facts, all []dist
 		}
 		routes = append(routes, w)
 	}
+
 	return routes
 }
 
@@ -86,12 +87,14 @@ func (g routeGraph) cheapestStaging() []string {
 			shared = append(shared, d.region)
 		}
 	}
+
 	var choices [][]string
 	for _, d := range g.destinations {
 		if d.canStage && !d.savesTransfers() {
 			choices = append(choices, distribution.Union(shared, []string{d.region}))
 		}
 	}
+
 	return slices.MinFunc(append(choices, shared), func(a, b []string) int { return slices.Compare(g.cost(a), g.cost(b)) })
 }
 
@@ -112,6 +115,7 @@ func (g routeGraph) cost(staged []string) []int64 {
 	if !g.servesAll(staged) {
 		return []int64{math.MaxInt64}
 	}
+
 	transferred, copied, indirect := int64(0), g.stagedAtSource(staged), int64(0)
 	for _, d := range g.destinations {
 		r := g.route(d, staged)
@@ -121,6 +125,7 @@ func (g routeGraph) cost(staged []string) []int64 {
 			indirect += d.accounts
 		}
 	}
+
 	return []int64{transferred, copied, indirect}
 }
 
@@ -176,10 +181,12 @@ func newRouteGraph(req distribution.Request, facts distribution.Facts, all []dis
 			g.destinations = append(g.destinations, byRegion[region])
 		}
 	}
+
 	g.sourceRegion = newSourceRegion(req, facts, locations, g.region)
 	if byImage && g.stagedGiB > 0 {
 		g.stagedGiB = g.sizeGiB
 	}
+
 	return g
 }
 
@@ -195,10 +202,11 @@ func newSourceRegion(
 	r := sourceRegion{region: region, canStage: canStage(req, facts, region)}
 	for _, v := range volumes(facts.Images[region]) {
 		r.sizeGiB += v.gib()
-		if it, _ := s.newSourceVolume(req, facts, v); it.isStaged {
+		if sv, _ := s.newSourceVolume(req, facts, v); sv.isStaged {
 			r.stagedGiB += v.gib()
 		}
 	}
+
 	r.usable = r.canStage || r.stagedGiB == 0
 
 	copiesWithinRegion := func(at distribution.Location) bool {
@@ -207,5 +215,6 @@ func newSourceRegion(
 	if len(req.Shares) > 0 || slices.ContainsFunc(locations, copiesWithinRegion) {
 		r.stagedGiB = 0
 	}
+
 	return r
 }

@@ -40,29 +40,49 @@ func isOwnImage(found existingImages, image ec2types.Image) bool {
 // validateName returns findings if a destination's image cannot get its name. The existing image is replaced only
 // with force_deregister (rule 2.5.2). It is never replaced if it is a source image, is protected, or has our tags
 // without proof.
-func validateName(req distribution.Request, d distribution.Destination, facts distribution.Facts) []distribution.Finding {
+func validateName(
+	req distribution.Request,
+	d distribution.Destination,
+	facts distribution.Facts,
+) []distribution.Finding {
 	taken := nameTaken(req, d, facts)
 	if taken == nil {
 		return nil
 	}
+
 	id := aws.ToString(taken.ImageId)
 	var ours existingImages
 	if facts.Images[d.FromRegion].Image != nil {
 		ours = imageAt(req, facts, d)
 	}
+
 	f := distribution.Finding{
-		Level: distribution.Refused, Reference: "2.5.2", Field: field(d.Target, "force_deregister"), Location: d.At, Principal: facts.Sites[d.At].Identity.ARN, Resource: id,
-		Summary: fmt.Sprintf("the image %s, which has the name %q, is not deregistered", id, d.Name),
+		Level:     distribution.Refused,
+		Reference: "2.5.2",
+		Field:     field(d.Target, "force_deregister"),
+		Location:  d.At,
+		Principal: facts.Sites[d.At].Identity.ARN,
+		Resource:  id,
+		Summary:   fmt.Sprintf("the image %s, which has the name %q, is not deregistered", id, d.Name),
 	}
+
 	switch {
 	case !d.Lifecycle.ForceDeregister && hasImage(ours.changed, *taken):
-		f.Field, f.Summary = field(d.Target, "ami_name"), fmt.Sprintf("the image %s, which an earlier run made, is not what it has to be now", id)
+		f.Field, f.Summary = field(
+			d.Target,
+			"ami_name",
+		), fmt.Sprintf(
+			"the image %s, which an earlier run made, is not what it has to be now",
+			id,
+		)
 		f.Detail = strings.Join(imageDifferences(req, facts, d, *taken), "; ")
-		f.Remediation = "put back what was changed; or set another ami_name; or, to replace that image, set ami_name to its name and force_deregister = true"
+		f.Remediation = "put back what was changed; or set another ami_name; or, to replace that image, set " +
+			"ami_name to its name and force_deregister = true"
 	case !d.Lifecycle.ForceDeregister:
 		f.Field, f.Summary = field(d.Target, "ami_name"), fmt.Sprintf("the name %q is taken", d.Name)
 		f.Detail = fmt.Sprintf("image %s of account %s in %s has it", id, d.At.Account, d.At.Region)
-		f.Remediation = "set another ami_name; or deregister that image; or, to replace it, set ami_name to its name and force_deregister = true"
+		f.Remediation = "set another ami_name; or deregister that image; or, to replace it, set ami_name to its " +
+			"name and force_deregister = true"
 		if hasImage(ours.unproven, *taken) { // force_deregister would not remove it
 			f.Remediation = "find out where that image comes from; then deregister it, or set another ami_name"
 		}
@@ -81,58 +101,82 @@ func validateName(req distribution.Request, d distribution.Destination, facts di
 	default:
 		return nil
 	}
+
 	return []distribution.Finding{f}
 }
 
 // deregisterNamesake adds the step that deregisters the image with a destination's name. It runs as late as
 // possible, after everything else that the new image needs. Snapshots that the new image uses stay.
-func (b *builder) deregisterNamesake(g destinationState, needs []distribution.StepID, copies map[string]snapshotRef) []distribution.StepID {
+func (b *builder) deregisterNamesake(
+	g destinationState,
+	needs []distribution.StepID,
+	copies map[string]snapshotRef,
+) []distribution.StepID {
 	taken := nameTaken(b.req, g.Destination, b.facts)
 	if taken == nil {
 		return nil
 	}
+
 	var snapshots []string
-	used := false
+	isUsed := false
 	for _, m := range taken.BlockDeviceMappings {
 		if m.Ebs == nil || m.Ebs.SnapshotId == nil {
 			continue
 		}
 		snapshots = append(snapshots, *m.Ebs.SnapshotId)
 		for _, c := range copies {
-			used = used || c.ref.Known == *m.Ebs.SnapshotId
+			isUsed = isUsed || c.ref.Known == *m.Ebs.SnapshotId
 		}
 	}
-	along := g.Lifecycle.ForceDeleteSnapshot && !used
-	if !along {
+
+	withSnapshots := g.Lifecycle.ForceDeleteSnapshot && !isUsed
+	if !withSnapshots {
 		snapshots = nil
 	}
+
 	id := aws.ToString(taken.ImageId)
 	b.deregistered[id] = b.add(&step.DeregisterImage{
-		Base:          step.Base{ID: step.NewID("deregister", g.At.Account, g.At.Region, aws.ToString(taken.ImageId)), Location: g.At, Destination: g.At, DependsOn: slices.Clone(needs), ExpectedDuration: callTime},
+		Base: step.Base{
+			ID:               step.NewID("deregister", g.At.Account, g.At.Region, aws.ToString(taken.ImageId)),
+			Location:         g.At,
+			Destination:      g.At,
+			DependsOn:        slices.Clone(needs),
+			ExpectedDuration: callTime,
+		},
 		Image:         step.Ref{Known: aws.ToString(taken.ImageId)},
 		Name:          g.Name,
-		WithSnapshots: along,
+		WithSnapshots: withSnapshots,
 		Snapshots:     distribution.Union(snapshots, nil),
 		Unless:        b.unlessUsable(g, *taken),
 		Expected:      expectedImage(b.facts, b.imageNames[g.At]),
 		Release:       b.facts.Images[g.FromRegion].Keys.Release(),
 	})
+
 	return []distribution.StepID{b.deregistered[id]}
 }
 
 // unless returns the verification that can keep an image from being replaced. An earlier run created the image, and
 // a later read may find it correct. Nil if no run created it.
 func (b *builder) unlessUsable(g destinationState, taken ec2types.Image) *step.VerifyImage {
-	like, id := destinationImageSpec(g.Destination, b.req, b.facts), aws.ToString(taken.ImageId)
+	spec, id := destinationImageSpec(g.Destination, b.req, b.facts), aws.ToString(taken.ImageId)
 	signed := judge(b.facts, imageResource(b.facts, g.At, taken, nil)).Signed
-	if signed == nil || signed.Source != like.Signing.Statement.Source || signed.Role != provenance.Delivery {
+	if signed == nil || signed.Source != spec.Signing.Statement.Source || signed.Role != provenance.Delivery {
 		return nil
 	}
-	right := &step.VerifyImage{Base: step.Base{Location: g.At}, ImageSpec: like, Target: g.Target, Image: step.Ref{Known: id}, Snapshots: map[string]step.ExpectedSnapshot{}}
+
+	verify := &step.VerifyImage{
+		Base:      step.Base{Location: g.At},
+		ImageSpec: spec,
+		Target:    g.Target,
+		Image:     step.Ref{Known: id},
+		Snapshots: map[string]step.ExpectedSnapshot{},
+	}
+
 	for _, v := range volumes(b.facts.Images[g.FromRegion]) {
 		for _, device := range v.devices {
-			right.Snapshots[device] = step.ExpectedSnapshot{KeyARN: g.keyARN, GiB: v.gib()}
+			verify.Snapshots[device] = step.ExpectedSnapshot{KeyARN: g.keyARN, GiB: v.gib()}
 		}
 	}
-	return right
+
+	return verify
 }

@@ -27,56 +27,81 @@ type release struct {
 
 // retired returns the images of a destination to delete after it succeeds, newest first. unproven are those whose
 // release is unknown.
-func releasesToDelete(req distribution.Request, facts distribution.Facts, d distribution.Destination) (gone, unproved []ec2types.Image) {
+func releasesToDelete(
+	req distribution.Request,
+	facts distribution.Facts,
+	d distribution.Destination,
+) (images, unproven []ec2types.Image) {
 	this := facts.Images[d.FromRegion]
 	if !d.Retention.On() || this.Image == nil {
 		return nil, nil
 	}
-	var others []release
+
+	var other []release
 	for _, image := range facts.Releases[d.At] {
 		from, is := provenance.ParseSourceImage(tagMap(image.Tags)[provenance.TagSource])
-		if !is || from.Account != facts.Source.Account || from.ImageID == imageID(req, d.FromRegion) || image.State != ec2types.ImageStateAvailable {
+		if !is || from.Account != facts.Source.Account || from.ImageID == imageID(req, d.FromRegion) ||
+			image.State != ec2types.ImageStateAvailable {
 			continue
 		}
+
 		source, isKnown := facts.Sources[from]
 		family := tagMap(source.Tags)[provenance.TagImageFamily]
 		signed := judge(facts, distribution.ImageResource(d.At, image, nil, provenance.Expected{})).Signed
 		switch {
 		case isKnown && family != "" && family != req.ImageFamily:
-			// of another image family, or without proof
-		case !isKnown, family == "", aws.ToString(image.OwnerId) != d.At.Account, signed == nil, signed.Role != provenance.Delivery:
-			unproved = append(unproved, image)
+			// of another image family
+		case !isKnown,
+			family == "",
+			aws.ToString(image.OwnerId) != d.At.Account,
+			signed == nil,
+			signed.Role != provenance.Delivery:
+			unproven = append(unproven, image)
 		default:
-			i := slices.IndexFunc(others, func(r release) bool { return r.source == from.ImageID })
+			i := slices.IndexFunc(other, func(r release) bool { return r.source == from.ImageID })
 			if i < 0 {
-				i = len(others)
-				others = append(others, release{built: signed.Release, source: from.ImageID})
+				i = len(other)
+				other = append(other, release{built: signed.Release, source: from.ImageID})
 			}
-			others[i].images = append(others[i].images, image)
+			other[i].images = append(other[i].images, image)
 		}
 	}
-	slices.SortFunc(others, func(a, b release) int { return cmp.Or(b.built.Compare(a.built), cmp.Compare(a.source, b.source)) })
-	for i, r := range others {
+
+	slices.SortFunc(
+		other,
+		func(a, b release) int { return cmp.Or(b.built.Compare(a.built), cmp.Compare(a.source, b.source)) },
+	)
+	for i, r := range other {
 		if i+1 < d.Retention.Releases || !r.built.Before(this.Keys.Release()) {
 			continue
 		}
 		for _, image := range r.images {
 			if made := parseTime(image.CreationDate); d.Retention.For == 0 || facts.At.Sub(made) > d.Retention.For {
-				gone = append(gone, image)
+				images = append(images, image)
 			}
 		}
 	}
-	return gone, unproved
+
+	return images, unproven
 }
 
 // retire adds the steps that delete older releases, after the new image is verified and published.
 func (b *builder) deleteReleases(g destinationState, published []distribution.StepID) {
-	gone, _ := releasesToDelete(b.req, b.facts, g.Destination)
-	for _, image := range gone {
+	images, _ := releasesToDelete(b.req, b.facts, g.Destination)
+	for _, image := range images {
 		old := aws.ToString(image.ImageId)
 		b.add(&step.DeleteRelease{
-			Base:    step.Base{ID: step.NewID("retire", g.At.Account, g.At.Region, old), Location: g.At, Destination: g.At, DependsOn: slices.Concat(g.verifications, published), ExpectedDuration: callTime},
-			ImageID: old, Name: aws.ToString(image.Name), Release: b.facts.Images[g.FromRegion].Keys.Release(), DryRun: g.Retention.DryRun,
+			Base: step.Base{
+				ID:               step.NewID("retire", g.At.Account, g.At.Region, old),
+				Location:         g.At,
+				Destination:      g.At,
+				DependsOn:        slices.Concat(g.verifications, published),
+				ExpectedDuration: callTime,
+			},
+			ImageID: old,
+			Name:    aws.ToString(image.Name),
+			Release: b.facts.Images[g.FromRegion].Keys.Release(),
+			DryRun:  g.Retention.DryRun,
 		})
 	}
 }
@@ -85,27 +110,46 @@ func (b *builder) deleteReleases(g destinationState, published []distribution.St
 func (b *builder) tagImageFamily() {
 	for _, source := range b.req.Images {
 		at := distribution.Location{Account: b.facts.Source.Account, Region: source.Region}
-		if image := b.facts.Images[source.Region].Image; b.req.ImageFamily != "" && image != nil && tagMap(image.Tags)[provenance.TagImageFamily] != b.req.ImageFamily {
-			b.add(&step.TagResource{Base: step.Base{ID: step.NewID("line", at.Account, at.Region), Location: at, ExpectedDuration: callTime}, Resource: step.Ref{Known: source.ImageID}, Tags: map[string]string{provenance.TagImageFamily: b.req.ImageFamily}})
+		if image := b.facts.Images[source.Region].Image; b.req.ImageFamily != "" && image != nil &&
+			tagMap(image.Tags)[provenance.TagImageFamily] != b.req.ImageFamily {
+			b.add(
+				&step.TagResource{
+					Base:     step.Base{ID: step.NewID("line", at.Account, at.Region), Location: at, ExpectedDuration: callTime},
+					Resource: step.Ref{Known: source.ImageID},
+					Tags:     map[string]string{provenance.TagImageFamily: b.req.ImageFamily},
+				},
+			)
 		}
 	}
 }
 
 // retentionFindings returns notes about images that stay because their release is unknown.
-func retentionFindings(req distribution.Request, facts distribution.Facts, open []distribution.Destination) []distribution.Finding {
+func retentionFindings(
+	req distribution.Request,
+	facts distribution.Facts,
+	open []distribution.Destination,
+) []distribution.Finding {
 	var found []distribution.Finding
 	for _, d := range open {
-		if _, unproved := releasesToDelete(req, facts, d); len(unproved) > 0 {
-			ids := make([]string, len(unproved))
-			for i, image := range unproved {
+		if _, unproven := releasesToDelete(req, facts, d); len(unproven) > 0 {
+			ids := make([]string, len(unproven))
+			for i, image := range unproven {
 				ids[i] = aws.ToString(image.ImageId)
 			}
+
 			found = append(found, distribution.Finding{
-				Level: distribution.Note, Reference: "2.1.8", Field: field(d.Target, "retention"), Location: d.At, Resource: strings.Join(ids, ", "),
-				Summary: "images that may be older releases stay", Detail: "they are not provably ours, and of this line: what they were made of is gone, cannot be looked at, or has no image_family in its tags, or their seals are not right",
+				Level:     distribution.Note,
+				Reference: "2.1.8",
+				Field:     field(d.Target, "retention"),
+				Location:  d.At,
+				Resource:  strings.Join(ids, ", "),
+				Summary:   "images that may be older releases stay",
+				Detail: "they are not provably ours, and of this line: what they were made of is gone, cannot be looked " +
+					"at, or has no image_family in its tags, or their seals are not right",
 				Remediation: "delete what is not needed",
 			})
 		}
 	}
+
 	return found
 }

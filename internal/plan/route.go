@@ -23,9 +23,9 @@ type shareSource struct {
 	region          string // Region of the source image
 	keyARN          string // of staged copies
 	items           []sourceVolume
-	stagesImage     bool // stage an image, whose snapshots are the items
+	stagesImage     bool                           // stage an image, whose snapshots are the items
 	permanent       distribution.LaunchPermissions // launch permissions of share blocks
-	existingImageID string // existing image that is shared with all of them. Empty if there is none
+	existingImageID string                         // existing image that is shared with all of them. Empty if there is none
 	consumers       []distribution.Destination
 }
 
@@ -55,76 +55,89 @@ func (s *shareSource) serves(at distribution.Location) bool {
 // Region needs one transfer for all accounts. A direct copy crosses accounts and Regions at once (rule A.1). Share
 // blocks use the source images. Staged copies are found by source and key, so runs with other destinations can
 // reuse them.
-func route(req distribution.Request, facts distribution.Facts, all, destinations []distribution.Destination) ([]*shareSource, []distribution.Finding) {
-	var supplies []*shareSource
+func route(
+	req distribution.Request,
+	facts distribution.Facts,
+	all, destinations []distribution.Destination,
+) ([]*shareSource, []distribution.Finding) {
+	var sources []*shareSource
 	from := map[string]string{}
 	for _, w := range regionRoutes(req, facts, all) {
 		from[w.Region] = w.From
 	}
-	supplyIn := func(region, from string) *shareSource {
-		i := slices.IndexFunc(supplies, func(s *shareSource) bool { return s.location.Region == region })
+
+	sourceIn := func(region, from string) *shareSource {
+		i := slices.IndexFunc(sources, func(s *shareSource) bool { return s.location.Region == region })
 		if i < 0 {
-			supplies = append(supplies, &shareSource{location: distribution.Location{Account: facts.Source.Account, Region: region}, region: from})
-			i = len(supplies) - 1
+			sources = append(
+				sources,
+				&shareSource{location: distribution.Location{Account: facts.Source.Account, Region: region}, region: from},
+			)
+			i = len(sources) - 1
 		}
-		return supplies[i]
+		return sources[i]
 	}
+
 	for _, d := range destinations {
 		if d.At.Account == facts.Source.Account {
 			continue // the owner needs no staged copy and no share
 		}
-		s := supplyIn(cmp.Or(from[d.At.Region], d.FromRegion), d.FromRegion)
+		s := sourceIn(cmp.Or(from[d.At.Region], d.FromRegion), d.FromRegion)
 		s.consumers = append(s.consumers, d)
 	}
+
 	for _, source := range req.Images {
 		for _, share := range req.Shares {
-			s := supplyIn(source.Region, source.Region)
+			s := sourceIn(source.Region, source.Region)
 			s.permanent = s.permanent.And(shareLaunchPermissions(share))
 		}
 	}
-	slices.SortFunc(supplies, func(a, b *shareSource) int { return strings.Compare(a.location.Region, b.location.Region) })
+
+	slices.SortFunc(sources, func(a, b *shareSource) int { return strings.Compare(a.location.Region, b.location.Region) })
 	var findings []distribution.Finding
-	for _, s := range supplies {
+	for _, s := range sources {
 		findings = append(findings, s.decideStaging(req, facts)...)
 	}
+
 	for _, d := range destinations {
 		if d.At.Account != facts.Source.Account {
 			continue
 		}
-		for _, s := range supplies { // a copy that is staged in its Region anyway saves a transfer
+		for _, s := range sources { // a copy that is staged in its Region anyway saves a transfer
 			if s.location == d.At && s.region != d.At.Region && (s.stagesImage || d.Method == distribution.BySnapshot) {
 				s.consumers = append(s.consumers, d)
 			}
 		}
 	}
-	return supplies, findings
+
+	return sources, findings
 }
 
 // canStage reports whether the source account can stage copies in a Region. It needs a usable key and access to the
 // Region.
 func canStage(req distribution.Request, facts distribution.Facts, region string) bool {
-	asked, at := SourceKey(req, region), distribution.Location{Account: facts.Source.Account, Region: region}
-	if asked == "" || facts.RequiredLookupFailure(at) != nil {
+	name, at := SourceKey(req, region), distribution.Location{Account: facts.Source.Account, Region: region}
+	if name == "" || facts.RequiredLookupFailure(at) != nil {
 		return false
 	}
-	key := facts.Keys[at][asked]
-	why, _ := keyUnusableReason(key)
-	return why == "" || key.IsConcealed(asked, region)
+	key := facts.Keys[at][name]
+	reason, _ := keyUnusableReason(key)
+	return reason == "" || key.IsConcealed(name, region)
 }
 
 // sourceKeyARN returns the key of staged copies at a location. Empty if unknown.
 func sourceKeyARN(req distribution.Request, facts distribution.Facts, at distribution.Location) string {
-	asked := SourceKey(req, at.Region)
-	key := facts.Keys[at][asked]
-	if key.IsConcealed(asked, at.Region) {
-		return asked
+	name := SourceKey(req, at.Region)
+	key := facts.Keys[at][name]
+	if key.IsConcealed(name, at.Region) {
+		return name
 	}
 	return key.ARN()
 }
 
 // supplyOf returns the share source of a destination. Nil if the owner copies its own snapshots.
-func findShareSource(supplies []*shareSource, d distribution.Destination) *shareSource {
-	for _, s := range supplies {
+func findShareSource(sources []*shareSource, d distribution.Destination) *shareSource {
+	for _, s := range sources {
 		if s.serves(d.At) {
 			return s
 		}
@@ -135,42 +148,50 @@ func findShareSource(supplies []*shareSource, d distribution.Destination) *share
 // decide decides which volumes are staged, and whether an image is staged. It returns findings about what cannot be
 // shared.
 func (s *shareSource) decideStaging(req distribution.Request, facts distribution.Facts) []distribution.Finding {
-	asked := SourceKey(req, s.location.Region)
-	key := facts.Keys[s.location][asked]
+	keyName := SourceKey(req, s.location.Region)
+	key := facts.Keys[s.location][keyName]
 	s.keyARN = sourceKeyARN(req, facts, s.location)
 	var findings []distribution.Finding
 	for _, v := range volumes(facts.Images[s.region]) {
-		it, rule := s.newSourceVolume(req, facts, v)
+		sv, rule := s.newSourceVolume(req, facts, v)
 		if rule != "" {
 			findings = append(findings, unsharable(s, v, rule))
 		}
-		it.permanent = provenance.Permanent(tagMap(facts.Images[s.region].Image.Tags))
-		s.items = append(s.items, it)
+		sv.permanent = provenance.Permanent(tagMap(facts.Images[s.region].Image.Tags))
+		s.items = append(s.items, sv)
 	}
-	if s.stagesImage = s.sharesImage(facts.Source.Account) && slices.ContainsFunc(s.items, func(it sourceVolume) bool { return it.isStaged }); s.stagesImage {
+
+	if s.stagesImage = s.sharesImage(facts.Source.Account) &&
+		slices.ContainsFunc(s.items, func(sv sourceVolume) bool { return sv.isStaged }); s.stagesImage {
 		for i := range s.items {
-			if it := &s.items[i]; !it.isStaged {
-				it.isStaged, it.reason = true, PartOfStagedImage
+			if sv := &s.items[i]; !sv.isStaged {
+				sv.isStaged, sv.reason = true, PartOfStagedImage
 			}
 		}
 	}
-	for _, it := range s.items {
-		if !it.isStaged {
-			findings = append(findings, s.validateBaseline("the snapshot of "+it.device(), it.id(), it.snapshot.Tags, it.snapshot.SharedWith)...)
+
+	for _, sv := range s.items {
+		if !sv.isStaged {
+			findings = append(
+				findings,
+				s.validateBaseline("the snapshot of "+sv.device(), sv.id(), sv.snapshot.Tags, sv.snapshot.SharedWith)...)
 		}
 	}
+
 	s.existingImageID = s.sharedImage(req, facts)
-	if asked == "" && (req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0) {
+	if keyName == "" && (req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0) {
 		findings = append(findings, distribution.Finding{
 			Level: distribution.Refused, Reference: "1.7.5", Field: "kms_key_id", Location: s.location,
 			Summary: "there is no key for " + s.location.Region, Detail: req.KMSKeyID + " is of another Region",
 			Remediation: "use an alias that exists in every Region of the artifact, or region_kms_key_ids",
 		})
 	}
-	if asked != "" {
-		findings = append(findings, validateSourceKey(s.location, asked, key)...)
+
+	if keyName != "" {
+		findings = append(findings, validateSourceKey(s.location, keyName, key)...)
 		findings = append(findings, keyExpiryFindings(key, "kms_key_id", s.location, facts.At)...)
 	}
+
 	return append(findings, s.validateImageShare(facts)...)
 }
 
@@ -183,31 +204,55 @@ func (s *shareSource) validateImageShare(facts distribution.Facts) []distributio
 	if image.Image == nil || !s.sharesImage(facts.Source.Account) {
 		return nil
 	}
+
 	all := s.permanent.And(distribution.LaunchPermissions{Accounts: s.accounts(distribution.ByImage)})
 	if !s.stagesImage {
 		all = all.And(image.SharedWith)
 	}
+
 	var found []distribution.Finding
 	if !s.stagesImage {
-		found = s.validateBaseline("the image", aws.ToString(image.Image.ImageId), image.Image.Tags, image.SharedWith.Accounts)
+		found = s.validateBaseline(
+			"the image",
+			aws.ToString(image.Image.ImageId),
+			image.Image.Tags,
+			image.SharedWith.Accounts,
+		)
 	}
+
 	if n := all.Size(); n > maxEntities {
-		return []distribution.Finding{{
-			Level: distribution.Refused, Reference: "2.2.5", Location: s.location, Resource: aws.ToString(image.Image.ImageId), Summary: fmt.Sprintf("the image would be shared with %d accounts, organizations and units", n),
-			Detail: fmt.Sprintf("AWS allows %d", maxEntities), Remediation: `serve some of the accounts with copy_method = "snapshot", or share with an organization`,
-		}}
+		return []distribution.Finding{
+			{
+				Level:     distribution.Refused,
+				Reference: "2.2.5",
+				Location:  s.location,
+				Resource:  aws.ToString(image.Image.ImageId),
+				Summary:   fmt.Sprintf("the image would be shared with %d accounts, organizations and units", n),
+				Detail: fmt.Sprintf(
+					"AWS allows %d",
+					maxEntities,
+				),
+				Remediation: `serve some of the accounts with copy_method = "snapshot", or share with an organization`,
+			},
+		}
 	}
+
 	return found
 }
 
 // validateBaseline returns a finding if the accounts with existing permissions do not fit into tags. A run must
 // save them there before it shares, or it could not restore them.
-func (s *shareSource) validateBaseline(what, id string, tags []ec2types.Tag, permitted []string) []distribution.Finding {
+func (s *shareSource) validateBaseline(
+	subject, id string,
+	tags []ec2types.Tag,
+	permitted []string,
+) []distribution.Finding {
 	_, known, _ := provenance.Baseline(tagMap(tags))
 	copying := distribution.Union(s.accounts(distribution.ByImage), s.accounts(distribution.BySnapshot))
 	if known || len(distribution.Without(copying, permitted)) == 0 {
 		return nil
 	}
+
 	own := slices.DeleteFunc(slices.Clone(tags), func(tag ec2types.Tag) bool { // tags of AWS do not count
 		return strings.HasPrefix(aws.ToString(tag.Key), "aws:")
 	})
@@ -215,14 +260,23 @@ func (s *shareSource) validateBaseline(what, id string, tags []ec2types.Tag, per
 	if n := len(own) + len(baseline); err == nil && n > maxTags {
 		err = fmt.Errorf("it would have %d tags of %d", n, maxTags)
 	}
+
 	if err == nil {
 		return nil
 	}
-	return []distribution.Finding{{
-		Level: distribution.Refused, Reference: "9.4", Location: s.location, Resource: id,
-		Summary: what + " cannot be shared for the time of copies", Detail: "to leave them as they are, tags remember the accounts that may use it: " + err.Error(),
-		Remediation: "share with an organization in place of its accounts, or name another kms_key_id: of a staged copy nothing has to be remembered",
-	}}
+
+	return []distribution.Finding{
+		{
+			Level:     distribution.Refused,
+			Reference: "9.4",
+			Location:  s.location,
+			Resource:  id,
+			Summary:   subject + " cannot be shared for the time of copies",
+			Detail:    "to leave them as they are, tags remember the accounts that may use it: " + err.Error(),
+			Remediation: "share with an organization in place of its accounts, or name another kms_key_id: of a staged " +
+				"copy nothing has to be remembered",
+		},
+	}
 }
 
 // accounts returns the other accounts that copy by a method, sorted.
@@ -237,35 +291,41 @@ func (s *shareSource) accounts(by distribution.Method) []string {
 }
 
 // item decides whether a volume's snapshot is staged, and why. rule is set if it can be neither shared nor staged.
-func (s *shareSource) newSourceVolume(req distribution.Request, facts distribution.Facts, v volume) (it sourceVolume, rule string) {
-	encrypted := aws.ToBool(v.snapshot.Encrypted)
-	managed := encrypted && distribution.ARNAccount(v.key()) == facts.Source.Account && facts.Keys[s.location][v.key()].IsManagedByAWS()
-	withKey := req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0
-	stage := func(why StagingReason) (sourceVolume, string) {
-		return sourceVolume{volume: v, isStaged: true, reason: why}, ""
+func (s *shareSource) newSourceVolume(
+	req distribution.Request,
+	facts distribution.Facts,
+	v volume,
+) (result sourceVolume, rule string) {
+	isEncrypted := aws.ToBool(v.snapshot.Encrypted)
+	isManagedByAWS := isEncrypted && distribution.ARNAccount(v.key()) == facts.Source.Account &&
+		facts.Keys[s.location][v.key()].IsManagedByAWS()
+	hasKey := req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0
+	stage := func(reason StagingReason) (sourceVolume, string) {
+		return sourceVolume{volume: v, isStaged: true, reason: reason}, ""
 	}
-	share := func(why StagingReason) (sourceVolume, string) { return sourceVolume{volume: v, reason: why}, "" }
+	share := func(reason StagingReason) (sourceVolume, string) { return sourceVolume{volume: v, reason: reason}, "" }
 	switch {
 	case s.region != s.location.Region:
 		return stage(OneTransfer)
-	case encrypted && withKey && v.key() == s.keyARN:
+	case isEncrypted && hasKey && v.key() == s.keyARN:
 		return share(ConfiguredKey)
-	case withKey && managed:
+	case hasKey && isManagedByAWS:
 		return stage(AWSManagedKey)
-	case withKey && encrypted:
+	case hasKey && isEncrypted:
 		return stage(OtherKey)
-	case withKey:
+	case hasKey:
 		return stage(NotEncrypted)
-	case managed:
-		it, _ = stage(AWSManagedKey)
-		return it, "2.1.1"
-	case encrypted:
+	case isManagedByAWS:
+		result, _ = stage(AWSManagedKey)
+		return result, "2.1.1"
+	case isEncrypted:
 		return share(CustomerManagedKey)
 	case req.AllowUnencryptedShare:
 		return share(UnencryptedAllowed)
 	}
-	it, _ = stage(NotEncrypted)
-	return it, "2.1.4"
+
+	result, _ = stage(NotEncrypted)
+	return result, "2.1.4"
 }
 
 func shareRemedy(rule string) string {
@@ -276,25 +336,36 @@ func shareRemedy(rule string) string {
 }
 
 // validateSourceKey returns findings if the configured key cannot encrypt what is shared.
-func validateSourceKey(at distribution.Location, asked string, key distribution.Key) []distribution.Finding {
-	refuse := func(rule, because, next string) []distribution.Finding {
+func validateSourceKey(at distribution.Location, name string, key distribution.Key) []distribution.Finding {
+	refuse := func(rule, detail, remediation string) []distribution.Finding {
 		return []distribution.Finding{{
 			Level: distribution.Refused, Reference: rule, Field: "kms_key_id", Location: at, Resource: key.ARN(),
-			Summary: fmt.Sprintf("the key %s cannot be used", asked), Detail: because, Remediation: next,
+			Summary: fmt.Sprintf("the key %s cannot be used", name), Detail: detail, Remediation: remediation,
 		}}
 	}
-	why, rule := keyUnusableReason(key)
+
+	reason, rule := keyUnusableReason(key)
 	switch {
-	case key.IsConcealed(asked, at.Region):
-		return []distribution.Finding{{
-			Level: distribution.Warning, Reference: "3.2.4", Field: "kms_key_id", Location: at, Resource: asked, Summary: "the key could not be looked at", Detail: why,
-			Remediation: "the copy will show whether it can be used; to know before, allow kms:DescribeKey",
-		}}
-	case why != "":
-		return refuse(rule, why, keyRemedy(key))
+	case key.IsConcealed(name, at.Region):
+		return []distribution.Finding{
+			{
+				Level:       distribution.Warning,
+				Reference:   "3.2.4",
+				Field:       "kms_key_id",
+				Location:    at,
+				Resource:    name,
+				Summary:     "the key could not be looked at",
+				Detail:      reason,
+				Remediation: "the copy will show whether it can be used; to know before, allow kms:DescribeKey",
+			},
+		}
+	case reason != "":
+		return refuse(rule, reason, keyRemedy(key))
 	}
+
 	if key.IsManagedByAWS() {
 		return refuse("2.1.1", "AWS manages it, and what it encrypts cannot be shared", "name a customer managed key")
 	}
+
 	return nil
 }

@@ -19,64 +19,100 @@ import (
 // SharePlan describes the result of the share blocks in one Region.
 type SharePlan struct {
 	At      distribution.Location // source account and Region
-	Names   []string // of the share blocks, in the order of the template
+	Names   []string              // of the share blocks, in the order of the template
 	ImageID string
 	Staged  bool // a copy of the image under another key is shared
 	With    distribution.LaunchPermissions
-	Shared  string // existing image that is shared with all of them. Empty if there is none
+	Shared  string                        // existing image that is shared with all of them. Empty if there is none
 	Grants  []distribution.KeyGrantResult // that the accounts create on the keys, without IDs
 }
 
 func shareLaunchPermissions(s distribution.Share) distribution.LaunchPermissions {
-	return distribution.LaunchPermissions{}.And(distribution.LaunchPermissions{Accounts: s.AccountIDs, Organizations: s.OrganizationARNs, Units: s.OrganizationalUnits})
+	return distribution.LaunchPermissions{}.And(
+		distribution.LaunchPermissions{
+			Accounts:      s.AccountIDs,
+			Organizations: s.OrganizationARNs,
+			Units:         s.OrganizationalUnits,
+		},
+	)
 }
 
 // sharePlans returns the results of the share blocks.
-func sharePlans(req distribution.Request, supplies []*shareSource, sharers []distribution.Destination) []SharePlan {
+func sharePlans(req distribution.Request, sources []*shareSource, granters []distribution.Destination) []SharePlan {
 	var names []string
 	for _, share := range req.Shares {
 		names = append(names, share.Name)
 	}
+
 	var plans []SharePlan
-	for _, s := range supplies {
+	for _, s := range sources {
 		if !s.permanent.IsEmpty() {
-			planned := SharePlan{At: s.location, Names: names, ImageID: imageID(req, s.region), Staged: s.stagesImage, With: s.permanent, Shared: s.existingImageID}
-			for _, d := range sharers {
+			planned := SharePlan{
+				At:      s.location,
+				Names:   names,
+				ImageID: imageID(req, s.region),
+				Staged:  s.stagesImage,
+				With:    s.permanent,
+				Shared:  s.existingImageID,
+			}
+			for _, d := range granters {
 				planned.Grants = append(planned.Grants, grantsShared(d, []*shareSource{s})...)
 			}
 			plans = append(plans, planned)
 		}
 	}
+
 	return plans
 }
 
 // launchNeeds returns notes about permissions that sharing cannot give. A launch with the source account's keys
 // needs the key policy and an identity policy (rules 2.2.6, 3.1.6, 3.2.1 and 8.3).
-func launchFindings(facts distribution.Facts, supplies []*shareSource, sharers []distribution.Destination) []distribution.Finding {
+func launchFindings(
+	facts distribution.Facts,
+	sources []*shareSource,
+	granters []distribution.Destination,
+) []distribution.Finding {
 	var found []distribution.Finding
-	for _, s := range supplies {
+	for _, s := range sources {
 		if s.permanent.IsEmpty() {
 			continue
 		}
 		for _, key := range s.keys() {
 			f := distribution.Finding{
-				Level: distribution.Note, Reference: "3.1.6", Location: s.location, Resource: key, Summary: "who launches the shared image has to be allowed to use its key",
-				Detail:      "a launch decrypts the image's snapshots for the one who launches, and sharing an image shares no key",
-				Remediation: "add the statements to the policies that they are for, unless they are there already; for Auto Scaling in another account, its account has to give its service-linked role a grant on the key as well, as grant in a share block does",
+				Level:     distribution.Note,
+				Reference: "3.1.6",
+				Location:  s.location,
+				Resource:  key,
+				Summary:   "who launches the shared image has to be allowed to use its key",
+				Detail:    "a launch decrypts the image's snapshots for the one who launches, and sharing an image shares no key",
+				Remediation: "add the statements to the policies that they are for, unless they are there already; for " +
+					"Auto Scaling in another account, its account has to give its service-linked role a grant on the key " +
+					"as well, as grant in a share block does",
 			}
-			f.PolicyStatements = launchStatements(facts.Source, key, s.permanent, slices.DeleteFunc(slices.Clone(sharers), func(d distribution.Destination) bool { return d.At.Region != s.location.Region }))
+
+			f.PolicyStatements = launchStatements(
+				facts.Source,
+				key,
+				s.permanent,
+				slices.DeleteFunc(
+					slices.Clone(granters),
+					func(d distribution.Destination) bool { return d.At.Region != s.location.Region },
+				),
+			)
+
 			found = append(found, f)
 		}
 	}
+
 	return found
 }
 
 // keys returns the keys of the shared image, sorted.
 func (s *shareSource) keys() []string {
 	var keys []string
-	for _, it := range s.items {
-		key := it.key()
-		if it.isStaged {
+	for _, v := range s.items {
+		key := v.key()
+		if v.isStaged {
 			key = s.keyARN
 		}
 		if key != "" {
@@ -90,47 +126,115 @@ func (s *shareSource) keys() []string {
 // creates a grant for the caller (rule 3.2.3), so the statement allows only AWS services to create grants.
 var (
 	launchActions       = []string{"kms:DescribeKey", "kms:ReEncrypt*", "kms:Decrypt"}
-	organizationActions = []string{"kms:Describe*", "kms:List*", "kms:Get*", "kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*"}
-	grantActions        = []string{"kms:CreateGrant"}
+	organizationActions = []string{
+		"kms:Describe*",
+		"kms:List*",
+		"kms:Get*",
+		"kms:Encrypt",
+		"kms:Decrypt",
+		"kms:ReEncrypt*",
+		"kms:GenerateDataKey*",
+	}
+	grantActions = []string{"kms:CreateGrant"}
 )
 
 // launchStatements returns the key policy statements for principals that launch, and for those that create grants.
-func launchStatements(owner distribution.CallerIdentity, key string, with distribution.LaunchPermissions, granters []distribution.Destination) (all []distribution.Addition) {
+func launchStatements(
+	owner distribution.CallerIdentity,
+	key string,
+	with distribution.LaunchPermissions,
+	granters []distribution.Destination,
+) (all []distribution.Addition) {
 	add := func(to string, s distribution.Statement) {
 		s.Effect = "Allow"
 		all = append(all, distribution.Addition{Policy: to, Statement: s})
 	}
 	keyPolicy := "policy of " + key
 	use := func(to, sid string, principal distribution.Principals, actions []string, resource string, when distribution.Condition) {
-		add(to, distribution.Statement{Sid: sid, Principal: principal, Action: actions, Resource: []string{resource}, Condition: when})
-		add(to, distribution.Statement{Sid: "AWS" + sid, Principal: principal, Action: grantActions, Resource: []string{resource}, Condition: distribution.ForAWS().And(when)})
+		add(
+			to,
+			distribution.Statement{
+				Sid:       sid,
+				Principal: principal,
+				Action:    actions,
+				Resource:  []string{resource},
+				Condition: when,
+			},
+		)
+		add(
+			to,
+			distribution.Statement{
+				Sid:       "AWS" + sid,
+				Principal: principal,
+				Action:    grantActions,
+				Resource:  []string{resource},
+				Condition: distribution.ForAWS().And(when),
+			},
+		)
 	}
+
 	if len(with.Accounts) > 0 {
 		use(keyPolicy, "LaunchSharedImages", roots(owner.Partition, with.Accounts), launchActions, "*", nil)
 	}
+
 	if len(with.Organizations) > 0 {
-		use(keyPolicy, "LaunchSharedImagesInOrganizations", distribution.Everyone, organizationActions, "*", distribution.Condition{"StringEquals": {"aws:PrincipalOrgID": lastParts(with.Organizations)}})
+		use(
+			keyPolicy,
+			"LaunchSharedImagesInOrganizations",
+			distribution.Everyone,
+			organizationActions,
+			"*",
+			distribution.Condition{"StringEquals": {"aws:PrincipalOrgID": lastParts(with.Organizations)}},
+		)
 	}
+
 	if len(with.Units) > 0 {
 		var paths []string
 		for _, arn := range with.Units { // arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890
 			parts := strings.Split(arn, "/")
 			paths = append(paths, parts[1]+"/*/"+parts[len(parts)-1]+"/*")
 		}
-		use(keyPolicy, "LaunchSharedImagesInUnits", distribution.Everyone, organizationActions, "*", distribution.Condition{"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": paths}})
+
+		use(
+			keyPolicy,
+			"LaunchSharedImagesInUnits",
+			distribution.Everyone,
+			organizationActions,
+			"*",
+			distribution.Condition{"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": paths}},
+		)
 	}
+
 	for _, d := range granters {
 		for i, alone := range grantConditions(d) {
-			add(keyPolicy, distribution.Statement{Sid: fmt.Sprintf("GrantUseOfSharedKey%sBy%d", d.At.Account, i+1), Principal: roots(owner.Partition, []string{d.At.Account}), Action: grantActions, Resource: []string{"*"}, Condition: alone})
+			add(
+				keyPolicy,
+				distribution.Statement{
+					Sid:       fmt.Sprintf("GrantUseOfSharedKey%sBy%d", d.At.Account, i+1),
+					Principal: roots(owner.Partition, []string{d.At.Account}),
+					Action:    grantActions,
+					Resource:  []string{"*"},
+					Condition: alone,
+				},
+			)
 		}
 	}
+
 	use("identity policy of who launches, in each of those accounts", "LaunchSharedImages", nil, launchActions, key, nil)
 	for _, d := range granters {
 		for i, alone := range grantConditions(d) {
-			add(fmt.Sprintf("identity policy of %s, which makes the grants", cmp.Or(lastRole(d), d.At.Account)),
-				distribution.Statement{Sid: fmt.Sprintf("GrantUseOfSharedKeyBy%d", i+1), Action: grantActions, Resource: []string{key}, Condition: alone})
+			add(
+				fmt.Sprintf("identity policy of %s, which makes the grants", cmp.Or(lastRole(d), d.At.Account)),
+				distribution.Statement{
+					Sid:       fmt.Sprintf("GrantUseOfSharedKeyBy%d", i+1),
+					Action:    grantActions,
+					Resource:  []string{key},
+					Condition: alone,
+				},
+			)
 		}
 	}
+
 	return all
 }
 
@@ -164,6 +268,7 @@ func permanentShareFindings(req distribution.Request, facts distribution.Facts) 
 	for _, share := range req.Shares {
 		named = append(named, share.AccountIDs...)
 	}
+
 	var found []distribution.Finding
 	add := func(region, resource string, permitted []string) {
 		accounts := distribution.Without(provenance.Permanent(tagMap(facts.Images[region].Image.Tags)), named)
@@ -171,6 +276,7 @@ func permanentShareFindings(req distribution.Request, facts distribution.Facts) 
 		if len(accounts) == 0 {
 			return
 		}
+
 		found = append(found, distribution.Finding{
 			Level:       distribution.Note,
 			Location:    distribution.Location{Account: facts.Source.Account, Region: region},
@@ -180,6 +286,7 @@ func permanentShareFindings(req distribution.Request, facts distribution.Facts) 
 			Remediation: "withdraw the permission yourself if nobody needs it",
 		})
 	}
+
 	for _, region := range sortedKeys(facts.Images) {
 		image := facts.Images[region]
 		if image.Image == nil {
@@ -190,6 +297,7 @@ func permanentShareFindings(req distribution.Request, facts distribution.Facts) 
 			add(region, id, image.Snapshots[id].SharedWith)
 		}
 	}
+
 	return found
 }
 
@@ -200,22 +308,24 @@ func (s *shareSource) sharedImage(req distribution.Request, facts distribution.F
 	if s.permanent.IsEmpty() || source.Image == nil {
 		return ""
 	}
+
 	permanent := provenance.Permanent(tagMap(source.Image.Tags))
 	image, with := aws.ToString(source.Image.ImageId), source.SharedWith
 	with.Accounts = permanentAccounts(with.Accounts, source.Image.Tags, permanent)
 	snapshots := map[string][]string{}
-	for _, it := range s.items {
-		snapshots[it.id()] = it.permanentAccounts()
+	for _, v := range s.items {
+		snapshots[v.id()] = v.permanentAccounts()
 	}
+
 	if s.stagesImage {
-		use := stagedImages(req, facts, s).use
-		if use == nil || len(distribution.Without(s.permanent.Accounts, permanent)) > 0 {
+		staged := stagedImages(req, facts, s).use
+		if staged == nil || len(distribution.Without(s.permanent.Accounts, permanent)) > 0 {
 			return ""
 		}
-		image, snapshots = aws.ToString(use.ImageId), map[string][]string{}
+		image, snapshots = aws.ToString(staged.ImageId), map[string][]string{}
 		with = facts.Earlier[s.location].LaunchPermissions[image]
-		for _, it := range s.items {
-			id := snapshotOf(*use, it.device())
+		for _, v := range s.items {
+			id := snapshotOf(*staged, v.device())
 			snapshots[id] = facts.Earlier[s.location].VolumePermissions[id]
 		}
 	}
@@ -224,9 +334,11 @@ func (s *shareSource) sharedImage(req distribution.Request, facts distribution.F
 	for _, permitted := range snapshots {
 		isMissing = isMissing || len(distribution.Without(s.permanent.Accounts, permitted)) > 0
 	}
+
 	if isMissing {
 		return ""
 	}
+
 	return image
 }
 
@@ -235,9 +347,10 @@ func stagedImages(req distribution.Request, facts distribution.Facts, s *shareSo
 	spec := s.imageSpec(req, facts)
 	snapshots := snapshotsByID(facts.Earlier[s.location])
 	isWanted := func(image ec2types.Image) bool {
-		return len(spec.Differences(image)) == 0 && !slices.ContainsFunc(volumes(facts.Images[s.region]), func(v volume) bool {
-			return snapshotDifference(snapshots[snapshotOf(image, v.device())], v, s.location.Account, s.keyARN) != ""
-		})
+		return len(spec.Differences(image)) == 0 &&
+			!slices.ContainsFunc(volumes(facts.Images[s.region]), func(v volume) bool {
+				return snapshotDifference(snapshots[snapshotOf(image, v.device())], v, s.location.Account, s.keyARN) != ""
+			})
 	}
 	return findImages(facts, spec, "", isWanted)
 }

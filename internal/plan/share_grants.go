@@ -23,11 +23,18 @@ func Sharers(req distribution.Request, facts distribution.Facts) ([]distribution
 		}
 		for _, account := range share.AccountIDs {
 			for _, region := range regionsOf(req.Images) {
-				d, errs := expand(req, facts, distribution.Target{Name: share.Name, Roles: share.Roles, Profile: share.Profile, Grants: share.Grants}, distribution.Location{Account: account, Region: region}, region)
+				d, errs := expand(
+					req,
+					facts,
+					distribution.Target{Name: share.Name, Roles: share.Roles, Profile: share.Profile, Grants: share.Grants},
+					distribution.Location{Account: account, Region: region},
+					region,
+				)
 				all, findings = append(all, d), append(findings, errs...)
 			}
 		}
 	}
+
 	return all, nameShareBlocks(findings)
 }
 
@@ -40,61 +47,128 @@ func nameShareBlocks(findings []distribution.Finding) []distribution.Finding {
 }
 
 // validateSharers returns findings for accounts of share blocks that cannot create their grants.
-func validateSharers(facts distribution.Facts, sharers, destinations []distribution.Destination, supplies []*shareSource) []distribution.Finding {
+func validateSharers(
+	facts distribution.Facts,
+	granters, destinations []distribution.Destination,
+	sources []*shareSource,
+) []distribution.Finding {
 	var found []distribution.Finding
-	for i, d := range sharers {
-		add := func(rule, option, summary, because, next string) {
-			found = append(found, distribution.Finding{Level: distribution.Refused, Reference: rule, Field: field(d.Target, option), Location: d.At, Principal: facts.Sites[d.At].Identity.ARN, Summary: summary, Detail: because, Remediation: next})
+	for i, d := range granters {
+		add := func(rule, option, summary, detail, remediation string) {
+			found = append(
+				found,
+				distribution.Finding{
+					Level:       distribution.Refused,
+					Reference:   rule,
+					Field:       field(d.Target, option),
+					Location:    d.At,
+					Principal:   facts.Sites[d.At].Identity.ARN,
+					Summary:     summary,
+					Detail:      detail,
+					Remediation: remediation,
+				},
+			)
 		}
+
 		same := func(o distribution.Destination) bool { return o.At == d.At }
 		other := slices.IndexFunc(destinations, same)
 		switch {
-		case slices.ContainsFunc(sharers[:i], same):
-			add("", "account_ids", "two share blocks with kms_grant name account "+d.At.Account, "each account makes its grants with one role", "name the account in one of them, with all its grants")
+		case slices.ContainsFunc(granters[:i], same):
+			add(
+				"",
+				"account_ids",
+				"two share blocks with kms_grant name account "+d.At.Account,
+				"each account makes its grants with one role",
+				"name the account in one of them, with all its grants",
+			)
 		case other >= 0 && !(reflect.DeepEqual(destinations[other].Roles, d.Roles) && destinations[other].Profile == d.Profile):
-			add("", d.Via, "account "+d.At.Account+" has other credentials in "+field(destinations[other].Target, d.Via), "a run acts in an account with one role", "name the same role")
+			add(
+				"",
+				d.Via,
+				"account "+d.At.Account+" has other credentials in "+field(destinations[other].Target, d.Via),
+				"a run acts in an account with one role",
+				"name the same role",
+			)
 		case d.At.Account != facts.Source.Account && len(d.Roles) == 0 && d.Profile == "":
-			add("5.10", "assume_role", "there are no credentials for account "+d.At.Account, "the source credentials belong to account "+facts.Source.Account, "give assume_role or profile")
+			add(
+				"5.10",
+				"assume_role",
+				"there are no credentials for account "+d.At.Account,
+				"the source credentials belong to account "+facts.Source.Account,
+				"give assume_role or profile",
+			)
 		case facts.Sites[d.At].Err != nil:
 			found = append(found, lookupFinding(d, facts.Sites[d.At], facts))
 		}
+
 		found = append(found, validateGrants(d)...)
-		for _, s := range supplies {
+		for _, s := range sources {
 			if s.location.Region == d.At.Region && len(s.keys()) == 0 {
-				add("8.3", "kms_grant", "there is no key to give grants on", "the image that is shared is not encrypted", "leave out kms_grant, or give kms_key_id")
+				add(
+					"8.3",
+					"kms_grant",
+					"there is no key to give grants on",
+					"the image that is shared is not encrypted",
+					"leave out kms_grant, or give kms_key_id",
+				)
 			}
 		}
 	}
+
 	return nameShareBlocks(found)
 }
 
 // grantShared adds grants for principals of the share blocks' accounts, on the keys of the shared image. Each
 // account creates its own grants, and the key policy must allow that directly (rule 8.3). No run revokes them.
-func (b *builder) grantShared(supplies []*shareSource) {
-	sharers, _ := Sharers(b.req, b.facts)
-	for _, d := range sharers {
-		for _, g := range grantsShared(d, supplies) {
+func (b *builder) grantShared(sources []*shareSource) {
+	granters, _ := Sharers(b.req, b.facts)
+	for _, d := range granters {
+		for _, g := range grantsShared(d, sources) {
 			b.add(&step.CreateGrant{
-				Base:   step.Base{ID: step.NewID("grant", d.At.Account, d.At.Region, g.KeyARN[strings.LastIndex(g.KeyARN, "/")+1:], g.Name), Location: d.At, ExpectedDuration: callTime},
-				KeyARN: g.KeyARN, Name: g.Name, Grantee: g.Grantee, Operations: g.Operations, Lasting: true,
+				Base: step.Base{
+					ID: step.NewID(
+						"grant",
+						d.At.Account,
+						d.At.Region,
+						g.KeyARN[strings.LastIndex(g.KeyARN, "/")+1:],
+						g.Name,
+					),
+					Location:         d.At,
+					ExpectedDuration: callTime,
+				},
+				KeyARN:     g.KeyARN,
+				Name:       g.Name,
+				Grantee:    g.Grantee,
+				Operations: g.Operations,
+				Lasting:    true,
 			})
 		}
 	}
 }
 
 // grantsShared returns the grants that an account creates on the keys of its Region's shared image.
-func grantsShared(d distribution.Destination, supplies []*shareSource) []distribution.KeyGrantResult {
+func grantsShared(d distribution.Destination, sources []*shareSource) []distribution.KeyGrantResult {
 	var all []distribution.KeyGrantResult
-	for _, s := range supplies {
+	for _, s := range sources {
 		if s.location.Region != d.At.Region || s.permanent.IsEmpty() {
 			continue
 		}
 		for _, key := range s.keys() {
 			for _, k := range d.Grants {
-				all = append(all, distribution.KeyGrantResult{At: d.At, KeyARN: key, Name: k.Name, Grantee: k.Grantee, Operations: slices.Clone(k.Operations)})
+				all = append(
+					all,
+					distribution.KeyGrantResult{
+						At:         d.At,
+						KeyARN:     key,
+						Name:       k.Name,
+						Grantee:    k.Grantee,
+						Operations: slices.Clone(k.Operations),
+					},
+				)
 			}
 		}
 	}
+
 	return all
 }
 
@@ -106,10 +180,17 @@ func grantConditions(d distribution.Destination) []distribution.Condition {
 			return slices.Equal(c["ForAllValues:StringEquals"]["kms:GrantOperations"], k.Operations)
 		})
 		if i < 0 {
-			i, all = len(all), append(all, distribution.Condition{"StringEquals": {}, "ForAllValues:StringEquals": {"kms:GrantOperations": k.Operations}})
+			i, all = len(
+				all,
+			), append(
+				all,
+				distribution.Condition{"StringEquals": {}, "ForAllValues:StringEquals": {"kms:GrantOperations": k.Operations}},
+			)
 		}
+
 		to := all[i]["StringEquals"]
 		to["kms:GranteePrincipal"] = distribution.Union(append(to["kms:GranteePrincipal"], k.Grantee), nil)
 	}
+
 	return all
 }

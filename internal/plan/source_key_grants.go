@@ -58,30 +58,50 @@ func (b *builder) grantSourceKey(g destinationState, source *shareSource, keyARN
 	if b.req.SourceKeyAccess != distribution.ByGrant || keyARN == "" || g.At.Account == source.location.Account {
 		return nil
 	}
+
 	grantee := targetPrincipal(g.Destination, b.facts)
-	for _, a := range b.keyGrants {
-		if a.create.KeyARN == keyARN && a.create.Grantee == grantee {
-			return a
+	for _, grant := range b.keyGrants {
+		if grant.create.KeyARN == keyARN && grant.create.Grantee == grantee {
+			return grant
 		}
 	}
-	place := step.NewID(g.At.Account, source.location.Region)
-	if n := len(b.keyGrants); slices.ContainsFunc(b.keyGrants, func(a *keyGrant) bool { return a.create.ID == "admit/"+place }) {
-		place += distribution.StepID(fmt.Sprintf("/%d", n+1))
+
+	location := step.NewID(g.At.Account, source.location.Region)
+	if n := len(
+		b.keyGrants,
+	); slices.ContainsFunc(
+		b.keyGrants,
+		func(grant *keyGrant) bool { return grant.create.ID == "admit/"+location },
+	) {
+		location += distribution.StepID(fmt.Sprintf("/%d", n+1))
 	}
-	a := &keyGrant{
+
+	grant := &keyGrant{
 		create: &step.CreateGrant{
-			Base:       step.Base{ID: "admit/" + place, Location: source.location, ExpectedDuration: callTime},
+			Base:       step.Base{ID: "admit/" + location, Location: source.location, ExpectedDuration: callTime},
 			KeyARN:     keyARN,
-			Name:       b.grantName(source, "admit/"+place),
+			Name:       b.grantName(source, "admit/"+location),
 			Grantee:    grantee,
 			Operations: copyOperations,
 			Retiring:   principalARN(b.facts.Source.ARN),
 		},
 	}
-	b.add(a.create)
-	a.wait = b.add(&step.WaitForKeyAccess{Base: step.Base{ID: "await/" + place, Location: g.At, DependsOn: []distribution.StepID{a.create.ID}, ExpectedDuration: callTime}, KeyARN: keyARN})
-	b.keyGrants = append(b.keyGrants, a)
-	return a
+
+	b.add(grant.create)
+	grant.wait = b.add(
+		&step.WaitForKeyAccess{
+			Base: step.Base{
+				ID:               "await/" + location,
+				Location:         g.At,
+				DependsOn:        []distribution.StepID{grant.create.ID},
+				ExpectedDuration: callTime,
+			},
+			KeyARN: keyARN,
+		},
+	)
+
+	b.keyGrants = append(b.keyGrants, grant)
+	return grant
 }
 
 // grantName returns the name of a temporary grant. It proves which call created the grant.
@@ -97,30 +117,58 @@ func (b *builder) revokeGrants() {
 	audit := func(at distribution.Location, keyARN, account string, since time.Time, after distribution.StepID) {
 		a := audits[keyARN]
 		if a == nil {
-			a = &step.VerifyGrantsRevoked{Base: step.Base{ID: step.NewID("audit", at.Region, keyARN[strings.LastIndex(keyARN, "/")+1:]), Location: at, ExpectedDuration: callTime}, KeyARN: keyARN, Since: since}
+			a = &step.VerifyGrantsRevoked{
+				Base: step.Base{
+					ID:               step.NewID("audit", at.Region, keyARN[strings.LastIndex(keyARN, "/")+1:]),
+					Location:         at,
+					ExpectedDuration: callTime,
+				},
+				KeyARN: keyARN,
+				Since:  since,
+			}
 			audits[keyARN] = a
 		}
+
 		a.RunsAfter = append(a.RunsAfter, after)
 		if since.Before(a.Since) {
 			a.Since = since
 		}
+
 		if !slices.Contains(a.Accounts, account) {
 			a.Accounts = append(a.Accounts, account)
 		}
 	}
+
 	for _, a := range b.keyGrants {
-		place := strings.TrimPrefix(string(a.create.ID), "admit/")
+		location := strings.TrimPrefix(string(a.create.ID), "admit/")
 		revoke := &step.RevokeGrant{
-			Base:   step.Base{ID: distribution.StepID("revoke/" + place), Location: a.create.Location, RunsAfter: append([]distribution.StepID{a.create.ID, a.wait}, a.copySteps...), ExpectedDuration: callTime},
-			KeyARN: a.create.KeyARN, Grant: step.Ref{From: a.create.ID}, Name: a.create.Name, Grantee: a.create.Grantee,
+			Base: step.Base{
+				ID:               distribution.StepID("revoke/" + location),
+				Location:         a.create.Location,
+				RunsAfter:        append([]distribution.StepID{a.create.ID, a.wait}, a.copySteps...),
+				ExpectedDuration: callTime,
+			},
+			KeyARN:  a.create.KeyARN,
+			Grant:   step.Ref{From: a.create.ID},
+			Name:    a.create.Name,
+			Grantee: a.create.Grantee,
 		}
-		audit(a.create.Location, a.create.KeyARN, distribution.ARNAccount(a.create.Grantee), b.facts.At.Add(-clockSkew), b.add(revoke))
+
+		audit(
+			a.create.Location,
+			a.create.KeyARN,
+			distribution.ARNAccount(a.create.Grantee),
+			b.facts.At.Add(-clockSkew),
+			b.add(revoke),
+		)
 	}
+
 	for _, at := range slices.SortedFunc(maps.Keys(b.facts.Grants), distribution.Location.Compare) {
 		for _, left := range b.facts.Grants[at] {
 			b.revoke(at, left, audit)
 		}
 	}
+
 	for _, key := range slices.Sorted(maps.Keys(audits)) {
 		a := audits[key]
 		slices.Sort(a.Accounts)
@@ -129,13 +177,18 @@ func (b *builder) revokeGrants() {
 }
 
 // revoke adds the step that revokes an earlier run's grant, after the copies that need the key.
-func (b *builder) revoke(at distribution.Location, left kmstypes.GrantListEntry, audit func(distribution.Location, string, string, time.Time, distribution.StepID)) {
+func (b *builder) revoke(
+	at distribution.Location,
+	left kmstypes.GrantListEntry,
+	audit func(distribution.Location, string, string, time.Time, distribution.StepID),
+) {
 	name, keyARN := aws.ToString(left.Name), aws.ToString(left.KeyId)
 	j := b.judgeGrant(at, left)
 	if j.Verdict != provenance.Deletable {
 		b.listGrant(at, left, j)
 		return
 	}
+
 	var users []distribution.StepID
 	for _, a := range b.keyGrants {
 		if a.create.KeyARN == keyARN && a.create.Name == name {
@@ -145,12 +198,28 @@ func (b *builder) revoke(at distribution.Location, left kmstypes.GrantListEntry,
 			users = append(users, a.copySteps...)
 		}
 	}
+
 	grant := aws.ToString(left.GrantId)
 	newStep := b.add(&step.RevokeGrant{
-		Base:   step.Base{ID: step.NewID("revoke", at.Region, grant), Location: at, RunsAfter: users, ExpectedDuration: callTime},
-		KeyARN: keyARN, Grant: step.Ref{Known: grant}, Name: name, Grantee: aws.ToString(left.GranteePrincipal),
+		Base: step.Base{
+			ID:               step.NewID("revoke", at.Region, grant),
+			Location:         at,
+			RunsAfter:        users,
+			ExpectedDuration: callTime,
+		},
+		KeyARN:  keyARN,
+		Grant:   step.Ref{Known: grant},
+		Name:    name,
+		Grantee: aws.ToString(left.GranteePrincipal),
 	})
-	audit(at, keyARN, distribution.ARNAccount(aws.ToString(left.GranteePrincipal)), aws.ToTime(left.CreationDate).Add(-clockSkew), newStep)
+
+	audit(
+		at,
+		keyARN,
+		distribution.ARNAccount(aws.ToString(left.GranteePrincipal)),
+		aws.ToTime(left.CreationDate).Add(-clockSkew),
+		newStep,
+	)
 }
 
 // judgeGrant returns the judgment on a grant that has the name of a source image's grant.
@@ -169,20 +238,36 @@ func (b *builder) judgeGrant(at distribution.Location, g kmstypes.GrantListEntry
 func (b *builder) listGrant(at distribution.Location, g kmstypes.GrantListEntry, j provenance.Judgment) {
 	f := unprovenFinding(at, "grant", aws.ToString(g.GrantId))
 	if j.Verdict == provenance.Working {
-		f.Level, f.Summary = distribution.Note, fmt.Sprintf("grant %s belongs to run %s, which works on the same image", f.Resource, j.Run)
+		f.Level, f.Summary = distribution.Note, fmt.Sprintf(
+			"grant %s belongs to run %s, which works on the same image",
+			f.Resource,
+			j.Run,
+		)
 		f.Detail, f.Remediation = "that run revokes it, or a later run does", ""
 	}
 	b.findings = append(b.findings, f)
 }
 
 // validateKeyAccess returns findings if a destination's role cannot get a grant.
-func validateKeyAccess(req distribution.Request, d distribution.Destination, facts distribution.Facts) []distribution.Finding {
-	if req.SourceKeyAccess != distribution.ByGrant || d.At.Account == facts.Source.Account || targetPrincipal(d, facts) != "" {
+func validateKeyAccess(
+	req distribution.Request,
+	d distribution.Destination,
+	facts distribution.Facts,
+) []distribution.Finding {
+	if req.SourceKeyAccess != distribution.ByGrant || d.At.Account == facts.Source.Account ||
+		targetPrincipal(d, facts) != "" {
 		return nil
 	}
-	return []distribution.Finding{{
-		Level: distribution.Refused, Reference: "3.2.6", Field: "source_key_access", Location: d.At, Principal: facts.Sites[d.At].Identity.ARN,
-		Summary: "nobody in account " + d.At.Account + " can be given a grant", Detail: "its credentials are those of its root user, and a grant for that is one for the whole account",
-		Remediation: "give an assume_role block",
-	}}
+	return []distribution.Finding{
+		{
+			Level:       distribution.Refused,
+			Reference:   "3.2.6",
+			Field:       "source_key_access",
+			Location:    d.At,
+			Principal:   facts.Sites[d.At].Identity.ARN,
+			Summary:     "nobody in account " + d.At.Account + " can be given a grant",
+			Detail:      "its credentials are those of its root user, and a grant for that is one for the whole account",
+			Remediation: "give an assume_role block",
+		},
+	}
 }

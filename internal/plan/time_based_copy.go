@@ -99,9 +99,11 @@ func queueFindings(steps []step.Step) []distribution.Finding {
 			}
 		}
 	}
+
 	if copies[most] < 2 {
 		return nil
 	}
+
 	return []distribution.Finding{{
 		Level:     distribution.Note,
 		Reference: "4.8.3",
@@ -142,13 +144,16 @@ func validateDuration(facts distribution.Facts, d distribution.Destination) []di
 			largest, largestMiB = v, v.mib()
 		}
 	}
+
 	if largestMiB == 0 {
 		return nil
 	}
+
 	found := durationFindings(d, largest.device(), largest.id(), largestMiB, rateOfCopy)
 	if len(found) > 0 || d.Method != distribution.ByImage {
 		return found
 	}
+
 	return durationFindings(d, "the image", aws.ToString(image.Image.ImageId), totalMiB, step.QueueRate)
 }
 
@@ -158,6 +163,7 @@ func durationFindings(d distribution.Destination, subject, resource string, mib,
 	if least <= time.Duration(d.CopyMinutes)*time.Minute {
 		return nil
 	}
+
 	const increment = 15 * time.Minute // 4.8.1
 	return []distribution.Finding{{
 		Level:     distribution.Warning,

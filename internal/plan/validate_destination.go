@@ -34,12 +34,15 @@ func validateDestination(
 	if f := missingAccess(d, facts); f != nil {
 		return []distribution.Finding{*f}
 	}
+
 	if found := validateRoleLimits(d, facts); len(found) > 0 {
 		return found
 	}
+
 	if f := unreachableReason(d, facts); f != nil {
 		return []distribution.Finding{*f}
 	}
+
 	return slices.Concat(
 		validateDestinationKey(d, facts),
 		keyExpiryFindings(facts.Keys[d.At][DestinationKey(d, facts)], field(d.Target, "kms_key_id"), d.At, facts.At),
@@ -81,6 +84,7 @@ func validateDestinationKey(d distribution.Destination, facts distribution.Facts
 		f.Remediation = keyRemedy(key)
 		return []distribution.Finding{f}
 	}
+
 	return nil
 }
 
@@ -108,6 +112,7 @@ func missingAccess(d distribution.Destination, facts distribution.Facts) *distri
 		f.Remediation = "correct the name"
 		return &f
 	}
+
 	if d.At.Account != facts.Source.Account && len(d.Roles) == 0 && d.Profile == "" {
 		f := destinationFinding(d, facts, distribution.Refused, "5.10", "assume_role")
 		f.Summary = "there are no credentials for account " + d.At.Account
@@ -115,6 +120,7 @@ func missingAccess(d distribution.Destination, facts distribution.Facts) *distri
 		f.Remediation = "give assume_role or profile"
 		return &f
 	}
+
 	return nil
 }
 
@@ -144,6 +150,7 @@ func lookupFinding(
 	if site.Identity.Account != "" {
 		option, rule = "regions", "5.8"
 	}
+
 	return distribution.Finding{
 		Level:       distribution.Refused,
 		Reference:   rule,

@@ -22,6 +22,7 @@ func validateLicenses(d distribution.Destination) []distribution.Finding {
 			Resource:    arn,
 			Remediation: "name one of " + d.At.Region + ", by {{ .Region }} where they differ by nothing else",
 		}
+
 		switch region := awslimits.Match(awslimits.LicenseARN, arn); {
 		case region == nil:
 			f.Summary = fmt.Sprintf("%q is not the ARN of a license configuration", arn)
@@ -33,7 +34,9 @@ func validateLicenses(d distribution.Destination) []distribution.Finding {
 		default:
 			continue
 		}
+
 		found = append(found, f)
 	}
+
 	return found
 }

@@ -51,6 +51,7 @@ func validateRoleLimits(d distribution.Destination, facts distribution.Facts) []
 			limited{option: d.Via, rule: "5.6", subject: awslimits.RoleName, value: name},
 			limited{option: d.Via, rule: "5.6", subject: awslimits.RolePath, value: "/" + strings.TrimSuffix(path, name)},
 		)
+
 		for _, given := range []limited{
 			{subject: awslimits.RoleSessionName, value: string(role.SessionName)},
 			{subject: awslimits.ExternalID, value: string(role.ExternalID), hidden: true},
@@ -62,6 +63,7 @@ func validateRoleLimits(d distribution.Destination, facts distribution.Facts) []
 			}
 		}
 	}
+
 	return limitFindings(d, facts, values)
 }
 
@@ -110,6 +112,7 @@ func imageValues(d distribution.Destination, facts distribution.Facts) []limited
 	if image.Image == nil {
 		return nil
 	}
+
 	values := []limited{
 		{option: "ami_name", rule: "2.5.3", subject: awslimits.ImageName, value: d.Name, next: "set ami_name"},
 		{
@@ -121,12 +124,14 @@ func imageValues(d distribution.Destination, facts distribution.Facts) []limited
 			next: `set copy_method = "image"`,
 		},
 	}
+
 	for _, v := range volumes(image) {
 		values = append(values, limited{
 			option: "ami_name", rule: "9.16", subject: awslimits.SnapshotText, value: copyDescription(v, d),
 			next: "set a shorter ami_name",
 		})
 	}
+
 	return values
 }
 
@@ -154,6 +159,7 @@ func launchValues(d distribution.Destination) []limited {
 	if d.Launch == nil {
 		return values
 	}
+
 	values = append(values, limited{
 		option: "launch_check: instance_type", rule: "9.0", subject: awslimits.InstanceType, value: d.Launch.InstanceType,
 	})
@@ -162,6 +168,7 @@ func launchValues(d distribution.Destination) []limited {
 			option: "launch_check: subnet_id", rule: "9.0", subject: awslimits.SubnetID, value: d.Launch.SubnetID,
 		})
 	}
+
 	return values
 }
 
@@ -191,6 +198,7 @@ func pointerValues(d distribution.Destination) []limited {
 				option: in + "key_id", rule: "7.9", subject: awslimits.ParameterKeyID, value: string(p.KeyID),
 			})
 		}
+
 		for _, key := range slices.Sorted(maps.Keys(p.Tags)) {
 			values = append(
 				values,
@@ -202,6 +210,7 @@ func pointerValues(d distribution.Destination) []limited {
 			)
 		}
 	}
+
 	for _, t := range d.Templates {
 		in := fmt.Sprintf("launch_template %q: ", t.Template)
 		if awslimits.Match(awslimits.TemplateID, string(t.Template)) == nil {
@@ -213,6 +222,7 @@ func pointerValues(d distribution.Destination) []limited {
 			option: in + "description", rule: "A.4.12", subject: awslimits.VersionDescription, value: string(t.Description),
 		})
 	}
+
 	return values
 }
 
@@ -223,6 +233,7 @@ func validateCounts(d distribution.Destination, facts distribution.Facts) []dist
 		validateTagCount(d, facts, "snapshot_tags", "the snapshots", len(d.SnapshotTags)),
 		validateTagCount(d, facts, "run_tags", "the test copy", len(testCopyTags(d))),
 	)
+
 	for _, p := range d.Parameters {
 		if err := awslimits.CheckCount(awslimits.ParameterTags, len(p.Tags)); err != nil {
 			f := destinationFinding(d, facts, distribution.Refused, "7.8", fmt.Sprintf("ssm_parameter %q: tags", p.Name))
@@ -230,12 +241,14 @@ func validateCounts(d distribution.Destination, facts distribution.Facts) []dist
 			found = append(found, f)
 		}
 	}
+
 	if err := awslimits.CheckCount(awslimits.ImageShares, d.Lifecycle.Users.Size()); err != nil {
 		f := destinationFinding(d, facts, distribution.Refused, "2.2.5", "ami_users")
 		f.Summary, f.Detail, f.Remediation = "the image cannot be shared with so many", err.Error(),
 			"name organizations or organizational units in place of accounts"
 		found = append(found, f)
 	}
+
 	return found
 }
 

@@ -18,7 +18,7 @@ import (
 // soon is how long before the expiry of key material verify warns.
 const keyExpiryWarning = 30 * 24 * time.Hour
 
-// Check returns a plan without steps. Its findings are the differences from a successful run. Those of optional
+// Verify returns a plan without steps. Its findings are the differences from a successful run. Those of optional
 // targets are warnings.
 func Verify(req distribution.Request, facts distribution.Facts) Plan {
 	p := Plan{KeyAliases: keyAliases(facts)}
@@ -27,28 +27,38 @@ func Verify(req distribution.Request, facts distribution.Facts) Plan {
 	for _, source := range req.Images {
 		if facts.Images[source.Region].Image == nil {
 			p.Findings = append(p.Findings, distribution.Finding{
-				Level: distribution.Refused, Reference: "2.2.12", Location: distribution.Location{Account: facts.Source.Account, Region: source.Region}, Resource: source.ImageID,
-				Summary: source.ImageID + " is not there", Detail: "a tag of the source AMI proves what runs created", Remediation: "name an image that is there",
+				Level:       distribution.Refused,
+				Reference:   "2.2.12",
+				Location:    distribution.Location{Account: facts.Source.Account, Region: source.Region},
+				Resource:    source.ImageID,
+				Summary:     source.ImageID + " is not there",
+				Detail:      "a tag of the source AMI proves what runs created",
+				Remediation: "name an image that is there",
 			})
 		}
 	}
+
 	for _, d := range destinations {
 		if facts.Images[d.FromRegion].Image == nil {
 			continue
 		}
-		planned, wrong := destinationPlan(req, d, facts, nil), verifyDestination(req, facts, d)
+
+		planned, differences := destinationPlan(req, d, facts, nil), verifyDestination(req, facts, d)
 		if at := imageAt(req, facts, d); at.use != nil {
 			planned.Stands = aws.ToString(at.use.ImageId)
-			planned.Sound = facts.RequiredLookupFailure(d.At) == nil && !slices.ContainsFunc(wrong, func(f distribution.Finding) bool { return f.Level == distribution.Refused })
+			planned.Sound = facts.RequiredLookupFailure(d.At) == nil &&
+				!slices.ContainsFunc(differences, func(f distribution.Finding) bool { return f.Level == distribution.Refused })
 		}
+
 		p.Destinations = append(p.Destinations, planned)
-		for _, f := range wrong {
+		for _, f := range differences {
 			if d.Optional && f.Level == distribution.Refused {
 				f.Level = distribution.Warning
 			}
 			p.Findings = append(p.Findings, f)
 		}
 	}
+
 	for _, f := range unseenFindings(facts) {
 		f.Summary = f.Operation + " was refused"
 		if !slices.ContainsFunc(destinations, func(d distribution.Destination) bool { return d.At == f.Location }) {
@@ -56,42 +66,90 @@ func Verify(req distribution.Request, facts distribution.Facts) Plan {
 		}
 		p.Findings = append(p.Findings, f)
 	}
+
 	return p
 }
 
 // standing returns findings about a destination's key, image and published references.
-func verifyDestination(req distribution.Request, facts distribution.Facts, d distribution.Destination) []distribution.Finding {
+func verifyDestination(
+	req distribution.Request,
+	facts distribution.Facts,
+	d distribution.Destination,
+) []distribution.Finding {
 	found := validateDestination(req, d, facts)
-	if unreachableReason(d, facts) != nil || facts.RequiredLookupFailure(d.At) != nil || slices.ContainsFunc(found, func(f distribution.Finding) bool { return f.Field == field(d.Target, "assume_role") }) {
+	if unreachableReason(d, facts) != nil || facts.RequiredLookupFailure(d.At) != nil ||
+		slices.ContainsFunc(found, func(f distribution.Finding) bool { return f.Field == field(d.Target, "assume_role") }) {
 		return found
 	}
-	wrong := func(rule, resource, summary, because, next string) {
-		found = append(found, distribution.Finding{Level: distribution.Refused, Reference: rule, Field: field(d.Target, "mode"), Location: d.At, Resource: resource, Summary: summary, Detail: because, Remediation: next})
+
+	differences := func(rule, resource, summary, detail, remediation string) {
+		found = append(
+			found,
+			distribution.Finding{
+				Level:       distribution.Refused,
+				Reference:   rule,
+				Field:       field(d.Target, "mode"),
+				Location:    d.At,
+				Resource:    resource,
+				Summary:     summary,
+				Detail:      detail,
+				Remediation: remediation,
+			},
+		)
 	}
-	if m := facts.Keys[d.At][DestinationKey(d, facts)].Metadata; m != nil && m.ValidTo != nil && m.ValidTo.Sub(facts.At) < keyExpiryWarning {
-		wrong("3.5.1", aws.ToString(m.Arn), "the key's material expires at "+m.ValidTo.UTC().Format(time.RFC3339), "from then on nothing that it encrypts can be launched", "import it again with a later date, or none")
+
+	if m := facts.Keys[d.At][DestinationKey(d, facts)].Metadata; m != nil && m.ValidTo != nil &&
+		m.ValidTo.Sub(facts.At) < keyExpiryWarning {
+		differences(
+			"3.5.1",
+			aws.ToString(m.Arn),
+			"the key's material expires at "+m.ValidTo.UTC().Format(time.RFC3339),
+			"from then on nothing that it encrypts can be launched",
+			"import it again with a later date, or none",
+		)
 	}
+
 	at := imageAt(req, facts, d)
 	if at.use == nil {
 		for _, image := range at.changed { // another finding may already name it
-			found = slices.DeleteFunc(found, func(f distribution.Finding) bool { return f.Resource == aws.ToString(image.ImageId) })
+			found = slices.DeleteFunc(
+				found,
+				func(f distribution.Finding) bool { return f.Resource == aws.ToString(image.ImageId) },
+			)
 		}
-		wrong("2.1.8", "", fmt.Sprintf("there is no image %q", d.Name), missingImageDetail(req, d, facts, at), creationRemedy(req, d, facts))
+
+		differences(
+			"2.1.8",
+			"",
+			fmt.Sprintf("there is no image %q", d.Name),
+			missingImageDetail(req, d, facts, at),
+			creationRemedy(req, d, facts),
+		)
+
 		return found
 	}
+
 	id := aws.ToString(at.use.ImageId)
 	if at.use.State != ec2types.ImageStateAvailable {
-		wrong("4.5.4", id, id+" cannot be launched", "its state is "+string(at.use.State), "enable it")
+		differences("4.5.4", id, id+" cannot be launched", "its state is "+string(at.use.State), "enable it")
 	}
+
 	for _, p := range pointers(req, facts, d) {
 		if !p.Set {
 			rule := "7.2"
 			if p.Kind == templatePointer {
 				rule = "A.4.12"
 			}
-			wrong(rule, id, "the "+p.String()+" does not name "+id, "it was changed, or never set", `run again without mode = "verify"`)
+			differences(
+				rule,
+				id,
+				"the "+p.String()+" does not name "+id,
+				"it was changed, or never set",
+				`run again without mode = "verify"`,
+			)
 		}
 	}
+
 	return found
 }
 
@@ -106,22 +164,35 @@ func creationRemedy(req distribution.Request, d distribution.Destination, facts 
 }
 
 // missing returns why a destination has no usable image.
-func missingImageDetail(req distribution.Request, d distribution.Destination, facts distribution.Facts, at existingImages) string {
-	var because []string
+func missingImageDetail(
+	req distribution.Request,
+	d distribution.Destination,
+	facts distribution.Facts,
+	at existingImages,
+) string {
+	var detail []string
 	for _, image := range at.unfinished {
-		because = append(because, aws.ToString(image.ImageId)+" was never finished")
+		detail = append(detail, aws.ToString(image.ImageId)+" was never finished")
 	}
+
 	for _, image := range at.changed {
-		because = append(because, aws.ToString(image.ImageId)+" is not what it has to be: "+strings.Join(imageDifferences(req, facts, d, image), "; "))
+		detail = append(
+			detail,
+			aws.ToString(image.ImageId)+" is not what it has to be: "+strings.Join(imageDifferences(req, facts, d, image), "; "),
+		)
 	}
+
 	for _, image := range at.unproven {
-		because = append(because, aws.ToString(image.ImageId)+" has our tags, but no valid signature")
+		detail = append(detail, aws.ToString(image.ImageId)+" has our tags, but no valid signature")
 	}
+
 	if at.pending != nil {
-		because = append(because, aws.ToString(at.pending.ImageId)+" is still being copied")
+		detail = append(detail, aws.ToString(at.pending.ImageId)+" is still being copied")
 	}
-	if len(because) == 0 {
+
+	if len(detail) == 0 {
 		return "account " + d.At.Account + " has no verified copy of the source AMI"
 	}
-	return strings.Join(because, "; ")
+
+	return strings.Join(detail, "; ")
 }

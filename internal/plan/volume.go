@@ -30,6 +30,7 @@ func volumes(image distribution.Image) []volume {
 	if image.Image == nil {
 		return nil
 	}
+
 	mappings := slices.Clone(image.Image.BlockDeviceMappings)
 	slices.SortFunc(mappings, func(a, b ec2types.BlockDeviceMapping) int {
 		return strings.Compare(aws.ToString(a.DeviceName), aws.ToString(b.DeviceName))
@@ -47,6 +48,7 @@ func volumes(image distribution.Image) []volume {
 			all = append(all, volume{devices: []string{device}, snapshot: snapshot})
 		}
 	}
+
 	return all
 }
 
@@ -79,6 +81,7 @@ func validateImage(
 			Remediation: remediation,
 		}
 	}
+
 	i := image.Image
 	isOfAccount := func(t distribution.Target) bool { return slices.Contains(t.AccountIDs, account) }
 	if target := slices.IndexFunc(targets, isOfAccount); i == nil && target >= 0 {
@@ -86,11 +89,13 @@ func validateImage(
 			fmt.Sprintf("target %q copies to account %s, to which AWS shows no image of this id", targets[target].Name, account),
 			"use the credentials of the account that built the image")}
 	}
+
 	if i == nil {
 		return []distribution.Finding{refuse("2.2.12", "the image is not there", "AWS shows no image of this id to the "+
 			"source credentials: it was deregistered, or belongs to another account or Region",
 			"check the region and the credentials of the post-processor against the builder's")}
 	}
+
 	var found []distribution.Finding
 	if owner := aws.ToString(i.OwnerId); owner != account {
 		found = append(
@@ -103,6 +108,7 @@ func validateImage(
 			),
 		)
 	}
+
 	if i.State != ec2types.ImageStateAvailable {
 		detail := "its state is " + string(i.State)
 		if i.StateReason != nil {
@@ -110,6 +116,7 @@ func validateImage(
 		}
 		found = append(found, refuse("4.5.4", "the image is not available", detail, unavailableNextStep(source, i.State)))
 	}
+
 	if i.RootDeviceType != ec2types.DeviceTypeEbs {
 		found = append(
 			found,
@@ -122,6 +129,7 @@ func validateImage(
 		)
 		return found
 	}
+
 	for _, m := range i.BlockDeviceMappings {
 		if m.Ebs == nil || m.Ebs.SnapshotId == nil {
 			continue
@@ -130,6 +138,7 @@ func validateImage(
 		snapshot, seen := image.Snapshots[id]
 		found = append(found, validateSnapshot(at, aws.ToString(m.DeviceName), id, snapshot, seen)...)
 	}
+
 	return found
 }
 
@@ -157,6 +166,7 @@ func validateSnapshot(
 			Remediation: remediation,
 		}}
 	}
+
 	switch {
 	case !seen:
 		return refuse(
@@ -183,5 +193,6 @@ func validateSnapshot(
 			"build the image again",
 		)
 	}
+
 	return nil
 }

@@ -23,7 +23,6 @@ type AssociateLicenseConfigurations struct {
 	ARNs  []string // of license configurations in the Region of the image, sorted
 }
 
-// Permissions returns the actions that the step uses.
 func (s *AssociateLicenseConfigurations) Permissions() []Permission {
 	var needed []Permission
 	for _, arn := range s.ARNs {
@@ -32,17 +31,15 @@ func (s *AssociateLicenseConfigurations) Permissions() []Permission {
 	return append(needed, Permission{"license-manager:ListLicenseSpecificationsForResource", "*", "9.0"})
 }
 
-// ResourceID returns the image. Empty if it does not exist yet.
 func (s *AssociateLicenseConfigurations) ResourceID() string { return s.Image.Known }
 
 func (s *AssociateLicenseConfigurations) String() string {
 	return fmt.Sprintf("associate %q in %s with %s", s.Name, s.Location, strings.Join(s.ARNs, ", "))
 }
 
-// dryRuns returns nothing: License Manager has no dry runs.
+// dryRuns returns nothing, because License Manager has no dry runs.
 func (s *AssociateLicenseConfigurations) dryRuns(Env) []DryRun { return nil }
 
-// start returns an attempt.
 func (s *AssociateLicenseConfigurations) start(env Env) Attempt {
 	client := env.Clients.LicenseManager(s.Location)
 	return &associateLicenses{
@@ -53,7 +50,8 @@ func (s *AssociateLicenseConfigurations) start(env Env) Attempt {
 	}
 }
 
-// licenseCall is one operation of a client. An attempt that held the client itself would link all its operations into the plugin.
+// licenseCall is one operation of a client. An attempt that held the client would link all its operations into the
+// plugin.
 type licenseCall[In, Out any] func(context.Context, In, ...func(*licensemanager.Options)) (Out, error)
 
 type associateLicenses struct {
@@ -88,9 +86,11 @@ func (a *associateLicenses) Do(ctx context.Context) (Outcome, error) {
 		added := lmtypes.LicenseSpecification{LicenseConfigurationArn: aws.String(arn)}
 		in.AddLicenseSpecifications = append(in.AddLicenseSpecifications, added)
 	}
+
 	if _, err := a.updateCall(ctx, in); err != nil {
 		return outcome, err
 	}
+
 	a.changed = true
 	return outcome, RetryAfter{}
 }

@@ -15,10 +15,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// DryRuns returns the calls of a step as dry runs. Empty where AWS has none, and for a kind that execute still runs itself.
-//
-// Start and DryRuns are functions and not methods of an interface. The linker keeps all operations of every client that the
-// signature of an interface's method can reach.
+// DryRuns returns the dry runs of a step. Empty if AWS has none, or if execute makes them. Start and DryRuns are
+// functions and not methods of an interface. Otherwise the linker would keep all operations of every client that
+// the method's signature can reach.
 func DryRuns(s Step, env Env) []DryRun {
 	switch s := s.(type) {
 	case *AssociateLicenseConfigurations:
@@ -41,7 +40,7 @@ func DryRuns(s Step, env Env) []DryRun {
 	return nil
 }
 
-// Start returns an attempt of a step. It makes no call. Nil for a kind that execute still runs itself.
+// Start returns the attempt of a step. It makes no call. Nil if execute runs the step itself.
 func Start(s Step, env Env) Attempt {
 	switch s := s.(type) {
 	case *AssociateLicenseConfigurations:
@@ -64,13 +63,13 @@ func Start(s Step, env Env) Attempt {
 	return nil
 }
 
-// Attempt is the execution of a step.
+// Attempt executes a step.
 type Attempt interface {
 	// Do is called until it returns neither RetryAfter nor QuotaExceeded. It blocks for calls, never for a wait.
 	Do(ctx context.Context) (Outcome, error)
 }
 
-// Env is what the execution of a step can reach.
+// Env is what a step can access while it runs.
 type Env struct {
 	Clients *awsclient.Pool
 	Outcome func(distribution.StepID) Outcome // of a step that this one depends on
@@ -79,7 +78,7 @@ type Env struct {
 	ReleaseOf func(ctx context.Context, at distribution.Location, imageID string) (time.Time, error)
 }
 
-// ID returns the AWS id that a reference stands for. Empty if its step created nothing.
+// ID returns the AWS ID of a reference. Empty if its step created nothing.
 func (e Env) ID(ref Ref) string {
 	switch {
 	case ref.Known != "":
@@ -90,28 +89,28 @@ func (e Env) ID(ref Ref) string {
 	return e.Outcome(ref.From).ID
 }
 
-// Outcome is what a step left in AWS.
+// Outcome is what a step created.
 type Outcome struct {
-	ID          string            // AWS id of what it created or changed
+	ID          string            // AWS ID of the created or changed resource
 	SnapshotIDs map[string]string // of an image, by device
-	Unsigned    bool              // the image has no signature, so nothing may name it
+	Unsigned    bool              // the image has no signature, so it must not be published
 	Notes       []distribution.Finding
 }
 
 // DryRun is a call that AWS checks and does not execute (rule 6.1, dry runs of EC2).
 type DryRun struct {
 	Location distribution.Location
-	Action   string // "ec2:CopySnapshot". A resource after a space lets one action be asked for several resources
-	Resource string // AWS id, ARN or name for the finding. Empty if there is none yet
+	Action   string // "ec2:CopySnapshot", followed by a space and a resource if each resource counts
+	Resource string // AWS ID, ARN or name for the finding. Empty if it does not exist yet
 	Call     func(context.Context) error
 }
 
-// RetryAfter is returned by an attempt that must be called again later.
+// RetryAfter says that an attempt must be called again after a delay.
 type RetryAfter struct{ Delay time.Duration }
 
 func (RetryAfter) Error() string { return "to be continued" }
 
-// newDryRun returns the dry run of a call. The input must ask for a dry run.
+// newDryRun returns the dry run of a call. The input must have DryRun set.
 func newDryRun[In, Out, Options any](
 	s Step, action string, call func(context.Context, In, ...func(*Options)) (Out, error), in In,
 ) DryRun {
@@ -130,7 +129,7 @@ func newDryRun[In, Out, Options any](
 // 6.3), but EC2 refuses a malformed one (rule 2.5.10), such as the example of its documentation.
 const StandInImage = "ami-0fedcba9876543210"
 
-// imageOrStandIn returns the id of an image that exists, or StandInImage.
+// imageOrStandIn returns the ID of an existing image, or StandInImage.
 func imageOrStandIn(ref Ref) string {
 	if isImageID(ref.Known) {
 		return ref.Known
@@ -142,19 +141,19 @@ func isImageID(id string) bool {
 	return len(id) > len("ami-") && id[:len("ami-")] == "ami-" && id != distribution.Unbuilt
 }
 
-// EventualConsistencyTimeout bounds the wait until AWS shows a change (rules 4.4.1 and 4.4.4).
+// EventualConsistencyTimeout limits the wait until AWS shows a change (rules 4.4.1 and 4.4.4).
 const EventualConsistencyTimeout = 5 * time.Minute
 
-// Backoff returns the delay before the nth look: 2 s, doubled up to a minute.
+// Backoff returns the delay before the nth poll. It starts at 2 s and doubles up to a minute.
 func Backoff(n int) time.Duration { return min(2*time.Second<<min(n, 10), time.Minute) }
 
-// consistencyWait bounds the wait of one attempt until AWS shows a change.
+// consistencyWait limits the wait of one attempt until AWS shows a change.
 type consistencyWait struct {
 	since time.Time
 	looks int
 }
 
-// retry returns RetryAfter, or fallback once the time is over.
+// retry returns RetryAfter, or fallback after the timeout.
 func (w *consistencyWait) retry(fallback error) error {
 	if w.since.IsZero() {
 		w.since = time.Now()

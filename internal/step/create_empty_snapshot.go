@@ -5,18 +5,17 @@ package step
 
 import "fmt"
 
-// CreateEmptySnapshot creates a snapshot without blocks, for test copies (rule 4.9.1). It ends when EC2 shows the snapshot
-// as completed. If it fails, the run goes on without test copies. Undone by DeleteSnapshot.
+// CreateEmptySnapshot creates a snapshot without blocks, for test copies (rule 4.9.1). It ends when EC2 shows it as
+// completed. If it fails, the run continues without test copies. DeleteSnapshot reverts it.
 type CreateEmptySnapshot struct {
 	Base
 	KeyARN      string
 	GiB         int64
-	Description string            // without the evidence of the call
-	Tags        map[string]string // all of the creating call
+	Description string            // without the token of the call
+	Tags        map[string]string // set by the creating call
 	Signing     Signing
 }
 
-// Permissions returns the actions that the step uses.
 func (s *CreateEmptySnapshot) Permissions() []Permission {
 	return []Permission{
 		{"ebs:StartSnapshot", s.Location.SnapshotARN(""), "4.9.6"},
@@ -27,7 +26,6 @@ func (s *CreateEmptySnapshot) Permissions() []Permission {
 	}
 }
 
-// ResourceID returns the key.
 func (s *CreateEmptySnapshot) ResourceID() string { return s.KeyARN }
 
 func (s *CreateEmptySnapshot) String() string {

@@ -9,18 +9,18 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// CreateGrant lets a principal use a key. The same name with the same parameters is the same grant, however often it is made (rule 3.2.6).
+// CreateGrant creates a grant that lets a principal use a key. Repeating it with the same name and parameters
+// returns the same grant (rule 3.2.6).
 type CreateGrant struct {
 	Base
 	KeyARN     string
 	Name       string
 	Grantee    string   // ARN
 	Operations []string // sorted
-	Retiring   string   // ARN of who may retire it besides; "": nobody
-	Lasting    bool     // it stays: an outcome of the run
+	Retiring   string   // ARN of the retiring principal. Empty for none
+	Lasting    bool     // the grant is a result of the run and stays
 }
 
-// Permissions returns the actions that the step uses.
 func (s *CreateGrant) Permissions() []Permission {
 	if s.Lasting {
 		return []Permission{{"kms:CreateGrant", s.KeyARN, "8.3"}}
@@ -28,9 +28,15 @@ func (s *CreateGrant) Permissions() []Permission {
 	return []Permission{{"kms:CreateGrant", s.KeyARN, "3.2.6"}}
 }
 
-// Granted is the grant that the step makes, without its id.
+// Granted returns the grant without its ID.
 func (s *CreateGrant) Granted() distribution.KeyGrantResult {
-	return distribution.KeyGrantResult{At: s.Location, KeyARN: s.KeyARN, Name: s.Name, Grantee: s.Grantee, Operations: s.Operations}
+	return distribution.KeyGrantResult{
+		At:         s.Location,
+		KeyARN:     s.KeyARN,
+		Name:       s.Name,
+		Grantee:    s.Grantee,
+		Operations: s.Operations,
+	}
 }
 
 func (s *CreateGrant) ResourceID() string { return s.KeyARN }

@@ -22,21 +22,20 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// CreateLaunchTemplateVersion gives a launch template a version that names an image, and makes it the default if asked.
+// CreateLaunchTemplateVersion creates a launch template version with an image, and optionally makes it the default.
 type CreateLaunchTemplateVersion struct {
 	Base
-	Template    string // as the target names it: lt-..., or a name
+	Template    string // as in the target, either lt-... or a name
 	TemplateID  string // lt-...
-	From        string // source version: "$Default", "$Latest" or a number; resolved again when the step runs
-	Source      int64  // its number when the plan was made
-	Version     int64  // that an earlier run created. Zero if there is none
+	From        string // "$Default", "$Latest" or a number. The step resolves it again
+	Source      int64  // its number at the time of the plan
+	Version     int64  // created by an earlier run. Zero if there is none
 	SetDefault  bool   // make it the default version
 	Description string
 	Image       Ref
-	Release     time.Time // of the image
+	Release     time.Time // release of the image
 }
 
-// Permissions returns the actions that the step uses.
 func (s *CreateLaunchTemplateVersion) Permissions() []Permission {
 	template := s.Location.LaunchTemplateARN(s.TemplateID)
 	needed := []Permission{
@@ -46,15 +45,16 @@ func (s *CreateLaunchTemplateVersion) Permissions() []Permission {
 	if s.Version == 0 {
 		needed = append(needed, Permission{"ec2:CreateLaunchTemplateVersion", template, "A.4.12"})
 	}
+
 	if s.SetDefault {
 		needed = append(needed,
 			Permission{"ec2:ModifyLaunchTemplate", template, "A.4.12"},
 			Permission{"ec2:DescribeLaunchTemplates", "*", "A.4.12"})
 	}
+
 	return needed
 }
 
-// ResourceID returns the launch template.
 func (s *CreateLaunchTemplateVersion) ResourceID() string { return s.TemplateID }
 
 func (s *CreateLaunchTemplateVersion) String() string {
@@ -70,7 +70,7 @@ func (s *CreateLaunchTemplateVersion) String() string {
 	return text
 }
 
-// dryRuns returns the dry runs of CreateLaunchTemplateVersion and ModifyLaunchTemplate, as far as the step calls them.
+// dryRuns returns the dry runs of the calls that the step will make.
 func (s *CreateLaunchTemplateVersion) dryRuns(env Env) []DryRun {
 	client := env.Clients.EC2(s.Location)
 	var all []DryRun
@@ -80,6 +80,7 @@ func (s *CreateLaunchTemplateVersion) dryRuns(env Env) []DryRun {
 		action := "ec2:CreateLaunchTemplateVersion " + s.TemplateID
 		all = append(all, newDryRun(s, action, client.CreateLaunchTemplateVersion, in))
 	}
+
 	if s.SetDefault {
 		in := &ec2.ModifyLaunchTemplateInput{
 			DryRun:           aws.Bool(true),
@@ -88,10 +89,10 @@ func (s *CreateLaunchTemplateVersion) dryRuns(env Env) []DryRun {
 		}
 		all = append(all, newDryRun(s, "ec2:ModifyLaunchTemplate "+s.TemplateID, client.ModifyLaunchTemplate, in))
 	}
+
 	return all
 }
 
-// start returns an attempt.
 func (s *CreateLaunchTemplateVersion) start(env Env) Attempt {
 	client, imageID := env.Clients.EC2(s.Location), env.ID(s.Image)
 	return &createLaunchTemplateVersion{
@@ -104,8 +105,8 @@ func (s *CreateLaunchTemplateVersion) start(env Env) Attempt {
 	}
 }
 
-// input returns the call that creates a version with an image from another version. Its client token depends on nothing
-// else, so that a resumed run gets the version that the earlier one created (rule 4.2.3).
+// input returns the call that creates a version from another version. The client token depends only on the image
+// and the versions. So a resumed run gets the version of the earlier run (rule 4.2.3).
 func (s *CreateLaunchTemplateVersion) input(
 	source int64, mappings []ec2types.LaunchTemplateBlockDeviceMapping, imageID string,
 ) *ec2.CreateLaunchTemplateVersionInput {
@@ -120,13 +121,15 @@ func (s *CreateLaunchTemplateVersion) input(
 		ClientToken: aws.String(clientToken(
 			"launch template", s.Location.String(), s.TemplateID, version, imageID, s.Description)),
 	}
+
 	if s.Description != "" {
 		in.VersionDescription = aws.String(s.Description)
 	}
+
 	return in
 }
 
-// clientToken returns 32 hexadecimal digits that depend on the fields alone.
+// clientToken returns 32 hexadecimal digits that depend only on the fields.
 func clientToken(fields ...string) string {
 	sum := sha256.Sum256([]byte(strings.Join(fields, "\n")))
 	return hex.EncodeToString(sum[:16])
@@ -139,17 +142,18 @@ type createLaunchTemplateVersion struct {
 	unsigned   bool
 	image      imageCheck
 	releases   releaseCheck
-	version    string                               // Empty until it is found or created
-	source     *ec2types.ResponseLaunchTemplateData // of the version that it was created from
-	setDefault bool                                 // ModifyLaunchTemplate was called
+	version    string                               // empty until it exists
+	source     *ec2types.ResponseLaunchTemplateData // data of the version that it was created from
+	setDefault bool                                 // the step has called ModifyLaunchTemplate
 	wait       consistencyWait
 }
 
-// Do finds or creates the version, reads it back, and makes it the default if asked.
+// Do finds or creates the version, reads it back, and optionally makes it the default.
 func (a *createLaunchTemplateVersion) Do(ctx context.Context) (Outcome, error) {
 	if a.unsigned {
 		return Outcome{}, ErrUnsigned
 	}
+
 	if a.version == "" {
 		if err := a.image.requireAvailable(ctx); err != nil {
 			return Outcome{}, err
@@ -164,7 +168,7 @@ func (a *createLaunchTemplateVersion) Do(ctx context.Context) (Outcome, error) {
 	outcome := Outcome{ID: a.step.TemplateID + ":" + a.version}
 	shown, err := a.describe(ctx, a.version)
 	switch {
-	case awsclient.IsNotFound(err): // rule 4.4.1
+	case awsclient.IsNotFound(err): // eventual consistency (rule 4.4.1)
 		return outcome, a.wait.retry(err)
 	case err != nil:
 		return outcome, err
@@ -177,16 +181,17 @@ func (a *createLaunchTemplateVersion) Do(ctx context.Context) (Outcome, error) {
 		outcome.Notes, err = a.makeDefault(ctx)
 		return outcome, err
 	}
+
 	return outcome, nil
 }
 
-// findOrCreate returns the number of a version that names the image and is otherwise like the version to create it
-// from.
+// findOrCreate returns the number of a version that differs from its source only in the image.
 func (a *createLaunchTemplateVersion) findOrCreate(ctx context.Context) (string, error) {
 	source, err := a.describe(ctx, a.step.From)
 	if err != nil {
 		return "", err
 	}
+
 	a.source = source.LaunchTemplateData
 	existing, err := a.find(ctx, source)
 	if err != nil || existing > 0 {
@@ -198,11 +203,12 @@ func (a *createLaunchTemplateVersion) findOrCreate(ctx context.Context) (string,
 	if err != nil {
 		return "", err
 	}
+
 	return strconv.FormatInt(aws.ToInt64(created.LaunchTemplateVersion.VersionNumber), 10), nil
 }
 
-// find returns the oldest version that differs from source only in naming the image. Later versions may be built on it.
-// Zero if there is none.
+// find returns the oldest version that differs from source only in the image, because later versions may derive
+// from it. Zero if there is none.
 func (a *createLaunchTemplateVersion) find(ctx context.Context, source ec2types.LaunchTemplateVersion) (int64, error) {
 	pages := ec2.NewDescribeLaunchTemplateVersionsPaginator(a.client, &ec2.DescribeLaunchTemplateVersionsInput{
 		LaunchTemplateId: aws.String(a.step.TemplateID),
@@ -223,6 +229,7 @@ func (a *createLaunchTemplateVersion) find(ctx context.Context, source ec2types.
 			}
 		}
 	}
+
 	return oldest, nil
 }
 
@@ -243,17 +250,19 @@ func (a *createLaunchTemplateVersion) describe(
 	return out.LaunchTemplateVersions[0], nil
 }
 
-// makeDefault makes the version the default, unless the default names an image of a newer release.
+// makeDefault makes the version the default, unless the current default has an image of a newer release.
 func (a *createLaunchTemplateVersion) makeDefault(ctx context.Context) ([]distribution.Finding, error) {
 	if !a.setDefault {
 		current, err := a.describe(ctx, "$Default")
 		if err != nil {
 			return nil, err
 		}
+
 		notes, err := a.releases.note(ctx, a.step.Template, imageOf(current))
 		if err != nil || len(notes) > 0 {
 			return notes, err
 		}
+
 		_, err = a.client.ModifyLaunchTemplate(ctx, &ec2.ModifyLaunchTemplateInput{
 			LaunchTemplateId: aws.String(a.step.TemplateID),
 			DefaultVersion:   aws.String(a.version),
@@ -261,6 +270,7 @@ func (a *createLaunchTemplateVersion) makeDefault(ctx context.Context) ([]distri
 		if err != nil {
 			return nil, err
 		}
+
 		a.setDefault = true
 	}
 
@@ -270,18 +280,21 @@ func (a *createLaunchTemplateVersion) makeDefault(ctx context.Context) ([]distri
 	if err != nil {
 		return nil, err
 	}
+
 	shown := ""
 	if len(out.LaunchTemplates) == 1 {
 		shown = strconv.FormatInt(aws.ToInt64(out.LaunchTemplates[0].DefaultVersionNumber), 10)
 	}
+
 	if shown == a.version {
 		return nil, nil
 	}
+
 	return nil, a.wait.retry(fmt.Errorf(
 		"the default of %s is version %s and not %s: somebody else has set it", a.step.TemplateID, shown, a.version))
 }
 
-// DiffersOnlyInImage reports whether two versions of a launch template are equal but for the image.
+// DiffersOnlyInImage reports whether two launch template versions are equal except for the image.
 func DiffersOnlyInImage(a, b *ec2types.ResponseLaunchTemplateData) bool {
 	if a == nil || b == nil {
 		return a == b
@@ -305,9 +318,8 @@ func mappingsOf(version ec2types.LaunchTemplateVersion) []ec2types.LaunchTemplat
 	return version.LaunchTemplateData.BlockDeviceMappings
 }
 
-// requestMappings returns block device mappings as a request takes them. A version that is created from another one
-// loses the snapshots of its mappings unless they are given again (SDK, SourceVersion). Nil if no mapping names a
-// snapshot.
+// requestMappings converts block device mappings for a request. A new version would lose the snapshots of its
+// source's mappings unless the request repeats them (SDK, SourceVersion). Nil if no mapping has a snapshot.
 func requestMappings(
 	shown []ec2types.LaunchTemplateBlockDeviceMapping,
 ) []ec2types.LaunchTemplateBlockDeviceMappingRequest {
@@ -326,6 +338,7 @@ func requestMappings(
 			VirtualName: m.VirtualName,
 		})
 	}
+
 	return mappings
 }
 

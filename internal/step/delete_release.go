@@ -8,31 +8,50 @@ import (
 	"time"
 )
 
-// RetireImage removes an older release with its snapshots (9.11), unless it is protected, or something names or may launch it (9.12): that
-// is looked at right before. What stays is told, and is no failure.
+// DeleteRelease deregisters an older release with its snapshots (rule 9.11). A protected, shared or used release
+// stays (rule 9.12). That is checked right before the call, and a release that stays is no failure.
 type DeleteRelease struct {
 	Base
-	ImageID string    // ami-...
+	ImageID string
 	Name    string    // for messages
-	Release time.Time // of the image that replaces it. A newer release stays
-	DryRun  bool      // tell, and leave it
+	Release time.Time // of the image that replaces it. A newer release is kept
+	DryRun  bool      // report the release and keep it
 }
 
-// referenceRights are what AWS looks with, as who asks, for all that may name an image: without one, it may leave that kind out (EC2-UG:ec2-ami-references).
-var referenceRights = []string{"ec2:DescribeLaunchTemplates", "ec2:DescribeLaunchTemplateVersions", "imagebuilder:GetContainerRecipe", "imagebuilder:ListContainerRecipes",
-	"imagebuilder:ListImageRecipes", "ssm:DescribeParameters", "ssm:GetParameters"}
+// referencePermissions are the permissions that DescribeImageReferences needs for all kinds of references. Without one,
+// AWS may leave out that kind (EC2-UG:ec2-ami-references).
+var referencePermissions = []string{
+	"ec2:DescribeLaunchTemplates",
+	"ec2:DescribeLaunchTemplateVersions",
+	"imagebuilder:GetContainerRecipe",
+	"imagebuilder:ListContainerRecipes",
+	"imagebuilder:ListImageRecipes",
+	"ssm:DescribeParameters",
+	"ssm:GetParameters",
+}
 
-// Permissions returns the actions that the step uses.
 func (s *DeleteRelease) Permissions() []Permission {
-	looks := []Permission{{"ec2:DescribeImages", "*", "4.4.1"}, {"ec2:DescribeImageReferences", "*", "9.12"}, {"ec2:DescribeInstances", "*", "8.7"},
-		{"ec2:DescribeImageAttribute", s.Location.ImageARN(s.ImageID), "2.2.11"}}
-	for _, action := range referenceRights {
+	looks := []Permission{
+		{"ec2:DescribeImages", "*", "4.4.1"},
+		{"ec2:DescribeImageReferences", "*", "9.12"},
+		{"ec2:DescribeInstances", "*", "8.7"},
+		{"ec2:DescribeImageAttribute", s.Location.ImageARN(s.ImageID), "2.2.11"},
+	}
+
+	for _, action := range referencePermissions {
 		looks = append(looks, Permission{action, "*", "9.12"})
 	}
+
 	if s.DryRun {
 		return looks
 	}
-	return append([]Permission{{"ec2:DeregisterImage", s.Location.ImageARN(s.ImageID), "2.5.9"}, {"ec2:DeleteSnapshot", s.Location.SnapshotARN("*"), "9.11"}}, looks...)
+
+	return append(
+		[]Permission{
+			{"ec2:DeregisterImage", s.Location.ImageARN(s.ImageID), "2.5.9"},
+			{"ec2:DeleteSnapshot", s.Location.SnapshotARN("*"), "9.11"},
+		},
+		looks...)
 }
 
 func (s *DeleteRelease) ResourceID() string { return s.ImageID }
@@ -41,5 +60,10 @@ func (s *DeleteRelease) String() string {
 	if s.DryRun {
 		return fmt.Sprintf("tell whether the older release %s %q in %s would be deregistered", s.ImageID, s.Name, s.Location)
 	}
-	return fmt.Sprintf("deregister the older release %s %q with its snapshots in %s, unless it is in use", s.ImageID, s.Name, s.Location)
+	return fmt.Sprintf(
+		"deregister the older release %s %q with its snapshots in %s, unless it is in use",
+		s.ImageID,
+		s.Name,
+		s.Location,
+	)
 }

@@ -7,14 +7,13 @@ import (
 	"fmt"
 )
 
-// DeleteSnapshot removes a staged snapshot that this run made, once every copy of it succeeded.
+// DeleteSnapshot deletes a temporary snapshot that no copy needs.
 type DeleteSnapshot struct {
 	Base
 	Snapshot Ref
-	Device   string // for messages; "" where the id says it
+	Device   string // for messages. Empty if the ID is enough
 }
 
-// Permissions returns the actions that the step uses.
 func (s *DeleteSnapshot) Permissions() []Permission {
 	return []Permission{{"ec2:DeleteSnapshot", s.Location.SnapshotARN(s.Snapshot.Known), "2.5.8"}}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 )
 
-// DeprecateImage sets the time from which AWS hides an image from the lists of other accounts (rule 9.21). It can still
-// be launched.
+// DeprecateImage sets when AWS hides an image from the lists of other accounts (rule 9.21). The image can still be
+// launched.
 type DeprecateImage struct {
 	Base
 	Image Ref
@@ -21,7 +21,6 @@ type DeprecateImage struct {
 	After time.Time // UTC, to the minute
 }
 
-// Permissions returns the actions that the step uses.
 func (s *DeprecateImage) Permissions() []Permission {
 	return []Permission{
 		{"ec2:EnableImageDeprecation", s.Location.ImageARN(s.Image.Known), "9.21"},
@@ -29,21 +28,18 @@ func (s *DeprecateImage) Permissions() []Permission {
 	}
 }
 
-// ResourceID returns the image. Empty if it does not exist yet.
 func (s *DeprecateImage) ResourceID() string { return s.Image.Known }
 
 func (s *DeprecateImage) String() string {
 	return fmt.Sprintf("deprecate %q in %s from %s on", s.Name, s.Location, s.After.Format(time.RFC3339))
 }
 
-// dryRuns returns the dry run of EnableImageDeprecation.
 func (s *DeprecateImage) dryRuns(env Env) []DryRun {
 	in := s.input(imageOrStandIn(s.Image))
 	in.DryRun = aws.Bool(true)
 	return []DryRun{newDryRun(s, "ec2:EnableImageDeprecation", env.Clients.EC2(s.Location).EnableImageDeprecation, in)}
 }
 
-// start returns an attempt.
 func (s *DeprecateImage) start(env Env) Attempt {
 	return &deprecateImage{step: s, client: env.Clients.EC2(s.Location), imageID: env.ID(s.Image)}
 }
@@ -74,12 +70,15 @@ func (a *deprecateImage) Do(ctx context.Context) (Outcome, error) {
 	if err != nil {
 		return outcome, err
 	}
+
 	shown := ""
 	if image != nil {
 		shown = aws.ToString(image.DeprecationTime)
 	}
+
 	if at, err := time.Parse(time.RFC3339, shown); err == nil && at.Truncate(time.Minute).Equal(a.step.After) {
 		return outcome, nil
 	}
+
 	return outcome, a.wait.retry(fmt.Errorf("AWS shows %q as the deprecation time of %s", shown, a.imageID))
 }

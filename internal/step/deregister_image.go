@@ -10,31 +10,36 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// DeregisterImage removes an image of ours: a staged one that nobody needs any more, or one that an earlier run made wrongly, and that its
-// seal proves to be ours. And, where the template asks for it, another one that has a name which it gives.
+// DeregisterImage deregisters a temporary image or an unfinished one, if evidence shows that a run created it. With
+// force_deregister it deregisters another image that has the wanted name.
 type DeregisterImage struct {
 	Base
 	Image         Ref
-	Name          string              // that another image has to leave (2.5.2); "": the image is ours
-	WithSnapshots bool                // they were made with it, and are of no use without it (9.11), or the template asks for it
-	Snapshots     []string            // ids of those that go with an image that is not ours, sorted; nil: ours, by whatever ids
-	Unless        *VerifyImage        // what the image may turn out to be, and stays then; nil: it goes whatever it is
-	Expected      provenance.Expected // what runs give an image there: evidence for one without a signature
-	Release       time.Time           // of the image that replaces it; zero: it is temporary, or was never finished
+	Name          string              // name that the new image needs (rule 2.5.2). Empty if a run created the image
+	WithSnapshots bool                // delete its snapshots too (rule 9.11)
+	Snapshots     []string            // snapshots of an image that no run created, sorted. Nil for an image of a run
+	Unless        *VerifyImage        // the image stays if this verification passes. Nil if it never stays
+	Expected      provenance.Expected // what runs give images there, as evidence for one without a signature
+	Release       time.Time           // release of the new image. Zero if the image is temporary or unfinished
 }
 
-// Permissions returns the actions that the step uses.
 func (s *DeregisterImage) Permissions() []Permission {
-	rights := []Permission{{"ec2:DeregisterImage", s.Location.ImageARN(s.Image.Known), "2.5.9"}}
+	permissions := []Permission{{"ec2:DeregisterImage", s.Location.ImageARN(s.Image.Known), "2.5.9"}}
 	if s.Unless != nil {
-		rights = append(rights, Permission{"ec2:DescribeImages", "*", "4.4.1"}, Permission{"ec2:DescribeSnapshots", "*", "4.4.1"})
+		permissions = append(
+			permissions,
+			Permission{"ec2:DescribeImages", "*", "4.4.1"},
+			Permission{"ec2:DescribeSnapshots", "*", "4.4.1"},
+		)
 	}
+
 	if s.WithSnapshots {
 		for _, snapshot := range s.snapshots() {
-			rights = append(rights, Permission{"ec2:DeleteSnapshot", s.Location.SnapshotARN(snapshot), "9.11"})
+			permissions = append(permissions, Permission{"ec2:DeleteSnapshot", s.Location.SnapshotARN(snapshot), "9.11"})
 		}
 	}
-	return rights
+
+	return permissions
 }
 
 func (s *DeregisterImage) snapshots() []string {

@@ -14,18 +14,17 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// ErrNotProtected says that AWS accepted deregistration protection and does not show it.
+// ErrNotProtected says that AWS accepted deregistration protection but does not show it.
 var ErrNotProtected = errors.New("AWS does not show the protection that was switched on")
 
-// EnableDeregistrationProtection protects a destination's image against deregistration.
+// EnableDeregistrationProtection enables deregistration protection of a destination's image.
 type EnableDeregistrationProtection struct {
 	Base
 	Image    Ref
 	Name     string // of the image, for messages
-	Cooldown bool   // the protection lasts for a day after it was disabled
+	Cooldown bool   // the protection lasts for a day after it is disabled
 }
 
-// Permissions returns the actions that the step uses.
 func (s *EnableDeregistrationProtection) Permissions() []Permission {
 	return []Permission{
 		{"ec2:EnableImageDeregistrationProtection", s.Location.ImageARN(s.Image.Known), "A.2.1"},
@@ -33,7 +32,6 @@ func (s *EnableDeregistrationProtection) Permissions() []Permission {
 	}
 }
 
-// ResourceID returns the image. Empty if it does not exist yet.
 func (s *EnableDeregistrationProtection) ResourceID() string { return s.Image.Known }
 
 func (s *EnableDeregistrationProtection) String() string {
@@ -44,7 +42,6 @@ func (s *EnableDeregistrationProtection) String() string {
 	return fmt.Sprintf("protect %q in %s against deregistration%s", s.Name, s.Location, cooldown)
 }
 
-// dryRuns returns the dry run of EnableImageDeregistrationProtection.
 func (s *EnableDeregistrationProtection) dryRuns(env Env) []DryRun {
 	in := s.input(imageOrStandIn(s.Image))
 	in.DryRun = aws.Bool(true)
@@ -52,7 +49,6 @@ func (s *EnableDeregistrationProtection) dryRuns(env Env) []DryRun {
 	return []DryRun{newDryRun(s, "ec2:EnableImageDeregistrationProtection", call, in)}
 }
 
-// start returns an attempt.
 func (s *EnableDeregistrationProtection) start(env Env) Attempt {
 	return &enableProtection{step: s, client: env.Clients.EC2(s.Location), imageID: env.ID(s.Image)}
 }
@@ -72,7 +68,7 @@ type enableProtection struct {
 	wait    consistencyWait
 }
 
-// Do enables the protection unless it is enabled with these settings, and reads it back.
+// Do enables the protection and reads it back. It makes no change if the image already has these settings.
 func (a *enableProtection) Do(ctx context.Context) (Outcome, error) {
 	outcome := Outcome{ID: a.imageID}
 	image, err := describeImage(ctx, a.client, a.imageID)
@@ -88,6 +84,7 @@ func (a *enableProtection) Do(ctx context.Context) (Outcome, error) {
 	if _, err := a.client.EnableImageDeregistrationProtection(ctx, a.step.input(a.imageID)); err != nil {
 		return outcome, err
 	}
+
 	a.changed = true
 	return outcome, RetryAfter{}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// EnableFastLaunch enables fast launch for a Windows image. It does not wait for the snapshots that AWS then prepares.
+// EnableFastLaunch enables fast launch for a Windows image. It does not wait for the snapshots that AWS prepares.
 type EnableFastLaunch struct {
 	Base
 	distribution.FastLaunch
@@ -23,7 +23,6 @@ type EnableFastLaunch struct {
 	Name  string // of the image, for messages
 }
 
-// Permissions returns the actions that the step uses.
 func (s *EnableFastLaunch) Permissions() []Permission {
 	needed := []Permission{
 		{"ec2:EnableFastLaunch", s.Location.ImageARN(s.Image.Known), "9.0"},
@@ -36,21 +35,18 @@ func (s *EnableFastLaunch) Permissions() []Permission {
 	return needed
 }
 
-// ResourceID returns the image. Empty if it does not exist yet.
 func (s *EnableFastLaunch) ResourceID() string { return s.Image.Known }
 
 func (s *EnableFastLaunch) String() string {
 	return fmt.Sprintf("enable fast launch of %q in %s", s.Name, s.Location)
 }
 
-// dryRuns returns the dry run of EnableFastLaunch.
 func (s *EnableFastLaunch) dryRuns(env Env) []DryRun {
 	in := s.input(imageOrStandIn(s.Image))
 	in.DryRun = aws.Bool(true)
 	return []DryRun{newDryRun(s, "ec2:EnableFastLaunch", env.Clients.EC2(s.Location).EnableFastLaunch, in)}
 }
 
-// start returns an attempt.
 func (s *EnableFastLaunch) start(env Env) Attempt {
 	return &enableFastLaunch{step: s, client: env.Clients.EC2(s.Location), imageID: env.ID(s.Image)}
 }
@@ -65,11 +61,13 @@ func (s *EnableFastLaunch) input(imageID string) *ec2.EnableFastLaunchInput {
 	if s.MaxParallelLaunches > 0 {
 		in.MaxParallelLaunches = aws.Int32(int32(s.MaxParallelLaunches)) //nolint:gosec // bounded by config
 	}
+
 	if s.TargetResourceCount > 0 {
 		in.SnapshotConfiguration = &ec2types.FastLaunchSnapshotConfigurationRequest{
 			TargetResourceCount: aws.Int32(int32(s.TargetResourceCount)), //nolint:gosec // bounded by config
 		}
 	}
+
 	if !s.hasTemplate() {
 		return in
 	}
@@ -82,6 +80,7 @@ func (s *EnableFastLaunch) input(imageID string) *ec2.EnableFastLaunchInput {
 	} else {
 		in.LaunchTemplate.LaunchTemplateName = aws.String(s.TemplateName)
 	}
+
 	return in
 }
 
@@ -93,13 +92,14 @@ type enableFastLaunch struct {
 	wait    consistencyWait
 }
 
-// Do enables fast launch unless it is enabled with these settings, and reads it back.
+// Do enables fast launch and reads it back. It makes no change if the image already has these settings.
 func (a *enableFastLaunch) Do(ctx context.Context) (Outcome, error) {
 	outcome := Outcome{ID: a.imageID}
 	out, err := a.client.DescribeFastLaunchImages(ctx, &ec2.DescribeFastLaunchImagesInput{ImageIds: []string{a.imageID}})
 	if err != nil {
 		return outcome, err
 	}
+
 	var shown ec2types.DescribeFastLaunchImagesSuccessItem
 	if len(out.FastLaunchImages) > 0 {
 		shown = out.FastLaunchImages[0]
@@ -112,9 +112,11 @@ func (a *enableFastLaunch) Do(ctx context.Context) (Outcome, error) {
 		reason := aws.ToString(shown.StateTransitionReason)
 		return outcome, a.wait.retry(fmt.Errorf("AWS shows fast launch of %s as %q: %s", a.imageID, shown.State, reason))
 	}
+
 	if _, err := a.client.EnableFastLaunch(ctx, a.step.input(a.imageID)); err != nil {
 		return outcome, err
 	}
+
 	a.changed = true
 	return outcome, RetryAfter{}
 }
@@ -123,7 +125,7 @@ func isEnabled(state ec2types.FastLaunchStateCode) bool {
 	return state == ec2types.FastLaunchStateCodeEnabling || state == ec2types.FastLaunchStateCodeEnabled
 }
 
-// matches compares the settings that the template names. AWS chooses the others.
+// matches reports whether the shown settings equal those of the template. AWS chooses the others.
 func (s *EnableFastLaunch) matches(shown ec2types.DescribeFastLaunchImagesSuccessItem) bool {
 	if s.MaxParallelLaunches > 0 && int(aws.ToInt32(shown.MaxParallelLaunches)) != s.MaxParallelLaunches {
 		return false

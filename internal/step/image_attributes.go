@@ -293,6 +293,7 @@ func devicesText(devices []ec2types.BlockDeviceMapping) string {
 		}
 		lines = append(lines, line)
 	}
+
 	slices.Sort(lines)
 	return strings.Join(lines, "; ")
 }

@@ -13,24 +13,26 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// ImageSpec is what an image that we make has to be: its source's equal, under a name of its own.
+// ImageSpec describes the expected image of a destination. It equals the source image except for the name and the
+// fields below.
 type ImageSpec struct {
-	Source      ec2types.Image      // whose attributes are carried over
-	UEFIData    string              // base64; "" for none
+	Source      ec2types.Image      // image whose attributes are copied
+	UEFIData    string              // base64. Empty for none
 	Method      distribution.Method // BySnapshot or ByImage
-	Abroad      bool                // it is of another Region than its source
+	Abroad      bool                // the source is in another Region
 	Name        string
 	Description string
-	Tags        map[string]string // all of the creating call
+	Tags        map[string]string // set by the creating call
 	Signing     Signing
 }
 
+// Digest returns 32 hexadecimal digits that depend only on the parts.
 func Digest(parts ...string) string {
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\n")))
 	return hex.EncodeToString(sum[:16])
 }
 
-// Differences names the kept attributes in which an image differs from its source, as "Attribute: source, target".
+// Differences returns the attributes in which an image differs from its source, as "Attribute: source, target".
 func (l ImageSpec) Differences(target ec2types.Image) []string {
 	var found []string
 	for _, a := range CarryTable {

@@ -7,14 +7,13 @@ import (
 	"fmt"
 )
 
-// EnableSourceProtection switches deregistration protection on, without cool-down (A.2). It runs before anything that can fail: an error
-// of a post-processor makes Packer deregister the image.
+// EnableSourceProtection enables deregistration protection of the source image, without a cool-down (rule A.2). It
+// runs first, because Packer deregisters the image if a post-processor fails.
 type EnableSourceProtection struct {
 	Base
 	ImageID string
 }
 
-// Permissions returns the actions that the step uses.
 func (s *EnableSourceProtection) Permissions() []Permission {
 	image := s.Location.ImageARN(s.ImageID)
 	return []Permission{
@@ -29,13 +28,12 @@ func (s *EnableSourceProtection) String() string {
 	return fmt.Sprintf("protect %s in %s against deregistration", s.ImageID, s.Location.Region)
 }
 
-// DisableSourceProtection switches off what EnableSourceProtection switched on, as the last act of a run that succeeded.
+// DisableSourceProtection disables what EnableSourceProtection enabled, at the end of a successful run.
 type DisableSourceProtection struct {
 	Base
 	ImageID string
 }
 
-// Permissions returns the actions that the step uses.
 func (s *DisableSourceProtection) Permissions() []Permission {
 	image := s.Location.ImageARN(s.ImageID)
 	return []Permission{{"ec2:DisableImageDeregistrationProtection", image, "A.2.1"}}

@@ -15,28 +15,33 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/invariant"
 )
 
-// ErrUnsigned keeps an image unpublished: an image without a signature may be somebody else's, with copied tags.
-var ErrUnsigned = errors.New("the image has no signature, so it is not published; the warning about the signature says why")
+// ErrUnsigned prevents publishing an image without a signature. Someone else may have created it and copied the
+// tags.
+var ErrUnsigned = errors.New(
+	"the image has no signature, so it is not published; the warning about the signature says why",
+)
 
-// releaseCheck keeps what names an image of a newer release as it is.
+// releaseCheck prevents replacing an image of a newer release.
 type releaseCheck struct {
 	at        distribution.Location
-	release   time.Time // of the image to publish
+	release   time.Time // release of the image to publish
 	releaseOf func(ctx context.Context, at distribution.Location, imageID string) (time.Time, error)
-	looks     int // for an image that AWS does not show
+	looks     int // number of polls for an image that AWS does not show
 }
 
-// ErrImageNotShown says that AWS does not show an image: it is gone, or was registered just now (rule 4.4.1).
+// ErrImageNotShown says that AWS does not show an image. The image is gone or was registered moments ago (rule
+// 4.4.1).
 var ErrImageNotShown = errors.New("AWS does not show the image")
 
-// maxReleaseLooks bounds how often a published image is looked for, within a quarter of a minute.
+// maxReleaseLooks limits the polls for a published image, which take about 15 seconds.
 const maxReleaseLooks = 3
 
-// note returns a note if a published image belongs to a newer release. Nil if the image may be replaced.
+// note returns a note if the published image has a newer release. Nil if it may be replaced.
 func (c *releaseCheck) note(ctx context.Context, name, imageID string) ([]distribution.Finding, error) {
 	if !isImageID(imageID) || invariant.ReleaseOrder.IsOff() {
 		return nil, nil
 	}
+
 	release, err := c.releaseOf(ctx, c.at, imageID)
 	if errors.Is(err, ErrImageNotShown) {
 		if c.looks++; c.looks > maxReleaseLooks {
@@ -44,9 +49,11 @@ func (c *releaseCheck) note(ctx context.Context, name, imageID string) ([]distri
 		}
 		return nil, RetryAfter{Backoff(c.looks - 1)}
 	}
+
 	if err != nil || !release.After(c.release) {
 		return nil, err
 	}
+
 	return []distribution.Finding{{
 		Level:    distribution.Note,
 		Location: c.at,
@@ -56,8 +63,8 @@ func (c *releaseCheck) note(ctx context.Context, name, imageID string) ([]distri
 	}}, nil
 }
 
-// imageCheck makes sure that an image can be launched before something names it. Since it was verified, hours may have
-// passed, and somebody may have removed it.
+// imageCheck checks that an image can be launched before it is published. It may have been deregistered in the
+// hours since its verification.
 type imageCheck struct {
 	client  *ec2.Client
 	imageID string

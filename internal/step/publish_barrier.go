@@ -8,17 +8,15 @@ import (
 	"fmt"
 )
 
-// PublishBarrier implements publish = "all": no parameter and no launch template refers to an image before the images
-// of all required destinations are verified. It makes no call.
+// PublishBarrier implements publish = "all". No image is published before the images of all required destinations
+// are verified. It makes no call.
 type PublishBarrier struct {
 	Base
 	Destinations int
 }
 
-// Permissions returns nothing.
 func (s *PublishBarrier) Permissions() []Permission { return nil }
 
-// ResourceID returns nothing.
 func (s *PublishBarrier) ResourceID() string { return "" }
 
 func (s *PublishBarrier) String() string {
@@ -28,13 +26,11 @@ func (s *PublishBarrier) String() string {
 	return fmt.Sprintf("let nothing name an image before those of all %d required destinations are proved", s.Destinations)
 }
 
-// dryRuns returns nothing.
 func (s *PublishBarrier) dryRuns(Env) []DryRun { return nil }
 
-// start returns an attempt.
 func (s *PublishBarrier) start(Env) Attempt { return publishBarrier{} }
 
 type publishBarrier struct{}
 
-// Do succeeds: what the barrier depends on has succeeded.
+// Do succeeds, because all dependencies have succeeded.
 func (publishBarrier) Do(context.Context) (Outcome, error) { return Outcome{}, nil }

@@ -20,24 +20,23 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// PutParameter makes an SSM parameter name an image, and reads it back. AWS checks an image after it has answered, and
-// writes nothing if it does not see the image (rule 7.2).
+// PutParameter writes an image ID to an SSM parameter and reads it back. AWS validates the image after its
+// response. It writes nothing if it cannot see the image (rule 7.2).
 type PutParameter struct {
 	Base
 	Name        string
 	Type        string // "String" or "SecureString"
 	DataType    string // "aws:ec2:image" or "text"
-	KeyID       string // of a SecureString: ARN, or as asked for. Empty for alias/aws/ssm
-	Tier        string // Empty for the account's default
+	KeyID       string // of a SecureString, as ARN or as in the template. Empty for alias/aws/ssm
+	Tier        string // empty for the account's default
 	Description string
 	Tags        map[string]string
 	Overwrite   bool
 	Image       Ref
-	Release     time.Time // of the image
+	Release     time.Time // release of the image
 }
 
-// Permissions returns the actions that the step uses (rules 7.6 and 7.9). AWS looks the image up itself only for its
-// own data type.
+// Permissions depend on the data type. AWS reads the image only for aws:ec2:image (rules 7.6 and 7.9).
 func (s *PutParameter) Permissions() []Permission {
 	parameter := s.Location.ParameterARN(s.Name)
 	needed := []Permission{
@@ -45,9 +44,11 @@ func (s *PutParameter) Permissions() []Permission {
 		{"ssm:GetParameter", parameter, "7.6"},
 		{"ec2:DescribeImages", "*", "7.6"},
 	}
+
 	if len(s.Tags) > 0 {
 		needed = append(needed, Permission{"ssm:AddTagsToResource", parameter, "7.6"})
 	}
+
 	if s.Type == distribution.SecureString {
 		action := "kms:Encrypt"
 		if s.Tier == "Advanced" {
@@ -55,20 +56,19 @@ func (s *PutParameter) Permissions() []Permission {
 		}
 		needed = append(needed, Permission{action, cmp.Or(s.KeyID, "alias/aws/ssm"), "7.9"})
 	}
+
 	return needed
 }
 
-// ResourceID returns the parameter's name.
 func (s *PutParameter) ResourceID() string { return s.Name }
 
 func (s *PutParameter) String() string {
 	return fmt.Sprintf("let the SSM parameter %s in %s name the image", s.Name, s.Location)
 }
 
-// dryRuns returns nothing: SSM has no dry runs.
+// dryRuns returns nothing, because SSM has no dry runs.
 func (s *PutParameter) dryRuns(Env) []DryRun { return nil }
 
-// start returns an attempt.
 func (s *PutParameter) start(env Env) Attempt {
 	imageID := env.ID(s.Image)
 	client := env.Clients.SSM(s.Location)
@@ -84,7 +84,8 @@ func (s *PutParameter) start(env Env) Attempt {
 	}
 }
 
-// ssmCall is one operation of a client. An attempt that held the client itself would link all its operations into the plugin.
+// ssmCall is one operation of a client. An attempt that held the client would link all its operations into the
+// plugin.
 type ssmCall[In, Out any] func(context.Context, In, ...func(*ssm.Options)) (Out, error)
 
 type putParameter struct {
@@ -96,17 +97,18 @@ type putParameter struct {
 	unsigned bool
 	image    imageCheck
 	releases releaseCheck
-	notes    []distribution.Finding // why the parameter stays as it is. Empty if it was written
+	notes    []distribution.Finding // why the parameter keeps its value. Empty if it was written
 	written  string                 // "name:version". Empty until it is written
 	version  int64                  // that the first call created, without being asked to overwrite. 0 after an overwrite
 	wait     consistencyWait
 }
 
-// Do writes the parameter, and reads that version back until AWS shows it.
+// Do writes the parameter and polls for that version.
 func (a *putParameter) Do(ctx context.Context) (Outcome, error) {
 	if a.unsigned {
 		return Outcome{}, ErrUnsigned
 	}
+
 	if a.written == "" {
 		if err := a.write(ctx); err != nil || len(a.notes) > 0 {
 			return Outcome{Notes: a.notes}, err
@@ -116,7 +118,7 @@ func (a *putParameter) Do(ctx context.Context) (Outcome, error) {
 	outcome := Outcome{ID: a.written}
 	shown, err := a.get(ctx, a.written, false)
 	switch {
-	case awsclient.IsNotFound(err): // rules 7.2 and 7.3
+	case awsclient.IsNotFound(err): // AWS shows it late or never (rules 7.2 and 7.3)
 		return outcome, a.wait.retry(err)
 	case err != nil:
 		return outcome, err
@@ -124,6 +126,7 @@ func (a *putParameter) Do(ctx context.Context) (Outcome, error) {
 		value := aws.ToString(shown.Value)
 		return outcome, fmt.Errorf("%s names %q: somebody else writes the parameter", a.written, value)
 	}
+
 	outcome.Notes, err = a.restoreNewer(ctx)
 	return outcome, err
 }
@@ -134,14 +137,17 @@ func (a *putParameter) restoreNewer(ctx context.Context) ([]distribution.Finding
 	if a.version < 2 {
 		return nil, nil
 	}
+
 	earlier, err := a.get(ctx, a.step.Name+":"+strconv.FormatInt(a.version-1, 10), false)
 	if err != nil {
 		return nil, err
 	}
+
 	notes, err := a.releases.note(ctx, a.step.Name, aws.ToString(earlier.Value))
 	if err != nil || len(notes) == 0 {
 		return nil, err
 	}
+
 	in := a.step.input(aws.ToString(earlier.Value))
 	in.Tags, in.Overwrite = nil, aws.Bool(true)
 	_, err = a.putCall(ctx, in)
@@ -162,7 +168,7 @@ func (a *putParameter) write(ctx context.Context) error {
 	return nil
 }
 
-// put writes the parameter and returns its version. Tags can be given only when a parameter is created (rule 7.8).
+// put writes the parameter and returns its version. Tags are allowed only for a new parameter (rule 7.8).
 func (a *putParameter) put(ctx context.Context) (int64, error) {
 	in := a.step.input(a.imageID)
 	out, err := a.putCall(ctx, in)
@@ -170,16 +176,18 @@ func (a *putParameter) put(ctx context.Context) (int64, error) {
 		a.version = out.Version
 		return out.Version, nil
 	}
+
 	if !awsclient.IsParameterTaken(err) {
 		return 0, err
 	}
 
-	// If an earlier call of ours wrote the parameter and its answer was lost, it is not written again.
+	// The response of an earlier call may be lost. Then the parameter is not written again.
 	shown, lookupErr := a.existing(ctx)
 	value := ""
 	if shown != nil {
 		value = aws.ToString(shown.Value)
 	}
+
 	switch {
 	case lookupErr != nil:
 		return 0, lookupErr
@@ -190,19 +198,22 @@ func (a *putParameter) put(ctx context.Context) (int64, error) {
 	case !a.step.Overwrite:
 		return 0, err
 	}
+
 	if a.notes, err = a.releases.note(ctx, a.step.Name, value); err != nil || len(a.notes) > 0 {
 		return 0, err
 	}
+
 	return a.overwrite(ctx, in)
 }
 
-// existing returns the parameter, without its value if the caller may not decrypt it. It retries while AWS does not show
-// the parameter (rule 7.2) or its value.
+// existing returns the parameter, without its value if the caller may not decrypt it. It retries while AWS does not
+// show it (rule 7.2).
 func (a *putParameter) existing(ctx context.Context) (*ssmtypes.Parameter, error) {
 	shown, err := a.get(ctx, a.step.Name, true)
 	if a.step.Type == distribution.SecureString && err != nil && !awsclient.IsNotFound(err) {
 		return a.get(ctx, a.step.Name, false)
 	}
+
 	switch {
 	case awsclient.IsNotFound(err):
 		return nil, a.wait.retry(err)
@@ -211,14 +222,20 @@ func (a *putParameter) existing(ctx context.Context) (*ssmtypes.Parameter, error
 	case aws.ToString(shown.Value) == "":
 		return nil, a.wait.retry(fmt.Errorf("AWS shows parameter %s without a value", a.step.Name))
 	}
+
 	return shown, nil
 }
 
-// conversionError refuses to write a parameter of another type, which AWS would convert (rule B.6.1). Its readers would then
-// lack the permission to decrypt it, or its value would no longer be encrypted.
+// conversionError returns an error if AWS would convert the parameter to another type (rule B.6.1). Its readers
+// might lack the permission to decrypt it, or its value would no longer be encrypted.
 func (a *putParameter) conversionError(is ssmtypes.ParameterType) error {
-	return fmt.Errorf("parameter %s has type %s, and writing it would convert it to %s: delete the parameter, or set type = %q",
-		a.step.Name, is, a.step.Type, is)
+	return fmt.Errorf(
+		"parameter %s has type %s, and writing it would convert it to %s: delete the parameter, or set type = %q",
+		a.step.Name,
+		is,
+		a.step.Type,
+		is,
+	)
 }
 
 func (a *putParameter) overwrite(ctx context.Context, in *ssm.PutParameterInput) (int64, error) {
@@ -238,6 +255,7 @@ func (a *putParameter) overwrite(ctx context.Context, in *ssm.PutParameterInput)
 	if err != nil {
 		return 0, err
 	}
+
 	return out.Version, nil
 }
 
@@ -249,15 +267,19 @@ func (s *PutParameter) input(imageID string) *ssm.PutParameterInput {
 		DataType: aws.String(s.DataType),
 		Tier:     ssmtypes.ParameterTier(s.Tier),
 	}
+
 	if s.Description != "" {
 		in.Description = aws.String(s.Description)
 	}
+
 	if s.KeyID != "" {
 		in.KeyId = aws.String(s.KeyID)
 	}
+
 	for _, key := range slices.Sorted(maps.Keys(s.Tags)) {
 		in.Tags = append(in.Tags, ssmtypes.Tag{Key: aws.String(key), Value: aws.String(s.Tags[key])})
 	}
+
 	return in
 }
 

@@ -10,14 +10,14 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// RegisterImage makes an image from At's own snapshots (rules 1.5, 2.5). Undone by deregistering it.
+// RegisterImage registers an image from the destination's own snapshots (rules 1.5 and 2.5). DeregisterImage
+// reverts it.
 type RegisterImage struct {
 	Base
 	ImageSpec
-	Snapshots map[string]Ref // device name -> snapshot
+	Snapshots map[string]Ref // by device
 }
 
-// Permissions returns the actions that the step uses (rule 2.5.5).
 func (s *RegisterImage) Permissions() []Permission {
 	return []Permission{
 		{"ec2:RegisterImage", s.Location.ImageARN("*"), "2.5.5"},
@@ -30,5 +30,10 @@ func (s *RegisterImage) Permissions() []Permission {
 func (s *RegisterImage) ResourceID() string { return aws.ToString(s.Source.ImageId) }
 
 func (s *RegisterImage) String() string {
-	return fmt.Sprintf("register %q in %s with %s", s.Name, s.Location, distribution.Count(len(s.Snapshots), "volume", "volumes"))
+	return fmt.Sprintf(
+		"register %q in %s with %s",
+		s.Name,
+		s.Location,
+		distribution.Count(len(s.Snapshots), "volume", "volumes"),
+	)
 }

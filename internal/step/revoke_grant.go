@@ -8,16 +8,15 @@ import (
 	"time"
 )
 
-// RevokeGrant ends a temporary grant, and reads back that it has ended.
+// RevokeGrant revokes a temporary grant and reads back that it is gone.
 type RevokeGrant struct {
 	Base
 	KeyARN  string
 	Grant   Ref
-	Name    string // what it is found by where its id never came
+	Name    string // finds the grant if the response with its ID was lost
 	Grantee string // ARN
 }
 
-// Permissions returns the actions that the step uses.
 func (s *RevokeGrant) Permissions() []Permission {
 	return []Permission{{"kms:RevokeGrant", s.KeyARN, "3.2.7"}, {"kms:ListGrants", s.KeyARN, "3.2.9"}}
 }
@@ -28,16 +27,15 @@ func (s *RevokeGrant) String() string {
 	return fmt.Sprintf("take %s from %s again: revoke the grant %q", s.KeyARN, s.Grantee, s.Name)
 }
 
-// AuditGrants looks who else may use a key, by grants that accounts made while they were admitted to it: such grants do not end with the
-// one that they rest on.
+// VerifyGrantsRevoked reports grants that accounts created while they had a temporary grant. Those grants stay when
+// the temporary grant is revoked.
 type VerifyGrantsRevoked struct {
 	Base
 	KeyARN   string
-	Accounts []string  // that were admitted, sorted
-	Since    time.Time // when the first of them was
+	Accounts []string  // accounts with a temporary grant, sorted
+	Since    time.Time // creation of the first temporary grant
 }
 
-// Permissions returns the actions that the step uses.
 func (s *VerifyGrantsRevoked) Permissions() []Permission {
 	return []Permission{{"kms:ListGrants", s.KeyARN, "3.2.9"}}
 }

@@ -7,48 +7,55 @@ import (
 	"fmt"
 )
 
-// RunInstance starts one instance of a destination's image, and ends when it runs (rules 8.5, 8.6): the launch check. Undone by
-// TerminateInstance, in every outcome.
+// RunInstance is the launch check. It launches one instance of a destination's image and ends when it runs (rules
+// 8.5 and 8.6). TerminateInstance always follows.
 type RunInstance struct {
 	Base
 	Image        Ref
 	Name         string // of the image, for messages
 	InstanceType string
-	SubnetID     string   // "": one of the default VPC
-	Devices      []string // names of the EBS devices: their volumes shall end with the instance
-	KeyARN       string   // of the volumes
+	SubnetID     string   // empty for one of the default VPC
+	Devices      []string // EBS devices whose volumes must be deleted with the instance
+	KeyARN       string   // key of the volumes
 	Tags         map[string]string
-	PartTags     map[string]string // of its volumes and network interfaces
+	PartTags     map[string]string // for volumes and network interfaces
 	Signing      Signing
 }
 
-// ClientToken returns the client token of the launch. It is evidence of the call, and lets it be repeated (rule 4.2.3).
+// ClientToken returns the client token of the launch. It proves which run launched the instance, and makes a
+// repeated call safe (rule 4.2.3).
 func (s *RunInstance) ClientToken() string { return string(s.Signing.Token(string(s.ID))) }
 
-// Permissions returns the actions that the step uses. EC2 asks for all that a launch is made of; of KMS the documented set (3.1.5, 3.1.10).
+// Permissions include all resources of a launch. The KMS permissions are the documented set (rules 3.1.5 and
+// 3.1.10).
 func (s *RunInstance) Permissions() []Permission {
 	subnet := "*"
 	if s.SubnetID != "" {
 		subnet = s.SubnetID
 	}
-	rights := []Permission{
+
+	permissions := []Permission{
 		{"ec2:RunInstances", s.Location.ImageARN(s.Image.Known), "8.6"},
 		{"ec2:RunInstances", s.Location.OwnedARN("subnet", subnet), "8.6"},
 		{"ec2:CreateTags", s.Location.OwnedARN("instance", "*"), "9.4"},
 		{"ec2:DescribeInstances", "*", "8.7"},
 	}
+
 	for _, kind := range []string{"instance", "network-interface", "security-group", "volume"} {
-		rights = append(rights, Permission{"ec2:RunInstances", s.Location.OwnedARN(kind, "*"), "8.6"})
+		permissions = append(permissions, Permission{"ec2:RunInstances", s.Location.OwnedARN(kind, "*"), "8.6"})
 	}
+
 	if len(s.PartTags) > 0 {
 		for _, kind := range []string{"volume", "network-interface"} {
-			rights = append(rights, Permission{"ec2:CreateTags", s.Location.OwnedARN(kind, "*"), "9.4"})
+			permissions = append(permissions, Permission{"ec2:CreateTags", s.Location.OwnedARN(kind, "*"), "9.4"})
 		}
 	}
+
 	for _, action := range []string{"kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo"} {
-		rights = append(rights, Permission{action, s.KeyARN, "3.1.5"})
+		permissions = append(permissions, Permission{action, s.KeyARN, "3.1.5"})
 	}
-	return rights
+
+	return permissions
 }
 
 func (s *RunInstance) ResourceID() string { return s.Image.Known }

@@ -8,40 +8,45 @@ import (
 	"strings"
 )
 
-// ShareSnapshot lets accounts create volumes from a snapshot (rules 2.1.5, 2.1.6). Undone by WithdrawShare.
+// ShareSnapshot adds create volume permissions to a snapshot (rules 2.1.5 and 2.1.6). UnshareSnapshot reverts it.
 type ShareSnapshot struct {
 	Base
 	Snapshot Ref
 	Device   string   // for messages
 	Accounts []string // sorted, at most 500
-	Baseline bool     // the snapshot is the source image's own: tags remember first who may use it
+	Baseline bool     // save the existing permissions of a source snapshot in its tags first
 
-	// PermanentOn is the source image whose tags remember first that the accounts keep the permission. Empty for a temporary one.
+	// PermanentOn is the source image whose tags name the accounts that keep the permission. Empty for a temporary
+	// permission.
 	PermanentOn string
 }
 
-// Permissions returns the actions that the step uses.
 func (s *ShareSnapshot) Permissions() []Permission {
-	rights := []Permission{{"ec2:ModifySnapshotAttribute", s.Location.SnapshotARN(s.Snapshot.Known), "2.1.4"}}
+	permissions := []Permission{{"ec2:ModifySnapshotAttribute", s.Location.SnapshotARN(s.Snapshot.Known), "2.1.4"}}
 	if s.Baseline {
-		rights = append(rights,
+		permissions = append(permissions,
 			Permission{"ec2:CreateTags", s.Location.SnapshotARN(s.Snapshot.Known), "2.1.4"},
 			Permission{"ec2:DescribeSnapshots", "*", "2.1.4"},
 			Permission{"ec2:DescribeSnapshotAttribute", s.Location.SnapshotARN(s.Snapshot.Known), "2.1.4"})
 	}
 	if s.PermanentOn != "" {
-		rights = append(rights, Permission{"ec2:CreateTags", s.Location.ImageARN(s.PermanentOn), "2.1.4"})
+		permissions = append(permissions, Permission{"ec2:CreateTags", s.Location.ImageARN(s.PermanentOn), "2.1.4"})
 	}
-	return rights
+	return permissions
 }
 
 func (s *ShareSnapshot) ResourceID() string { return s.Snapshot.Known }
 
 func (s *ShareSnapshot) String() string {
-	return fmt.Sprintf("share %s in %s with %s", s.Snapshot.of(s.Device), s.Location.Region, strings.Join(s.Accounts, ", "))
+	return fmt.Sprintf(
+		"share %s in %s with %s",
+		s.Snapshot.of(s.Device),
+		s.Location.Region,
+		strings.Join(s.Accounts, ", "),
+	)
 }
 
-// UnshareSnapshot withdraws the permission of accounts on a staged snapshot, once no copy needs it.
+// UnshareSnapshot removes create volume permissions of a staged snapshot that no copy needs.
 type UnshareSnapshot struct {
 	Base
 	Snapshot Ref
@@ -49,7 +54,6 @@ type UnshareSnapshot struct {
 	Accounts []string // sorted
 }
 
-// Permissions returns the actions that the step uses.
 func (s *UnshareSnapshot) Permissions() []Permission {
 	return []Permission{
 		{"ec2:ModifySnapshotAttribute", s.Location.SnapshotARN(s.Snapshot.Known), "2.1.4"},
@@ -60,5 +64,10 @@ func (s *UnshareSnapshot) Permissions() []Permission {
 func (s *UnshareSnapshot) ResourceID() string { return s.Snapshot.Known }
 
 func (s *UnshareSnapshot) String() string {
-	return fmt.Sprintf("withdraw %s in %s from %s", s.Snapshot.of(s.Device), s.Location.Region, strings.Join(s.Accounts, ", "))
+	return fmt.Sprintf(
+		"withdraw %s in %s from %s",
+		s.Snapshot.of(s.Device),
+		s.Location.Region,
+		strings.Join(s.Accounts, ", "),
+	)
 }

@@ -5,11 +5,11 @@ package step
 
 import "github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 
-// Signing is what the tags of a resource that a step creates say, and the key that signs them.
+// Signing holds the statement in a resource's tags and the key that signs it.
 type Signing struct {
 	Kind      provenance.Kind
 	Key       provenance.SigningKey
-	Statement provenance.Statement // without ResourceID, which the creating call returns
+	Statement provenance.Statement // without the ID, which the creating call returns
 }
 
 // CreationTags returns the tags for the creating call.
@@ -23,8 +23,8 @@ func (s Signing) Tags(resourceID string) map[string]string {
 	return s.Key.SignedTags(s.Statement)
 }
 
-// Token returns the evidence of a creating call. A repeat of the call has the same purpose. A call that creates again
-// after a failure has another one.
+// Token returns the token of a creating call. A repeated call must have the same purpose, and a call that replaces
+// a failed resource another one.
 func (s Signing) Token(purpose string) provenance.CallToken {
 	return s.Key.CallToken(provenance.Call{
 		Kind:    s.Kind,

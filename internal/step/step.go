@@ -11,7 +11,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// NewID returns the id of a step from its kind and its location, separated by slashes.
+// NewID returns the ID of a step. It joins its kind and location with slashes.
 func NewID(parts ...string) distribution.StepID {
 	for i, part := range parts {
 		parts[i] = strings.TrimPrefix(part, "/dev/")
@@ -51,7 +51,7 @@ func (b *Base) FitsInQueue(limit, steps, rate int) bool {
 	return steps < limit && fitsRate
 }
 
-// Ref refers to a resource: by its AWS id, or by the step that will create it.
+// Ref refers to a resource by its AWS ID, or by the step that creates it.
 type Ref struct {
 	Known string
 	From  distribution.StepID // a dependency of the step that has the Ref
@@ -67,7 +67,7 @@ func (r Ref) String() string {
 	return strings.TrimSuffix("<"+string(r.From)+" "+r.Device, " ") + ">"
 }
 
-// of describes the snapshot of a device for the user, with its id if there is one.
+// of describes the snapshot of a device for the user, with its ID if it is known.
 func (r Ref) of(device string) string {
 	switch {
 	case r.Known != "" && device != "":

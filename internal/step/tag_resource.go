@@ -10,15 +10,13 @@ import (
 	"strings"
 )
 
-// TagResource gives tags to a thing that exists already: the second seal, to what an earlier run could not seal (refused, it is told, and nothing is
-// pointed at the image); its line, to a source image.
+// TagResource adds tags to an existing resource.
 type TagResource struct {
 	Base
 	Resource Ref
 	Tags     map[string]string
 }
 
-// Permissions returns the actions that the step uses.
 func (s *TagResource) Permissions() []Permission {
 	kind := "*"
 	if strings.HasPrefix(s.Resource.Known, "ami-") {

@@ -7,16 +7,18 @@ import (
 	"fmt"
 )
 
-// TerminateInstance ends an instance that a launch check started.
+// TerminateInstance terminates the instance of a launch check.
 type TerminateInstance struct {
 	Base
 	Instance    Ref
 	ClientToken string // of the launch. It finds the instance if the response was lost
 }
 
-// Permissions returns the actions that the step uses.
 func (s *TerminateInstance) Permissions() []Permission {
-	return []Permission{{"ec2:TerminateInstances", s.Location.OwnedARN("instance", s.Instance.Known), "8.7"}, {"ec2:DescribeInstances", "*", "8.7"}}
+	return []Permission{
+		{"ec2:TerminateInstances", s.Location.OwnedARN("instance", s.Instance.Known), "8.7"},
+		{"ec2:DescribeInstances", "*", "8.7"},
+	}
 }
 
 func (s *TerminateInstance) ResourceID() string { return s.Instance.Known }

@@ -3,13 +3,13 @@
 
 package step
 
-// VerifySnapshot compares a completed copy with what was wanted (4.6.1).
+// VerifySnapshot compares a completed copy with the expected snapshot (rule 4.6.1).
 type VerifySnapshot struct {
 	Base
 	ExpectedSnapshot
 }
 
-// Permissions returns the actions that the step uses. Those of the look at the copy's end.
+// Permissions are those of the polls that found the copy completed.
 func (s *VerifySnapshot) Permissions() []Permission {
 	return []Permission{{"ec2:DescribeSnapshots", "*", "4.6.1"}}
 }

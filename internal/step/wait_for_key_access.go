@@ -13,29 +13,26 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 )
 
-// WaitForKeyAccess waits until a destination's credentials can use a key of the source account: a new grant takes
-// minutes to be seen everywhere (rule 3.2.6).
+// WaitForKeyAccess waits until a destination's credentials can use a key of the source account. A new grant takes
+// minutes to be effective (rule 3.2.6).
 type WaitForKeyAccess struct {
 	Base
 	KeyARN string // in any Region
 }
 
-// Permissions returns the action that the step uses.
 func (s *WaitForKeyAccess) Permissions() []Permission {
 	return []Permission{{"kms:DescribeKey", s.KeyARN, "3.2.6"}}
 }
 
-// ResourceID returns the key.
 func (s *WaitForKeyAccess) ResourceID() string { return s.KeyARN }
 
 func (s *WaitForKeyAccess) String() string {
 	return "wait until account " + s.Location.Account + " may use " + s.KeyARN
 }
 
-// dryRuns returns nothing: the grant does not exist yet.
+// dryRuns returns nothing, because the grant does not exist yet.
 func (s *WaitForKeyAccess) dryRuns(Env) []DryRun { return nil }
 
-// start returns an attempt.
 func (s *WaitForKeyAccess) start(env Env) Attempt {
 	attempt := &waitForKeyAccess{step: s}
 	key, err := arn.Parse(s.KeyARN)
@@ -52,14 +49,15 @@ func (s *WaitForKeyAccess) start(env Env) Attempt {
 	return attempt
 }
 
-// waitForKeyAccess holds no client: what is converted to an interface links all operations of the clients that it can reach.
+// waitForKeyAccess holds no client. A type that is converted to an interface links all operations of the clients
+// that it can reach.
 type waitForKeyAccess struct {
 	step     *WaitForKeyAccess
 	describe func(context.Context) error // with the destination's credentials, in the Region of the key
 	wait     consistencyWait
 }
 
-// Do describes the key until that is allowed.
+// Do describes the key until AWS allows it.
 func (a *waitForKeyAccess) Do(ctx context.Context) (Outcome, error) {
 	err := a.describe(ctx)
 	if awsclient.IsUnauthorized(err) || awsclient.IsNotFound(err) {
