@@ -474,7 +474,7 @@ func TestRetryer_noClientToken(t *testing.T) {
 				_, err := pool.EC2(distribution.Location{Account: source, Region: home}).
 					CopySnapshot(t.Context(), &ec2.CopySnapshotInput{
 						SourceRegion:     aws.String(home),
-						SourceSnapshotId: aws.String("snap-0123456789abcdef0"),
+						SourceSnapshotId: aws.String("snap-0fedcba9876543210"),
 						Encrypted:        aws.Bool(true),
 						KmsKeyId:         aws.String("alias/aws/ebs"),
 					})
@@ -628,7 +628,7 @@ func TestAccess_onUnreachableEndpointResponds(t *testing.T) {
 			SourceRegion: aws.String(
 				home,
 			),
-			SourceSnapshotId: aws.String("snap-0123456789abcdef0"),
+			SourceSnapshotId: aws.String("snap-0fedcba9876543210"),
 			Encrypted:        aws.Bool(true),
 			KmsKeyId:         aws.String("alias/aws/ebs"),
 		})

@@ -142,7 +142,7 @@ func atOnce(copies []awssim.CopySchedule) (most int) {
 const sharesACall = 500
 
 // necessary returns the mutating calls that the job needs, by action. The volumes are not encrypted, so all snapshots
-// that are shared are staged. All copies and images are sealed. The source image is protected during the run.
+// that are shared are staged. All copies and images are signed. The source image is protected during the run.
 func (c course) necessary() map[string]int {
 	regions := c.shared()
 	staged, copied, shares := c.Volumes*len(regions), c.Volumes*c.Targets, 0
@@ -150,20 +150,17 @@ func (c course) necessary() map[string]int {
 		shares += c.Volumes * chunks(accounts)
 	}
 	return map[string]int{
-		"ec2:CopySnapshot":            staged + copied,
-		"ec2:RegisterImage":           c.Targets,
-		"ec2:ModifySnapshotAttribute": 2 * shares, // and unshared
-		"ec2:DeleteSnapshot":          staged,
-		// seals, the key of the seals, and the mark of the protection
-		"ec2:CreateTags": staged + copied + c.Targets + 2,
+		"ec2:CopySnapshot":                         staged + copied,
+		"ec2:RegisterImage":                        c.Targets,
+		"ec2:ModifySnapshotAttribute":              2 * shares, // and unshared
+		"ec2:DeleteSnapshot":                       staged,
+		"ec2:CreateTags":                           staged + copied + c.Targets, // signatures
 		"ec2:EnableImageDeregistrationProtection":  1,
 		"ec2:DisableImageDeregistrationProtection": 1,
-		"ec2:DeleteTags": 1,
 	}
 }
 
-// canaries returns the mutating calls for canaries: in each Region an empty volume and its snapshot, which each account
-// copies.
+// canaries returns the mutating calls for test copies: in each Region an empty snapshot, which each account copies.
 func (c course) canaries() map[string]int {
 	regions := c.shared()
 	if c.Bare || c.Targets*len(regions) < 2 {
@@ -175,8 +172,12 @@ func (c course) canaries() map[string]int {
 		shares += chunks(accounts)
 	}
 	return map[string]int{
-		"ec2:CreateVolume": n, "ec2:CreateSnapshot": n, "ec2:DeleteVolume": n, "ec2:ModifySnapshotAttribute": shares,
-		"ec2:CopySnapshot": copies, "ec2:CreateTags": 2*n + copies, "ec2:DeleteSnapshot": n + copies,
+		"ebs:StartSnapshot":           n,
+		"ebs:CompleteSnapshot":        n,
+		"ec2:ModifySnapshotAttribute": shares,
+		"ec2:CopySnapshot":            copies,
+		"ec2:CreateTags":              n + copies, // signatures
+		"ec2:DeleteSnapshot":          n + copies,
 	}
 }
 

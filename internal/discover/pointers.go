@@ -115,10 +115,22 @@ func (s *survey) template(ctx context.Context, at distribution.Location, asked, 
 	if err != nil {
 		return distribution.LaunchTemplateFacts{Err: awsclient.Refused("ec2:DescribeLaunchTemplates", err)}
 	}
+	if len(found.LaunchTemplates) == 0 {
+		return distribution.LaunchTemplateFacts{Err: &distribution.APIError{
+			Operation: "ec2:DescribeLaunchTemplates",
+			Message:   "the response contains no launch template",
+		}}
+	}
 	stands.ID, stands.Default = aws.ToString(found.LaunchTemplates[0].LaunchTemplateId), aws.ToInt64(found.LaunchTemplates[0].DefaultVersionNumber)
 	from, err := client.DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: &stands.ID, Versions: []string{source}})
 	if err != nil {
 		return distribution.LaunchTemplateFacts{ID: stands.ID, Err: awsclient.Refused("ec2:DescribeLaunchTemplateVersions", err)}
+	}
+	if len(from.LaunchTemplateVersions) == 0 || from.LaunchTemplateVersions[0].LaunchTemplateData == nil {
+		return distribution.LaunchTemplateFacts{ID: stands.ID, Err: &distribution.APIError{
+			Operation: "ec2:DescribeLaunchTemplateVersions",
+			Message:   "the response contains no version " + source,
+		}}
 	}
 	current := from
 	if source != "$Default" {

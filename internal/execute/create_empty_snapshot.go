@@ -87,11 +87,13 @@ func (t *executor) startEmptySnapshot(ctx context.Context, j *stepRun, s *step.C
 			SnapshotId:         aws.String(j.state.resourceID),
 			ChangedBlocksCount: aws.Int32(0),
 		})
-		switch wasTried := j.state.responseLost; {
-		case awsclient.IsOutcomeUnknown(err) && !wasTried:
+		isUnknown := awsclient.IsTransient(err) || awsclient.IsOutcomeUnknown(err)
+		isDone := j.state.responseLost && awsclient.Code(err) == "ValidationException" // not pending any more (rule 4.9.5)
+		switch {
+		case isUnknown && j.keepPolling():
 			j.state.responseLost = true
-			return retryAfter{step.Backoff(0)}
-		case err != nil && !wasTried: // a repeated call fails if the first one succeeded (rule 4.9.5)
+			return retryAfter{step.Backoff(j.state.polls)}
+		case err != nil && !isDone:
 			return err
 		}
 		j.state.changed = true

@@ -170,7 +170,11 @@ func (r *run) end(ctx context.Context, failed bool) (left []distribution.Retaine
 		return nil
 	}
 	r.ended = true
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	limit := endTime
+	if ctx.Err() != nil { // canceled, or out of time: whoever waits wants an end
+		limit = canceledEndTime
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	var records runrecord.Records
 	err := recovery.Do(func() (err error) {
@@ -212,6 +216,9 @@ func (r *run) isLast(ctx context.Context) (bool, error) {
 
 // endTime is how long the end of a run may last: withdrawals are read back.
 const endTime = 6 * time.Minute
+
+// canceledEndTime is how long the end of a canceled run may last. What it does not withdraw is listed, and a later run does.
+const canceledEndTime = 30 * time.Second
 
 // isProtectionNeeded reports whether another run needs the protection, or whether the records could not be read.
 func (r *run) isProtectionNeeded(ctx context.Context) bool {
