@@ -68,7 +68,7 @@ type stepRun struct {
 	queue      *callQueue
 	begun      time.Time
 	outcomes   map[distribution.StepID]StepOutcome // of the steps that it waited for
-	state      *stepState                          // kept between attempts. Nil before the first attempt and after the last
+	state      *stepState                          // kept between attempts. Nil before and after
 }
 
 // startsBefore orders the steps that can start. A copy that is already in progress comes first, because it uses the
