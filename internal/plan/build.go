@@ -432,17 +432,12 @@ func (b *builder) shareImage(o *preparedSource, wanting [][]destinationState, sn
 
 	if len(o.imageAccounts) > 0 {
 		base.ID, base.DependsOn = step.NewID("share", o.location.Region, wholeImage), slices.Clone(o.imageRef.dependsOn)
-		shared = append(
-			shared,
-			b.add(
-				&step.ShareImage{
-					Base:     base,
-					Image:    o.imageRef.ref,
-					With:     distribution.LaunchPermissions{Accounts: o.imageAccounts},
-					Baseline: !o.stagesImage,
-				},
-			),
-		)
+		shared = append(shared, b.add(&step.ShareImage{
+			Base:     base,
+			Image:    o.imageRef.ref,
+			With:     distribution.LaunchPermissions{Accounts: o.imageAccounts},
+			Baseline: !o.stagesImage,
+		}))
 	}
 
 	o.imageRef.dependsOn = shared

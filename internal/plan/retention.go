@@ -112,13 +112,11 @@ func (b *builder) tagImageFamily() {
 		at := distribution.Location{Account: b.facts.Source.Account, Region: source.Region}
 		if image := b.facts.Images[source.Region].Image; b.req.ImageFamily != "" && image != nil &&
 			tagMap(image.Tags)[provenance.TagImageFamily] != b.req.ImageFamily {
-			b.add(
-				&step.TagResource{
-					Base:     step.Base{ID: step.NewID("line", at.Account, at.Region), Location: at, ExpectedDuration: callTime},
-					Resource: step.Ref{Known: source.ImageID},
-					Tags:     map[string]string{provenance.TagImageFamily: b.req.ImageFamily},
-				},
-			)
+			b.add(&step.TagResource{
+				Base:     step.Base{ID: step.NewID("line", at.Account, at.Region), Location: at, ExpectedDuration: callTime},
+				Resource: step.Ref{Known: source.ImageID},
+				Tags:     map[string]string{provenance.TagImageFamily: b.req.ImageFamily},
+			})
 		}
 	}
 }

@@ -28,13 +28,11 @@ type SharePlan struct {
 }
 
 func shareLaunchPermissions(s distribution.Share) distribution.LaunchPermissions {
-	return distribution.LaunchPermissions{}.And(
-		distribution.LaunchPermissions{
-			Accounts:      s.AccountIDs,
-			Organizations: s.OrganizationARNs,
-			Units:         s.OrganizationalUnits,
-		},
-	)
+	return distribution.LaunchPermissions{}.And(distribution.LaunchPermissions{
+		Accounts:      s.AccountIDs,
+		Organizations: s.OrganizationARNs,
+		Units:         s.OrganizationalUnits,
+	})
 }
 
 // sharePlans returns the results of the share blocks.

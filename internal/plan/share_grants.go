@@ -82,7 +82,7 @@ func validateSharers(
 				"name the account in one of them, with all its grants",
 			)
 		case other >= 0 &&
-			!(reflect.DeepEqual(destinations[other].Roles, d.Roles) && destinations[other].Profile == d.Profile):
+			(!reflect.DeepEqual(destinations[other].Roles, d.Roles) || destinations[other].Profile != d.Profile):
 			add(
 				"",
 				d.Via,
