@@ -155,7 +155,7 @@ func (t *executor) handleNameTaken(ctx context.Context, j *stepRun, s *step.Copy
 }
 
 // adoptNamesake adopts the image with the wanted name if its signature proves that a run creates it and it has not
-// failed. ours reports whether such an image exists, even if it is not signed yet.
+// failed. exists reports whether such an image exists, even if it is not signed yet.
 func (t *executor) adoptNamesake(ctx context.Context, j *stepRun, s *step.CopyImage) (exists bool, err error) {
 	image, isSigned, err := t.namesake(ctx, s.ImageSpec)
 	if err != nil || image == nil {

@@ -71,7 +71,8 @@ func (t *executor) startEmptySnapshot(ctx context.Context, j *stepRun, s *step.C
 			Timeout:     aws.Int32(emptySnapshotTimeout),
 			VolumeSize:  aws.Int64(s.GiB),
 		})
-		if (awsclient.IsTransient(err) || awsclient.IsOutcomeUnknown(err)) && j.keepPolling() { // the token lets it be repeated
+		// The client token makes a repeated call safe.
+		if (awsclient.IsTransient(err) || awsclient.IsOutcomeUnknown(err)) && j.keepPolling() {
 			return retryAfter{step.Backoff(j.state.polls)}
 		}
 		if err != nil {

@@ -33,7 +33,7 @@ const maxDryRuns = 10
 type dryRun struct {
 	step      step.Step
 	location  distribution.Location // where the call is made
-	action    string                // IAM action, with a resource if it matters. Each is checked once for an account and Region
+	action    string                // IAM action, with a resource if it matters. Checked once per location
 	resource  string
 	isOwnCall bool // the step itself calls KMS, and not EC2 on its behalf
 	call      func(context.Context) error
@@ -216,8 +216,9 @@ func (t *executor) listDryRuns(steps []step.Step) []dryRun {
 	return all
 }
 
-// standInSnapshot is the ID in dry runs about a snapshot that does not exist yet. A dry run does not look the ID up (rule
-// 6.3), but EC2 refuses a malformed one (rule 2.5.10). It knows this ID as well-formed, unlike snap-0123456789abcdef0.
+// standInSnapshot is the ID in dry runs about a snapshot that does not exist yet. A dry run does not look the ID up
+// (rule 6.3), but EC2 refuses a malformed one (rule 2.5.10). It knows this ID as well-formed, unlike
+// snap-0123456789abcdef0.
 const standInSnapshot = "snap-0fedcba9876543210"
 
 // knownOr returns the ID of a reference, or standIn if it is unknown.
@@ -402,7 +403,8 @@ func (d dryRun) finding(ctx context.Context, pool *awsclient.Pool, p plan.Plan, 
 		}
 		switch isAllowed, isKnown := d.isAllowedByKeyPolicy(ctx, pool, who); {
 		case isKnown && !isAllowed:
-			e.Level, e.Reference, e.Summary = distribution.Refused, "3.2.1", "the policy of the key "+d.resource+" does not admit "+who.ARN
+			e.Level, e.Reference = distribution.Refused, "3.2.1"
+			e.Summary = "the policy of the key " + d.resource + " does not admit " + who.ARN
 		case isKnown && !isExplicit && strings.Contains(refusal.Message, "resource-based policy"):
 			return nil // the key policy allows only EC2, as it should
 		default:

@@ -97,7 +97,7 @@ type executor struct {
 	begun         time.Time
 	copies        map[distribution.StepID]*step.CopySnapshot // copy steps of the run
 	createdGrants []*step.CreateGrant                        // CreateGrant steps of the run
-	deleted       sync.Map                                   // IDs of deleted snapshots, which the result must not list as retained
+	deleted       sync.Map                                   // IDs of deleted snapshots, not to report as retained
 
 	mu         sync.Mutex // guards the fields below
 	createdIDs []string   // IDs from responses to creating calls

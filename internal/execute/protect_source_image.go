@@ -140,8 +140,8 @@ func (t *executor) enableSourceProtection(ctx context.Context, j *stepRun, s *st
 		return StepOutcome{ID: s.ImageID, Err: step.ErrNotProtected}
 	}
 
-	_, err = t.pool.EC2(s.Location).
-		EnableImageDeregistrationProtection(ctx, &ec2.EnableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)})
+	in := &ec2.EnableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)}
+	_, err = t.pool.EC2(s.Location).EnableImageDeregistrationProtection(ctx, in)
 	if err == nil || awsclient.IsOutcomeUnknown(err) || ctx.Err() != nil {
 		j.state.resourceID = s.ImageID // even if the run is canceled before it is read back
 	}
@@ -160,7 +160,7 @@ func (t *executor) disableSourceProtection(ctx context.Context, s *step.DisableS
 	if err != nil || image == nil || !step.IsProtected(*image) {
 		return StepOutcome{Err: err}
 	}
-	_, err = t.pool.EC2(s.Location).
-		DisableImageDeregistrationProtection(ctx, &ec2.DisableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)})
+	in := &ec2.DisableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)}
+	_, err = t.pool.EC2(s.Location).DisableImageDeregistrationProtection(ctx, in)
 	return StepOutcome{ID: s.ImageID, Err: err}
 }

@@ -68,7 +68,7 @@ type stepRun struct {
 	queue      *callQueue
 	begun      time.Time
 	outcomes   map[distribution.StepID]StepOutcome // of the steps that it waited for
-	state      *stepState                          // kept between attempts. Nil before the first attempt and after the last
+	state      *stepState                          // kept between attempts. Nil before and after
 }
 
 // startsBefore orders the steps that can start. A copy that is already in progress comes first, because it uses the
@@ -298,16 +298,14 @@ func (r *runner) start(ctx context.Context, j *stepRun) {
 	j.queue.acquire(j)
 	if j.begun.IsZero() {
 		j.begun, j.state = time.Now(), new(stepState)
-		r.report(
-			distribution.Event{
-				Time:    j.begun,
-				Kind:    distribution.Begun,
-				Step:    j.base.ID,
-				At:      j.base.Location,
-				Percent: -1,
-				Text:    j.step.String(),
-			},
-		)
+		r.report(distribution.Event{
+			Time:    j.begun,
+			Kind:    distribution.Begun,
+			Step:    j.base.ID,
+			At:      j.base.Location,
+			Percent: -1,
+			Text:    j.step.String(),
+		})
 	}
 
 	var once sync.Once // a panic can follow the call of end
@@ -342,18 +340,15 @@ func (r *runner) handleAttempt(j *stepRun, d StepOutcome) {
 		r.applyBackoff(j.queue, j.queue.decreaseLimit(j, quota.limit))
 		if j.queue.inUse == 0 && !j.queue.isFullReported { // copies of other runs use up the quota, perhaps for hours
 			j.queue.isFullReported = true
-			r.report(
-				distribution.Event{
-					Time:    time.Now(),
-					Kind:    distribution.Noted,
-					Step:    j.base.ID,
-					At:      j.base.Location,
-					Percent: -1,
-					Text: j.step.String() + " waits until other copies in the account complete: " + reason(
-						cmp.Or(quota.err, d.Err),
-					),
-				},
-			)
+			r.report(distribution.Event{
+				Time:    time.Now(),
+				Kind:    distribution.Noted,
+				Step:    j.base.ID,
+				At:      j.base.Location,
+				Percent: -1,
+				Text: j.step.String() + " waits until other copies in the account complete: " +
+					reason(cmp.Or(quota.err, d.Err)),
+			})
 		}
 	default:
 		j.queue.release(j)

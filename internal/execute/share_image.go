@@ -144,8 +144,11 @@ func (t *executor) describeLaunchPermissions(
 	at distribution.Location,
 	id string,
 ) (distribution.LaunchPermissions, error) {
-	out, err := t.pool.EC2(at).
-		DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: aws.String(id), Attribute: ec2types.ImageAttributeNameLaunchPermission})
+	in := &ec2.DescribeImageAttributeInput{
+		ImageId:   aws.String(id),
+		Attribute: ec2types.ImageAttributeNameLaunchPermission,
+	}
+	out, err := t.pool.EC2(at).DescribeImageAttribute(ctx, in)
 	if err != nil {
 		return distribution.LaunchPermissions{}, err
 	}

@@ -64,7 +64,9 @@ func (e *verificationError) finding(s step.Step) *distribution.Finding {
 	}
 
 	if verify, is := s.(*step.VerifyImage); is && hasBillingDifference(e.differences) {
-		d.Reference, d.Remediation = "2.3.3", "an image of another billing may not be launched: build the image in the target account from AWS's own image of that platform"
+		d.Reference = "2.3.3"
+		d.Remediation = "an image of another billing may not be launched: " +
+			"build the image in the target account from AWS's own image of that platform"
 		if verify.Method == distribution.BySnapshot {
 			d.Remediation = `set copy_method = "image" in the target, which keeps the billing`
 		}

@@ -90,8 +90,8 @@ func (all *alternatives) addForSource(
 	}
 }
 
-// sourceRegionOf returns the Region that the accounts of a Region without a source image copy from. Empty if the Region
-// has an image.
+// sourceRegionOf returns the Region that the accounts of a Region without a source image copy from. Empty if the
+// Region has an image.
 func sourceRegionOf(
 	req distribution.Request, facts distribution.Facts, all []distribution.Destination, region string,
 ) string {

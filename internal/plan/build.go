@@ -91,7 +91,7 @@ type snapshotRef struct {
 type preparedSource struct {
 	*shareSource
 	snapshots         map[string]snapshotRef
-	temporaryAccounts map[string][]string              // accounts that the plan shares with until their copies are complete
+	temporaryAccounts map[string][]string              // accounts with a permission until their copies are complete
 	copySteps         map[string][]distribution.StepID // copies that the plan makes of it
 
 	imageRef       snapshotRef           // the image itself. Zero if no step uses it
@@ -99,7 +99,7 @@ type preparedSource struct {
 	imageCopySteps []distribution.StepID // copies that the plan makes of the image
 }
 
-// cleaning returns the steps that delete what earlier runs left unfinished. Completed copies stay.
+// cleanUpSteps returns the steps that delete what earlier runs left unfinished. Completed copies stay.
 func cleanUpSteps(
 	req distribution.Request, facts distribution.Facts, all []distribution.Destination, sources []*shareSource,
 ) ([]step.Step, []distribution.Finding) {
@@ -110,7 +110,7 @@ func cleanUpSteps(
 	return b.steps, b.findings
 }
 
-// steps returns the steps that create the image of every destination. They stage and share the source, copy,
+// buildSteps returns the steps that create the image of every destination. They stage and share the source, copy,
 // register and verify. Cleanup steps then remove what no copy needs.
 func buildSteps(
 	req distribution.Request,
@@ -166,7 +166,7 @@ func (b *builder) add(s step.Step) distribution.StepID {
 	return s.Meta().ID
 }
 
-// goal returns what exists at a destination, so that the plan adds only the missing steps.
+// newDestinationState returns what exists at a destination, so that the plan adds only the missing steps.
 func (b *builder) newDestinationState(d distribution.Destination) destinationState {
 	g := destinationState{
 		Destination: d,
@@ -197,7 +197,7 @@ func (b *builder) newDestinationState(d distribution.Destination) destinationSta
 	return g
 }
 
-// wants reports whether a destination still needs a copy of a volume.
+// needsCopy reports whether a destination still needs a copy of a volume.
 func (g destinationState) needsCopy(volume string) bool {
 	return g.image == nil && g.pending == nil && g.copies[volume] == nil
 }
@@ -220,7 +220,7 @@ func imageID(req distribution.Request, region string) string {
 	return req.Images[i].ImageID
 }
 
-// offer adds the steps that stage and share what destinations still need, and what share blocks name.
+// prepareSource adds the steps that stage and share what destinations still need, and what share blocks name.
 func (b *builder) prepareSource(s *shareSource, states []destinationState) *preparedSource {
 	o := &preparedSource{
 		shareSource:       s,
@@ -281,8 +281,8 @@ func (b *builder) prepareSource(s *shareSource, states []destinationState) *prep
 	return o
 }
 
-// source returns the snapshot of a volume in the source account that others copy. It is the volume's own snapshot,
-// a staged copy, or a snapshot of the staged image.
+// prepareVolume returns the snapshot of a volume in the source account that others copy. It is the volume's own
+// snapshot, a staged copy, or a snapshot of the staged image.
 func (b *builder) prepareVolume(o *preparedSource, v sourceVolume) snapshotRef {
 	source := snapshotRef{ref: step.Ref{Known: v.id()}, key: v.key()}
 	switch {
@@ -432,17 +432,12 @@ func (b *builder) shareImage(o *preparedSource, wanting [][]destinationState, sn
 
 	if len(o.imageAccounts) > 0 {
 		base.ID, base.DependsOn = step.NewID("share", o.location.Region, wholeImage), slices.Clone(o.imageRef.dependsOn)
-		shared = append(
-			shared,
-			b.add(
-				&step.ShareImage{
-					Base:     base,
-					Image:    o.imageRef.ref,
-					With:     distribution.LaunchPermissions{Accounts: o.imageAccounts},
-					Baseline: !o.stagesImage,
-				},
-			),
-		)
+		shared = append(shared, b.add(&step.ShareImage{
+			Base:     base,
+			Image:    o.imageRef.ref,
+			With:     distribution.LaunchPermissions{Accounts: o.imageAccounts},
+			Baseline: !o.stagesImage,
+		}))
 	}
 
 	o.imageRef.dependsOn = shared
@@ -594,7 +589,7 @@ func (b *builder) copies(g *destinationState, sources []*preparedSource) map[str
 	return refs
 }
 
-// copyWhole adds one CopyImage step for a destination. The owner of the source image copies it directly.
+// addImageCopy adds one CopyImage step for a destination. The owner of the source image copies it directly.
 func (b *builder) addImageCopy(g *destinationState, source *preparedSource) map[string]snapshotRef {
 	newStep := step.CopyImage{
 		Base: step.Base{
@@ -656,7 +651,7 @@ func (b *builder) addImageCopy(g *destinationState, source *preparedSource) map[
 	return refs
 }
 
-// complete adds the steps that register and verify a destination's image. An existing or copied image is only
+// addImage adds the steps that register and verify a destination's image. An existing or copied image is only
 // verified.
 func (b *builder) addImage(g *destinationState, copies map[string]snapshotRef) {
 	spec := destinationImageSpec(g.Destination, b.req, b.facts)
@@ -774,7 +769,7 @@ func (b *builder) revokeShares(o *preparedSource) {
 	b.deregisterStagedImage(o, unshareSteps)
 }
 
-// closing returns the base of a step that deletes a staged resource. It runs after all copies have succeeded and
+// cleanupBase returns the base of a step that deletes a staged resource. It runs after all copies have succeeded and
 // all permissions are removed.
 func cleanupBase(
 	id distribution.StepID,
@@ -795,7 +790,7 @@ func cleanupBase(
 	return base
 }
 
-// unstage adds the step that deregisters the staged image after its last copy.
+// deregisterStagedImage adds the step that deregisters the staged image after its last copy.
 func (b *builder) deregisterStagedImage(o *preparedSource, unshareSteps []distribution.StepID) {
 	if !o.stagesImage || o.imageRef.ref == (step.Ref{}) {
 		return
@@ -839,7 +834,7 @@ func (b *builder) revokeImageShare(o *preparedSource) []distribution.StepID {
 	})}
 }
 
-// withdraw adds the steps that remove the permissions on a staged snapshot.
+// unshareSnapshot adds the steps that remove the permissions on a staged snapshot.
 func (b *builder) unshareSnapshot(
 	o *preparedSource,
 	v sourceVolume,

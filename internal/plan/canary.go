@@ -13,15 +13,16 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// A test copy is a copy of an empty snapshot under the key of the staged copies. While the staged copies are created, each
-// destination that waits for them copies the empty snapshot under its own key. A missing permission shows in a minute.
+// A test copy is a copy of an empty snapshot under the key of the staged copies. While the staged copies are
+// created, each destination that waits for them copies the empty snapshot under its own key. A missing permission
+// shows in a minute.
 const (
 	testCopyGiB  = 1
 	testCopyTime = time.Minute // rough duration of creating or copying an empty snapshot (rule 4.6.4)
 	testDevice   = "canary"    // replaces the device in the ID of a test copy's step
 )
 
-// canary adds the test copies of the destinations that wait for staged copies.
+// addTestCopies adds the test copies of the destinations that wait for staged copies.
 func (b *builder) addTestCopies(o *preparedSource, states []destinationState) {
 	trying := slices.DeleteFunc(slices.Clone(states), func(g destinationState) bool { return !o.needsTestCopy(g) })
 	if len(trying) == 0 || !b.wantsTestCopies(states) {
@@ -62,7 +63,7 @@ func (b *builder) addTestCopies(o *preparedSource, states []destinationState) {
 	})
 }
 
-// tries reports whether the plan makes test copies. The default is true for several destinations.
+// wantsTestCopies reports whether the plan makes test copies. The default is true for several destinations.
 func (b *builder) wantsTestCopies(states []destinationState) bool {
 	if b.req.TestCopy != nil {
 		return *b.req.TestCopy
@@ -71,14 +72,14 @@ func (b *builder) wantsTestCopies(states []destinationState) bool {
 	return len(copying) > 1
 }
 
-// needsCanary reports whether a destination copies something that is not staged yet.
+// needsTestCopy reports whether a destination copies something that is not staged yet.
 func (o *preparedSource) needsTestCopy(g destinationState) bool {
 	return o.serves(g.At) && slices.ContainsFunc(o.items, func(v sourceVolume) bool {
 		return v.isStaged && g.needsCopy(v.id()) && o.snapshots[v.id()].ref.From != ""
 	})
 }
 
-// shareCanary shares the empty snapshot. It returns the steps to wait for.
+// shareEmptySnapshot shares the empty snapshot. It returns the steps to wait for.
 func (b *builder) shareEmptySnapshot(
 	o *preparedSource, source *step.CreateEmptySnapshot, trying []destinationState,
 ) []distribution.StepID {
@@ -107,7 +108,7 @@ func (b *builder) shareEmptySnapshot(
 	return ready
 }
 
-// tryCanary adds the test copy of a destination, and the steps that verify and delete it.
+// addTestCopy adds the test copy of a destination, and the steps that verify and delete it.
 func (b *builder) addTestCopy(
 	o *preparedSource, g destinationState, source *step.CreateEmptySnapshot, ready []distribution.StepID,
 ) []distribution.StepID {

@@ -12,8 +12,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// expected returns the expected duration of all steps. Each step starts as soon as its dependencies have ended and its
-// queue has capacity. The longest remaining path goes first, as in the runner.
+// expected returns the expected duration of all steps. Each step starts as soon as its dependencies have ended and
+// its queue has capacity. The longest remaining path goes first, as in the runner.
 func expected(steps []step.Step) time.Duration {
 	remaining := step.Remaining(steps)
 	order := slices.Clone(steps) // stays sorted by dependencies, because a dependency has at least as much remaining

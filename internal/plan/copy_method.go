@@ -11,8 +11,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// copyMethod returns how a destination gets its copy, and why Auto has become ByImage. CopySnapshot reports errors and
-// progress and takes a key for each device. So CopyImage is chosen only for what a registered image would lose.
+// copyMethod returns how a destination gets its copy, and why Auto has become ByImage. CopySnapshot reports errors
+// and progress and takes a key for each device. So CopyImage is chosen only for what a registered image would lose.
 func copyMethod(
 	t distribution.Target, image ec2types.Image, from, region string, strict bool,
 ) (distribution.Method, string) {

@@ -193,7 +193,8 @@ func unseenFindings(facts distribution.Facts) []distribution.Finding {
 		}
 		f := failedLookupFinding(unseen)
 		if unseen.Vital && !facts.NeedsLookup(unseen.At) { // copies do not pass through this location
-			f.Level, f.Summary = distribution.Warning, unseen.Refusal.Operation+" was refused, and nothing is staged in "+unseen.At.Region
+			f.Level = distribution.Warning
+			f.Summary = unseen.Refusal.Operation + " was refused, and nothing is staged in " + unseen.At.Region
 		}
 		if !slices.ContainsFunc(found, func(o distribution.Finding) bool {
 			return o.Location == f.Location && o.Operation == f.Operation && o.Level == f.Level

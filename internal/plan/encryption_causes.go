@@ -11,8 +11,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// causes returns the possible reasons why an image is encrypted. There are several if the facts do not exclude all but
-// one.
+// encryptionCauses returns the possible reasons why an image is encrypted. There are several if the facts do not
+// exclude all but one.
 func encryptionCauses(region string, image distribution.Image, facts distribution.Facts) []string {
 	found := slices.Clone(image.Foretold)
 	if len(found) > 0 {

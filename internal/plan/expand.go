@@ -14,9 +14,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/invariant"
 )
 
-// Expand returns the destinations of a request, in the order of the template. It needs only the facts about the source,
-// so that discover can look up what Decide needs. With several source images, the facts about destinations may change
-// which image they get.
+// Expand returns the destinations of a request, in the order of the template. It needs only the facts about the
+// source, so that discover can look up what Decide needs. With several source images, the facts about destinations
+// may change which image they get.
 func Expand(req distribution.Request, facts distribution.Facts) ([]distribution.Destination, []distribution.Finding) {
 	var requested []requestedLocation
 	var findings []distribution.Finding
@@ -100,7 +100,8 @@ func expand(
 	return d, r.findings
 }
 
-// newRenderer returns a renderer with the variables of a destination. Those of the image are empty if it does not exist.
+// newRenderer returns a renderer with the variables of a destination. Those of the image are empty if it does not
+// exist.
 func newRenderer(
 	req distribution.Request,
 	facts distribution.Facts,
@@ -130,8 +131,8 @@ func newRenderer(
 	return r
 }
 
-// newDestination returns a destination with the options of the target that are not templates, and the attributes of the
-// image.
+// newDestination returns a destination with the options of the target that are not templates, and the attributes of
+// the image.
 func newDestination(
 	req distribution.Request,
 	facts distribution.Facts,
@@ -176,9 +177,9 @@ func credentialsOption(t distribution.Target) string {
 	return "assume_role"
 }
 
-// defaultSourceRegion returns the Region whose image is copied to Regions without one. It prefers a Region with a key,
-// then the Region that earlier runs used, because their copies are found by their source. Then it prefers the least
-// staging, the Region of the build, and the first.
+// defaultSourceRegion returns the Region whose image is copied to Regions without one. It prefers a Region with a
+// key, then the Region that earlier runs used, because their copies are found by their source. Then it prefers the
+// least staging, the Region of the build, and the first.
 func defaultSourceRegion(req distribution.Request, facts distribution.Facts, requested []requestedLocation) string {
 	regions := regionsOf(req.Images)
 	if len(regions) < 2 {
@@ -206,8 +207,8 @@ func defaultSourceRegion(req distribution.Request, facts distribution.Facts, req
 	return slices.MinFunc(regions, func(a, b string) int { return slices.Compare(rank(a), rank(b)) })
 }
 
-// countStartedDestinations returns in how many locations earlier runs created or began copies of the image of a Region.
-// It counts Regions without a source image.
+// countStartedDestinations returns in how many locations earlier runs created or began copies of the image of a
+// Region. It counts Regions without a source image.
 func countStartedDestinations(
 	req distribution.Request,
 	facts distribution.Facts,

@@ -11,7 +11,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// reasonsForImageCopy returns why an image cannot be registered from snapshots in a Region, with the rules that say so.
+// reasonsForImageCopy returns why an image cannot be registered from snapshots in a Region, with the rules that say
+// so.
 func reasonsForImageCopy(image ec2types.Image, from, region string) (reasons, rules []string) {
 	for _, a := range step.CarryTable {
 		if a.Weighs != nil && a.Weighs(image) != "" {

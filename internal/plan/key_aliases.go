@@ -12,7 +12,8 @@ import (
 
 const awsManagedKey = "aws/ebs"
 
-// keyAliases returns the name of each key by its ARN: the alias that the template uses, or that of the AWS managed key.
+// keyAliases returns the name of each key by its ARN: the alias that the template uses, or that of the AWS managed
+// key.
 func keyAliases(facts distribution.Facts) map[string]string {
 	aliases := map[string]string{}
 	for _, keys := range facts.Keys {

@@ -65,7 +65,8 @@ func validateGrants(d distribution.Destination) []distribution.Finding {
 	return append(found, limitFindings(d, distribution.Facts{}, grantValues(d))...)
 }
 
-// grant adds the grants on a destination's key. Existing grants are not created again (3.2.6), and no run revokes them.
+// grant adds the grants on a destination's key. Existing grants are not created again (3.2.6), and no run revokes
+// them.
 func (b *builder) grant(g *destinationState) {
 	for i, k := range g.Grants {
 		g.verifications = append(g.verifications, b.add(&step.CreateGrant{

@@ -39,8 +39,8 @@ var rolePath = regexp.MustCompile(`:role/[^"]*/[^"]*[*?]`)
 // allowAllPolicy is an identity policy with which the key policy alone decides.
 const allowAllPolicy = `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}`
 
-// KeyPolicyAllows reports whether a key policy allows EC2 to create a grant for itself when the caller copies (3.1.8, 3.2.1,
-// 3.2.3). It returns an error if that cannot be determined.
+// KeyPolicyAllows reports whether a key policy allows EC2 to create a grant for itself when the caller copies
+// (3.1.8, 3.2.1, 3.2.3). It returns an error if that cannot be determined.
 func KeyPolicyAllows(document, keyARN string, who distribution.CallerIdentity) (bool, error) {
 	key, err := iampolicy.Parse([]byte(document), iampolicy.Resource)
 	if err != nil {

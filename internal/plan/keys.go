@@ -12,9 +12,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// SourceKey returns the key that the request names for a Region of the source account. Empty if it names none. An alias
-// and a key id, also that of a multi-Region key, are valid in every Region, an ARN only in its own (rules 1.7.6,
-// 3.6.4).
+// SourceKey returns the key that the request names for a Region of the source account. Empty if it names none. An
+// alias and a key id, also that of a multi-Region key, are valid in every Region, an ARN only in its own (rules
+// 1.7.6, 3.6.4).
 func SourceKey(req distribution.Request, region string) string {
 	key := req.KMSKeyID
 	if regionKey, found := req.RegionKMSKeyIDs[region]; found {
@@ -60,8 +60,8 @@ func keyUnusableReason(k distribution.Key) (reason, rule string) {
 // expiresSoon is how long before the expiry of imported key material a warning begins (3.5.4).
 const expiresSoon = 30 * 24 * time.Hour
 
-// keyExpiryFindings warns about imported key material that expires soon. After that, nothing encrypted with the key can
-// be used (3.5.1).
+// keyExpiryFindings warns about imported key material that expires soon. After that, nothing encrypted with the key
+// can be used (3.5.1).
 func keyExpiryFindings(
 	k distribution.Key,
 	field string,

@@ -22,7 +22,7 @@ const launchTime = time.Minute
 // may lack its launch check.
 func (b *builder) isUnfinished() bool { return b.facts.HasUnfinishedRuns(b.req.RunID) }
 
-// launch adds the launch check. It always terminates the instance, even after a failure.
+// addLaunchCheck adds the launch check. It always terminates the instance, even after a failure.
 func (b *builder) addLaunchCheck(g *destinationState) {
 	if g.Launch == nil || g.image != nil && !b.isUnfinished() {
 		return

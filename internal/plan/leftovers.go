@@ -13,7 +13,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// leftoverFindings returns notes about what earlier runs left, for a plan that is refused: it deletes and withdraws nothing.
+// leftoverFindings returns notes about what earlier runs left, for a refused plan, which deletes nothing.
 func leftoverFindings(
 	req distribution.Request, facts distribution.Facts, all []distribution.Destination, sources []*shareSource,
 ) []distribution.Finding {

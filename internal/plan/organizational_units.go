@@ -11,8 +11,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// targetAccounts returns the accounts of a target: its account_ids, and those of its organizational units. It excludes
-// the source account and inactive accounts of units.
+// targetAccounts returns the accounts of a target: its account_ids, and those of its organizational units. It
+// excludes the source account and inactive accounts of units.
 func targetAccounts(t distribution.Target, facts distribution.Facts) ([]string, []distribution.Finding) {
 	accounts := slices.Clone(t.AccountIDs)
 	var findings []distribution.Finding

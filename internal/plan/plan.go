@@ -89,12 +89,12 @@ type DestinationPlan struct {
 	LeftOut    bool                // a finding excludes it, and the run continues without it
 	FromRegion string              // of the source image
 	Method     distribution.Method // BySnapshot or ByImage
-	MethodWhy  string              // why Auto has become ByImage; empty if it has not
+	MethodWhy  string              // why Auto has become ByImage. Empty if it has not
 	Name       string
 	KeyARN     string
 	Carried    []distribution.AttributeOutcome
 	Pointers   []distribution.Pointer // references to publish
-	Stands     string                 `json:",omitempty"` // with mode = "verify": the existing image; empty if there is none
+	Stands     string                 `json:",omitempty"` // with mode = "verify": the existing image. Empty if none
 	Sound      bool                   `json:",omitempty"` // with mode = "verify": everything is as after a successful run
 }
 

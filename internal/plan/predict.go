@@ -14,9 +14,10 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Predict returns the images that amazon-ebs will create, by Region, and findings about them. It returns no images if
-// AWS or the builder would refuse one. amazon-ebs launches an instance, creates an image of it, and copies that to the
-// other Regions. With encrypt_boot it also copies it within the Region of the build, and deregisters the first image.
+// Predict returns the images that amazon-ebs will create, by Region, and findings about them. It returns no images
+// if AWS or the builder would refuse one. amazon-ebs launches an instance, creates an image of it, and copies that
+// to the other Regions. With encrypt_boot it also copies it within the Region of the build, and deregisters the
+// first image.
 func Predict(
 	req distribution.Request, facts distribution.Facts,
 ) (map[string]distribution.Image, []distribution.Finding) {
@@ -63,7 +64,7 @@ type predictedVolume struct {
 // encryption is the encryption of a volume, and the rule that determines it.
 type encryption struct {
 	encrypted bool
-	key       string // ARN; empty if it is not encrypted or the key is unknown
+	key       string // ARN. Empty if it is not encrypted or the key is unknown
 	reason    string
 	rule      string
 }
@@ -356,8 +357,8 @@ func (p *prediction) snapshot(v predictedVolume) ec2types.Snapshot {
 	return snapshot
 }
 
-// builderCopies returns the number of full copies that the builder creates: one of each volume for every other Region,
-// and one more with encrypt_boot.
+// builderCopies returns the number of full copies that the builder creates: one of each volume for every other
+// Region, and one more with encrypt_boot.
 func builderCopies(req distribution.Request, facts distribution.Facts) int {
 	if req.Intent == nil {
 		return 0
@@ -371,8 +372,8 @@ func builderCopies(req distribution.Request, facts distribution.Facts) int {
 	return n
 }
 
-// withoutEncryptBoot returns a request whose volumes are encrypted at launch, so that encrypt_boot creates no copy. It
-// also returns its facts, and the lines for the builder.
+// withoutEncryptBoot returns a request whose volumes are encrypted at launch, so that encrypt_boot creates no copy.
+// It also returns its facts, and the lines for the builder.
 func withoutEncryptBoot(
 	req distribution.Request, facts distribution.Facts,
 ) (distribution.Request, distribution.Facts, []string) {

@@ -42,7 +42,8 @@ func CountsForDestination(s step.Step) bool {
 	return isPublication || step.IsVerification(s)
 }
 
-// pointers returns the references that a destination publishes. Set is true for those that refer to the existing image.
+// pointers returns the references that a destination publishes. Set is true for those that refer to the existing
+// image.
 func pointers(req distribution.Request, facts distribution.Facts, d distribution.Destination) []distribution.Pointer {
 	image := imageAt(req, facts, d).use
 	site := facts.Sites[d.At]
@@ -70,8 +71,8 @@ func pointers(req distribution.Request, facts distribution.Facts, d distribution
 	return all
 }
 
-// isNewer reports whether a published image was provably delivered for a newer release than that of a destination. It is not
-// replaced.
+// isNewer reports whether a published image was provably delivered for a newer release than that of a destination.
+// It is not replaced.
 func isNewer(facts distribution.Facts, d distribution.Destination, imageID string) bool {
 	image, ok := facts.Published[d.At][imageID]
 	if !ok || invariant.ReleaseOrder.IsOff() {
@@ -93,8 +94,8 @@ func newerFinding(at distribution.Location, name, imageID string) distribution.F
 	}
 }
 
-// versionNaming returns the version of a launch template that names an image. It prefers the default version, then the
-// oldest, because other versions may derive from it. 0 if none does.
+// versionWithImage returns the version of a launch template that names an image. It prefers the default version,
+// then the oldest, because other versions may derive from it. 0 if none does.
 func versionWithImage(t distribution.LaunchTemplateFacts, image *ec2types.Image) int64 {
 	if image == nil {
 		return 0

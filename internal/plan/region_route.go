@@ -16,7 +16,7 @@ type RegionRoute struct {
 	Region    string
 	Accounts  int    // that get a copy
 	Route            // the cheaper route
-	Otherwise *Route // the other route; nil if the source account has no key for it
+	Otherwise *Route // the other route. Nil if the source account has no key for it
 }
 
 // Route is where the accounts of a Region copy from, and how much that copies.
@@ -51,8 +51,9 @@ type destinationRegion struct {
 // savesTransfers reports whether one staged copy in the Region serves several accounts.
 func (d destinationRegion) savesTransfers() bool { return d.canStage && d.accounts > 1 }
 
-// regionRoutes returns the cheaper route to every Region without a source image, sorted by Region. It depends on all
-// destinations of the request, not on those that are excluded or complete, so that a resumed run takes the same routes.
+// regionRoutes returns the cheaper route to every Region without a source image, sorted by Region. It depends on
+// all destinations of the request, not on those that are excluded or complete, so that a resumed run takes the same
+// routes.
 func regionRoutes(req distribution.Request, facts distribution.Facts, all []distribution.Destination) []RegionRoute {
 	g := newRouteGraph(req, facts, all)
 	routeTo := func(d destinationRegion, staged []string) Route {

@@ -26,8 +26,8 @@ func nameTaken(req distribution.Request, d distribution.Destination, facts distr
 	return taken
 }
 
-// isOurs reports whether a run created an image for the destination. This run then reuses it or waits for the other
-// run.
+// isOwnImage reports whether a run created an image for the destination. This run then reuses it or waits for the
+// other run.
 func isOwnImage(found existingImages, image ec2types.Image) bool {
 	for _, i := range []*ec2types.Image{found.use, found.pending} {
 		if i != nil && aws.ToString(i.ImageId) == aws.ToString(image.ImageId) {
@@ -90,13 +90,15 @@ func validateName(
 		f.Detail, f.Remediation = "it is the image that is handed on", "set another ami_name"
 	case step.IsProtected(*taken):
 		f.Reference, f.Detail = "A.2.1", "it is protected against deregistration"
-		f.Remediation = "switch the protection off with `aws ec2 disable-image-deregistration-protection`, with a cool-down a day before, or set another ami_name"
+		f.Remediation = "switch the protection off with `aws ec2 disable-image-deregistration-protection`, " +
+			"with a cool-down a day before, or set another ami_name"
 	case hasImage(ours.unproven, *taken):
 		f.Reference, f.Detail = "2.1.8", "it bears our tags, and is not provably ours: another run may be making it"
 		f.Remediation = "find out where it comes from, and deregister it if it is not wanted"
 	case req.PublishAll && len(d.Parameters)+len(d.Templates) > 0:
 		f.Level, f.Summary = distribution.Warning, fmt.Sprintf("the image %s makes way before anything names the new one", id)
-		f.Detail = `publish = "all" waits until all images are proved, and two images cannot have one name: what names this one until then launches nothing`
+		f.Detail = `publish = "all" waits until all images are proved, and two images cannot have one name: ` +
+			`what names this one until then launches nothing`
 		f.Remediation = "give every release a name of its own by ami_name, and let retention remove the older ones"
 	default:
 		return nil
@@ -155,8 +157,8 @@ func (b *builder) deregisterNamesake(
 	return []distribution.StepID{b.deregistered[id]}
 }
 
-// unless returns the verification that can keep an image from being replaced. An earlier run created the image, and
-// a later read may find it correct. Nil if no run created it.
+// unlessUsable returns the verification that can keep an image from being replaced. An earlier run created the
+// image, and a later read may find it correct. Nil if no run created it.
 func (b *builder) unlessUsable(g destinationState, taken ec2types.Image) *step.VerifyImage {
 	spec, id := destinationImageSpec(g.Destination, b.req, b.facts), aws.ToString(taken.ImageId)
 	signed := judge(b.facts, imageResource(b.facts, g.At, taken, nil)).Signed

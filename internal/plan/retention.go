@@ -25,8 +25,8 @@ type release struct {
 	images []ec2types.Image
 }
 
-// retired returns the images of a destination to delete after it succeeds, newest first. unproven are those whose
-// release is unknown.
+// releasesToDelete returns the images of a destination to delete after it succeeds, newest first. unproven are
+// those whose release is unknown.
 func releasesToDelete(
 	req distribution.Request,
 	facts distribution.Facts,
@@ -85,7 +85,7 @@ func releasesToDelete(
 	return images, unproven
 }
 
-// retire adds the steps that delete older releases, after the new image is verified and published.
+// deleteReleases adds the steps that delete older releases, after the new image is verified and published.
 func (b *builder) deleteReleases(g destinationState, published []distribution.StepID) {
 	images, _ := releasesToDelete(b.req, b.facts, g.Destination)
 	for _, image := range images {
@@ -112,13 +112,11 @@ func (b *builder) tagImageFamily() {
 		at := distribution.Location{Account: b.facts.Source.Account, Region: source.Region}
 		if image := b.facts.Images[source.Region].Image; b.req.ImageFamily != "" && image != nil &&
 			tagMap(image.Tags)[provenance.TagImageFamily] != b.req.ImageFamily {
-			b.add(
-				&step.TagResource{
-					Base:     step.Base{ID: step.NewID("line", at.Account, at.Region), Location: at, ExpectedDuration: callTime},
-					Resource: step.Ref{Known: source.ImageID},
-					Tags:     map[string]string{provenance.TagImageFamily: b.req.ImageFamily},
-				},
-			)
+			b.add(&step.TagResource{
+				Base:     step.Base{ID: step.NewID("line", at.Account, at.Region), Location: at, ExpectedDuration: callTime},
+				Resource: step.Ref{Known: source.ImageID},
+				Tags:     map[string]string{provenance.TagImageFamily: b.req.ImageFamily},
+			})
 		}
 	}
 }

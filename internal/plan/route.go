@@ -25,7 +25,7 @@ type shareSource struct {
 	items           []sourceVolume
 	stagesImage     bool                           // stage an image, whose snapshots are the items
 	permanent       distribution.LaunchPermissions // launch permissions of share blocks
-	existingImageID string                         // existing image that is shared with all of them. Empty if there is none
+	existingImageID string                         // image that is already shared with all of them. Empty if none
 	consumers       []distribution.Destination
 }
 
@@ -38,7 +38,7 @@ type sourceVolume struct {
 	permanent []string // accounts with permissions of share blocks
 }
 
-// image reports whether an account copies or launches the whole image, and not only its snapshots.
+// sharesImage reports whether an account copies or launches the whole image, and not only its snapshots.
 func (s *shareSource) sharesImage(owner string) bool {
 	return !s.permanent.IsEmpty() || slices.ContainsFunc(s.consumers, func(d distribution.Destination) bool {
 		return d.Method == distribution.ByImage && d.At.Account != owner
@@ -135,7 +135,7 @@ func sourceKeyARN(req distribution.Request, facts distribution.Facts, at distrib
 	return key.ARN()
 }
 
-// supplyOf returns the share source of a destination. Nil if the owner copies its own snapshots.
+// findShareSource returns the share source of a destination. Nil if the owner copies its own snapshots.
 func findShareSource(sources []*shareSource, d distribution.Destination) *shareSource {
 	for _, s := range sources {
 		if s.serves(d.At) {
@@ -145,8 +145,8 @@ func findShareSource(sources []*shareSource, d distribution.Destination) *shareS
 	return nil
 }
 
-// decide decides which volumes are staged, and whether an image is staged. It returns findings about what cannot be
-// shared.
+// decideStaging decides which volumes are staged, and whether an image is staged. It returns findings about what
+// cannot be shared.
 func (s *shareSource) decideStaging(req distribution.Request, facts distribution.Facts) []distribution.Finding {
 	keyName := SourceKey(req, s.location.Region)
 	key := facts.Keys[s.location][keyName]
@@ -290,7 +290,8 @@ func (s *shareSource) accounts(by distribution.Method) []string {
 	return distribution.Union(all, nil)
 }
 
-// item decides whether a volume's snapshot is staged, and why. rule is set if it can be neither shared nor staged.
+// newSourceVolume decides whether a volume's snapshot is staged, and why. rule is set if it can be neither shared
+// nor staged.
 func (s *shareSource) newSourceVolume(
 	req distribution.Request,
 	facts distribution.Facts,

@@ -28,13 +28,11 @@ type SharePlan struct {
 }
 
 func shareLaunchPermissions(s distribution.Share) distribution.LaunchPermissions {
-	return distribution.LaunchPermissions{}.And(
-		distribution.LaunchPermissions{
-			Accounts:      s.AccountIDs,
-			Organizations: s.OrganizationARNs,
-			Units:         s.OrganizationalUnits,
-		},
-	)
+	return distribution.LaunchPermissions{}.And(distribution.LaunchPermissions{
+		Accounts:      s.AccountIDs,
+		Organizations: s.OrganizationARNs,
+		Units:         s.OrganizationalUnits,
+	})
 }
 
 // sharePlans returns the results of the share blocks.
@@ -65,7 +63,7 @@ func sharePlans(req distribution.Request, sources []*shareSource, granters []dis
 	return plans
 }
 
-// launchNeeds returns notes about permissions that sharing cannot give. A launch with the source account's keys
+// launchFindings returns notes about permissions that sharing cannot give. A launch with the source account's keys
 // needs the key policy and an identity policy (rules 2.2.6, 3.1.6, 3.2.1 and 8.3).
 func launchFindings(
 	facts distribution.Facts,
@@ -150,7 +148,13 @@ func launchStatements(
 		all = append(all, distribution.Addition{Policy: to, Statement: s})
 	}
 	keyPolicy := "policy of " + key
-	use := func(to, sid string, principal distribution.Principals, actions []string, resource string, when distribution.Condition) {
+	use := func(
+		to, sid string,
+		principal distribution.Principals,
+		actions []string,
+		resource string,
+		when distribution.Condition,
+	) {
 		add(
 			to,
 			distribution.Statement{

@@ -38,7 +38,7 @@ func Sharers(req distribution.Request, facts distribution.Facts) ([]distribution
 	return all, nameShareBlocks(findings)
 }
 
-// ofShares returns findings that name share blocks instead of targets.
+// nameShareBlocks returns findings that name share blocks instead of targets.
 func nameShareBlocks(findings []distribution.Finding) []distribution.Finding {
 	for i, f := range findings {
 		findings[i].Field = strings.Replace(f.Field, "target", "share", 1)
@@ -81,7 +81,8 @@ func validateSharers(
 				"each account makes its grants with one role",
 				"name the account in one of them, with all its grants",
 			)
-		case other >= 0 && !(reflect.DeepEqual(destinations[other].Roles, d.Roles) && destinations[other].Profile == d.Profile):
+		case other >= 0 &&
+			(!reflect.DeepEqual(destinations[other].Roles, d.Roles) || destinations[other].Profile != d.Profile):
 			add(
 				"",
 				d.Via,

@@ -88,17 +88,15 @@ func (b *builder) grantSourceKey(g destinationState, source *shareSource, keyARN
 	}
 
 	b.add(grant.create)
-	grant.wait = b.add(
-		&step.WaitForKeyAccess{
-			Base: step.Base{
-				ID:               "await/" + location,
-				Location:         g.At,
-				DependsOn:        []distribution.StepID{grant.create.ID},
-				ExpectedDuration: callTime,
-			},
-			KeyARN: keyARN,
+	grant.wait = b.add(&step.WaitForKeyAccess{
+		Base: step.Base{
+			ID:               "await/" + location,
+			Location:         g.At,
+			DependsOn:        []distribution.StepID{grant.create.ID},
+			ExpectedDuration: callTime,
 		},
-	)
+		KeyARN: keyARN,
+	})
 
 	b.keyGrants = append(b.keyGrants, grant)
 	return grant

@@ -27,7 +27,8 @@ func (v volume) mib() int64 {
 // divideRoundingUp divides and rounds up.
 func divideRoundingUp(n, by int64) int64 { return (n + by - 1) / by }
 
-// rate returns the MiB/s of its queue that a snapshot copy uses to complete in some minutes. 0 without time-based copy.
+// rate returns the MiB/s of its queue that a snapshot copy uses to complete in some minutes. 0 without time-based
+// copy.
 func rate(mib int64, minutes int) int {
 	if minutes == 0 {
 		return 0

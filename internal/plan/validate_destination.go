@@ -172,7 +172,7 @@ func siteRemedy(d distribution.Destination, site distribution.DestinationFacts, 
 		return fmt.Sprintf("allow %s to %s", site.Err.Operation, site.Identity.ARN)
 	case site.Identity.Account != "":
 		return fmt.Sprintf("enable the Region %s in account %s, or leave it out of regions", d.At.Region, d.At.Account)
-	case site.Err.Code == "": // not an error of AWS: the credentials belong to another account (5.10)
+	case site.Err.Code == "": // the credentials belong to another account, which is not an error of AWS (rule 5.10)
 		return "name a role or profile of account " + d.At.Account
 	case len(d.Roles) > 0:
 		return fmt.Sprintf("check that the role exists, that its trust policy admits %s, the external id, and that "+

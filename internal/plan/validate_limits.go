@@ -26,8 +26,8 @@ type limited struct {
 	hidden  bool   // the value is not shown
 }
 
-// validateLimits returns a finding for each value of a destination that AWS would refuse, often after the copies. What
-// is literal in the template has been checked by package config.
+// validateLimits returns a finding for each value of a destination that AWS would refuse, often after the copies.
+// What is literal in the template has been checked by package config.
 func validateLimits(d distribution.Destination, facts distribution.Facts) []distribution.Finding {
 	values := slices.Concat(
 		imageValues(d, facts),
@@ -252,8 +252,8 @@ func validateCounts(d distribution.Destination, facts distribution.Facts) []dist
 	return found
 }
 
-// validateTagCount returns a finding if a resource would have more tags than AWS allows: its own, those that are carried
-// over, and the plugin's.
+// validateTagCount returns a finding if a resource would have more tags than AWS allows: its own, those that are
+// carried over, and the plugin's.
 func validateTagCount(
 	d distribution.Destination, facts distribution.Facts, option, resource string, count int,
 ) []distribution.Finding {

@@ -15,7 +15,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// soon is how long before the expiry of key material verify warns.
+// keyExpiryWarning is how long before the expiry of key material verify warns.
 const keyExpiryWarning = 30 * 24 * time.Hour
 
 // Verify returns a plan without steps. Its findings are the differences from a successful run. Those of optional
@@ -70,7 +70,7 @@ func Verify(req distribution.Request, facts distribution.Facts) Plan {
 	return p
 }
 
-// standing returns findings about a destination's key, image and published references.
+// verifyDestination returns findings about a destination's key, image and published references.
 func verifyDestination(
 	req distribution.Request,
 	facts distribution.Facts,
@@ -153,7 +153,8 @@ func verifyDestination(
 	return found
 }
 
-// remade returns how a destination gets its missing image. A run creates it, unless another image has the name.
+// creationRemedy returns how a destination gets its missing image. A run creates it, unless another image has the
+// name.
 func creationRemedy(req distribution.Request, d distribution.Destination, facts distribution.Facts) string {
 	for _, f := range validateName(req, d, facts) {
 		if f.Level == distribution.Refused {
@@ -163,7 +164,7 @@ func creationRemedy(req distribution.Request, d distribution.Destination, facts 
 	return `run again without mode = "verify"`
 }
 
-// missing returns why a destination has no usable image.
+// missingImageDetail returns why a destination has no usable image.
 func missingImageDetail(
 	req distribution.Request,
 	d distribution.Destination,

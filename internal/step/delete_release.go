@@ -18,8 +18,8 @@ type DeleteRelease struct {
 	DryRun  bool      // report the release and keep it
 }
 
-// referencePermissions are the permissions that DescribeImageReferences needs for all kinds of references. Without one,
-// AWS may leave out that kind (EC2-UG:ec2-ami-references).
+// referencePermissions are the permissions that DescribeImageReferences needs for all kinds of references. Without
+// one, AWS may leave out that kind (EC2-UG:ec2-ami-references).
 var referencePermissions = []string{
 	"ec2:DescribeLaunchTemplates",
 	"ec2:DescribeLaunchTemplateVersions",

@@ -96,8 +96,8 @@ func (s *EnableDeregistrationProtection) matches(image ec2types.Image) bool {
 	return strings.Contains(aws.ToString(image.DeregistrationProtection), "with-cooldown") == s.Cooldown
 }
 
-// IsProtected reports whether an image has deregistration protection. The cool-down after it was disabled counts (rule
-// A.2.3).
+// IsProtected reports whether an image has deregistration protection. The cool-down after it was disabled counts
+// (rule A.2.3).
 func IsProtected(image ec2types.Image) bool {
 	state := aws.ToString(image.DeregistrationProtection)
 	return state != "" && state != "disabled"

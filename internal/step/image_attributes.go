@@ -19,7 +19,7 @@ type Attribute struct {
 	How  distribution.AttributeHandling // with CopySnapshot and RegisterImage
 	Rule string
 	Why  string                      // if Lost: what the copy lacks
-	Text func(ec2types.Image) string // value for comparisons, empty if absent; nil if it is not compared
+	Text func(ec2types.Image) string // value for comparisons, empty if absent. Nil if it is not compared
 
 	Copied   distribution.AttributeHandling // with CopyImage; How applies if empty
 	Regional bool                           // the value is valid in one Region; CopyImage maps it
@@ -233,7 +233,7 @@ var DeviceTable = []struct {
 	{"VolumeType", distribution.Kept, "2.4"},
 	{"SnapshotId", distribution.Set, "1.5.6"},            // that of the copied snapshot
 	{"Encrypted", distribution.Set, "1.5.1"},             // must be absent, because the snapshot determines it
-	{"KmsKeyId", distribution.Set, "1.5.2"},              // likewise
+	{"KmsKeyId", distribution.Set, "1.5.2"},              // must be absent too
 	{"AvailabilityZone", distribution.OutputOnly, "9.0"}, // of launches
 	{"AvailabilityZoneId", distribution.OutputOnly, "9.0"},
 	{"EbsCardIndex", distribution.OutputOnly, "9.16"},

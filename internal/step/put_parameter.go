@@ -131,8 +131,8 @@ func (a *putParameter) Do(ctx context.Context) (Outcome, error) {
 	return outcome, err
 }
 
-// restoreNewer writes the earlier version again if a run created it for a newer release at the same time: AWS checks an
-// image only after its response (rule 7.2), and until then lets another run create the parameter as well.
+// restoreNewer writes the earlier version again if a run created it for a newer release at the same time: AWS
+// checks an image only after its response (rule 7.2), and until then lets another run create the parameter as well.
 func (a *putParameter) restoreNewer(ctx context.Context) ([]distribution.Finding, error) {
 	if a.version < 2 {
 		return nil, nil

@@ -51,7 +51,10 @@ func (s *RunInstance) Permissions() []Permission {
 		}
 	}
 
-	for _, action := range []string{"kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo"} {
+	for _, action := range []string{
+		"kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom",
+		"kms:ReEncryptTo",
+	} {
 		permissions = append(permissions, Permission{action, s.KeyARN, "3.1.5"})
 	}
 

@@ -27,7 +27,8 @@ func ImageCopyQueue(at distribution.Location) string {
 	return imageCopyQueues + at.Account + "/" + at.Region
 }
 
-// SnapshotCopyQueue returns the queue of snapshot copies, which AWS limits per account and destination Region (4.1.1).
+// SnapshotCopyQueue returns the queue of snapshot copies, which AWS limits per account and destination Region
+// (4.1.1).
 func SnapshotCopyQueue(at distribution.Location) string {
 	return "copy/" + at.Account + "/" + at.Region
 }
@@ -102,13 +103,13 @@ type Permission struct {
 type Base struct {
 	ID               distribution.StepID
 	Location         distribution.Location
-	Destination      distribution.Location // that fails with the step; zero if all destinations do
+	Destination      distribution.Location // that fails with the step. Zero if all destinations do
 	DependsOn        []distribution.StepID // must have succeeded
 	RunsAfter        []distribution.StepID // must have ended, with or without success
 	ExpectedDuration time.Duration         // the runner starts the longest remaining path first
-	Queue            string                // limited by AWS (4.1.1); empty if nothing limits the step
+	Queue            string                // limited by AWS (rule 4.1.1). Empty if nothing limits the step
 	Rate             int                   // MiB/s of its queue that the step uses (4.8.2); 0 without time-based copy
-	ResumeID         string                // unfinished resource of an earlier run to wait for; empty if there is none
+	ResumeID         string                // unfinished resource of an earlier run to wait for. Empty if there is none
 	NotRepeatable    bool                  // ResumeID cannot be created again, because its source is no longer shared
 }
 
@@ -116,7 +117,7 @@ type Base struct {
 type Step interface {
 	Meta() *Base
 	Permissions() []Permission
-	ResourceID() string // AWS id, ARN or name for findings; empty if there is none yet
+	ResourceID() string // AWS id, ARN or name for findings. Empty if there is none yet
 	String() string     // its line in the plan
 }
 
@@ -137,8 +138,8 @@ func IsVerification(s Step) bool {
 // Meta returns the part of the step that the runner knows.
 func (b *Base) Meta() *Base { return b }
 
-// Remaining returns the longest expected duration from the start of each step to the end of the run. The steps must be
-// sorted by their dependencies.
+// Remaining returns the longest expected duration from the start of each step to the end of the run. The steps must
+// be sorted by their dependencies.
 func Remaining(steps []Step) map[distribution.StepID]time.Duration {
 	remaining := make(map[distribution.StepID]time.Duration, len(steps))
 	for _, s := range slices.Backward(steps) {
