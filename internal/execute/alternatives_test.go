@@ -18,7 +18,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 )
 
-// A run completes whichever way AWS behaves where its behavior is not documented or not promised. A second run then
+// A run completes whatever AWS does where its behavior is not documented or not promised. A second run then
 // changes nothing.
 func TestRun_eitherBehaviorOfAWS(t *testing.T) {
 	for _, alternative := range awssim.Alternatives() {
@@ -131,7 +131,7 @@ func TestRun_lastingServerError(t *testing.T) {
 }
 
 // unusedSnapshots returns the snapshots that no image uses.
-func (h *house) unusedSnapshots() (ids []string) {
+func (h *testWorld) unusedSnapshots() (ids []string) {
 	for _, account := range []string{source, target} {
 		for _, region := range []string{home, away} {
 			used := map[string]bool{}

@@ -18,7 +18,7 @@ import (
 )
 
 // licensed makes a license configuration in an account, and is its ARN.
-func (h *house) licensed(account, region string) string {
+func (h *testWorld) licensed(account, region string) string {
 	h.t.Helper()
 	made, err := licensemanager.NewFromConfig(h.Config(account, region)).CreateLicenseConfiguration(h.t.Context(), &licensemanager.CreateLicenseConfigurationInput{
 		Name: aws.String("per instance"), LicenseCountingType: lmtypes.LicenseCountingTypeInstance})
@@ -27,7 +27,7 @@ func (h *house) licensed(account, region string) string {
 }
 
 // licensesOf are the license configurations that count launches of an image.
-func (h *house) licensesOf(account, region, image string) (arns []string) {
+func (h *testWorld) licensesOf(account, region, image string) (arns []string) {
 	h.t.Helper()
 	in := &licensemanager.ListLicenseSpecificationsForResourceInput{ResourceArn: aws.String("arn:aws:ec2:" + region + "::image/" + image)}
 	for more := true; more; more = in.NextToken != nil {
@@ -71,8 +71,9 @@ func TestLaunchesOfAnImageAreCountedByItsLicenseConfigurations(t *testing.T) {
 	}
 }
 
-// A right that is missing, or a license configuration that is not there, fails its destination and says why; one of another Region is refused before anything is made.
-func TestALicenseConfigurationThatCannotCountIsTold(t *testing.T) {
+// A missing permission or license configuration fails its destination, and the finding says why.
+// A license configuration of another Region is refused before anything is created.
+func TestAssociateLicenses_failureReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{target}, []string{home})
 		req, arn := h.request(), h.licensed(target, home)
@@ -80,11 +81,11 @@ func TestALicenseConfigurationThatCannotCountIsTold(t *testing.T) {
 		h.forbid(target, "license-manager:UpdateLicenseSpecificationsForResource")
 		_, result := h.run(t.Context(), req)
 		if len(result.Images) != 0 || len(result.Findings) != 1 {
-			t.Fatalf("without the right: %+v, %+v", result.Images, result.Findings)
+			t.Fatalf("without the permission: %+v, %+v", result.Images, result.Findings)
 		}
 		if f := result.Findings[0]; f.Operation != "license-manager:UpdateLicenseSpecificationsForResource" || f.Location != (distribution.Location{Account: target, Region: home}) ||
 			!strings.Contains(f.Principal, roleName) || !strings.Contains(f.AWSMessage, "explicit deny") || f.Resource != strings.Replace(arn, "{{ .Region }}", home, 1) || f.Remediation == "" {
-			t.Errorf("without the right: %+v", f)
+			t.Errorf("without the permission: %+v", f)
 		}
 		h.forgive(target)
 		req.Targets[0].Licenses = []distribution.Text{distribution.Text(arn[:len(arn)-4] + "ffff")}

@@ -21,25 +21,25 @@ import (
 // big is a volume whose stage takes long.
 var big = []volume{{200, "alias/aws/ebs"}}
 
-// A destination that will not be able to copy is told while the stage goes on, and nothing but the canary is ever copied to it.
-func TestADestinationThatCannotCopyIsToldLongBeforeTheStageEnds(t *testing.T) {
+// A destination that cannot copy is reported while staging continues. Nothing but the canary is ever copied to it.
+func TestCanary_failureReportedDuringStaging(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, big, []string{"222222222222", "333333333333"}, []string{home})
 		pool := h.pool(t.Context(), h.World)
 		p := h.decide(t.Context(), pool, h.request())
 		h.forbid("222222222222", "kms:CreateGrant")
 		begun := time.Now()
-		var told, staged time.Duration
+		var reported, staged time.Duration
 		result := runPlan(t.Context(), pool, p, options(h.request()), func(e distribution.Event) {
 			switch {
 			case e.Kind == distribution.Failed && strings.HasPrefix(string(e.Step), "canary-copy/222222222222"):
-				told = time.Since(begun)
+				reported = time.Since(begun)
 			case e.Kind == distribution.Finished && strings.HasPrefix(string(e.Step), "stage/"):
 				staged = time.Since(begun)
 			}
 		})
-		if told == 0 || told > 10*time.Minute || told > staged/2 {
-			t.Errorf("told after %v, the stage took %v", told, staged)
+		if reported == 0 || reported > 10*time.Minute || reported > staged/2 {
+			t.Errorf("reported after %v, the stage took %v", reported, staged)
 		}
 		if len(result.Images) != 1 || len(result.Findings) != 1 || result.Findings[0].Reference != "1.8.4" || result.Findings[0].Location.Account != "222222222222" {
 			t.Errorf("images %+v, findings %+v", result.Images, result.Findings)
@@ -85,7 +85,7 @@ func TestACanaryIsBesideTheStage(t *testing.T) {
 	}
 }
 
-// Where nothing is staged, the copies themselves are the first to show what stands against them.
+// Where nothing is staged, the copies themselves are the first to show what prevents them.
 func TestWithoutAStageThereIsNoCanary(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222", "333333333333"}, []string{home})
@@ -99,8 +99,8 @@ func TestWithoutAStageThereIsNoCanary(t *testing.T) {
 	})
 }
 
-// A canary that cannot be made is told, and keeps nobody from their copies.
-func TestARunWithoutTheRightToMakeACanaryGoesOn(t *testing.T) {
+// A canary that cannot be created is reported, and delays no copy.
+func TestCanary_missingPermissionDoesNotFailRun(t *testing.T) {
 	for _, action := range []string{"ebs:StartSnapshot", "ebs:CompleteSnapshot", "kms:GenerateDataKey"} {
 		synctest.Test(t, func(t *testing.T) {
 			h := build(t, big, []string{"222222222222", "333333333333"}, []string{home})

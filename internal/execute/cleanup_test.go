@@ -19,7 +19,7 @@ import (
 )
 
 // clean removes what runs have left unfinished.
-func (h *house) clean() (plan.Plan, distribution.Result) {
+func (h *testWorld) clean() (plan.Plan, distribution.Result) {
 	h.t.Helper()
 	req := h.request()
 	req.CleansUp = true
@@ -69,11 +69,11 @@ func TestACleanUpRevokesTheGrantsOfADeadRun(t *testing.T) {
 				time.Sleep(time.Minute)
 			}
 			p, result := h.clean()
-			told := slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool {
+			reported := slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool {
 				return f.Level == distribution.Warning && f.Operation == "kms:ListGrants"
 			})
-			if stays := len(h.temporary(home)) > 0; p.Refused() || stays != blind || told != blind {
-				t.Errorf("no right to look: %v, stays: %v, told: %v; %+v %+v", blind, stays, told, p.Findings, result)
+			if stays := len(h.temporary(home)) > 0; p.Refused() || stays != blind || reported != blind {
+				t.Errorf("no permission to look: %v, stays: %v, reported: %v; %+v %+v", blind, stays, reported, p.Findings, result)
 			}
 		})
 	}

@@ -27,8 +27,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/runrecord"
 )
 
-// attempt is a run that may die at any call. Its targets are all of the house where none are given.
-func (h *house) attempt(ctx context.Context, client *awssim.CrashingClient, id string, targets ...string) (distribution.Result, error) {
+// attempt is a run that may die at any call. Its targets are all those of the testWorld if none are given.
+func (h *testWorld) attempt(ctx context.Context, client *awssim.CrashingClient, id string, targets ...string) (distribution.Result, error) {
 	req := h.request()
 	req.RunID = id
 	if len(targets) > 0 {
@@ -38,7 +38,7 @@ func (h *house) attempt(ctx context.Context, client *awssim.CrashingClient, id s
 }
 
 // attemptOf is an attempt at a request, with the record of a run as the post-processor keeps it.
-func (h *house) attemptOf(ctx context.Context, client aws.HTTPClient, req distribution.Request) (result distribution.Result, err error) {
+func (h *testWorld) attemptOf(ctx context.Context, client aws.HTTPClient, req distribution.Request) (result distribution.Result, err error) {
 	clock := &runrecord.Clock{}
 	run := runrecord.New(clock)
 	access := h.access
@@ -94,8 +94,8 @@ var (
 )
 
 // census counts what a world has too little and too much of: destinations without their image, or what names it and lets it be used; images
-// beyond one, and others of these; snapshots of no image, instances and permissions that nobody needs.
-func (h *house) census() (missing, duplicates, orphans int) {
+// beyond one, and others of these; snapshots of no image, instances and permissions that no run needs.
+func (h *testWorld) census() (missing, duplicates, orphans int) {
 	regions := slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(h.regions), home))))
 	for _, account := range append(slices.Clone(h.targets), source) {
 		for _, region := range regions {
@@ -123,8 +123,8 @@ func (h *house) census() (missing, duplicates, orphans int) {
 				duplicates += len(shared)
 			}
 			for _, image := range slices.Concat(images, shared) {
-				admitted := h.launchable(account, region, aws.ToString(image.ImageId))
-				orphans += len(admitted.Without(distribution.LaunchPermissions{Accounts: h.friends}).Accounts)
+				permitted := h.launchable(account, region, aws.ToString(image.ImageId))
+				orphans += len(permitted.Without(distribution.LaunchPermissions{Accounts: h.friends}).Accounts)
 			}
 			orphans += len(h.instances(account, region))
 			if account == source {
@@ -147,8 +147,8 @@ func (h *house) census() (missing, duplicates, orphans int) {
 	return missing, duplicates, orphans
 }
 
-// staying tells a staged image that share blocks name, and that therefore stays, from all others.
-func (h *house) staying(images []ec2types.Image) (others, shared []ec2types.Image) {
+// staying separates staged images that share blocks name, and that therefore stay, from all others.
+func (h *testWorld) staying(images []ec2types.Image) (others, shared []ec2types.Image) {
 	for _, image := range images {
 		if slices.ContainsFunc(image.Tags, func(tag ec2types.Tag) bool { return isShared(tag) }) {
 			shared = append(shared, image)
@@ -165,7 +165,7 @@ func isShared(tag ec2types.Tag) bool {
 }
 
 // strangers counts permissions of accounts that no share block names.
-func (h *house) strangers(permissions []ec2types.CreateVolumePermission) (n int) {
+func (h *testWorld) strangers(permissions []ec2types.CreateVolumePermission) (n int) {
 	for _, p := range permissions {
 		if !slices.Contains(h.friends, aws.ToString(p.UserId)) {
 			n++
@@ -175,7 +175,7 @@ func (h *house) strangers(permissions []ec2types.CreateVolumePermission) (n int)
 }
 
 // launchable are who may launch an image.
-func (h *house) launchable(account, region, image string) distribution.LaunchPermissions {
+func (h *testWorld) launchable(account, region, image string) distribution.LaunchPermissions {
 	h.t.Helper()
 	out, err := h.ec2(account, region).DescribeImageAttribute(context.Background(), &ec2.DescribeImageAttributeInput{
 		ImageId: aws.String(image), Attribute: ec2types.ImageAttributeNameLaunchPermission})
@@ -183,7 +183,7 @@ func (h *house) launchable(account, region, image string) distribution.LaunchPer
 	return distribution.NewLaunchPermissions(out.LaunchPermissions)
 }
 
-func (h *house) permissions(account, region, snapshot string) []ec2types.CreateVolumePermission {
+func (h *testWorld) permissions(account, region, snapshot string) []ec2types.CreateVolumePermission {
 	h.t.Helper()
 	out, err := h.ec2(account, region).DescribeSnapshotAttribute(context.Background(), &ec2.DescribeSnapshotAttributeInput{
 		SnapshotId: aws.String(snapshot), Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission})
@@ -191,39 +191,39 @@ func (h *house) permissions(account, region, snapshot string) []ec2types.CreateV
 	return out.CreateVolumePermissions
 }
 
-// A run that dies after any call, or before the answer to any call, is taken up by the next one: same end, nothing twice.
-func TestARunThatDiesAnywhereIsTakenUp(t *testing.T) {
+// A run that dies after any call, or before the answer to any call, is resumed by the next one: same end, nothing twice.
+func TestResume_afterCrashAtAnyCall(t *testing.T) {
 	volumes, targets, regions := mixed[:2], []string{"222222222222"}, []string{home}
 	if *whole {
 		volumes, targets, regions = mixed, []string{"222222222222", "333333333333"}, []string{home, away}
 	}
-	crashes(t, func(t *testing.T) *house { return build(t, volumes, targets, regions) })
+	crashes(t, func(t *testing.T) *testWorld { return build(t, volumes, targets, regions) })
 }
 
 // The same with everything on that a run may be asked for, by either method.
-func TestARunWithEverythingOnThatDiesAnywhereIsTakenUp(t *testing.T) {
+func TestResume_afterCrashWithAllOptions(t *testing.T) {
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		t.Run(string(method), func(t *testing.T) {
-			crashes(t, func(t *testing.T) *house { return everything(t, method) })
+			crashes(t, func(t *testing.T) *testWorld { return everything(t, method) })
 		})
 	}
 }
 
 // The same by copies of a staged image, which a share block keeps.
-func TestARunByImagesThatDiesAnywhereIsTakenUp(t *testing.T) {
+func TestResume_afterCrashByImage(t *testing.T) {
 	volumes, targets, regions := mixed[:2], []string{"222222222222"}, []string{home}
 	if *whole {
 		volumes, targets, regions = mixed, []string{"222222222222", "333333333333"}, []string{home, away}
 	}
-	crashes(t, func(t *testing.T) *house {
+	crashes(t, func(t *testing.T) *testWorld {
 		h := build(t, volumes, targets, regions)
 		h.befriend(imagesAndShares)
 		return h
 	})
 }
 
-// diesAt goes on when a run is over, or dead: what it had begun in AWS is under way then. Of the dead run nothing reaches AWS any more.
-func (h *house) diesAt(death context.Context, run func()) {
+// diesAt goes on when a run is over, or dead: what it had begun in AWS is in progress then. Of the dead run nothing reaches AWS any more.
+func (h *testWorld) diesAt(death context.Context, run func()) {
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
@@ -244,7 +244,7 @@ func imagesAndShares(req *distribution.Request) {
 }
 
 // befriend asks for a share, as far as the request does.
-func (h *house) befriend(with func(*distribution.Request)) {
+func (h *testWorld) befriend(with func(*distribution.Request)) {
 	h.with = with
 	for _, share := range h.request().Shares {
 		h.friends = append(h.friends, share.AccountIDs...)
@@ -252,14 +252,14 @@ func (h *house) befriend(with func(*distribution.Request)) {
 }
 
 // crashes lets a run die after every call, and before the answer to every call, each time in a world made anew.
-func crashes(t *testing.T, world func(*testing.T) *house) {
+func crashes(t *testing.T, world func(*testing.T) *testWorld) {
 	calls := 0
 	synctest.Test(t, func(t *testing.T) {
 		h := world(t)
 		line := h.NewCrashingClient(0, false, nil)
 		result, err := h.attempt(t.Context(), line, "run-1")
 		if missing, twice, left := h.census(); err != nil || missing+twice+left+len(result.Left)+len(result.Findings) > 0 {
-			t.Fatalf("a run that nothing cuts off: %v; %d things missing, %d too many, %d orphans; %+v %+v", err, missing, twice, left, result.Left, result.Findings)
+			t.Fatalf("a run that nothing cuts off: %v; %d resources missing, %d too many, %d orphans; %+v %+v", err, missing, twice, left, result.Left, result.Findings)
 		}
 		calls = line.Calls()
 	})
@@ -278,12 +278,12 @@ func crashes(t *testing.T, world func(*testing.T) *house) {
 				missing, twice, left := h.census()
 				duplicates, orphans = duplicates+twice, orphans+left
 				if err != nil || missing+twice+left+len(result.Left)+len(result.Findings) > 0 {
-					t.Errorf("dies at call %d of %d, its answer lost: %v: %v; %d things missing, %d too many, %d orphans; %+v %+v",
+					t.Errorf("dies at call %d of %d, its answer lost: %v: %v; %d resources missing, %d too many, %d orphans; %+v %+v",
 						call, calls, lost, err, missing, twice, left, result.Left, result.Findings)
 				} else {
 					converged++
 				}
-				time.Sleep(10 * time.Minute) // what the dead run had under way ends
+				time.Sleep(10 * time.Minute) // what the dead run had in progress ends
 			})
 		}
 	}

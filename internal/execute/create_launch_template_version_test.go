@@ -19,15 +19,15 @@ import (
 )
 
 // template makes a launch template in an account, of one version.
-func (h *house) template(account, region, name string) {
+func (h *testWorld) template(account, region, name string) {
 	h.t.Helper()
 	_, err := h.ec2(account, region).CreateLaunchTemplate(h.t.Context(), &ec2.CreateLaunchTemplateInput{LaunchTemplateName: aws.String(name),
 		LaunchTemplateData: &ec2types.RequestLaunchTemplateData{InstanceType: ec2types.InstanceTypeM7gLarge, ImageId: aws.String("ami-0123456789abcdef0")}})
 	h.must(err)
 }
 
-// templated is a small world with a launch template that shall get the image.
-func templated(t *testing.T, asked distribution.LaunchTemplate) (*house, distribution.Request) {
+// templated is a small world with a launch template that is to get the image.
+func templated(t *testing.T, asked distribution.LaunchTemplate) (*testWorld, distribution.Request) {
 	h, req := published(t)
 	h.template(target, home, "web")
 	req.Targets[0].Templates = []distribution.LaunchTemplate{asked}
@@ -35,7 +35,7 @@ func templated(t *testing.T, asked distribution.LaunchTemplate) (*house, distrib
 }
 
 // versions are those of the launch template, the newest first.
-func (h *house) versions() []ec2types.LaunchTemplateVersion {
+func (h *testWorld) versions() []ec2types.LaunchTemplateVersion {
 	h.t.Helper()
 	out, err := h.ec2(target, home).DescribeLaunchTemplateVersions(h.t.Context(), &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateName: aws.String("web")})
 	h.must(err)
@@ -43,7 +43,7 @@ func (h *house) versions() []ec2types.LaunchTemplateVersion {
 }
 
 // hasOneVersion checks that the launch template has one version with the image, all else as before, and whether it is the default.
-func (h *house) hasOneVersion(byDefault bool) {
+func (h *testWorld) hasOneVersion(byDefault bool) {
 	h.t.Helper()
 	images, versions := h.ownImages(target, home), h.versions()
 	if len(images) != 1 || len(versions) != 2 {
@@ -126,7 +126,7 @@ func TestAVersionIsMadeOfTheDefaultOneOfItsMoment(t *testing.T) {
 	}
 }
 
-// A version with the image that somebody has made, or that launches as things were before, is not what was asked for.
+// A version with the image that somebody has made, or that launches as before, is not what was asked for.
 func TestAVersionOfOtherSettingsIsNotTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := web
@@ -166,7 +166,7 @@ func TestAnImageThatIsGoneIsNamedNowhere(t *testing.T) {
 }
 
 // version makes a version of the launch template by hand, with an image where one is given.
-func (h *house) version(of ec2types.InstanceType, image string, byDefault bool) {
+func (h *testWorld) version(of ec2types.InstanceType, image string, byDefault bool) {
 	h.t.Helper()
 	client := h.ec2(target, home)
 	data := &ec2types.RequestLaunchTemplateData{InstanceType: of}
@@ -181,7 +181,7 @@ func (h *house) version(of ec2types.InstanceType, image string, byDefault bool) 
 	}
 }
 
-// Weather makes no second version: the token says that the call is the same, also where looks do not know the version yet.
+// A transient error creates no second version: the token says that the call is the same, also where looks do not know the version yet.
 func TestALostAnswerOfAVersionIsNoSecondOne(t *testing.T) {
 	for _, fault := range []awssim.Fault{awssim.LostResponse, awssim.LateError} {
 		synctest.Test(t, func(t *testing.T) {

@@ -21,8 +21,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// line is a house of which each day brings a release; two are kept.
-func line(t *testing.T) *house {
+// line is a testWorld of which each day brings a release; two are kept.
+func line(t *testing.T) *testWorld {
 	h := build(t, mixed[1:2], []string{target}, []string{home})
 	h.with = func(req *distribution.Request) {
 		req.ImageFamily = "web"
@@ -32,7 +32,7 @@ func line(t *testing.T) *house {
 }
 
 // released hands the nth release on, built a day after the one before; the first is there.
-func (h *house) released(n int, with func(*distribution.Request)) distribution.Result {
+func (h *testWorld) released(n int, with func(*distribution.Request)) distribution.Result {
 	h.t.Helper()
 	if n > 1 {
 		time.Sleep(24 * time.Hour)
@@ -50,13 +50,13 @@ func (h *house) released(n int, with func(*distribution.Request)) distribution.R
 	}
 	_, result := h.run(h.t.Context(), req)
 	if len(result.Images) != 1 {
-		h.t.Fatalf("release %d is not handed on: %+v", n, result.Findings)
+		h.t.Fatalf("release %d is not distributed: %+v", n, result.Findings)
 	}
 	return result
 }
 
 // kept are the names of the target's images, sorted, with as many snapshots as images.
-func (h *house) kept() string {
+func (h *testWorld) kept() string {
 	h.t.Helper()
 	var names []string
 	images := h.ownImages(target, home)
@@ -70,7 +70,7 @@ func (h *house) kept() string {
 	return strings.Join(names, ", ")
 }
 
-func (h *house) named(name string) ec2types.Image {
+func (h *testWorld) named(name string) ec2types.Image {
 	h.t.Helper()
 	images := h.ownImages(target, home)
 	i := slices.IndexFunc(images, func(i ec2types.Image) bool { return aws.ToString(i.Name) == name })
@@ -118,26 +118,26 @@ func TestReleasesStayWhileTheyAreYoung(t *testing.T) {
 	}
 }
 
-// What is protected, in use, named or shared stays, and what is not provably an older release of the line; each is told but another line's.
+// What is protected, in use, named or shared stays, and what is not provably an older release of the line; each is reported but another line's.
 func TestAnOlderReleaseThatIsNeededStays(t *testing.T) {
 	for _, c := range []struct {
-		why  string
-		do   func(h *house, old ec2types.Image)
-		told string
+		why      string
+		do       func(h *testWorld, old ec2types.Image)
+		reported string
 	}{
-		{"protected", func(h *house, old ec2types.Image) {
+		{"protected", func(h *testWorld, old ec2types.Image) {
 			_, err := h.ec2(target, home).EnableImageDeregistrationProtection(h.t.Context(), &ec2.EnableImageDeregistrationProtectionInput{ImageId: old.ImageId})
 			h.must(err)
 		}, "protected against"},
-		{"shared", func(h *house, old ec2types.Image) {
+		{"shared", func(h *testWorld, old ec2types.Image) {
 			_, err := h.ec2(target, home).ModifyImageAttribute(h.t.Context(), &ec2.ModifyImageAttributeInput{ImageId: old.ImageId, LaunchPermission: &ec2types.LaunchPermissionModifications{Add: []ec2types.LaunchPermission{{UserId: aws.String("333333333333")}}}})
 			h.must(err)
 		}, "others may launch it"},
-		{"launched", func(h *house, old ec2types.Image) {
+		{"launched", func(h *testWorld, old ec2types.Image) {
 			_, err := h.ec2(target, home).RunInstances(h.t.Context(), &ec2.RunInstancesInput{ImageId: old.ImageId, InstanceType: "t4g.micro", MinCount: aws.Int32(1), MaxCount: aws.Int32(1)})
 			h.must(err)
 		}, "was launched from it"},
-		{"in a launch template's older version", func(h *house, old ec2types.Image) {
+		{"in a launch template's older version", func(h *testWorld, old ec2types.Image) {
 			_, err := h.ec2(target, home).CreateLaunchTemplate(h.t.Context(), &ec2.CreateLaunchTemplateInput{LaunchTemplateName: aws.String("web"), LaunchTemplateData: &ec2types.RequestLaunchTemplateData{ImageId: old.ImageId}})
 			h.must(err)
 			for range 11 {
@@ -145,12 +145,12 @@ func TestAnOlderReleaseThatIsNeededStays(t *testing.T) {
 				h.must(err)
 			}
 		}, "launch-template/"},
-		{"no right to look", func(h *house, _ ec2types.Image) { h.forbid(target, "ec2:DescribeImageReferences") }, "could not be looked at"},
-		{"no right to remove", func(h *house, _ ec2types.Image) { h.forbid(target, "ec2:DeregisterImage") }, "UnauthorizedOperation"},
-		{"its source image is gone", func(h *house, _ ec2types.Image) { h.unmake() }, "not provably ours"},
-		{"its line is not known", func(h *house, _ ec2types.Image) { h.relined("") }, "not provably ours"},
-		{"of another line", func(h *house, _ ec2types.Image) { h.relined("db") }, ""},
-		{"a seal that is not right", func(h *house, old ec2types.Image) {
+		{"no permission to look", func(h *testWorld, _ ec2types.Image) { h.forbid(target, "ec2:DescribeImageReferences") }, "could not be looked at"},
+		{"no permission to remove", func(h *testWorld, _ ec2types.Image) { h.forbid(target, "ec2:DeregisterImage") }, "UnauthorizedOperation"},
+		{"its source image is gone", func(h *testWorld, _ ec2types.Image) { h.unmake() }, "not provably ours"},
+		{"its line is not known", func(h *testWorld, _ ec2types.Image) { h.relined("") }, "not provably ours"},
+		{"of another line", func(h *testWorld, _ ec2types.Image) { h.relined("db") }, ""},
+		{"a seal that is not correct", func(h *testWorld, old ec2types.Image) {
 			_, err := h.ec2(target, home).CreateTags(h.t.Context(), &ec2.CreateTagsInput{Resources: []string{*old.ImageId}, Tags: []ec2types.Tag{{Key: aws.String(provenance.TagSignature), Value: aws.String("00")}}})
 			h.must(err)
 		}, "not provably ours"},
@@ -167,8 +167,8 @@ func TestAnOlderReleaseThatIsNeededStays(t *testing.T) {
 				}
 				p, _ := h.run(t.Context(), h.request())
 				said := fmt.Sprint(result.Findings, p.Findings)
-				if !strings.Contains(said, c.told) || c.told == "" && len(result.Findings)+len(p.Findings) > 0 {
-					t.Errorf("told: %s", said)
+				if !strings.Contains(said, c.reported) || c.reported == "" && len(result.Findings)+len(p.Findings) > 0 {
+					t.Errorf("reported: %s", said)
 				}
 			})
 		})
@@ -176,14 +176,14 @@ func TestAnOlderReleaseThatIsNeededStays(t *testing.T) {
 }
 
 // unmake deregisters the source image of the first release.
-func (h *house) unmake() {
+func (h *testWorld) unmake() {
 	h.t.Helper()
 	_, err := h.ec2(source, home).DeregisterImage(h.t.Context(), &ec2.DeregisterImageInput{ImageId: aws.String(h.oldest())})
 	h.must(err)
 }
 
 // relined writes another line on the source image of the first release; "" none.
-func (h *house) relined(to string) {
+func (h *testWorld) relined(to string) {
 	h.t.Helper()
 	tag := ec2types.Tag{Key: aws.String(provenance.TagImageFamily), Value: aws.String(to)}
 	client := h.ec2(source, home)
@@ -196,9 +196,9 @@ func (h *house) relined(to string) {
 	h.must(err)
 }
 
-func (h *house) oldest() string { return h.images[0].ImageID }
+func (h *testWorld) oldest() string { return h.images[0].ImageID }
 
-func TestADryRunTellsWhatWouldGoAndRemovesNothing(t *testing.T) {
+func TestDeleteRelease_dryRunRemovesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := line(t)
 		h.released(1, nil)
@@ -206,7 +206,7 @@ func TestADryRunTellsWhatWouldGoAndRemovesNothing(t *testing.T) {
 		h.released(2, nil)
 		result := h.released(3, func(req *distribution.Request) { req.Targets[0].Retention.DryRun = true })
 		if len(result.Findings) != 1 || result.Findings[0].Resource != old || !strings.Contains(result.Findings[0].Summary, "would be removed") {
-			t.Errorf("told: %+v", result.Findings)
+			t.Errorf("reported: %+v", result.Findings)
 		}
 		if got := h.kept(); got != "golden 1, golden 2, golden 3" {
 			t.Errorf("there are %s", got)
@@ -214,8 +214,8 @@ func TestADryRunTellsWhatWouldGoAndRemovesNothing(t *testing.T) {
 	})
 }
 
-// A newer release is never removed for an older one that is handed on once more, which stays as well.
-func TestAnOlderReleaseHandedOnAgainRemovesNoNewerOne(t *testing.T) {
+// A newer release is never removed for an older one that is distributed again, which stays as well.
+func TestDeleteRelease_olderReleaseAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := line(t)
 		first := h.images
@@ -229,8 +229,8 @@ func TestAnOlderReleaseHandedOnAgainRemovesNoNewerOne(t *testing.T) {
 	})
 }
 
-// A run that is cut off around a removal, or does not hear its answer, is taken up by the next.
-func TestARemovalThatIsCutOffIsTakenUp(t *testing.T) {
+// A run that is cut off around a removal, or does not receive its response, is resumed by the next.
+func TestDeleteRelease_resumedAfterCutOff(t *testing.T) {
 	for _, fault := range []awssim.Fault{awssim.LostResponse, awssim.LateError, awssim.ServerError} {
 		synctest.Test(t, func(t *testing.T) {
 			h := line(t)
@@ -261,7 +261,7 @@ func TestARemovalThatIsCutOffIsTakenUp(t *testing.T) {
 }
 
 // A run that dies when the first of two removals has begun leaves both to the next one.
-func TestARunThatDiesWhileReleasesGoIsTakenUp(t *testing.T) {
+func TestDeleteRelease_resumedAfterCrash(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := line(t)
 		never := func(req *distribution.Request) { req.Targets[0].Retention = distribution.Retention{} }
@@ -269,12 +269,12 @@ func TestARunThatDiesWhileReleasesGoIsTakenUp(t *testing.T) {
 			h.released(n+1, never)
 		}
 		ctx, die := context.WithCancelCause(t.Context())
-		way := &cord{World: h.World}
-		pool, req := h.pool(ctx, way), h.request()
+		connection := &cord{World: h.World}
+		pool, req := h.pool(ctx, connection), h.request()
 		req.Targets[0].Retention.Releases = 1
 		runPlan(ctx, pool, h.decide(ctx, pool, req), options(req), func(e distribution.Event) {
 			if e.Kind == distribution.Begun && strings.HasPrefix(string(e.Step), "retire/") {
-				way.cut.Store(true)
+				connection.cut.Store(true)
 				die(awssim.ErrCrashed)
 			}
 		})

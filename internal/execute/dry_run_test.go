@@ -12,9 +12,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 )
 
-// Of all that a target may ask for, each right that its role does not have is told before anything is made: as a refusal, or, where a policy may ask for
-// what only the real thing has, as not provable.
-func TestEveryMissingRightOfATargetIsToldByADryRun_6_1(t *testing.T) {
+// Of all that a target may ask for, each permission that its role does not have is reported before anything is created: as a refusal, or,
+// where a policy may ask for what only the real call has, as not provable.
+func TestDryRun_everyMissingPermissionReported(t *testing.T) {
 	for method, actions := range map[distribution.Method][]string{
 		distribution.BySnapshot: {"ec2:CopySnapshot", "ec2:RegisterImage"},
 		distribution.ByImage: {"ec2:CopyImage", "ec2:DeregisterImage", "ec2:EnableImageDeprecation", "ec2:EnableImageDeregistrationProtection", "ec2:EnableFastLaunch", "ec2:ModifyImageAttribute",
@@ -26,13 +26,13 @@ func TestEveryMissingRightOfATargetIsToldByADryRun_6_1(t *testing.T) {
 			p := h.decide(t.Context(), pool, h.request())
 			begun := len(h.Records())
 			if found := execute.DryRun(t.Context(), pool, p, 0); len(found) > 0 {
-				t.Errorf("nothing is missing, and it tells %+v", found)
+				t.Errorf("nothing is missing, and it reports %+v", found)
 			}
 			for _, action := range actions {
 				h.forbid(target, action)
 				found := slices.DeleteFunc(execute.DryRun(t.Context(), pool, p, 0), func(f distribution.Finding) bool { return f.Operation != action })
 				if len(found) != 1 || found[0].Level == distribution.Note || found[0].Location.Account != target || found[0].Remediation == "" {
-					t.Errorf("%s is missing, and it tells %+v", action, found)
+					t.Errorf("%s is missing, and it reports %+v", action, found)
 				}
 				h.forgive(target)
 			}
@@ -42,7 +42,7 @@ func TestEveryMissingRightOfATargetIsToldByADryRun_6_1(t *testing.T) {
 				if !slices.ContainsFunc(found, func(f distribution.Finding) bool {
 					return f.Level == distribution.Refused && f.Operation == "kms:CreateGrant" && f.Location.Account == account
 				}) {
-					t.Errorf("%s may make no grant, and it tells %+v", account, found)
+					t.Errorf("%s may make no grant, and it reports %+v", account, found)
 				}
 				h.forgive(account)
 			}

@@ -18,9 +18,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// everything is a house with everything on that a run may be asked for: a Windows image under aws/ebs, of which the target has the release
+// everything is a testWorld with everything on that a run may be asked for: a Windows image under aws/ebs, of which the target has the release
 // before, an image of somebody else's under the wanted name, and a launch template; and a friend who launches what is shared.
-func everything(t *testing.T, method distribution.Method) *house {
+func everything(t *testing.T, method distribution.Method) *testWorld {
 	h := build(t, mixed[:1], []string{target}, []string{home})
 	h.with = func(req *distribution.Request) { req.ImageFamily = "web" }
 	h.released(1, nil)
@@ -37,7 +37,7 @@ func everything(t *testing.T, method distribution.Method) *house {
 		everyWish(req, method)
 		req.Targets[0].Licenses = []distribution.Text{distribution.Text(license)}
 	})
-	h.admit()
+	h.putSourceKeyPolicies()
 	h.audit = func() (int, int) { return h.made(friend) }
 	return h
 }
@@ -59,7 +59,7 @@ func everyWish(req *distribution.Request, method distribution.Method) {
 
 // made counts what is missing, and what there is twice, of all that names the target's image and lets it, and the shared one, be used: versions
 // of the launch template and of the parameters, grants, and how the image is to be.
-func (h *house) made(launchers string) (missing, twice int) {
+func (h *testWorld) made(launchers string) (missing, twice int) {
 	h.t.Helper()
 	exactly := func(n int) {
 		missing, twice = missing+max(1-n, 0), twice+max(n-1, 0)

@@ -32,7 +32,7 @@ import (
 var mixed = []volume{{8, "alias/aws/ebs"}, {20, sourceAlias}, {5, ""}}
 
 // complete checks that every destination owns one image of whole copies under its key, and that nothing else is there.
-func (h *house) complete(result distribution.Result) {
+func (h *testWorld) complete(result distribution.Result) {
 	h.t.Helper()
 	for _, f := range result.Findings {
 		h.t.Errorf("finding: %+v", f)
@@ -50,7 +50,7 @@ func (h *house) complete(result distribution.Result) {
 	}
 }
 
-func (h *house) completeAt(account, region string) {
+func (h *testWorld) completeAt(account, region string) {
 	h.t.Helper()
 	images, snapshots := h.ownImages(account, region), h.ownSnapshots(account, region)
 	if account == source && region == h.home { // the builder's are there, too
@@ -86,8 +86,8 @@ func (h *house) completeAt(account, region string) {
 	}
 }
 
-// unshared checks that nobody may use the source's snapshots any more.
-func (h *house) unshared() {
+// unshared checks that no account may use the source's snapshots any more.
+func (h *testWorld) unshared() {
 	h.t.Helper()
 	for _, region := range append([]string{h.home}, h.regions...) {
 		for _, s := range h.ownSnapshots(source, region) {
@@ -147,7 +147,7 @@ func TestARunRepeatsCallByCall(t *testing.T) {
 	}
 }
 
-// A call whose answer is lost is not made again: the place is looked at.
+// A call whose answer is lost is not made again: the run looks in the account and Region.
 func TestALostAnswerIsLookedForAndTheCallNotRepeated(t *testing.T) {
 	for _, action := range []string{"ec2:CopySnapshot", "ec2:RegisterImage"} {
 		for _, fault := range []awssim.Fault{awssim.LostResponse, awssim.LateError, awssim.TruncatedResponse} {
@@ -174,7 +174,7 @@ func TestALostAnswerIsLookedForAndTheCallNotRepeated(t *testing.T) {
 	}
 }
 
-// A call that was lost on its way is made again, but only after five minutes of looking.
+// A request that was lost is sent again, but only after five minutes of looking.
 func TestACallThatNeverArrivedIsMadeAgainAfterLooking(t *testing.T) {
 	for _, action := range []string{"ec2:CopySnapshot", "ec2:RegisterImage"} {
 		t.Run(action, func(t *testing.T) {
@@ -192,7 +192,7 @@ func TestACallThatNeverArrivedIsMadeAgainAfterLooking(t *testing.T) {
 	}
 }
 
-// Too many copies on their way is a reason to wait, never a failure (4.1.5).
+// Too many copies in progress are a reason to wait, never a failure (4.1.5).
 func TestALimitOfCopiesIsNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, []volume{{8, sourceAlias}, {9, sourceAlias}, {7, sourceAlias}}, []string{"222222222222"}, []string{home})
@@ -293,7 +293,7 @@ func TestAnImageThatDoesNotVerifyGoes(t *testing.T) {
 	})
 }
 
-// without loses a parameter of requests on their way.
+// without loses a parameter of requests.
 type without struct {
 	*awssim.World
 	parameter string
@@ -326,7 +326,7 @@ func TestRun_transientErrors(t *testing.T) {
 	}
 }
 
-// One DescribeSnapshots for each place and tick, whatever the number of copies (4.2.2).
+// One DescribeSnapshots for each account, Region and tick, whatever the number of copies (4.2.2).
 func TestLooksDependOnTimeAndNotOnTheNumberOfCopies(t *testing.T) {
 	looks := func(volumes int) (n int) {
 		synctest.Test(t, func(t *testing.T) {
@@ -446,9 +446,9 @@ func TestOfTwoRunsOneMakesTheImageHoweverOftenItFails(t *testing.T) {
 	}
 }
 
-// thief makes, with the target's own rights, a copy with the tags and description of the one whose answer was lost.
+// thief makes, with the target's own permissions, a copy with the tags and description of the one whose answer was lost.
 type thief struct {
-	*house
+	*testWorld
 	stolen *string
 }
 
@@ -532,8 +532,8 @@ func TestARefusedLookEndsTheWaitAfterFiveMinutesAndSaysWhy(t *testing.T) { // 4.
 	})
 }
 
-// Every step is told of when it begins and when it ends; copies tell how they move.
-func TestEventsTellOfEveryStep(t *testing.T) {
+// Every step is reported when it begins and when it ends; copies report their progress.
+func TestEvents_everyStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, []volume{{100, sourceAlias}}, []string{"222222222222"}, []string{home})
 		pool := h.pool(t.Context(), h.World)
@@ -556,13 +556,13 @@ func TestEventsTellOfEveryStep(t *testing.T) {
 			}
 		}
 		if percent == 0 {
-			t.Error("nothing was told of the copy's progress")
+			t.Error("no progress of the copy was reported")
 		}
 	})
 }
 
 // giver gives a permission back as soon as a run has withdrawn it.
-type giver struct{ *house }
+type giver struct{ *testWorld }
 
 func (c giver) Do(r *http.Request) (*http.Response, error) {
 	before := len(c.Records().Calls("ec2:ModifySnapshotAttribute"))

@@ -27,23 +27,23 @@ import (
 // another run or a clean-up remove it.
 func TestWhatIsFinishedStaysWhateverBecomesOfIt(t *testing.T) {
 	for name, c := range map[string]struct {
-		change func(h *house, image string)
-		told   string
+		change   func(h *testWorld, image string)
+		reported string
 	}{
-		"its instances were made to use IMDSv2": {func(h *house, image string) { h.demandIMDSv2(target, image) }, "ami_name"},
-		"the source's were":                     {func(h *house, _ string) { h.demandIMDSv2(source, h.images[0].ImageID) }, "ami_name"},
-		"the alias leads to another key":        {func(h *house, _ string) { h.turn(target, targetAlias) }, "ami_name"},
-		"its snapshots are not to be seen":      {func(h *house, _ string) { h.forbid(target, "ec2:DescribeSnapshots") }, "assume_role"},
-		"its snapshots were asked for too often": {func(h *house, _ string) {
+		"its instances were made to use IMDSv2": {func(h *testWorld, image string) { h.demandIMDSv2(target, image) }, "ami_name"},
+		"the source's were":                     {func(h *testWorld, _ string) { h.demandIMDSv2(source, h.images[0].ImageID) }, "ami_name"},
+		"the alias leads to another key":        {func(h *testWorld, _ string) { h.turn(target, targetAlias) }, "ami_name"},
+		"its snapshots are not to be seen":      {func(h *testWorld, _ string) { h.forbid(target, "ec2:DescribeSnapshots") }, "assume_role"},
+		"its snapshots were asked for too often": {func(h *testWorld, _ string) {
 			h.access.MaxRetries = 1
 			h.Inject(awssim.FaultRule{Fault: awssim.Throttled, Account: target, Action: "ec2:DescribeSnapshots", Times: 4})
 		}, "assume_role"},
 	} {
-		for _, way := range []string{"snapshot", "image", "snapshot, of one seal", "image, of one seal"} {
-			t.Run(name+", by "+way, func(t *testing.T) {
+		for _, variant := range []string{"snapshot", "image", "snapshot, of one seal", "image, of one seal"} {
+			t.Run(name+", by "+variant, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					h := build(t, mixed[1:2], []string{target}, []string{home})
-					method, alone, _ := strings.Cut(way, ", ")
+					method, alone, _ := strings.Cut(variant, ", ")
 					if alone != "" {
 						h.forbidSealing(target)
 						time.Sleep(time.Minute)
@@ -58,7 +58,7 @@ func TestWhatIsFinishedStaysWhateverBecomesOfIt(t *testing.T) {
 					pool := h.pool(t.Context(), h.World)
 					p := h.decided(t.Context(), pool, h.request())
 					if !p.Refused() || !slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool {
-						return f.Location.Account == target && f.Field == `target "prod": `+c.told
+						return f.Location.Account == target && f.Field == `target "prod": `+c.reported
 					}) {
 						t.Errorf("%+v", p.Findings)
 					}
@@ -72,7 +72,7 @@ func TestWhatIsFinishedStaysWhateverBecomesOfIt(t *testing.T) {
 	}
 }
 
-// Who might use a snapshot or an image before has to be known, or a run would take it away with what it gave.
+// Who might use a snapshot or an image before must be known, or a run would take it away with what it gave.
 func TestNothingIsSharedBeforeItIsKnownWithWhomItIs(t *testing.T) {
 	for _, look := range []awssim.FaultRule{
 		{Action: "ec2:DescribeSnapshotAttribute"},
@@ -94,8 +94,8 @@ func TestNothingIsSharedBeforeItIsKnownWithWhomItIs(t *testing.T) {
 	}
 }
 
-// A copy of an image that another run began is that run's: it may know why it is as it is. It stays, and is told, until the user decides.
-func TestAnImageOfAnotherRunThatDoesNotPassStaysAndIsTold(t *testing.T) {
+// A copy of an image that another run began is that run's: it may know why it is as it is. It stays, and is reported, until the user decides.
+func TestFinished_imageOfAnotherRunStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{target}, []string{home})
 		ctx, cancel := context.WithCancel(t.Context())
@@ -162,7 +162,7 @@ func TestSignature_denied(t *testing.T) {
 }
 
 // stands checks that an image is there, with the snapshots that it was registered with.
-func (h *house) stands(image ec2types.Image) {
+func (h *testWorld) stands(image ec2types.Image) {
 	h.t.Helper()
 	if got := h.ownImages(target, home); len(got) != 1 || *got[0].ImageId != *image.ImageId || got[0].State != ec2types.ImageStateAvailable {
 		h.t.Errorf("there is %+v", got)
@@ -180,14 +180,14 @@ func (h *house) stands(image ec2types.Image) {
 	}
 }
 
-func (h *house) demandIMDSv2(account, image string) {
+func (h *testWorld) demandIMDSv2(account, image string) {
 	h.t.Helper()
 	_, err := h.ec2(account, home).ModifyImageAttribute(h.t.Context(), &ec2.ModifyImageAttributeInput{ImageId: &image, ImdsSupport: &ec2types.AttributeValue{Value: aws.String("v2.0")}})
 	h.must(err)
 }
 
 // turn makes an alias lead to a new key.
-func (h *house) turn(account, alias string) {
+func (h *testWorld) turn(account, alias string) {
 	h.t.Helper()
 	keys := kms.NewFromConfig(h.Config(account, home))
 	made, err := keys.CreateKey(h.t.Context(), &kms.CreateKeyInput{})

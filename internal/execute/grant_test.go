@@ -23,7 +23,7 @@ import (
 )
 
 // autoScaling makes the service-linked role of Auto Scaling in an account, and is a client in its name.
-func (h *house) autoScaling(account string) *ec2.Client {
+func (h *testWorld) autoScaling(account string) *ec2.Client {
 	h.t.Helper()
 	made, err := iam.NewFromConfig(h.Config(account, home)).CreateServiceLinkedRole(h.t.Context(), &iam.CreateServiceLinkedRoleInput{AWSServiceName: aws.String("autoscaling.amazonaws.com")})
 	h.must(err)
@@ -33,7 +33,7 @@ func (h *house) autoScaling(account string) *ec2.Client {
 }
 
 // scaled is what becomes of an instance that a service launches: its state and AWS's reason, "" for none.
-func (h *house) scaled(service *ec2.Client, image string) (ec2types.InstanceStateName, string) {
+func (h *testWorld) scaled(service *ec2.Client, image string) (ec2types.InstanceStateName, string) {
 	h.t.Helper()
 	launched, err := service.RunInstances(h.t.Context(), &ec2.RunInstancesInput{ImageId: &image, InstanceType: "t4g.micro", MinCount: aws.Int32(1), MaxCount: aws.Int32(1)})
 	h.must(err)
@@ -48,7 +48,7 @@ func (h *house) scaled(service *ec2.Client, image string) (ec2types.InstanceStat
 }
 
 // grants are those on a key.
-func (h *house) grants(account, region, key string) []kmstypes.GrantListEntry {
+func (h *testWorld) grants(account, region, key string) []kmstypes.GrantListEntry {
 	h.t.Helper()
 	client := kms.NewFromConfig(h.Config(account, region))
 	if strings.HasPrefix(key, "alias/") { // 3.3.1
@@ -62,13 +62,13 @@ func (h *house) grants(account, region, key string) []kmstypes.GrantListEntry {
 }
 
 // granting is the request with a grant for Auto Scaling in every target.
-func (h *house) granting() distribution.Request {
+func (h *testWorld) granting() distribution.Request {
 	req := h.request()
 	req.Targets[0].Grants = []distribution.Grant{{}}
 	return req
 }
 
-// The own key of an account, and its Auto Scaling: without the grant the launch ends as people report it, with it the instance runs.
+// The own key of an account, and its Auto Scaling: without the grant the launch ends as users report it, with it the instance runs.
 func TestAutoScalingLaunchesUnderTheTargetsKeyByItsGrant_8_2_8_5(t *testing.T) {
 	const account = "222222222222"
 	synctest.Test(t, func(t *testing.T) {
@@ -86,11 +86,11 @@ func TestAutoScalingLaunchesUnderTheTargetsKeyByItsGrant_8_2_8_5(t *testing.T) {
 			h.complete(result)
 			grants := h.grants(account, home, targetAlias)
 			if len(grants) != 1 || len(result.Grants) != 1 || result.Grants[0].GrantID != *grants[0].GrantId {
-				t.Fatalf("%s: grants %+v, told %+v", run, grants, result.Grants)
+				t.Fatalf("%s: grants %+v, reported %+v", run, grants, result.Grants)
 			}
-			if told := result.Grants[0]; told.Name != "encrypted-ami:AWSServiceRoleForAutoScaling" || !slices.Equal(told.Operations, []string{"CreateGrant", "Decrypt", "DescribeKey",
-				"Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo"}) || len(grants[0].Operations) != len(told.Operations) {
-				t.Errorf("told %+v, granted %v", told, grants[0].Operations)
+			if reported := result.Grants[0]; reported.Name != "encrypted-ami:AWSServiceRoleForAutoScaling" || !slices.Equal(reported.Operations, []string{"CreateGrant", "Decrypt", "DescribeKey",
+				"Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo"}) || len(grants[0].Operations) != len(reported.Operations) {
+				t.Errorf("reported %+v, granted %v", reported, grants[0].Operations)
 			}
 		}
 		if state, reason := h.scaled(service, result.Images[0].ImageID); state != ec2types.InstanceStateNameRunning {
@@ -99,7 +99,7 @@ func TestAutoScalingLaunchesUnderTheTargetsKeyByItsGrant_8_2_8_5(t *testing.T) {
 	})
 }
 
-// The key of another account, as one that keeps all keys: that account admits the target's, and the target's role makes the grant for its Auto Scaling.
+// The key of another account, as one that keeps all keys: that account permits the target's, and the target's role makes the grant for its Auto Scaling.
 func TestAutoScalingLaunchesUnderAnotherAccountsKeyByItsGrant_8_3_8_5(t *testing.T) {
 	const account, keeper = "222222222222", "444444444444"
 	synctest.Test(t, func(t *testing.T) {
@@ -128,7 +128,7 @@ func TestAutoScalingLaunchesUnderAnotherAccountsKeyByItsGrant_8_3_8_5(t *testing
 				t.Errorf("%s: the instance is %s: %s", row.run, state, reason)
 			}
 			if grants := h.grants(keeper, home, key); len(grants) != len(row.grants) || len(result.Grants) != len(row.grants) {
-				t.Errorf("%s: grants %+v, told %+v", row.run, grants, result.Grants)
+				t.Errorf("%s: grants %+v, reported %+v", row.run, grants, result.Grants)
 			}
 		}
 	})
@@ -151,7 +151,7 @@ func TestAGrantIsForWhomTheTemplateNames(t *testing.T) {
 	})
 }
 
-// A grant that cannot be made is told before anything is copied to its account: there is no such role yet (8.3).
+// A grant that cannot be created is reported before anything is copied to its account: there is no such role yet (8.3).
 func TestARefusedGrantFailsItsDestinationBeforeAnythingIsCopied_8_3(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed, []string{"222222222222", "333333333333"}, []string{home})
@@ -167,7 +167,7 @@ func TestARefusedGrantFailsItsDestinationBeforeAnythingIsCopied_8_3(t *testing.T
 	})
 }
 
-// Nobody can give grants on AWS's own keys, and none is needed (8.1).
+// No account can create grants on AWS's own keys, and none is needed (8.1).
 func TestAGrantOnAKeyOfAWSIsRefused_8_1(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
@@ -181,7 +181,7 @@ func TestAGrantOnAKeyOfAWSIsRefused_8_1(t *testing.T) {
 }
 
 // sharingOnly is a request that lets an account launch the source's own image, and have grants on its key.
-func (h *house) sharingOnly(account, run string, grants ...distribution.Grant) distribution.Request {
+func (h *testWorld) sharingOnly(account, run string, grants ...distribution.Grant) distribution.Request {
 	req := h.request()
 	req.Targets, req.RunID = nil, run
 	share := distribution.Share{Name: "fleet", AccountIDs: []string{account}, Grants: grants}
@@ -192,7 +192,7 @@ func (h *house) sharingOnly(account, run string, grants ...distribution.Grant) d
 	return req
 }
 
-// The source's own image, and the Auto Scaling of another account: sharing lets nobody use the key; the account's own grant on it does.
+// The source's own image, and the Auto Scaling of another account: sharing lets no account use the key; the account's own grant on it does.
 func TestAutoScalingLaunchesTheSharedImageByItsAccountsGrant_8_3_8_5(t *testing.T) {
 	const account = "222222222222"
 	for name, volumes := range map[string][]volume{"as it is": {{8, sourceAlias}}, "staged": {{8, "alias/aws/ebs"}}} {
@@ -219,11 +219,11 @@ func TestAutoScalingLaunchesTheSharedImageByItsAccountsGrant_8_3_8_5(t *testing.
 						t.Errorf("%s: the instance is %s: %s", row.run, state, reason)
 					}
 					if len(result.Grants) != len(row.grants) {
-						t.Errorf("%s: told %+v", row.run, result.Grants)
+						t.Errorf("%s: reported %+v", row.run, result.Grants)
 					}
-					for _, told := range result.Grants {
-						if told.At.Account != account || !strings.HasPrefix(told.KeyARN, "arn:aws:kms:"+home+":"+source+":key/") || told.Name != "encrypted-ami:AWSServiceRoleForAutoScaling" {
-							t.Errorf("%s: told %+v", row.run, told)
+					for _, reported := range result.Grants {
+						if reported.At.Account != account || !strings.HasPrefix(reported.KeyARN, "arn:aws:kms:"+home+":"+source+":key/") || reported.Name != "encrypted-ami:AWSServiceRoleForAutoScaling" {
+							t.Errorf("%s: reported %+v", row.run, reported)
 						}
 					}
 				}
@@ -236,13 +236,13 @@ func TestAutoScalingLaunchesTheSharedImageByItsAccountsGrant_8_3_8_5(t *testing.
 	}
 }
 
-// The key's policy has to admit the account beyond what services do for it (8.3): else the image is shared, the grant is not made, and the run says so.
-func TestAGrantThatTheSourcesKeyDoesNotAdmitIsMissing_8_3(t *testing.T) {
+// The key's policy must permit the account beyond what services do for it (8.3): else the image is shared, the grant is not made, and the run says so.
+func TestCreateGrant_refusedBySourceKeyPolicy(t *testing.T) {
 	const account = "222222222222"
-	for name, refuse := range map[string]func(*house){"by the role": func(h *house) { h.forbid(account, "kms:CreateGrant") },
-		"by the key": func(h *house) {
+	for name, refuse := range map[string]func(*testWorld){"by the role": func(h *testWorld) { h.forbid(account, "kms:CreateGrant") },
+		"by the key": func(h *testWorld) {
 			h.with = byGrant
-			h.admit()
+			h.putSourceKeyPolicies()
 			h.with = nil
 		}} {
 		t.Run(name, func(t *testing.T) {
@@ -263,7 +263,7 @@ func TestAGrantThatTheSourcesKeyDoesNotAdmitIsMissing_8_3(t *testing.T) {
 	}
 }
 
-// What stands against the grants of a share block is told before anything is done.
+// What prevents the grants of a share block is reported before anything is done.
 func TestGrantsOfSharesThatCannotBeMadeAreRefused(t *testing.T) {
 	const account = "222222222222"
 	for _, row := range []struct {
@@ -273,7 +273,7 @@ func TestGrantsOfSharesThatCannotBeMadeAreRefused(t *testing.T) {
 		rule  string
 	}{
 		{"without credentials", func(r *distribution.Request) { r.Shares[0].Roles = nil }, `share "fleet": assume_role`, "5.10"},
-		{"with a role that is not there", func(r *distribution.Request) { r.Shares[0].Roles[0].RoleName = "nobody" }, `share "fleet": assume_role`, "5.6"},
+		{"with a role that is not there", func(r *distribution.Request) { r.Shares[0].Roles[0].RoleName = "missing" }, `share "fleet": assume_role`, "5.6"},
 		{"on the key of an image that is not encrypted", func(r *distribution.Request) { r.KMSKeyID, r.AllowUnencryptedShare = "", true }, `share "fleet": kms_grant`, "8.3"},
 		{"by two blocks", func(r *distribution.Request) { r.Shares = append(r.Shares, r.Shares[0]) }, `share "fleet": account_ids`, ""},
 		{"with a template that is none", func(r *distribution.Request) { r.Shares[0].Grants[0].Name = "{{ .Nothing }}" }, `share "fleet": kms_grant: name`, ""},

@@ -26,7 +26,7 @@ import (
 )
 
 // launching is the request with a launch check in every target.
-func (h *house) launching() distribution.Request {
+func (h *testWorld) launching() distribution.Request {
 	req := h.request()
 	req.Targets[0].LaunchCheck = &distribution.LaunchCheck{InstanceType: "t4g.micro"}
 	req.RunTags = map[string]distribution.Text{"purpose": "check of {{ .AMI }}"}
@@ -34,7 +34,7 @@ func (h *house) launching() distribution.Request {
 }
 
 // instances are an account's own that are neither terminated nor about to be.
-func (h *house) instances(account, region string) []ec2types.Instance {
+func (h *testWorld) instances(account, region string) []ec2types.Instance {
 	h.t.Helper()
 	out, err := h.ec2(account, region).DescribeInstances(context.Background(), &ec2.DescribeInstancesInput{
 		Filters: []ec2types.Filter{{Name: aws.String("instance-state-name"), Values: []string{"pending", "running", "stopping", "stopped"}}},
@@ -107,8 +107,8 @@ func TestTheInstanceOfALaunchCheckBearsItsTags(t *testing.T) {
 	})
 }
 
-// Who launches lost its right on the key after the copies: the instance dies, and the finding says of what (8.5, 8.6).
-func TestAnImageThatDoesNotLaunchServesNobodyAndSaysWhy_8_6(t *testing.T) {
+// Who launches lost its permission on the key after the copies: the instance dies, and the finding says of what (8.5, 8.6).
+func TestLaunchCheck_failureSaysWhy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
 		pool := h.pool(t.Context(), h.World)
@@ -140,8 +140,8 @@ func TestAnImageThatDoesNotLaunchServesNobodyAndSaysWhy_8_6(t *testing.T) {
 	})
 }
 
-// Whenever the run is cancelled, no instance stays. One whose answer was lost has no second seal, and is listed.
-func TestACancelledLaunchCheckLeavesNoInstance(t *testing.T) {
+// Whenever the run is canceled, no instance stays. One whose answer was lost has no second seal, and is listed.
+func TestLaunchCheck_canceledLeavesNoInstance(t *testing.T) {
 	for _, after := range []time.Duration{0, 30 * time.Millisecond, 200 * time.Millisecond, 3 * time.Second} {
 		for _, fault := range []awssim.Fault{"", awssim.LostResponse} {
 			synctest.Test(t, func(t *testing.T) {
@@ -160,14 +160,14 @@ func TestACancelledLaunchCheckLeavesNoInstance(t *testing.T) {
 				})
 				listed := slices.ContainsFunc(result.Left, func(l distribution.RetainedResource) bool { return l.Kind == "instance" })
 				if stays := len(h.instances("222222222222", home)) > 0; stays != listed || stays && fault == "" {
-					t.Errorf("cancelled after %v, %q: an instance stays: %v, listed: %v", after, fault, stays, listed)
+					t.Errorf("canceled after %v, %q: an instance stays: %v, listed: %v", after, fault, stays, listed)
 				}
 			})
 		}
 	}
 }
 
-// cord is a way to the world that is cut by hand.
+// cord is a connection to the world that is cut by hand.
 type cord struct {
 	*awssim.World
 	cut atomic.Bool
@@ -183,11 +183,11 @@ func (c *cord) Do(r *http.Request) (*http.Response, error) {
 // An instance that another run left is ended by the next one, or by a clean-up, though the launch check is off by then; one that only bears our tags is named
 // and runs on.
 func TestOnlyAProvenInstanceOfAnEarlierRunIsTerminated(t *testing.T) {
-	for name, next := range map[string]func(*house, distribution.Request) (plan.Plan, distribution.Result){
-		"the next run": func(h *house, req distribution.Request) (plan.Plan, distribution.Result) {
+	for name, next := range map[string]func(*testWorld, distribution.Request) (plan.Plan, distribution.Result){
+		"the next run": func(h *testWorld, req distribution.Request) (plan.Plan, distribution.Result) {
 			return h.run(h.t.Context(), req)
 		},
-		"a clean-up": func(h *house, req distribution.Request) (plan.Plan, distribution.Result) {
+		"a clean-up": func(h *testWorld, req distribution.Request) (plan.Plan, distribution.Result) {
 			req.Targets[0].LaunchCheck, req.CleansUp = nil, true
 			pool := h.pool(h.t.Context(), h.World)
 			facts, err := discover.Look(h.t.Context(), pool, req)
@@ -232,9 +232,9 @@ func TestOnlyAProvenInstanceOfAnEarlierRunIsTerminated(t *testing.T) {
 	}
 }
 
-// The rights of the steps are enough for a launch check, and each of EC2's is needed.
-func TestTheRightsOfALaunchCheckAreWhatItTakes(t *testing.T) {
-	rights := func(without string) (result distribution.Result) {
+// The permissions of the steps are enough for a launch check, and each of EC2's is needed.
+func TestLaunchCheck_permissionsAreSufficient(t *testing.T) {
+	runWithout := func(without string) (result distribution.Result) {
 		synctest.Test(t, func(t *testing.T) {
 			h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
 			pool := h.pool(t.Context(), h.World)
@@ -242,15 +242,15 @@ func TestTheRightsOfALaunchCheckAreWhatItTakes(t *testing.T) {
 			p := h.decide(t.Context(), pool, req)
 			var actions []string
 			for _, s := range p.Steps {
-				for _, right := range s.Permissions() {
-					if s.Meta().Location.Account != source && right.Action != without && !slices.Contains(actions, `"`+right.Action+`"`) {
-						actions = append(actions, `"`+right.Action+`"`)
+				for _, permission := range s.Permissions() {
+					if s.Meta().Location.Account != source && permission.Action != without && !slices.Contains(actions, `"`+permission.Action+`"`) {
+						actions = append(actions, `"`+permission.Action+`"`)
 					}
 				}
 			}
 			_, err := iam.NewFromConfig(h.Config("222222222222", home)).PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{
 				RoleName:   aws.String(roleName),
-				PolicyName: aws.String("rights"), PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": [` +
+				PolicyName: aws.String("permissions"), PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": [` +
 					strings.Join(actions, ", ") + `], "Resource": "*"}]}`),
 			})
 			h.must(err)
@@ -258,11 +258,11 @@ func TestTheRightsOfALaunchCheckAreWhatItTakes(t *testing.T) {
 		})
 		return result
 	}
-	if result := rights(""); len(result.Images) != 1 || len(result.Findings)+len(result.Left) > 0 {
-		t.Errorf("with all rights: %+v", result)
+	if result := runWithout(""); len(result.Images) != 1 || len(result.Findings)+len(result.Left) > 0 {
+		t.Errorf("with all permissions: %+v", result)
 	}
 	for _, action := range []string{"ec2:RunInstances", "ec2:DescribeInstances", "ec2:TerminateInstances"} {
-		result := rights(action)
+		result := runWithout(action)
 		if !slices.ContainsFunc(result.Findings, func(f distribution.Finding) bool { return adds(f, action) }) {
 			t.Errorf("without %s: %+v", action, result.Findings)
 		}

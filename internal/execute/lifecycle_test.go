@@ -19,8 +19,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// settled asks for everything that a target may want of its image.
-func settled(req *distribution.Request) {
+// withLifecycle asks for everything that a target may want of its image.
+func withLifecycle(req *distribution.Request) {
 	req.Targets[0].CopyMinutes = 30
 	req.Targets[0].Tags = map[string]distribution.Text{"ec2:SharedTag/Release": "1"}
 	req.Targets[0].Lifecycle = distribution.Lifecycle{
@@ -30,14 +30,14 @@ func settled(req *distribution.Request) {
 	}
 }
 
-// What a target wants of its image is so, whichever way it got it, and stays so in the next run.
+// What a target wants of its image is so, whichever method made it, and stays so in the next run.
 func TestATargetsImageIsDeprecatedProtectedAndShared(t *testing.T) {
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		t.Run(string(method), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := build(t, mixed, []string{"222222222222"}, []string{home})
 				h.with = func(req *distribution.Request) {
-					settled(req)
+					withLifecycle(req)
 					req.Targets[0].Method = method
 				}
 				begun := time.Now()
@@ -72,7 +72,7 @@ func TestATargetsImageIsDeprecatedProtectedAndShared(t *testing.T) {
 	}
 }
 
-// Somebody may take a permission back at once: who was to launch the image cannot, and that is told.
+// Somebody may take a permission back at once: who was to launch the image cannot, and that is reported.
 func TestAPermissionThatIsNotThereIsNoSuccess_4_4_2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
@@ -92,7 +92,7 @@ func TestAPermissionThatIsNotThereIsNoSuccess_4_4_2(t *testing.T) {
 }
 
 // drift takes every launch permission of an account's images back, as often as for a minute.
-func (h *house) drift(account string) {
+func (h *testWorld) drift(account string) {
 	for range 60 {
 		for _, image := range h.ownImages(account, home) {
 			_, err := h.ec2(account, home).ResetImageAttribute(context.Background(), &ec2.ResetImageAttributeInput{ImageId: image.ImageId, Attribute: ec2types.ResetImageAttributeNameLaunchPermission})
@@ -102,8 +102,8 @@ func (h *house) drift(account string) {
 	}
 }
 
-// What an earlier run left and nobody needs is told where it cannot be removed: it keeps no image from its destination.
-func TestALeftoverThatCannotBeRemovedFailsNobody(t *testing.T) {
+// What an earlier run left and no run needs is reported where it cannot be removed: it keeps no image from its destination.
+func TestLeftover_failedRemovalFailsNoTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{target}, []string{home})
 		h.Inject(awssim.FaultRule{Fault: awssim.LateCopyFailure, Account: target, Action: "ec2:CopySnapshot", Nth: 1})
@@ -118,11 +118,11 @@ func TestALeftoverThatCannotBeRemovedFailsNobody(t *testing.T) {
 	})
 }
 
-// An image that is not what its target wants serves nobody yet, and the next run goes on with it.
-func TestAnImageThatCannotBeDeprecatedIsTakenUp(t *testing.T) {
+// An image that is not what its target wants is not finished yet, and the next run goes on with it.
+func TestDeprecateImage_resumed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
-		h.with = settled
+		h.with = withLifecycle
 		h.forbid("222222222222", "ec2:EnableImageDeprecation")
 		if _, result := h.run(t.Context(), h.request()); len(result.Images) != 0 || len(result.Findings) != 1 {
 			t.Errorf("served %+v with %+v", result.Images, result.Findings)

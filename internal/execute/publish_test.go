@@ -18,7 +18,7 @@ import (
 )
 
 // fleet is a world of two required accounts and an optional one, each with a parameter and a launch template to be published to.
-func fleet(t *testing.T) (*house, distribution.Request) {
+func fleet(t *testing.T) (*testWorld, distribution.Request) {
 	h := build(t, mixed[1:2], []string{"222222222222", "333333333333", "444444444444"}, []string{home})
 	req := h.request()
 	req.Targets[0].Parameters, req.Targets[0].Templates = []distribution.Parameter{named}, []distribution.LaunchTemplate{webDefault}
@@ -34,8 +34,8 @@ func fleet(t *testing.T) (*house, distribution.Request) {
 	return h, req
 }
 
-// pointed tells how often an account's image has been published: versions of its parameter, and of its launch template beyond the first.
-func (h *house) pointed(account string) (parameter, versions int64) {
+// pointed returns how often an account's image has been published: versions of its parameter, and of its launch template beyond the first.
+func (h *testWorld) pointed(account string) (parameter, versions int64) {
 	h.t.Helper()
 	out, err := ssm.NewFromConfig(h.Config(account, home)).GetParameter(context.Background(), &ssm.GetParameterInput{Name: aws.String("/golden/" + home)})
 	if err == nil {
@@ -80,7 +80,7 @@ func TestNothingIsPublishedBeforeAllRequiredImagesAreProved(t *testing.T) {
 }
 
 // What is published waits for the last required image by the clock, and for no optional one.
-func TestOptionalTargetsHoldNobodyBack(t *testing.T) {
+func TestPublish_optionalTargetFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, req := fleet(t)
 		h.forbid("444444444444", "ec2:RegisterImage")
@@ -102,8 +102,8 @@ func TestOptionalTargetsHoldNobodyBack(t *testing.T) {
 	})
 }
 
-// A run that dies at any call of its publishing is taken up: every pointer is set, none twice, and never one while an image is missing.
-func TestPublishingThatDiesAnywhereIsTakenUp(t *testing.T) {
+// A run that dies at any call of its publishing is resumed: every pointer is set, none twice, and never one while an image is missing.
+func TestPublish_resumedAfterCrashAtAnyCall(t *testing.T) {
 	calls := 0
 	synctest.Test(t, func(t *testing.T) {
 		h, req := fleet(t)
@@ -115,7 +115,7 @@ func TestPublishingThatDiesAnywhereIsTakenUp(t *testing.T) {
 	})
 	for call := 1; call <= calls; call++ {
 		for _, lost := range []bool{false, true} {
-			if !*whole && (call < calls*2/3 || lost == (call%2 == 0)) { // what comes before publishing, TestARunThatDiesAnywhereIsTakenUp tries
+			if !*whole && (call < calls*2/3 || lost == (call%2 == 0)) { // what comes before publishing, TestResume_afterCrashAtAnyCall tries
 				continue
 			}
 			synctest.Test(t, func(t *testing.T) {
@@ -143,7 +143,7 @@ func TestPublishingThatDiesAnywhereIsTakenUp(t *testing.T) {
 						t.Errorf("dies at call %d of %d, its answer lost %v: %s has a parameter of %d versions and %d versions of the launch template", call, calls, lost, account, parameter, versions)
 					}
 				}
-				time.Sleep(10 * time.Minute) // what the dead run had under way ends
+				time.Sleep(10 * time.Minute) // what the dead run had in progress ends
 			})
 		}
 	}

@@ -20,7 +20,7 @@ import (
 const target = "222222222222"
 
 // published is a small world whose target asks for parameters.
-func published(t *testing.T, parameters ...distribution.Parameter) (*house, distribution.Request) {
+func published(t *testing.T, parameters ...distribution.Parameter) (*testWorld, distribution.Request) {
 	h := build(t, mixed[1:2], []string{target}, []string{home})
 	req := h.request()
 	req.Targets[0].Parameters = parameters
@@ -32,16 +32,16 @@ var (
 	hidden = distribution.Parameter{Name: "golden", Type: distribution.SecureString, DataType: "text", KeyID: targetAlias, Overwrite: true}
 )
 
-func (h *house) ssm() *ssm.Client { return ssm.NewFromConfig(h.Config(target, home)) }
+func (h *testWorld) ssm() *ssm.Client { return ssm.NewFromConfig(h.Config(target, home)) }
 
-func (h *house) put(name, value, dataType string) {
+func (h *testWorld) put(name, value, dataType string) {
 	h.t.Helper()
 	_, err := h.ssm().PutParameter(h.t.Context(), &ssm.PutParameterInput{Name: &name, Value: &value, DataType: &dataType, Type: ssmtypes.ParameterTypeString})
 	h.must(err)
 }
 
 // parameter is what a parameter says, decrypted, and how often it has been written.
-func (h *house) parameter(name string) (*ssmtypes.Parameter, map[string]string) {
+func (h *testWorld) parameter(name string) (*ssmtypes.Parameter, map[string]string) {
 	h.t.Helper()
 	out, err := h.ssm().GetParameter(h.t.Context(), &ssm.GetParameterInput{Name: &name, WithDecryption: aws.Bool(true)})
 	h.must(err)
@@ -55,7 +55,7 @@ func (h *house) parameter(name string) (*ssmtypes.Parameter, map[string]string) 
 }
 
 // names checks that a parameter names the target's image, and the result says so.
-func (h *house) names(name string, version int64, result distribution.Result) map[string]string {
+func (h *testWorld) names(name string, version int64, result distribution.Result) map[string]string {
 	h.t.Helper()
 	images := h.ownImages(target, home)
 	seen, tags := h.parameter(name)
@@ -119,7 +119,7 @@ func TestALostAnswerOfAParameterIsNoFailure(t *testing.T) {
 	}
 }
 
-// AWS answers well and writes nothing where it does not see the image (7.2): that is found out, and told with what is missing. The image stays.
+// AWS answers well and writes nothing where it does not see the image (7.2): that is found out, and reported with what is missing. The image stays.
 func TestAParameterThatAWSDoesNotWriteFailsTheDestination(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, req := published(t, named)
@@ -139,7 +139,7 @@ func TestAParameterThatAWSDoesNotWriteFailsTheDestination(t *testing.T) {
 	})
 }
 
-// A key that does not let the target encrypt is told with the statement to add.
+// A key that does not let the target encrypt is reported with the statement to add.
 func TestAKeyThatDoesNotEncryptAParameterIsExplained(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, req := published(t, hidden)

@@ -21,7 +21,7 @@ import (
 )
 
 // occupied is a world whose target has an image of somebody else's under the wanted name, and that image with its snapshot.
-func occupied(t *testing.T, method distribution.Method, force, withSnapshots bool) (h *house, image, snapshot string) {
+func occupied(t *testing.T, method distribution.Method, force, withSnapshots bool) (h *testWorld, image, snapshot string) {
 	h = build(t, mixed, []string{"222222222222"}, []string{home})
 	h.with = func(req *distribution.Request) {
 		req.Targets[0].Method, req.Targets[0].AMIName = method, "web"
@@ -32,7 +32,7 @@ func occupied(t *testing.T, method distribution.Method, force, withSnapshots boo
 }
 
 // occupy gives an account an image of a name, which is not ours.
-func (h *house) occupy(account, region, name string) (image, snapshot string) {
+func (h *testWorld) occupy(account, region, name string) (image, snapshot string) {
 	h.t.Helper()
 	client := h.ec2(account, region)
 	snapshot = h.snapshot(account, region, 8)
@@ -44,8 +44,8 @@ func (h *house) occupy(account, region, name string) (image, snapshot string) {
 	return aws.ToString(registered.ImageId), snapshot
 }
 
-// An image that has the wanted name stays until all that ours waits for is there, and then makes way; its snapshots stay unless they are to go.
-func TestAnImageWithTheNameMakesWayAtTheLastMoment(t *testing.T) {
+// An image that has the wanted name stays until all that ours waits for is there, and is then deregistered; its snapshots stay unless they are to go.
+func TestReplaceImage_deregisteredLast(t *testing.T) {
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		for _, withSnapshots := range []bool{false, true} {
 			t.Run(string(method), func(t *testing.T) {
@@ -102,7 +102,7 @@ func TestThatTheImageWithTheNameMayBeDeregisteredIsProvedFirst(t *testing.T) {
 	})
 }
 
-// Nor may snapshots stay behind without their image for want of a right (9.11).
+// Nor may snapshots stay behind without their image for want of a permission (9.11).
 func TestThatTheSnapshotsOfTheImageWithTheNameMayBeDeletedIsProvedFirst_9_11(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, _, snapshot := occupied(t, distribution.BySnapshot, true, true)
@@ -115,8 +115,8 @@ func TestThatTheSnapshotsOfTheImageWithTheNameMayBeDeletedIsProvedFirst_9_11(t *
 	})
 }
 
-// A run that freed the name and could not register under it is taken up: what is copied is not copied again.
-func TestARunThatEndsWithTheNameFreedIsTakenUp(t *testing.T) {
+// A run that freed the name and could not register under it is resumed: what is copied is not copied again.
+func TestReplaceImage_resumedAfterNameFreed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, _, _ := occupied(t, distribution.BySnapshot, true, false)
 		h.forbid("222222222222", "ec2:RegisterImage")
@@ -132,7 +132,7 @@ func TestARunThatEndsWithTheNameFreedIsTakenUp(t *testing.T) {
 	})
 }
 
-// One look may be stale: what an earlier run made for the destination goes only where it is, and stays, not what it has to be.
+// One look may be stale: what an earlier run made for the destination goes only where it is, and stays, not what it must be.
 func TestAFinishedImageStaysWhateverOneLookShowedOfIt(t *testing.T) {
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		for _, changed := range []bool{false, true} {

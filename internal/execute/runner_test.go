@@ -34,12 +34,12 @@ var errTest = errors.New("broken")
 
 // world does tasks: each call takes no time, each task as long as it says, outside the call.
 type world struct {
-	fails   map[distribution.StepID]bool
-	refuses func(*stepRun) error
-	crowd   func(copyGroup, bool)
-	begun   map[distribution.StepID]time.Time
-	in      map[string]int // tasks under way by lane
-	most    map[string]int
+	fails     map[distribution.StepID]bool
+	refuses   func(*stepRun) error
+	saturated func(copyGroup, bool)
+	begun     map[distribution.StepID]time.Time
+	in        map[string]int // tasks in progress by lane
+	most      map[string]int
 }
 
 func (w *world) run(ctx context.Context, steps []step.Step, say func(distribution.Event)) map[distribution.StepID]StepOutcome {
@@ -88,7 +88,7 @@ func (w *world) run(ctx context.Context, steps []step.Step, say func(distributio
 		})
 	}
 	r := newRunner(steps, do, say, time.Minute)
-	r.onQueueSaturated = w.crowd
+	r.onQueueSaturated = w.saturated
 	return r.run(ctx)
 }
 
@@ -149,8 +149,8 @@ func TestALaneIsNeverOverfull(t *testing.T) {
 	})
 }
 
-// Where copies wait for room every end lets one begin, and is looked for closely; elsewhere, and afterwards, nothing depends on it.
-func TestWhereCopiesWaitForRoomIsToldAndWhenTheyWaitNoMore(t *testing.T) {
+// Where copies wait for capacity every end lets one begin, and is looked for closely; elsewhere, and afterwards, nothing depends on it.
+func TestRunner_queueSaturationReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		at := distribution.Location{Account: "1", Region: "r"}
 		var steps []step.Step
@@ -162,13 +162,13 @@ func TestWhereCopiesWaitForRoomIsToldAndWhenTheyWaitNoMore(t *testing.T) {
 		alone := newTask("alone", time.Hour)
 		alone.Queue = "copy/2/r"
 		begun := time.Now()
-		var told []string
-		w := &world{crowd: func(place copyGroup, crowded bool) {
-			told = append(told, fmt.Sprint(place.Location, place.images, crowded, time.Since(begun)))
+		var reported []string
+		w := &world{saturated: func(group copyGroup, isSaturated bool) {
+			reported = append(reported, fmt.Sprint(group.Location, group.images, isSaturated, time.Since(begun)))
 		}}
 		w.run(t.Context(), append(steps, alone), nil)
-		if want := []string{"1 r false true 0s", "1 r false false 1h0m0s"}; !slices.Equal(told, want) {
-			t.Errorf("told %q, want %q", told, want)
+		if want := []string{"1 r false true 0s", "1 r false false 1h0m0s"}; !slices.Equal(reported, want) {
+			t.Errorf("reported %q, want %q", reported, want)
 		}
 	})
 }
@@ -191,7 +191,7 @@ func TestTheLongestRemainingPathBeginsFirst(t *testing.T) {
 	})
 }
 
-func TestALaneFollowsTheLimitThatAWSTells(t *testing.T) {
+func TestRunner_laneFollowsReportedLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var steps []step.Step
 		for i := range 30 {
@@ -230,7 +230,7 @@ func TestALaneFollowsTheLimitThatAWSTells(t *testing.T) {
 	})
 }
 
-// Others have some or all of a lane for a while: then it is ours within minutes, and meanwhile AWS is not asked all the time.
+// Others have some or all of a lane temporarily: then it is ours within minutes, and meanwhile AWS is not asked all the time.
 func TestALaneThatOthersFillIsTriedAgain(t *testing.T) {
 	for _, left := range []int{0, 1, 19} { // by the others
 		synctest.Test(t, func(t *testing.T) {
@@ -239,9 +239,9 @@ func TestALaneThatOthersFillIsTriedAgain(t *testing.T) {
 			w := &world{refuses: func(*stepRun) error {
 				n := <-under
 				defer func() { under <- n }()
-				if room := 20; n >= room || time.Since(begun) < time.Hour && n >= left {
+				if limit := 20; n >= limit || time.Since(begun) < time.Hour && n >= left {
 					refusals++
-					return quotaExceeded{limit: room}
+					return quotaExceeded{limit: limit}
 				}
 				n++
 				time.AfterFunc(3*time.Hour-1, func() { under <- <-under - 1 })
@@ -259,13 +259,13 @@ func TestALaneThatOthersFillIsTriedAgain(t *testing.T) {
 				}
 			}
 			if took := time.Since(begun); took > 4*time.Hour+5*time.Minute || refusals > 60 {
-				t.Errorf("with room for %d for an hour, 20 copies of 3 h took %v, and %d calls were refused", left, took, refusals)
+				t.Errorf("with capacity for %d for an hour, 20 copies of 3 h took %v, and %d calls were refused", left, took, refusals)
 			}
 		})
 	}
 }
 
-// AWS may answer that a lane is full when the run is cancelled already: it ends all the same, and says why nothing had begun.
+// AWS may answer that a lane is full when the run is canceled already: it ends all the same, and says why nothing had begun.
 func TestALaneThatOthersFillEndsWithItsRun(t *testing.T) {
 	for _, answer := range []time.Duration{0, 2 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
@@ -303,16 +303,16 @@ func TestALaneThatOthersFillEndsWithItsRun(t *testing.T) {
 func TestAFailedBranchSkipsWhatNeedsItAndNothingElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		failing, other := distribution.Location{Account: "1", Region: "r"}, distribution.Location{Account: "2", Region: "r"}
-		place := func(one *task, at distribution.Location) *task { one.Destination = at; return one }
+		withDestination := func(one *task, at distribution.Location) *task { one.Destination = at; return one }
 		withdraw := newTask("withdraw", time.Second, "share")
 		withdraw.RunsAfter = []distribution.StepID{"copy1", "copy2"}
 		steps := []step.Step{
 			newTask("share", time.Second),
-			place(newTask("copy1", time.Minute, "share"), failing),
-			place(newTask("copy2", 2*time.Minute, "share"), other),
-			place(newTask("second1", time.Minute, "copy2"), failing), // needs nothing that failed, but is of no use any more
-			place(newTask("register1", time.Second, "copy1"), failing),
-			place(newTask("register2", time.Second, "copy2"), other),
+			withDestination(newTask("copy1", time.Minute, "share"), failing),
+			withDestination(newTask("copy2", 2*time.Minute, "share"), other),
+			withDestination(newTask("second1", time.Minute, "copy2"), failing), // needs nothing that failed, but is of no use any more
+			withDestination(newTask("register1", time.Second, "copy1"), failing),
+			withDestination(newTask("register2", time.Second, "copy2"), other),
 			withdraw,
 		}
 		var events []string
@@ -329,7 +329,7 @@ func TestAFailedBranchSkipsWhatNeedsItAndNothingElse(t *testing.T) {
 			}
 		}
 		if len(events) != len(steps) {
-			t.Errorf("each step is told of once, at its end: %v", events)
+			t.Errorf("each step is reported once, at its end: %v", events)
 		}
 	})
 }

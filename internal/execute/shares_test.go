@@ -19,7 +19,7 @@ import (
 )
 
 // serving is a run's request for one account in one Region.
-func (h *house) serving(account, region, run string) distribution.Request {
+func (h *testWorld) serving(account, region, run string) distribution.Request {
 	req := h.request()
 	req.Targets[0].AccountIDs, req.Targets[0].Regions, req.RunID = []string{account}, []string{region}, run
 	return req
@@ -32,14 +32,14 @@ type mortal struct {
 	kill func()
 }
 
-func (h *house) mortal() mortal {
+func (h *testWorld) mortal() mortal {
 	ctx, die := context.WithCancelCause(h.t.Context())
 	line := &cord{World: h.World}
 	return mortal{ctx, h.pool(ctx, line), func() { line.cut.Store(true); die(awssim.ErrCrashed) }}
 }
 
 // run runs a plan until it is killed, a while after its first copy to a destination begins.
-func (m mortal) run(h *house, p plan.Plan, after time.Duration) {
+func (m mortal) run(h *testWorld, p plan.Plan, after time.Duration) {
 	h.diesAt(m.ctx, func() {
 		runPlan(m.ctx, m.pool, p, options(h.request()), func(e distribution.Event) {
 			if e.Kind == distribution.Begun && strings.HasPrefix(string(e.Step), "copy/") {
@@ -50,14 +50,14 @@ func (m mortal) run(h *house, p plan.Plan, after time.Duration) {
 }
 
 // killed is a run that is killed a while after its first copy to a destination begins.
-func (h *house) killed(req distribution.Request, after time.Duration) {
+func (h *testWorld) killed(req distribution.Request, after time.Duration) {
 	h.t.Helper()
 	m := h.mortal()
 	m.run(h, h.decide(m.ctx, m.pool, req), after)
 }
 
 // given checks who may use the snapshot of the image, and, after a run by image, launch it.
-func (h *house) given(accounts []string) {
+func (h *testWorld) given(accounts []string) {
 	h.t.Helper()
 	image := h.ownImages(source, home)[0]
 	var permitted []string
@@ -94,8 +94,8 @@ func TestWithdrawShares_permanent(t *testing.T) {
 	}
 }
 
-// What an earlier run staged stays where nobody could copy it, and is told; nobody may use it meanwhile.
-func TestWhatEarlierRunsStagedIsToldWhereItStays(t *testing.T) {
+// What an earlier run staged stays where no account could copy it, and is reported; no account may use it meanwhile.
+func TestShares_earlierStagedCopyReported(t *testing.T) {
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		for _, pending := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, its copy pending: %v", method, pending), func(t *testing.T) {
@@ -117,14 +117,14 @@ func TestWhatEarlierRunsStagedIsToldWhereItStays(t *testing.T) {
 						t.Fatalf("%+v", result.Images)
 					}
 					for _, s := range h.ownSnapshots(source, home) {
-						told := slices.ContainsFunc(result.Left, func(l distribution.RetainedResource) bool { return l.Resource == *s.SnapshotId })
-						if ours := *s.VolumeId == "vol-ffffffff"; ours && method == distribution.BySnapshot && !told {
+						reported := slices.ContainsFunc(result.Left, func(l distribution.RetainedResource) bool { return l.Resource == *s.SnapshotId })
+						if ours := *s.VolumeId == "vol-ffffffff"; ours && method == distribution.BySnapshot && !reported {
 							t.Errorf("%s is not among %+v", *s.SnapshotId, result.Left)
 						}
 					}
 					for _, image := range h.ownImages(source, home) {
-						told := slices.ContainsFunc(result.Left, func(l distribution.RetainedResource) bool { return l.Resource == *image.ImageId })
-						if ours := *image.ImageId != h.images[0].ImageID; ours && !told {
+						reported := slices.ContainsFunc(result.Left, func(l distribution.RetainedResource) bool { return l.Resource == *image.ImageId })
+						if ours := *image.ImageId != h.images[0].ImageID; ours && !reported {
 							t.Errorf("%s is not among %+v", *image.ImageId, result.Left)
 						}
 						if with := h.launchable(source, home, *image.ImageId); !with.IsEmpty() {
@@ -139,7 +139,7 @@ func TestWhatEarlierRunsStagedIsToldWhereItStays(t *testing.T) {
 					if n := len(h.ownSnapshots(source, home)); n != want {
 						t.Errorf("%d snapshots, want %d", n, want)
 					}
-					time.Sleep(10 * time.Minute) // what the dead run had under way ends
+					time.Sleep(10 * time.Minute) // what the dead run had in progress ends
 				})
 			})
 		}

@@ -20,14 +20,14 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// admit writes the policies of the source's keys: they admit friends, and targets unless the request lets them in by grants.
-func (h *house) admit() {
+// putSourceKeyPolicies writes the policies of the source's keys: they permit friends, and targets unless the request lets them in by grants.
+func (h *testWorld) putSourceKeyPolicies() {
 	h.t.Helper()
-	admitted := slices.Clone(h.friends)
+	permitted := slices.Clone(h.friends)
 	if h.request().SourceKeyAccess != distribution.ByGrant {
-		admitted = append(admitted, h.targets...)
+		permitted = append(permitted, h.targets...)
 	}
-	policy := sourceKeyPolicy(partition(h.home), admitted)
+	policy := sourceKeyPolicy(partition(h.home), permitted)
 	for _, region := range slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(h.regions), h.home)))) {
 		client := kms.NewFromConfig(h.Config(source, region))
 		key, err := client.DescribeKey(h.t.Context(), &kms.DescribeKeyInput{KeyId: aws.String(sourceAlias)})
@@ -39,16 +39,16 @@ func (h *house) admit() {
 
 func byGrant(req *distribution.Request) { req.SourceKeyAccess = distribution.ByGrant }
 
-// closed is a world whose source keys admit nobody else.
-func closed(t *testing.T, volumes []volume, targets, regions []string) *house {
+// closed is a world whose source keys permit no other account.
+func closed(t *testing.T, volumes []volume, targets, regions []string) *testWorld {
 	h := build(t, volumes, targets, regions)
 	h.with = byGrant
-	h.admit()
+	h.putSourceKeyPolicies()
 	return h
 }
 
 // temporary are the grants that runs have made on the source's key for the time of copies.
-func (h *house) temporary(region string) []kmstypes.GrantListEntry {
+func (h *testWorld) temporary(region string) []kmstypes.GrantListEntry {
 	h.t.Helper()
 	return slices.DeleteFunc(h.grants(source, region, sourceAlias), func(g kmstypes.GrantListEntry) bool {
 		return !strings.HasPrefix(aws.ToString(g.Name), "encrypted-ami:ami-")
@@ -138,7 +138,7 @@ func TestAGrantIsWaitedForUntilItWorks_4_4_4(t *testing.T) {
 				t.Errorf("findings %+v", result.Findings)
 			}
 			if left := h.temporary(home); len(left) > 0 || len(result.Left) > 0 {
-				t.Errorf("grants stay: %+v; told: %+v", left, result.Left)
+				t.Errorf("grants stay: %+v; reported: %+v", left, result.Left)
 			}
 			time.Sleep(late)
 		})
@@ -147,12 +147,12 @@ func TestAGrantIsWaitedForUntilItWorks_4_4_4(t *testing.T) {
 
 // Whatever a run comes to, its grants end with it; one that cannot be ended is listed.
 func TestGrantsEndInEveryOutcome(t *testing.T) {
-	for name, spoil := range map[string]func(h *house, cancel context.CancelCauseFunc){
-		"a copy is refused": func(h *house, _ context.CancelCauseFunc) { h.forbid("222222222222", "ec2:CopySnapshot") },
-		"cancelled": func(h *house, cancel context.CancelCauseFunc) {
+	for name, spoil := range map[string]func(h *testWorld, cancel context.CancelCauseFunc){
+		"a copy is refused": func(h *testWorld, _ context.CancelCauseFunc) { h.forbid("222222222222", "ec2:CopySnapshot") },
+		"canceled": func(h *testWorld, cancel context.CancelCauseFunc) {
 			time.AfterFunc(100*time.Second, func() { cancel(errors.New("stopped by hand")) })
 		},
-		"cancelled while it is made": func(h *house, cancel context.CancelCauseFunc) {
+		"canceled while it is made": func(h *testWorld, cancel context.CancelCauseFunc) {
 			time.AfterFunc(100*time.Millisecond, func() { cancel(errors.New("stopped by hand")) })
 		},
 	} {
@@ -174,8 +174,8 @@ func TestGrantsEndInEveryOutcome(t *testing.T) {
 	}
 }
 
-// Whom an admitted account lets in stays admitted: it is told, with the call that ends it.
-func TestWhomAnAdmittedAccountLetsInIsTold_3_2_6(t *testing.T) {
+// Whom a permitted account lets in stays permitted: it is reported, with the call that ends it.
+func TestSourceKeyGrants_grantToOthersReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := closed(t, mixed[1:2], []string{"222222222222", "333333333333"}, []string{home})
 		pool := h.pool(t.Context(), h.World)

@@ -104,7 +104,7 @@ func TestTheCallsOfEveryFeatureByEveryMethod(t *testing.T) {
 								r.Targets[0].Method = method
 								with(r)
 							})
-							h.admit()
+							h.putSourceKeyPolicies()
 							begun := len(h.Records())
 							if _, result := h.run(t.Context(), h.request()); len(result.Images) != len(accounts) || len(result.Findings) > 0 {
 								t.Errorf("%s, %s, %v: %d images, %+v", of.name, method, accounts, len(result.Images), result.Findings)
@@ -126,7 +126,7 @@ func TestTheCallsOfEveryFeatureByEveryMethod(t *testing.T) {
 }
 
 // furnished gives every target what features ask for: a launch template, and an image under the name "taken"; and a friend its role.
-func (h *house) furnished() {
+func (h *testWorld) furnished() {
 	h.t.Helper()
 	h.role(h.t.Context(), iam.NewFromConfig(h.Config(friend, home)))
 	for _, account := range h.targets {
@@ -141,7 +141,7 @@ func (h *house) furnished() {
 type goods struct{ image, snapshot string }
 
 // vendors makes an image of data that is billed as a product. Only a vendor can name products (2.3.3).
-func (h *house) vendors(name, product string) goods {
+func (h *testWorld) vendors(name, product string) goods {
 	h.t.Helper()
 	maker := h.ec2(vendor, home)
 	snapshot := h.snapshot(vendor, home, 8)
@@ -155,7 +155,7 @@ func (h *house) vendors(name, product string) goods {
 const vendor = "801119661308"
 
 // billed registers a vendor's snapshot as a product, for the source account; the snapshot says from now on that it is that.
-func (h *house) billed(name, product, snapshot string) string {
+func (h *testWorld) billed(name, product, snapshot string) string {
 	h.t.Helper()
 	maker := h.ec2(vendor, home)
 	made, err := maker.RegisterImage(h.t.Context(), &ec2.RegisterImageInput{Name: aws.String(name), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"), BillingProducts: []string{product},
@@ -166,9 +166,9 @@ func (h *house) billed(name, product, snapshot string) string {
 	return aws.ToString(made.ImageId)
 }
 
-// bought makes the image that is handed on one that is billed as a product: registered by its vendor, copied by the source account. The
+// bought makes the image that is distributed one that is billed as a product: registered by its vendor, copied by the source account. The
 // vendor may have registered its snapshot as other products afterwards.
-func (h *house) bought(product string, afterwards ...string) {
+func (h *testWorld) bought(product string, afterwards ...string) {
 	h.t.Helper()
 	of := h.vendors("vendor "+product, product)
 	for _, other := range afterwards {
@@ -178,7 +178,7 @@ func (h *house) bought(product string, afterwards ...string) {
 }
 
 // copied is the source account's own copy of an image, under a key.
-func (h *house) copied(image, name, key string) string {
+func (h *testWorld) copied(image, name, key string) string {
 	h.t.Helper()
 	own, err := h.ec2(source, home).CopyImage(h.t.Context(), &ec2.CopyImageInput{Name: &name, SourceImageId: &image, SourceRegion: aws.String(home), Encrypted: aws.Bool(true), KmsKeyId: &key})
 	h.must(err)
@@ -187,7 +187,7 @@ func (h *house) copied(image, name, key string) string {
 }
 
 // wait lets what was begun end.
-func wait(h *house) { h.t.Helper(); time.Sleep(time.Hour) }
+func wait(h *testWorld) { h.t.Helper(); time.Sleep(time.Hour) }
 
 // Windows, RHEL and SUSE reach other accounts as what they are billed as: by a copy of the image where nothing else is said, and by snapshots as well.
 func TestBilledPlatformsAreBroughtOver(t *testing.T) {

@@ -46,8 +46,8 @@ func TestTimeBasedCopiesKeepTheirTimeAndTheQuota_4_8_2(t *testing.T) {
 	}
 }
 
-// A time that is too short for a volume is told once for its target, with the one that is not.
-func TestATimeThatIsTooShortIsToldOnce_4_8_2(t *testing.T) {
+// A time that is too short for a volume is reported once for its target, with the one that is not.
+func TestTimeBasedCopy_tooShortReportedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, []volume{{8, sourceAlias}, {500, sourceAlias}}, []string{"222222222222", "333333333333"}, []string{home})
 		for minutes, next := range map[int]string{15: "set 30", 30: ""} {
@@ -55,7 +55,7 @@ func TestATimeThatIsTooShortIsToldOnce_4_8_2(t *testing.T) {
 			req.Targets[0].CopyMinutes = minutes
 			p := h.decide(t.Context(), h.pool(t.Context(), h.World), req)
 			found := slices.DeleteFunc(p.Findings, func(f distribution.Finding) bool { return f.Reference != "4.8.2" })
-			if told := len(found) == 1; told != (next != "") || told && (found[0].Remediation != next || !strings.Contains(found[0].Detail, "18 minutes")) {
+			if reported := len(found) == 1; reported != (next != "") || reported && (found[0].Remediation != next || !strings.Contains(found[0].Detail, "18 minutes")) {
 				t.Errorf("%d minutes: %+v", minutes, found)
 			}
 		}
@@ -77,7 +77,7 @@ func sized(gib ...int32) (all []volume) {
 }
 
 // refusedCopies counts the copies that AWS refused an account.
-func (h *house) refusedCopies(account string) (n int) {
+func (h *testWorld) refusedCopies(account string) (n int) {
 	for _, r := range h.Records().Calls("ec2:Copy*").ByAccount(account) {
 		if r.Error != "" && !r.DryRun && r.Fault == "" {
 			n++
@@ -87,7 +87,7 @@ func (h *house) refusedCopies(account string) (n int) {
 }
 
 // promises checks that AWS refused none of an account's copies, was never asked for more throughput than there is (4.8.2), and kept the time of each.
-func (h *house) promises(copies []awssim.CopySchedule, account string) {
+func (h *testWorld) promises(copies []awssim.CopySchedule, account string) {
 	h.t.Helper()
 	if n := h.refusedCopies(account); n > 0 {
 		h.t.Errorf("%d copies were refused", n)
@@ -148,7 +148,7 @@ func TestAnImageInAHurryIsCopiedInTime_4_8_2(t *testing.T) {
 }
 
 // As soon as a copy ends early, the next one takes its turn: every copy is looked at, and not only the one that is expected to end last.
-func TestCopiesInAHurryThatEndEarlyMakeRoom_4_8_2(t *testing.T) {
+func TestTimeBasedCopy_earlyEndFreesThroughput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := ""
 		h := build(t, slices.Repeat(sized(430), 10), []string{"222222222222"}, []string{home}, awssim.WithSnapshotDuration(func(job awssim.SnapshotJob) time.Duration {
@@ -208,7 +208,7 @@ func TestCopiesInAHurryWaitWhereOthersHaveUsedUpTheThroughput_4_1_5(t *testing.T
 }
 
 // uses lets others in an account copy snapshots of their own there in a hurry.
-func (h *house) uses(account string, gib ...int32) {
+func (h *testWorld) uses(account string, gib ...int32) {
 	h.t.Helper()
 	client := h.ec2(account, home)
 	var sources []string
@@ -222,8 +222,8 @@ func (h *house) uses(account string, gib ...int32) {
 	}
 }
 
-// A run that takes up copies in a hurry begins no other while they use up the throughput.
-func TestCopiesInAHurryThatAreTakenUpComeFirst_4_8_2(t *testing.T) {
+// A run that resumes copies in a hurry begins no other while they use up the throughput.
+func TestTimeBasedCopy_resumedCopiesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var copies []awssim.CopySchedule
 		h := build(t, slices.Repeat(sized(240), 8), []string{"222222222222"}, []string{home}, awssim.WithCopyScheduleFunc(func(c awssim.CopySchedule) { copies = append(copies, c) }))
@@ -235,7 +235,7 @@ func TestCopiesInAHurryThatAreTakenUpComeFirst_4_8_2(t *testing.T) {
 		time.AfterFunc(3*time.Minute, func() { cancel(errors.New("stopped")) })
 		execute.Run(ctx, pool, p, options(h.request()), func(distribution.Event) {})
 		if len(copies) != 7 { // of 273 MiB a second each
-			t.Fatalf("%d copies are on their way", len(copies))
+			t.Fatalf("%d copies are in progress", len(copies))
 		}
 		_, result := h.run(t.Context(), h.request())
 		h.complete(result)

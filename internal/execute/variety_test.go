@@ -17,8 +17,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// remade makes the image that is handed on one of the same snapshots, registered otherwise.
-func (h *house) remade(change func(*ec2.RegisterImageInput)) {
+// remade makes the image that is distributed one of the same snapshots, registered otherwise.
+func (h *testWorld) remade(change func(*ec2.RegisterImageInput)) {
 	h.t.Helper()
 	owner := h.ec2(source, h.home)
 	first := h.ownImages(source, h.home)[0]
@@ -36,7 +36,7 @@ func (h *house) remade(change func(*ec2.RegisterImageInput)) {
 }
 
 // uefiData is the UEFI variable store of an image, as its owner reads it.
-func (h *house) uefiData(account, region, image string) string {
+func (h *testWorld) uefiData(account, region, image string) string {
 	h.t.Helper()
 	out, err := h.ec2(account, region).DescribeImageAttribute(h.t.Context(), &ec2.DescribeImageAttributeInput{ImageId: &image, Attribute: ec2types.ImageAttributeNameUefiData})
 	h.must(err)
@@ -129,14 +129,14 @@ func TestEveryKindOfImageIsBroughtOver_2_4(t *testing.T) {
 func TestWhatCannotBeBroughtOverIsRefused(t *testing.T) {
 	for _, row := range []struct {
 		name   string
-		make   func(*house)
+		make   func(*testWorld)
 		method distribution.Method
 		rule   string
 		next   string
 	}{
-		{"a kernel that means nothing in the other Region", func(h *house) { h.remade(paravirtual) }, distribution.BySnapshot, "2.4", `copy_method = "image"`},
-		{"an AWS Marketplace product code", func(h *house) { h.sold("prod-47") }, distribution.Auto, "2.3.1", "subscribe in account 222222222222"},
-		{"an AWS Marketplace product code, by snapshots", func(h *house) { h.sold("prod-47") }, distribution.BySnapshot, "2.3.1", "subscribe in account 222222222222"},
+		{"a kernel that means nothing in the other Region", func(h *testWorld) { h.remade(paravirtual) }, distribution.BySnapshot, "2.4", `copy_method = "image"`},
+		{"an AWS Marketplace product code", func(h *testWorld) { h.sold("prod-47") }, distribution.Auto, "2.3.1", "subscribe in account 222222222222"},
+		{"an AWS Marketplace product code, by snapshots", func(h *testWorld) { h.sold("prod-47") }, distribution.BySnapshot, "2.3.1", "subscribe in account 222222222222"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -154,8 +154,8 @@ func TestWhatCannotBeBroughtOverIsRefused(t *testing.T) {
 	}
 }
 
-// sold makes the image that is handed on one of data that was bought in AWS Marketplace: the code sits on the snapshot and follows its copies (2.3.5).
-func (h *house) sold(product string) {
+// sold makes the image that is distributed one of data that was bought in AWS Marketplace: the code sits on the snapshot and follows its copies (2.3.5).
+func (h *testWorld) sold(product string) {
 	h.t.Helper()
 	bought := h.vendors("sold", product)
 	copied, err := h.ec2(source, home).CopySnapshot(h.t.Context(), &ec2.CopySnapshotInput{SourceSnapshotId: aws.String(bought.snapshot), SourceRegion: aws.String(home), Encrypted: aws.Bool(true), KmsKeyId: aws.String(sourceAlias)})
@@ -166,7 +166,7 @@ func (h *house) sold(product string) {
 	})
 }
 
-// What a registered image is billed as comes from its snapshots: one whose snapshots say another thing than the image is discarded where snapshots are
+// What a registered image is billed as comes from its snapshots: one whose snapshots say something other than the image is discarded where snapshots are
 // asked for, with the reason, and kept by a copy of the image.
 func TestAnImageThatLosesItsBillingIsDiscarded_2_3_3(t *testing.T) {
 	const account = "222222222222"

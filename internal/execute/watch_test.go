@@ -12,7 +12,7 @@ import (
 
 var watched = time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
 
-// begun is a copy that has been on its way for a while, was expected to take an hour, and has come so far.
+// begun is a copy that has been in progress since some time ago, was expected to take an hour, and has come so far.
 func begun(ago time.Duration, percent int, of distribution.Location) *watchedCopy {
 	since := watched.Add(-ago)
 	return &watchedCopy{watchedSince: since, startedAt: since, lastWithoutProgress: since, expectedDuration: time.Hour, percent: percent, destination: of}
@@ -63,6 +63,6 @@ func TestOfTheCopiesOfOneImageTheLastSetsThePace(t *testing.T) {
 	}
 	v.isSaturated = true
 	if got := count(); len(got) != 4 {
-		t.Errorf("where room is scarce %d copies set the pace, want all 4", len(got))
+		t.Errorf("where capacity is scarce %d copies set the pace, want all 4", len(got))
 	}
 }

@@ -42,8 +42,8 @@ type volume struct {
 	key string
 }
 
-// house is a world with a source image and accounts that shall have it.
-type house struct {
+// testWorld is a world with a source image and accounts that are to get it.
+type testWorld struct {
 	*awssim.World
 	t       *testing.T
 	home    string // Region of the build
@@ -52,7 +52,7 @@ type house struct {
 	regions []string
 	with    func(*distribution.Request) // what the request has beside; nil: nothing
 	friends []string                    // accounts that a share block of the request names
-	older   []string                    // images of the source account that are not handed on
+	older   []string                    // images of the source account that are not distributed
 	audit   func() (int, int)           // what census counts besides, missing and too much; nil: nothing
 	access  awsclient.Access            // as the builder's user: a root user may assume no role
 }
@@ -65,15 +65,15 @@ const (
 
 // build furnishes a world: in the source account the image in its home Region, and a key in every Region that the targets may
 // use; in each target account a key in every Region and a role.
-func build(t *testing.T, volumes []volume, targets, regions []string, options ...awssim.Option) *house {
+func build(t *testing.T, volumes []volume, targets, regions []string, options ...awssim.Option) *testWorld {
 	t.Helper()
 	return buildIn(t, home, volumes, targets, regions, options...)
 }
 
 // buildIn furnishes a world whose home Region is another one, as those of other partitions.
-func buildIn(t *testing.T, home string, volumes []volume, targets, regions []string, options ...awssim.Option) *house {
+func buildIn(t *testing.T, home string, volumes []volume, targets, regions []string, options ...awssim.Option) *testWorld {
 	t.Helper()
-	h := &house{World: awssim.New(options...), t: t, home: home, targets: targets, regions: regions}
+	h := &testWorld{World: awssim.New(options...), t: t, home: home, targets: targets, regions: regions}
 	err := h.World.Build(func(b *awssim.Builder) error {
 		ctx := t.Context()
 		keyRegions := slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(regions), home))))
@@ -124,14 +124,14 @@ func sourceKeyPolicy(partition string, others []string) string {
 	return `{"Version": "2012-10-17", "Statement": [` + policy + `]}`
 }
 
-func (h *house) must(err error) {
+func (h *testWorld) must(err error) {
 	h.t.Helper()
 	if err != nil {
 		h.t.Fatal(err)
 	}
 }
 
-func (h *house) key(ctx context.Context, client *kms.Client, alias, policy string) {
+func (h *testWorld) key(ctx context.Context, client *kms.Client, alias, policy string) {
 	h.t.Helper()
 	in := &kms.CreateKeyInput{}
 	if policy != "" {
@@ -143,12 +143,12 @@ func (h *house) key(ctx context.Context, client *kms.Client, alias, policy strin
 	h.must(err)
 }
 
-func (h *house) user(ctx context.Context, client *iam.Client) {
+func (h *testWorld) user(ctx context.Context, client *iam.Client) {
 	h.t.Helper()
 	name := aws.String("builder")
 	_, err := client.CreateUser(ctx, &iam.CreateUserInput{UserName: name})
 	h.must(err)
-	_, err = client.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: name, PolicyName: aws.String("rights"), PolicyDocument: aws.String(
+	_, err = client.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: name, PolicyName: aws.String("permissions"), PolicyDocument: aws.String(
 		`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}`)})
 	h.must(err)
 	made, err := client.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: name})
@@ -156,19 +156,19 @@ func (h *house) user(ctx context.Context, client *iam.Client) {
 	h.access = awsclient.Access{Region: h.home, AccessKey: aws.ToString(made.AccessKey.AccessKeyId), SecretKey: distribution.Secret(aws.ToString(made.AccessKey.SecretAccessKey)), Seed: 1, Version: "test"}
 }
 
-func (h *house) role(ctx context.Context, client *iam.Client) {
+func (h *testWorld) role(ctx context.Context, client *iam.Client) {
 	h.t.Helper()
 	_, err := client.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String(roleName), AssumeRolePolicyDocument: aws.String(fmt.Sprintf(
 		`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "arn:%s:iam::%s:root"}, "Action": "sts:AssumeRole",
 			"Condition": {"StringEquals": {"sts:ExternalId": "golden"}}}]}`, partition(h.home), source))})
 	h.must(err)
-	_, err = client.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("rights"),
+	_, err = client.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("permissions"),
 		PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["ec2:*", "kms:*", "ssm:*", "license-manager:*", "imagebuilder:*"], "Resource": "*"}]}`)})
 	h.must(err)
 }
 
 // forbid denies the target's role an action.
-func (h *house) forbid(account, action string) {
+func (h *testWorld) forbid(account, action string) {
 	h.t.Helper()
 	_, err := iam.NewFromConfig(h.Config(account, h.home)).PutRolePolicy(h.t.Context(), &iam.PutRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("but-not"),
 		PolicyDocument: aws.String(fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "%s", "Resource": "*"}]}`, action))})
@@ -180,8 +180,8 @@ func adds(f distribution.Finding, action string) bool {
 	return slices.ContainsFunc(f.PolicyStatements, func(a distribution.Addition) bool { return slices.Contains(a.Statement.Action, action) })
 }
 
-// forbidSealing denies the target's role tags on what is there already; those in the calls that make things stay allowed (6.5).
-func (h *house) forbidSealing(account string) {
+// forbidSealing denies the target's role tags on what is there already; those in the calls that create resources stay allowed (6.5).
+func (h *testWorld) forbidSealing(account string) {
 	h.t.Helper()
 	_, err := iam.NewFromConfig(h.Config(account, h.home)).PutRolePolicy(h.t.Context(), &iam.PutRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("but-not"),
 		PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "ec2:CreateTags", "Resource": "*", "Condition": {"Null": {"ec2:CreateAction": "true"}}}]}`)})
@@ -189,14 +189,14 @@ func (h *house) forbidSealing(account string) {
 }
 
 // forgive takes back what forbid denied.
-func (h *house) forgive(account string) {
+func (h *testWorld) forgive(account string) {
 	h.t.Helper()
 	_, err := iam.NewFromConfig(h.Config(account, h.home)).DeleteRolePolicy(h.t.Context(), &iam.DeleteRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("but-not")})
 	h.must(err)
 }
 
 // image has a snapshot for each volume, a data device without one, and every attribute that RegisterImage takes.
-func (h *house) image(ctx context.Context, b *awssim.Builder, client *ec2.Client, volumes []volume) string {
+func (h *testWorld) image(ctx context.Context, b *awssim.Builder, client *ec2.Client, volumes []volume) string {
 	h.t.Helper()
 	var devices []ec2types.BlockDeviceMapping
 	for i, v := range volumes {
@@ -225,7 +225,7 @@ func (h *house) image(ctx context.Context, b *awssim.Builder, client *ec2.Client
 }
 
 // snapshot begins one of a new volume, and is its id.
-func (h *house) snapshot(account, region string, gib int32) string {
+func (h *testWorld) snapshot(account, region string, gib int32) string {
 	h.t.Helper()
 	client := h.ec2(account, region)
 	volume, err := client.CreateVolume(h.t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(region + "a"), Size: &gib, VolumeType: ec2types.VolumeTypeGp3})
@@ -236,7 +236,7 @@ func (h *house) snapshot(account, region string, gib int32) string {
 	return aws.ToString(made.SnapshotId)
 }
 
-func (h *house) request() distribution.Request {
+func (h *testWorld) request() distribution.Request {
 	req := distribution.Request{
 		Images: h.images, KMSKeyID: sourceAlias,
 		Targets: []distribution.Target{{
@@ -253,7 +253,7 @@ func (h *house) request() distribution.Request {
 }
 
 // pool reaches the world as the builder's user.
-func (h *house) pool(ctx context.Context, client aws.HTTPClient) *awsclient.Pool {
+func (h *testWorld) pool(ctx context.Context, client aws.HTTPClient) *awsclient.Pool {
 	h.t.Helper()
 	access := h.access
 	access.HTTPClient = client
@@ -263,7 +263,7 @@ func (h *house) pool(ctx context.Context, client aws.HTTPClient) *awsclient.Pool
 }
 
 // decide makes a plan that is not refused.
-func (h *house) decide(ctx context.Context, pool *awsclient.Pool, req distribution.Request) plan.Plan {
+func (h *testWorld) decide(ctx context.Context, pool *awsclient.Pool, req distribution.Request) plan.Plan {
 	h.t.Helper()
 	p := h.decided(ctx, pool, req)
 	if p.Refused() {
@@ -273,7 +273,7 @@ func (h *house) decide(ctx context.Context, pool *awsclient.Pool, req distributi
 }
 
 // decided seals the image, looks, and makes the plan.
-func (h *house) decided(ctx context.Context, pool *awsclient.Pool, req distribution.Request) plan.Plan {
+func (h *testWorld) decided(ctx context.Context, pool *awsclient.Pool, req distribution.Request) plan.Plan {
 	h.t.Helper()
 	images := h.signed(ctx, pool)
 	for i, image := range req.Images { // as the post-processor does: the tag may not be seen yet
@@ -288,7 +288,7 @@ func (h *house) decided(ctx context.Context, pool *awsclient.Pool, req distribut
 }
 
 // signed returns the source images with their signing keys, which it writes if there are none.
-func (h *house) signed(ctx context.Context, pool *awsclient.Pool) []distribution.SourceImage {
+func (h *testWorld) signed(ctx context.Context, pool *awsclient.Pool) []distribution.SourceImage {
 	h.t.Helper()
 	images := slices.Clone(h.images)
 	for i, image := range images {
@@ -303,7 +303,7 @@ func (h *house) signed(ctx context.Context, pool *awsclient.Pool) []distribution
 }
 
 // run is a whole run, from looking to the result.
-func (h *house) run(ctx context.Context, req distribution.Request) (plan.Plan, distribution.Result) {
+func (h *testWorld) run(ctx context.Context, req distribution.Request) (plan.Plan, distribution.Result) {
 	h.t.Helper()
 	pool := h.pool(ctx, h.World)
 	p := h.decide(ctx, pool, req)
@@ -335,7 +335,7 @@ func options(req distribution.Request) execute.Options {
 }
 
 // calls counts the calls of an action that the world has executed.
-func (h *house) calls(action string) (n int) {
+func (h *testWorld) calls(action string) (n int) {
 	for _, r := range h.Records() {
 		if r.Action == action {
 			n++
@@ -344,19 +344,19 @@ func (h *house) calls(action string) (n int) {
 	return n
 }
 
-// ec2 is a client with all rights in an account, to look at what there is.
-func (h *house) ec2(account, region string) *ec2.Client {
+// ec2 is a client with all permissions in an account, to look at what there is.
+func (h *testWorld) ec2(account, region string) *ec2.Client {
 	return ec2.NewFromConfig(h.Config(account, region))
 }
 
-func (h *house) ownImages(account, region string) []ec2types.Image {
+func (h *testWorld) ownImages(account, region string) []ec2types.Image {
 	h.t.Helper()
 	out, err := h.ec2(account, region).DescribeImages(context.Background(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
 	h.must(err)
 	return out.Images
 }
 
-func (h *house) ownSnapshots(account, region string) []ec2types.Snapshot {
+func (h *testWorld) ownSnapshots(account, region string) []ec2types.Snapshot {
 	h.t.Helper()
 	out, err := h.ec2(account, region).DescribeSnapshots(context.Background(), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}})
 	h.must(err)
