@@ -15,8 +15,8 @@ import (
 
 const module = "github.com/encrypted-ami/packer-plugin-encrypted-ami/"
 
-// house says what each folder may import of ours, and which modules of others beside the standard library. Imports run one way.
-var house = map[string]struct{ ours, others []string }{
+// allowedImports lists what each folder may import of ours, and which modules of others beside the standard library. Imports run one way.
+var allowedImports = map[string]struct{ ours, others []string }{
 	".":                                 {[]string{"post-processor/encrypted-ami", "datasource/preflight", "version"}, []string{packer}},
 	"version":                           {nil, []string{packer}},
 	"post-processor/encrypted-ami":      {[]string{"internal/resume", "internal/config", "internal/awsclient", "internal/discover", "internal/distribution", "internal/step", "internal/plan", "internal/execute", "internal/report", "internal/diagnose", "internal/provenance", "internal/runrecord", "version", "internal/recovery"}, []string{packer, hcl, cty, aws}},
@@ -80,12 +80,12 @@ func TestImportsRunOneWay(t *testing.T) {
 		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 			return nil
 		}
-		may, known := house[folder]
-		if !known && strings.HasPrefix(folder, "internal/awssim/") { // the simulator is a house of its own
-			may, known = house["internal/awssim"]
+		may, known := allowedImports[folder]
+		if !known && strings.HasPrefix(folder, "internal/awssim/") { // all folders of the simulator share one entry
+			may, known = allowedImports["internal/awssim"]
 		}
 		if !known {
-			t.Errorf("%s is no room of the house", folder)
+			t.Errorf("%s is missing in allowedImports", folder)
 			return nil
 		}
 		files++
@@ -101,8 +101,8 @@ func TestImportsRunOneWay(t *testing.T) {
 			}
 			allowed := slices.ContainsFunc(may.others, func(prefix string) bool { return strings.HasPrefix(imported, prefix) })
 			if isOurs {
-				allowed = slices.ContainsFunc(may.ours, func(room string) bool {
-					return ours == room || room == "internal/awssim" && strings.HasPrefix(ours, room)
+				allowed = slices.ContainsFunc(may.ours, func(listed string) bool {
+					return ours == listed || listed == "internal/awssim" && strings.HasPrefix(ours, listed)
 				})
 			}
 			if standard := !strings.Contains(strings.Split(imported, "/")[0], "."); !standard && !allowed {

@@ -82,7 +82,7 @@ variable "only_verify" {
 func TestAnImageIsLeftAsItsTargetWantsIt(t *testing.T) {
 	h := newHost(t, after)
 	w, ctx := h.World, t.Context()
-	rightsOf(t, w, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*","license-manager:*","imagebuilder:*"],"Resource":"*"}]}`)
+	setTargetPolicy(t, w, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*","license-manager:*","imagebuilder:*"],"Resource":"*"}]}`)
 	licenses := licensemanager.NewFromConfig(w.Config(target, region))
 	license := *must(licenses.CreateLicenseConfiguration(ctx, &licensemanager.CreateLicenseConfigurationInput{Name: aws.String("per instance"), LicenseCountingType: lmtypes.LicenseCountingTypeInstance}))(t).LicenseConfigurationArn
 	key := keyARN(t, w, source, "golden-source")
@@ -172,14 +172,14 @@ variable "image" { type = string }
 func TestAnOlderReleaseGoesWhenNothingNeedsIt(t *testing.T) {
 	h := newHost(t, releases)
 	w := h.World
-	rightsOf(t, w, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*","imagebuilder:*"],"Resource":"*"}]}`)
+	setTargetPolicy(t, w, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*","imagebuilder:*"],"Resource":"*"}]}`)
 	base := *image(t, w, source, "base-1").ImageId
 	for i, name := range []string{"web-1", "web-2", "web-3"} {
 		id := copied(t, w, &ec2.CopyImageInput{Name: &name, SourceImageId: &base})
 		h.packer(t, 0, "build", "-color=false", "-var=image="+id, ".")
 		newest := image(t, w, target, name)
 		if got := must(ssm.NewFromConfig(w.Config(target, region)).GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String("/golden/web")}))(t).Parameter; *got.Value != *newest.ImageId {
-			t.Errorf("%s is handed on, and the parameter names %s", name, *got.Value)
+			t.Errorf("%s is distributed, and the parameter names %s", name, *got.Value)
 		}
 		want := []string{"web-1", "web-2", "web-2, web-3"}[i]
 		var names []string

@@ -63,7 +63,7 @@ func sharing(target string) string {
 `
 }
 
-// preflight looks before the build that template describes. Builder is what it is told besides.
+// preflight looks before the build that template describes. builder holds further arguments of amazon_ebs.
 func preflight(builder, target string) string {
 	return `
 data "encrypted-ami-preflight" "golden" {
@@ -118,7 +118,7 @@ func TestTheRealBuilderRunsToTheEndInTheSimulatedAWS(t *testing.T) {
 	}
 }
 
-// Three ways to build an encrypted image: what the builder makes, and that the target gets it whatever that is.
+// Three methods to build an encrypted image: what the builder makes, and that the target gets it whatever that is.
 func TestWhateverTheBuilderMakesReachesTheTarget(t *testing.T) {
 	t.Parallel()
 	for _, experiment := range []struct {

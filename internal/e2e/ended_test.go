@@ -13,9 +13,9 @@ import (
 	"testing"
 )
 
-// The post-processor's session ends for good when one of two snapshots is shared; that of the builder, who tries to destroy the image
-// then, goes on. Everything that both runs wrote, the debug log included, is looked through for what nobody may see.
-func TestASessionThatEndsForGoodIsToldAndWhatItLeavesIsTakenUpToTheEnd(t *testing.T) {
+// The post-processor's session ends permanently when one of two snapshots is shared; that of the builder, who tries to destroy the image
+// then, goes on. Everything that both runs wrote, the debug log included, is looked through for secrets.
+func TestResume_afterExpiredSession(t *testing.T) {
 	builder := `
   encrypt_boot         = true
   kms_key_id           = "alias/golden-source"
@@ -48,13 +48,13 @@ func TestASessionThatEndsForGoodIsToldAndWhatItLeavesIsTakenUpToTheEnd(t *testin
 	as(sessions[1])
 	resumed, fresh := h.resume(t, output)
 	written["screen"] = output + resumed
-	handedOn(t, h.World, region)
+	checkDistributed(t, h.World, region)
 
 	written["manifest"], written["log"] = read(t, filepath.Join(fresh.Folder, "dist", "manifest.json")), read(t, logged)
 	secrets = append(secrets, sealingKey(t, h.World))
 	for name, text := range written {
 		if !strings.Contains(text, "snap-") {
-			t.Errorf("the %s tells of no snapshot", name)
+			t.Errorf("the %s names no snapshot", name)
 		}
 		for _, secret := range secrets {
 			if at := strings.Index(text, secret); at >= 0 {

@@ -26,7 +26,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 )
 
-// examples are the templates of example/, each with what it finds, what it is told and what it promises.
+// examples are the templates of example/, each with what it finds, its arguments and what it promises.
 var examples = map[string]struct {
 	prepare   func(t *testing.T, h Host) []string // arguments of packer build; nil: none
 	delivered func(t *testing.T, w *World)
@@ -61,7 +61,7 @@ var examples = map[string]struct {
 	},
 	"ssm-and-launch-template": {
 		func(t *testing.T, h Host) []string {
-			rightsOf(t, h.World, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*","imagebuilder:*"],"Resource":"*"}]}`)
+			setTargetPolicy(t, h.World, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*","imagebuilder:*"],"Resource":"*"}]}`)
 			must(h.World.ec2(target).CreateLaunchTemplate(t.Context(), &ec2.CreateLaunchTemplateInput{
 				LaunchTemplateName: aws.String("web"), LaunchTemplateData: &types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT3Micro},
 			}))(t)
@@ -157,7 +157,7 @@ func unit(t *testing.T, w *World) string {
 	}))(t)
 	must(organizations.NewFromConfig(w.Config(target, "us-east-1")).AcceptHandshake(t.Context(), &organizations.AcceptHandshakeInput{HandshakeId: invited.Handshake.Id}))(t)
 	must(management.MoveAccount(t.Context(), &organizations.MoveAccountInput{AccountId: aws.String(target), SourceParentId: root, DestinationParentId: made}))(t)
-	builds(t, w, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"organizations:List*","Resource":"*"}]}`)
+	addBuilderPolicy(t, w, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"organizations:List*","Resource":"*"}]}`)
 	return *made
 }
 
@@ -179,18 +179,18 @@ func importedKey(t *testing.T, w *World) {
 	must(keys.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/golden-imported"), TargetKeyId: key}))(t)
 }
 
-// rightsOf gives the target's role other rights.
-func rightsOf(t *testing.T, w *World, rights string) {
+// setTargetPolicy replaces the permissions of the target's role.
+func setTargetPolicy(t *testing.T, w *World, policy string) {
 	t.Helper()
 	must(iam.NewFromConfig(w.Config(target, region)).PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{
-		RoleName: aws.String("golden-image-target"), PolicyName: aws.String("golden-image"), PolicyDocument: &rights,
+		RoleName: aws.String("golden-image-target"), PolicyName: aws.String("golden-image"), PolicyDocument: &policy,
 	}))(t)
 }
 
-// builds gives the user that runs packer more rights.
-func builds(t *testing.T, w *World, rights string) {
+// addBuilderPolicy gives the user that runs packer more permissions.
+func addBuilderPolicy(t *testing.T, w *World, policy string) {
 	t.Helper()
 	must(iam.NewFromConfig(w.Config(source, region)).PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{
-		UserName: aws.String("builder"), PolicyName: aws.String("more"), PolicyDocument: &rights,
+		UserName: aws.String("builder"), PolicyName: aws.String("more"), PolicyDocument: &policy,
 	}))(t)
 }

@@ -46,7 +46,7 @@ data "encrypted-ami-preflight" "golden" {
 }
 `
 
-// Three hundred accounts in one list: looked at before the build, handed on by the data source, and planned for.
+// Three hundred accounts in one list: looked at before the build, passed on by the data source, and planned for.
 func TestThreeHundredTargetsComeFromOneListThroughTheDataSource(t *testing.T) {
 	h, inside := newHostInside(t, many)
 	accounts := make([]string, 300)
@@ -57,7 +57,7 @@ func TestThreeHundredTargetsComeFromOneListThroughTheDataSource(t *testing.T) {
 				return err
 			}
 		}
-		return admit(t, b)
+		return permitTargets(t, b)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -88,13 +88,13 @@ func join(t *testing.T, b *awssim.Builder, account string) error {
 	if err != nil {
 		return err
 	}
-	_, err = roles.PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{RoleName: name, PolicyName: aws.String("rights"), PolicyDocument: aws.String(
+	_, err = roles.PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{RoleName: name, PolicyName: aws.String("permissions"), PolicyDocument: aws.String(
 		`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": ["ec2:*", "kms:*"], "Resource": "*"}}`)})
 	return err
 }
 
-// admit lets the role of that name in every account use the source's key, and the builder assume it.
-func admit(t *testing.T, b *awssim.Builder) error {
+// permitTargets lets the role of that name in every account use the source's key, and the builder assume it.
+func permitTargets(t *testing.T, b *awssim.Builder) error {
 	keys := kms.NewFromConfig(b.Config(source, region))
 	key, err := keys.DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/golden-source")})
 	if err != nil {

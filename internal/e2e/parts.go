@@ -23,7 +23,7 @@ type Parts struct {
 	Awssim       string // E2E_AWSSIM
 }
 
-// ErrUnset is that nobody has named a part.
+// ErrUnset reports that the environment names no path for a part.
 var ErrUnset = errors.New("is not set: make test and make demo build all parts and name them")
 
 // FindParts reads the paths from the environment variables named at the fields. The error names the first that is not set

@@ -114,7 +114,7 @@ func TestThePredictionIsWhatTheBuilderThenGets(t *testing.T) {
 			rows, all[kind] = rows+n, all[kind]+n
 		}
 	}
-	for _, kind := range []string{"refused by the builder", "refused by AWS", "plain", "under the default key", "under a named key", "in different ways"} {
+	for _, kind := range []string{"refused by the builder", "refused by AWS", "plain", "under the default key", "under a named key", "mixed"} {
 		if all[kind] == 0 {
 			t.Errorf("no row comes out %s: %v", kind, all)
 		}
@@ -146,7 +146,7 @@ func (s *workshop) compare(t *testing.T, inside *awssim.World, h Host) map[strin
 // outcome is what a build came to: the keys of the snapshots, or the rule by which someone refused it.
 type outcome struct {
 	text      string
-	refusedBy string // "" for nobody
+	refusedBy string // empty if the build succeeded
 }
 
 func refused(rule string) string { return "refused by rule " + rule }
@@ -163,7 +163,7 @@ func (o outcome) kind() string {
 	case plain && !named && !def:
 		return "plain"
 	}
-	return "in different ways"
+	return "mixed"
 }
 
 // furnish makes the accounts that build, each with source AMIs of every state, of two volumes each, and keys in both Regions.
@@ -331,7 +331,7 @@ func refusedBy(who string, refusals []refusal, text string) outcome {
 	return outcome{text: text}
 }
 
-// built lets the real builder build every row, and tells what came out.
+// built lets the real builder build every row, and returns what came out.
 func (s *workshop) built(t *testing.T, h Host, all []row) []outcome {
 	t.Helper()
 	outcomes := make([]outcome, len(all))
@@ -370,7 +370,7 @@ func (s *workshop) built(t *testing.T, h Host, all []row) []outcome {
 	return outcomes
 }
 
-// write writes the template of some rows, and tells which of them stands at a line.
+// write writes the template of some rows, and returns a function that finds the row at a line.
 func (s *workshop) write(t *testing.T, h Host, all []row, some []int) func(line int) int {
 	t.Helper()
 	text, sources := `packer {

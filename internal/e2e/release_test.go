@@ -215,7 +215,7 @@ build {
 	}
 	for _, arguments := range [][]string{
 		{"plugins", "install", "--path", binary, "github.com/encrypted-ami/encrypted-ami"},
-		{"init", "."}, // asks nobody for what is there
+		{"init", "."}, // downloads nothing that is already installed
 		{"validate", "."},
 	} {
 		packer := exec.CommandContext(t.Context(), os.Getenv("E2E_PACKER"), arguments...)

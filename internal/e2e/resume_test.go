@@ -32,7 +32,7 @@ func TestResume_afterRefusedRole(t *testing.T) {
 	intact(t, h.World, region)
 	opened(t, h.World)
 	h.resume(t, output)
-	handedOn(t, h.World, region)
+	checkDistributed(t, h.World, region)
 }
 
 func TestResume_twoRegions(t *testing.T) {
@@ -40,13 +40,13 @@ func TestResume_twoRegions(t *testing.T) {
 	keysIn(t, h.World, second)
 	closed(t, h.World)
 	output := h.packer(t, 1, "build", "-color=false", ".")
-	for _, place := range []string{region, second} {
-		intact(t, h.World, place)
+	for _, r := range []string{region, second} {
+		intact(t, h.World, r)
 	}
 	opened(t, h.World)
 	h.resume(t, output)
-	for _, place := range []string{region, second} {
-		handedOn(t, h.World, place)
+	for _, r := range []string{region, second} {
+		checkDistributed(t, h.World, r)
 	}
 }
 
@@ -80,7 +80,7 @@ func TestResume_afterKill(t *testing.T) {
 			}
 			intact(t, h.World, region)
 			h.resume(t, output.String())
-			handedOn(t, h.World, region)
+			checkDistributed(t, h.World, region)
 		})
 	}
 }
@@ -133,9 +133,9 @@ func intact(t *testing.T, w *World, region string) {
 	}
 }
 
-// handedOn checks that the target owns one image with its snapshots and nothing else, under its key, and that the source account has
-// its own alone, no more protected.
-func handedOn(t *testing.T, w *World, region string) {
+// checkDistributed checks that the target owns one image with its snapshots and nothing else, under its key, and that the source account has
+// its own alone, no longer protected.
+func checkDistributed(t *testing.T, w *World, region string) {
 	t.Helper()
 	images, snapshots := owned(t, w, target, region), ownSnapshots(t, w, target, region)
 	if len(images) != 1 || *images[0].Name != "golden" || len(snapshots) != 2 {
@@ -182,7 +182,7 @@ func ownSnapshots(t *testing.T, w *World, account, region string) []types.Snapsh
 	return must(client(w, account, region).DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}}))(t).Snapshots
 }
 
-// copying waits until the target has a copy under way.
+// copying waits until the target has a copy in progress.
 func copying(t *testing.T, w *World) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)

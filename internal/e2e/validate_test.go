@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-func TestAllMistakesOfATemplateAreToldAtOnceAndByField(t *testing.T) {
+func TestValidate_reportsAllMistakesByField(t *testing.T) {
 	h := newHost(t, template("", sharing(`
       account_ids = [12345678901]
       regions     = ["nowhere-1"]

@@ -53,7 +53,7 @@ func (p Parts) StartWorld(arguments ...string) (*World, error) {
 
 // Stop ends the world.
 func (w *World) Stop() error {
-	_ = w.process.Process.Signal(syscall.SIGTERM) // it may have ended by itself; Wait tells
+	_ = w.process.Process.Signal(syscall.SIGTERM) // it may have ended by itself; Wait reports that
 	if err := w.process.Wait(); err != nil {
 		return fmt.Errorf("awssim: %w\n%s", err, w.log.String())
 	}

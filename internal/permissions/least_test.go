@@ -35,8 +35,8 @@ func (s *site) as(base aws.Config, role string, options ...func(*stscreds.Assume
 	return as
 }
 
-// What the policies are to keep out is kept out by IAM and KMS themselves: each attempt is refused for want of a right.
-func TestThePoliciesAllowNoMoreThanTheJobTakes(t *testing.T) {
+// What the policies are to keep out is kept out by IAM and KMS themselves: each attempt is refused because a permission is missing.
+func TestPolicies_refuseWhatTheJobDoesNotNeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := furnish(t, func(string, *Document) {})
 		source, target := s.SourceAccount, s.Targets[0]
@@ -112,7 +112,7 @@ func TestThePoliciesAllowNoMoreThanTheJobTakes(t *testing.T) {
 				_, err := kms.NewFromConfig(targets).DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: key})
 				return err
 			}(),
-			"nobody assumes the target role without the external id": func() error {
+			"a caller assumes the target role without the external id": func() error {
 				_, err := sts.NewFromConfig(buildRole).AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: aws.String(s.roleARN(target, s.TargetRole)), RoleSessionName: aws.String("somebody")})
 				return err
 			}(),
@@ -125,7 +125,7 @@ func TestThePoliciesAllowNoMoreThanTheJobTakes(t *testing.T) {
 	})
 }
 
-// An image of somebody else's in the target account makes way only with the options that say so.
+// An image of somebody else's in the target account is deregistered only with the options that say so.
 func TestWhatIsNotOursIsRemovedOnRequestOnly(t *testing.T) {
 	for options, want := range map[string]string{"": "UnauthorizedOperation", "force_deregister": "DryRunOperation", "force_deregister,force_delete_snapshot": "DryRunOperation"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -154,12 +154,12 @@ func TestWhatIsNotOursIsRemovedOnRequestOnly(t *testing.T) {
 	}
 }
 
-// A kind of step that no plan here has would take rights that stand in no policy.
+// A kind of step that no plan here has would need permissions that no policy has.
 func TestTheEveryOptionPlanHasEveryKindOfStep(t *testing.T) {
 	planned := map[string]bool{}
 	known := map[string]bool{
 		"PublishBarrier": len((&step.PublishBarrier{}).Permissions()) == 0, // makes no call
-		"TagResource":    true,                                             // gives the second seal, as the steps that make things do
+		"TagResource":    true,                                             // gives the second seal, as the steps that create resources do
 	}
 	for _, step := range everyStep(Example()) {
 		planned[strings.TrimPrefix(fmt.Sprintf("%T", step), "*step.")] = true
@@ -185,7 +185,7 @@ func TestTheEveryOptionPlanHasEveryKindOfStep(t *testing.T) {
 	}
 }
 
-// An option adds to what the job takes without it: nobody is to lack a right because of one that the template could also use.
+// An option adds to what the job takes without it: no role may lack a permission because of an option that the template could also use.
 func TestWhatAnOptionTakesIsNotLostWithOthers(t *testing.T) {
 	all := Example().Policies()
 	for _, option := range append([]string{"none of them"}, Options...) {
@@ -222,16 +222,16 @@ func TestTheDocumentedPoliciesAreThoseOfTheExample(t *testing.T) {
 }
 
 // KMS refuses a key's policy that names a role which is not there yet, and what names one that was deleted holds for none of that name.
-func TestTheSourceKeyAdmitsTheTargetRoleBeforeItIsThere(t *testing.T) {
-	for organization, admitted := range map[string]string{"": Example().root(Example().Targets[0]), "o-1234567890": "*"} {
+func TestSourceKey_permitsTargetRoleBeforeItExists(t *testing.T) {
+	for organization, permitted := range map[string]string{"": Example().root(Example().Targets[0]), "o-1234567890": "*"} {
 		s := Example()
 		s.Organization = organization
 		for _, statement := range s.sourceKey().Statement[1:] {
-			if named := statement.Condition["ArnLike"]["aws:PrincipalArn"]; !slices.Equal(statement.Principal, []string{admitted}) || !slices.Equal(named, []string{s.roleARN("*", s.TargetRole)}) {
-				t.Errorf("%s of organization %q admits %q of %q", statement.Sid, organization, named, statement.Principal)
+			if named := statement.Condition["ArnLike"]["aws:PrincipalArn"]; !slices.Equal(statement.Principal, []string{permitted}) || !slices.Equal(named, []string{s.roleARN("*", s.TargetRole)}) {
+				t.Errorf("%s of organization %q permits %q of %q", statement.Sid, organization, named, statement.Principal)
 			}
 			if of := strings.Join(statement.Condition["StringEquals"]["aws:PrincipalOrgID"], ","); of != organization {
-				t.Errorf("%s of organization %q admits %q", statement.Sid, organization, of)
+				t.Errorf("%s of organization %q permits %q", statement.Sid, organization, of)
 			}
 		}
 	}
@@ -242,7 +242,7 @@ func TestWithoutUsersNoPolicyNamesAnAccountBesideSourceAndTargets(t *testing.T) 
 	s.Users = nil
 	for file, policy := range s.Policies() {
 		if len(policy.Statement) == 0 {
-			t.Errorf("%s is for nobody", file)
+			t.Errorf("%s has no statement", file)
 		}
 		for _, named := range regexp.MustCompile(`\b\d{12}\b`).FindAllString(string(policy.Text()), -1) {
 			if named != s.SourceAccount && !slices.Contains(s.Targets, named) {
@@ -252,7 +252,7 @@ func TestWithoutUsersNoPolicyNamesAnAccountBesideSourceAndTargets(t *testing.T) 
 	}
 }
 
-func TestASetUpTellsAllThatIsWrongWithIt(t *testing.T) {
+func TestSetupCheck_reportsEveryProblem(t *testing.T) {
 	s := Setup{SourceAccount: "1", Targets: []string{"1", "x"}, BuildRole: "a b", SourceKeyARNs: []string{"alias/a"}, TargetAlias: "golden", TargetRole: "", Options: []string{"share", "shares"}}
 	for _, want := range []string{"source account", "target account 1 is", `target account "x"`, "build role", "target role", "source key", "target key", `"share": no account`, `"shares": none of`} {
 		if err := s.Check(); err == nil || !strings.Contains(err.Error(), want) {

@@ -38,7 +38,7 @@ const home = "ap-northeast-1"
 // The environment of whoever runs the tests has no say in them.
 func TestMain(m *testing.M) { awsenv.Main(m) }
 
-// site is a world whose accounts have the policies of a set-up and no other rights.
+// site is a world whose accounts have the policies of a set-up and no other permissions.
 type site struct {
 	*testing.T
 	*awssim.World
@@ -142,11 +142,11 @@ func (s *site) role(client *iam.Client, name, trust, policy string) {
 	s.Helper()
 	_, err := client.CreateRole(s.Context(), &iam.CreateRoleInput{RoleName: &name, AssumeRolePolicyDocument: &trust})
 	s.must(err)
-	_, err = client.PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{RoleName: &name, PolicyName: aws.String("rights"), PolicyDocument: &policy})
+	_, err = client.PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{RoleName: &name, PolicyName: aws.String("permissions"), PolicyDocument: &policy})
 	s.must(err)
 }
 
-// launches furnishes an account with a role that launches, with a policy beside all rights of EC2, and with Auto Scaling; it is somebody who may assume it.
+// launches furnishes an account with a role that launches, with a policy beside all permissions of EC2, and with Auto Scaling; it is somebody who may assume it.
 func (s *site) launches(b *awssim.Builder, account, policy string) aws.Config {
 	s.Helper()
 	client, name := iam.NewFromConfig(b.Config(account, home)), aws.String("somebody")
@@ -231,10 +231,10 @@ func (s *site) sell(b *awssim.Builder) {
 	s.windows = *own.ImageId
 }
 
-// tells is what people read of a whole run that uses every option, other than that all went well; "" when it did.
-func (s *site) tells() string {
+// problems returns what users read about the problems of a whole run that uses every option. Empty if there was none.
+func (s *site) problems() string {
 	s.Helper()
-	var told strings.Builder
+	var reported strings.Builder
 	run := func(name string, of int, change ...func(*distribution.Request)) {
 		time.Sleep(20 * time.Minute) // until then, what a run without a record created may belong to a run that works
 		clock := &runrecord.Clock{}
@@ -263,7 +263,7 @@ func (s *site) tells() string {
 		show := func(findings []distribution.Finding) {
 			for _, f := range findings {
 				if f.Level != distribution.Note {
-					fmt.Fprintf(&told, "%+v\n", f)
+					fmt.Fprintf(&reported, "%+v\n", f)
 				}
 			}
 		}
@@ -275,7 +275,7 @@ func (s *site) tells() string {
 		}
 		failed := func(err error) bool {
 			if err != nil {
-				fmt.Fprintln(&told, err)
+				fmt.Fprintln(&reported, err)
 			}
 			return err != nil
 		}
@@ -303,7 +303,7 @@ func (s *site) tells() string {
 		req.Images[0].Keys = keys
 		facts, err := discover.Look(s.Context(), pool, req)
 		if err != nil {
-			fmt.Fprintln(&told, err)
+			fmt.Fprintln(&reported, err)
 			return
 		}
 		p := plan.Decide(req, facts)
@@ -315,10 +315,10 @@ func (s *site) tells() string {
 		result := execute.Run(s.Context(), pool, p, execute.Options{CopyTimeout: req.CopyTimeout, PollInterval: req.PollInterval, Evidence: execute.Evidence{Run: req.RunID, Records: req.Records}}, quiet)
 		show(result.Findings)
 		for _, left := range result.Left {
-			fmt.Fprintf(&told, "left: %+v\n", left)
+			fmt.Fprintf(&reported, "left: %+v\n", left)
 		}
-		if len(result.Images) < len(p.Destinations) && told.Len() == 0 {
-			fmt.Fprintln(&told, "an image is missing, and nothing says why")
+		if len(result.Images) < len(p.Destinations) && reported.Len() == 0 {
+			fmt.Fprintln(&reported, "an image is missing, and nothing says why")
 		}
 		_, findings = execute.DisableProtection(s.Context(), pool, s.SourceAccount, sources, quiet)
 		show(findings)
@@ -330,7 +330,7 @@ func (s *site) tells() string {
 	images, err := admin.DescribeImages(s.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
 	s.must(err)
 	if len(images.Images) == 0 {
-		return told.String()
+		return reported.String()
 	}
 	_, err = admin.DisableImageDeregistrationProtection(s.Context(), &ec2.DisableImageDeregistrationProtectionInput{ImageId: images.Images[0].ImageId})
 	s.must(err)
@@ -351,8 +351,8 @@ func (s *site) tells() string {
 	}
 	s.release(admin)
 	run("run-8", 0, func(req *distribution.Request) { req.Targets[0].AMIName = "golden 2" })
-	s.launch(&told)
-	return told.String()
+	s.launch(&reported)
+	return reported.String()
 }
 
 // release makes another image, a day later, and frees the target's of all that keeps them.
@@ -381,27 +381,27 @@ func (s *site) release(admin *ec2.Client) {
 	time.Sleep(5 * time.Minute)
 }
 
-// launch tells of launches that do not come to run: of the target's images in its account, and of those that are shared in that of a share block.
-func (s *site) launch(told *strings.Builder) {
+// launch reports launches that do not come to run: of the target's images in its account, and of those that are shared in that of a share block.
+func (s *site) launch(reported *strings.Builder) {
 	s.Helper()
 	own, err := ec2.NewFromConfig(s.Config(s.Targets[0], home)).DescribeImages(s.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
 	s.must(err)
 	key, err := kms.NewFromConfig(s.Config(s.Targets[0], home)).DescribeKey(s.Context(), &kms.DescribeKeyInput{KeyId: &s.TargetAlias})
 	s.must(err)
-	s.launchEach(told, own.Images, s.Targets[0], s.launcher, *key.KeyMetadata.Arn)
+	s.launchEach(reported, own.Images, s.Targets[0], s.launcher, *key.KeyMetadata.Arn)
 	if !s.with("share") {
 		return
 	}
 	shared, err := ec2.NewFromConfig(s.Config(s.Users[0], home)).DescribeImages(s.Context(), &ec2.DescribeImagesInput{ExecutableUsers: []string{"self"}, Owners: []string{s.SourceAccount}})
 	s.must(err)
 	if len(shared.Images) == 0 {
-		fmt.Fprintln(told, "no image is shared")
+		fmt.Fprintln(reported, "no image is shared")
 	}
-	s.launchEach(told, shared.Images, s.Users[0], s.sharer, s.SourceKeyARNs[0])
+	s.launchEach(reported, shared.Images, s.Users[0], s.sharer, s.SourceKeyARNs[0])
 }
 
 // launchEach launches images by a role, and by Auto Scaling.
-func (s *site) launchEach(told *strings.Builder, images []ec2types.Image, account string, by aws.Config, key string) {
+func (s *site) launchEach(reported *strings.Builder, images []ec2types.Image, account string, by aws.Config, key string) {
 	s.Helper()
 	scaling, err := s.ServiceConfig(s.roleARN(account, linkedRole), home)
 	s.must(err)
@@ -415,14 +415,14 @@ func (s *site) launchEach(told *strings.Builder, images []ec2types.Image, accoun
 			s.must(err)
 			instance := seen.Reservations[0].Instances[0]
 			if reason := instance.StateReason; reason != nil {
-				fmt.Fprintf(told, "%+v\n", diagnose.Explain(diagnose.Case{At: distribution.Location{Account: account, Region: home}, Principal: s.roleARN(account, who), SourceAccount: s.SourceAccount,
+				fmt.Fprintf(reported, "%+v\n", diagnose.Explain(diagnose.Case{At: distribution.Location{Account: account, Region: home}, Principal: s.roleARN(account, who), SourceAccount: s.SourceAccount,
 					Resource: key, Refusal: distribution.APIError{Operation: "ec2:RunInstances", Code: *reason.Code, Message: *reason.Message}}))
 			}
 		}
 	}
 }
 
-// documented are rights that AWS's guides demand for what the plugin does, and that were seen not to be missed (3.1.8, 3.1.10).
+// documented are permissions that AWS's guides demand for what the plugin does, and that were seen not to be missed (3.1.8, 3.1.10).
 var documented = map[string]string{ // file and action -> rule
 	"target-role.json kms:ReEncryptTo":                     "3.1.5",
 	"build-role.json kms:GetKeyPolicy":                     "3.2.2",
@@ -452,30 +452,30 @@ var documented = map[string]string{ // file and action -> rule
 	"target-key.json kms:ReEncrypt*":                       "8.2",
 }
 
-// One right at a time is taken out of one policy. Either whole runs and launches then tell of it by name, or it is one that AWS's
+// One permission at a time is removed from one policy. Either whole runs and launches then report it by name, or it is one that AWS's
 // guides demand, and nothing is missed.
-func TestEveryRightIsProvedOrDocumented(t *testing.T) {
-	type right struct{ file, sid, action string }
-	told := func(without right) (text string) {
+func TestPolicies_everyPermissionIsNeeded(t *testing.T) {
+	type permission struct{ file, sid, action string }
+	problemsWithout := func(without permission) (text string) {
 		synctest.Test(t, func(t *testing.T) {
 			text = furnish(t, func(file string, d *Document) {
 				if file == without.file {
 					d.take(without.sid, without.action)
 				}
-			}, optionsFor(without.file)...).tells()
+			}, optionsFor(without.file)...).problems()
 		})
 		return text
 	}
-	undisturbed := map[string]string{"": told(right{}), "target-key.json": told(right{file: "target-key.json"})}
-	var rights, proved, unneeded, unexplained int
+	undisturbed := map[string]string{"": problemsWithout(permission{}), "target-key.json": problemsWithout(permission{file: "target-key.json"})}
+	var permissions, proved, unneeded, unexplained int
 	for file, d := range Example().Policies() {
 		for _, statement := range d.Statement {
 			if statement.Sid == ownAccount { // every key has it
 				continue
 			}
 			for _, action := range statement.Action {
-				rights++
-				text := told(right{file, statement.Sid, action})
+				permissions++
+				text := problemsWithout(permission{file, statement.Sid, action})
 				rule := documented[file+" "+action]
 				well, special := undisturbed[file]
 				if !special {
@@ -493,10 +493,10 @@ func TestEveryRightIsProvedOrDocumented(t *testing.T) {
 			}
 		}
 	}
-	fmt.Printf("actions: %d, proved: %d, documented: %d, unexplained: %d\n", rights, proved, unneeded, unexplained)
+	fmt.Printf("actions: %d, proved: %d, documented: %d, unexplained: %d\n", permissions, proved, unneeded, unexplained)
 }
 
-// optionsFor are those of the runs that look at a policy's rights: what the policy of a target's key lets Auto Scaling do, a grant would as well.
+// optionsFor are those of the runs that look at a policy's permissions: what the policy of a target's key lets Auto Scaling do, a grant would as well.
 func optionsFor(file string) []string {
 	if file == "target-key.json" {
 		return slices.DeleteFunc(slices.Clone(Options), func(option string) bool { return option == "kms_grant" })

@@ -25,18 +25,18 @@ import (
 func TestASetUpByTemplateLetsTheWholeJobThrough(t *testing.T) {
 	for name, policies := range map[string]func(*testing.T, Setup) map[string]string{"CloudFormation": byCloudFormation, "Terraform": byTerraform} {
 		t.Run(name, func(t *testing.T) {
-			told := func(policies func(*testing.T, Setup) map[string]string) (text string) {
-				synctest.Test(t, func(t *testing.T) { text = furnishWith(t, policies).tells() })
+			problems := func(policies func(*testing.T, Setup) map[string]string) (text string) {
+				synctest.Test(t, func(t *testing.T) { text = furnishWith(t, policies).problems() })
 				return text
 			}
-			if got, want := told(policies), told(func(_ *testing.T, s Setup) map[string]string { return texts(s.Policies()) }); got != want {
+			if got, want := problems(policies), problems(func(_ *testing.T, s Setup) map[string]string { return texts(s.Policies()) }); got != want {
 				t.Errorf("with the templates: %s\nwith the policies: %s", got, want)
 			}
 		})
 	}
 }
 
-// What is an example's own and stays in a policy of other accounts would open these to somebody else, or keep the job from its rights.
+// What is an example's own and stays in a policy of other accounts would open these to somebody else, or keep the job from its permissions.
 func TestASetUpOfOthersHasNothingOfTheExample(t *testing.T) {
 	example, s := Example(), Setup{SourceAccount: "222222222222", BuildRole: "packer", SourceKeyARNs: []string{"arn:aws:kms:eu-west-1:222222222222:key/0"}, Targets: []string{"333333333333"},
 		TargetRole: "copier", TargetAlias: "alias/own", Parameter: "/ours", Template: "web", Users: []string{"444444444444"}, ExternalID: "agreed"}
@@ -208,7 +208,7 @@ func locals(t *testing.T, module string, data cty.Value, variables map[string]ct
 			}
 		}
 		if len(known) != len(block.Body.Attributes) {
-			t.Fatalf("%s: only %d of %d local values can be told", module, len(known), len(block.Body.Attributes))
+			t.Fatalf("%s: only %d of %d local values can be evaluated", module, len(known), len(block.Body.Attributes))
 		}
 	}
 	return known

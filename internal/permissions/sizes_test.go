@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestPoliciesThatAreMoreThanAWSTakesAreTold(t *testing.T) {
+func TestTooLarge_reportsEachPolicy(t *testing.T) {
 	for _, c := range []struct {
 		accounts, users int
 		organization    string
@@ -27,14 +27,14 @@ func TestPoliciesThatAreMoreThanAWSTakesAreTold(t *testing.T) {
 		if c.accounts > 100 {
 			s.Options = []string{} // the fewest steps to plan
 		}
-		told := strings.Join(s.TooLarge(s.Policies()), "\n")
+		reported := strings.Join(s.TooLarge(s.Policies()), "\n")
 		for _, want := range c.want {
-			if !strings.Contains(told, want) {
-				t.Errorf("%d accounts, %d users, %q: nothing of %q:\n%s", c.accounts, c.users, c.organization, want, told)
+			if !strings.Contains(reported, want) {
+				t.Errorf("%d accounts, %d users, %q: nothing of %q:\n%s", c.accounts, c.users, c.organization, want, reported)
 			}
 		}
-		if len(c.want) == 0 && told != "" || c.organization != "" && strings.Contains(told, "key.json") {
-			t.Errorf("%d accounts, %d users, %q: %s", c.accounts, c.users, c.organization, told)
+		if len(c.want) == 0 && reported != "" || c.organization != "" && strings.Contains(reported, "key.json") {
+			t.Errorf("%d accounts, %d users, %q: %s", c.accounts, c.users, c.organization, reported)
 		}
 	}
 }

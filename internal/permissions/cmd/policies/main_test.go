@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-func TestPoliciesAreWrittenAndThoseThatAreTooLargeAreTold(t *testing.T) {
-	for accounts, told := range map[string]string{"222222222222": "", "222222222222" + many(60): "build-role.json has "} {
+func TestRun_reportsPoliciesTooLarge(t *testing.T) {
+	for accounts, warning := range map[string]string{"222222222222": "", "222222222222" + many(60): "build-role.json has "} {
 		folder := t.TempDir()
 		var warned bytes.Buffer
 		if err := run([]string{"-out", folder, "-target-accounts", accounts, "-users", "444444444444"}, &warned); err != nil {
@@ -22,7 +22,7 @@ func TestPoliciesAreWrittenAndThoseThatAreTooLargeAreTold(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(folder, "build-role.json")); err != nil {
 			t.Error(err)
 		}
-		if !strings.HasPrefix(warned.String(), told) || told == "" && warned.Len() > 0 {
+		if !strings.HasPrefix(warned.String(), warning) || warning == "" && warned.Len() > 0 {
 			t.Errorf("%s: %q", accounts, warned.String())
 		}
 	}
