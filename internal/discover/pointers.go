@@ -32,7 +32,7 @@ func (s *survey) pointers(ctx context.Context, d distribution.Destination) {
 	for _, p := range d.Parameters {
 		s.keys(ctx, d.At, string(p.KeyID))
 		name := string(p.Name)
-		if plan.CheckParameterName(name, d.At) != nil { // told by plan
+		if plan.CheckParameterName(name, d.At) != nil { // reported by plan
 			continue
 		}
 		if seen, there := s.parameter(ctx, d.At, name); there {

@@ -21,11 +21,11 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
 )
 
-// atOnce is how many places are looked at side by side.
+// atOnce is the number of destinations that discovery looks at concurrently.
 const atOnce = 32
 
-// Look fills the facts for a request, and tells the pool what credentials each destination takes. The error is that the source
-// credentials cannot be used at all, or that the context is over.
+// Look fills the facts for a request, and gives the pool the credentials of each destination. The error is that the
+// source credentials cannot be used at all, or that the context is over.
 func Look(ctx context.Context, pool *awsclient.Pool, req distribution.Request) (distribution.Facts, error) {
 	who, err := pool.Source(ctx)
 	if err != nil {
@@ -68,7 +68,7 @@ func Look(ctx context.Context, pool *awsclient.Pool, req distribution.Request) (
 			})
 		}
 	}
-	destinations, err = s.places(ctx, destinations)
+	destinations, err = s.lookAtDestinations(ctx, destinations)
 	err = errors.Join(err, s.staging(ctx, destinations), s.each(ctx, len(sharers), func(ctx context.Context, i int) { s.sharer(ctx, sharers[i]) }))
 	err = errors.Join(err, s.existingElsewhere(ctx, destinations))
 	s.grants(ctx)
@@ -76,15 +76,15 @@ func Look(ctx context.Context, pool *awsclient.Pool, req distribution.Request) (
 	return s.facts, err
 }
 
-// expand makes the destinations that can be looked at. Decide tells what is wrong with them.
+// expand returns the destinations that can be looked at. Decide reports what is wrong with the others.
 func (s *survey) expand() []distribution.Destination {
 	all, _ := plan.Expand(s.req, s.facts)
 	return slices.DeleteFunc(all, func(d distribution.Destination) bool { return !s.facts.HasRegion(d.At.Region) })
 }
 
-// places looks at destinations. What is seen there may say that earlier runs took another image of the artifact: those that get it are
-// looked at again, because their names may be others then.
-func (s *survey) places(ctx context.Context, destinations []distribution.Destination) ([]distribution.Destination, error) {
+// lookAtDestinations looks at destinations. It may find that earlier runs took another image of the artifact. Then it
+// looks again at the destinations of that image, because their names may differ.
+func (s *survey) lookAtDestinations(ctx context.Context, destinations []distribution.Destination) ([]distribution.Destination, error) {
 	look := func(all []distribution.Destination) error {
 		return s.each(ctx, len(all), func(ctx context.Context, i int) { s.destination(ctx, all[i]) })
 	}
@@ -100,13 +100,13 @@ func (s *survey) places(ctx context.Context, destinations []distribution.Destina
 type survey struct {
 	pool   *awsclient.Pool
 	req    distribution.Request
-	atOnce int // places
+	atOnce int // destinations
 
 	mu    sync.Mutex // held for an entry into the facts, never across a call
 	facts distribution.Facts
 }
 
-// each looks at n things side by side. The error is the context's, or a panic.
+// each calls look for 0 to n-1 concurrently. The error is the context's, or a panic.
 func (s *survey) each(ctx context.Context, n int, look func(context.Context, int)) error {
 	var group errgroup.Group
 	group.SetLimit(s.atOnce)
@@ -165,7 +165,7 @@ func (s *survey) missed(look distribution.FailedLookup) {
 	s.keep(func(f *distribution.Facts) { f.Unseen = append(f.Unseen, look) })
 }
 
-// keys describes keys as they are asked for at a place, each once. "" is none.
+// keys describes the keys of an account and Region, each once. It skips empty strings.
 func (s *survey) keys(ctx context.Context, at distribution.Location, asked ...string) {
 	for _, key := range asked {
 		if key == "" || s.keyKnown(at, key) {

@@ -24,7 +24,7 @@ type holder struct {
 
 func (s Setup) build() *holder {
 	h := &holder{Setup: s, needs: map[string][]string{}}
-	source, _ := discover.Rights(requests(s)...)
+	source, _ := discover.RequiredPermissions(requests(s)...)
 	for _, key := range s.SourceKeyARNs { // the plan evaluates key policies (3.2.2)
 		h.need("kms:GetKeyPolicy", key)
 	}
@@ -46,7 +46,7 @@ func (s Setup) build() *holder {
 
 func (s Setup) target() *holder {
 	h := &holder{Setup: s, target: true, needs: map[string][]string{}}
-	_, target := discover.Rights(requests(s)...)
+	_, target := discover.RequiredPermissions(requests(s)...)
 	h.gather(target, everyStep(s), func(at distribution.Location) bool { return slices.Contains(s.Targets, at.Account) })
 	return h
 }

@@ -36,7 +36,7 @@ func (r *run) cleanUp(ctx context.Context, request distribution.Request) error {
 	return nil
 }
 
-// sweepingTime is how long removing what a failed run has left may last: the run itself may have been cancelled.
+// sweepingTime is how long removing what a failed run has left may last: the run itself may have been canceled.
 const sweepingTime = 10 * time.Minute
 
 // clean removes what a failed run has left unfinished, and adds what came of that to its result.

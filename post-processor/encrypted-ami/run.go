@@ -37,7 +37,7 @@ type run struct {
 	printed      map[string]bool // findings
 	planned      bool            // the plan was printed
 	input        packersdk.Artifact
-	data         map[string]any // what the build told: handed on, never shown
+	data         map[string]any // what the build reported: passed to the next post-processor, never shown
 	build        distribution.Build
 	images       []distribution.SourceImage
 	userSupplied bool // the images are those of existing_amis: never protected, never removed
@@ -94,7 +94,7 @@ func (r *run) run(ctx context.Context) error {
 	}
 	r.result.Ended = time.Now()
 	if err != nil {
-		_ = recovery.Do(func() error { return r.protectAgain(ctx) }) // where it cannot, the image is told to be as it was known
+		_ = recovery.Do(func() error { return r.protectAgain(ctx) }) // else the last known state is reported
 		_ = recovery.Do(func() error {
 			if !r.begun && r.pool != nil {
 				r.record.Use(r.recordOptions())
@@ -156,7 +156,7 @@ func (r *run) do(ctx context.Context) error {
 	return r.share(ctx, request)
 }
 
-// open opens the way to AWS. Without one, an image of the build stays without protection.
+// open creates the AWS clients. Without them, an image of the build stays without protection.
 func (r *run) open(ctx context.Context) error {
 	r.unprotected = !r.userSupplied
 	access := r.config.Credentials()
@@ -180,7 +180,8 @@ func (r *run) protects() bool {
 	return len(r.images) > 0 && !r.userSupplied && r.config.Mode != config.ModePlan
 }
 
-// protect protects the images of the build, unless the template forbids it. A refusal is told at once and does not end the run.
+// protect protects the images of the build, unless the template forbids it. A denied call is reported at once and does
+// not end the run.
 func (r *run) protect(ctx context.Context) {
 	if !r.protects() {
 		return

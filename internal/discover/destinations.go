@@ -141,7 +141,7 @@ func (s *survey) sharedWith(ctx context.Context, client *ec2.Client, at distribu
 	return accounts
 }
 
-// standard is what EBS does at a place on its own (1.7.1, 1.7.3).
+// ebsDefaults returns the EBS encryption defaults of an account and Region (1.7.1, 1.7.3).
 func (s *survey) ebsDefaults(ctx context.Context, at distribution.Location) distribution.Default {
 	client := s.pool.EC2(at)
 	var seen distribution.Default
@@ -195,7 +195,7 @@ func (s *survey) sharer(ctx context.Context, d distribution.Destination) {
 	s.keep(func(f *distribution.Facts) { f.Sites[d.At] = site })
 }
 
-// who acts at a place, as far as its credentials could be had.
+// who returns the caller identity in an account and Region, or the error of its credentials.
 func (s *survey) who(ctx context.Context, d distribution.Destination) (site distribution.DestinationFacts) {
 	s.mu.Lock()
 	site = s.facts.Sites[d.At]

@@ -10,8 +10,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// Rights are what looking takes of the source credentials, and of those of the targets of some requests.
-func Rights(requests ...distribution.Request) (source, target []step.Permission) {
+// RequiredPermissions returns the permissions that discovery needs in the source account, and in the target accounts.
+func RequiredPermissions(requests ...distribution.Request) (source, target []step.Permission) {
 	asked := func(by func(distribution.Target) bool) bool {
 		return slices.ContainsFunc(requests, func(r distribution.Request) bool { return slices.ContainsFunc(r.Targets, by) })
 	}
