@@ -1,8 +1,8 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package preflight is Packer's face of looking and deciding before a build: the data source that tells what the image will be, and
-// what stands against handing it on.
+// Package preflight is the data source that plans a distribution before the build. It returns what the image will be,
+// and reports what would prevent its distribution.
 package preflight
 
 import (
@@ -36,10 +36,10 @@ type Datasource struct {
 
 var _ packersdk.Datasource = (*Datasource)(nil)
 
-// ConfigSpec tells Packer the options.
+// ConfigSpec returns the schema of the options.
 func (d *Datasource) ConfigSpec() hcldec.ObjectSpec { return d.config.FlatMapstructure().HCL2Spec() }
 
-// OutputSpec tells Packer what comes out.
+// OutputSpec returns the schema of the output.
 func (d *Datasource) OutputSpec() hcldec.ObjectSpec {
 	return new(Output).FlatMapstructure().HCL2Spec()
 }

@@ -76,8 +76,8 @@ func (s *stage) furnish(b *awssim.Builder) error {
 	key, err := users.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: aws.String("ci")})
 	s.must(err)
 	s.access = map[string]any{"access_key": *key.AccessKey.AccessKeyId, "secret_key": *key.AccessKey.SecretAccessKey}
-	s.furniture().Key(source, tokyo, "alias/golden", source, prod, other)
-	s.furniture().Key(prod, tokyo, "alias/golden", prod)
+	s.fixtures().Key(source, tokyo, "alias/golden", source, prod, other)
+	s.fixtures().Key(prod, tokyo, "alias/golden", prod)
 	roles := iam.NewFromConfig(b.Config(prod, tokyo))
 	_, err = roles.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("golden-image-target"), AssumeRolePolicyDocument: aws.String(
 		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + source + `:root"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"hush-external"}}}]}`)})
@@ -130,7 +130,7 @@ func (s *stage) execute(options map[string]any) (map[string]cty.Value, error) {
 	return value.AsValueMap(), nil
 }
 
-func TestAPreflightTellsWhatTheImageWillBeAndWhatBecomesOfIt(t *testing.T) {
+func TestPreflight_outputs(t *testing.T) {
 	onStage(t, func(s *stage) {
 		found, err := s.execute(s.options())
 		s.must(err)
@@ -188,14 +188,14 @@ func plain(value cty.Value) string {
 	return strings.Join(parts, "\n")
 }
 
-func TestABadKeyOrRoleFailsThePreflightAndAllIsToldAtOnce(t *testing.T) {
+func TestPreflight_badKeyAndRole(t *testing.T) {
 	onStage(t, func(s *stage) {
 		options := s.options()
 		target := options["target"].([]any)[0].(map[string]any)
 		target["kms_key_id"] = "alias/missing"
-		options["target"] = append(options["target"].([]any), map[string]any{"name": "lab", "account_ids": []any{"888888888888"}, "kms_key_id": "default", "assume_role": list{pairs{"role_name": "nobody"}}})
+		options["target"] = append(options["target"].([]any), map[string]any{"name": "lab", "account_ids": []any{"888888888888"}, "kms_key_id": "default", "assume_role": list{pairs{"role_name": "missing"}}})
 		_, err := s.execute(options)
-		if err == nil || !strings.Contains(err.Error(), "alias/missing cannot be used") || !strings.Contains(err.Error(), "arn:aws:iam::888888888888:role/nobody") {
+		if err == nil || !strings.Contains(err.Error(), "alias/missing cannot be used") || !strings.Contains(err.Error(), "arn:aws:iam::888888888888:role/missing") {
 			s.Errorf("got %v", err)
 		}
 		options["fail_on"] = "never"
@@ -208,7 +208,7 @@ func TestABadKeyOrRoleFailsThePreflightAndAllIsToldAtOnce(t *testing.T) {
 }
 
 // A run may be resumed with the template: the AMI that has the name is then the work of the failed run.
-func TestANameThatIsTakenFailsThePreflightUnlessToldOtherwise(t *testing.T) {
+func TestPreflight_nameTaken(t *testing.T) {
 	onStage(t, func(s *stage) {
 		owner := ec2.NewFromConfig(s.Config(prod, tokyo))
 		volume, err := owner.CreateVolume(s.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(tokyo + "a"), Size: aws.Int32(8)})
@@ -236,7 +236,7 @@ func TestANameThatIsTakenFailsThePreflightUnlessToldOtherwise(t *testing.T) {
 func TestAWarningFailsThePreflightWhereAsked(t *testing.T) {
 	onStage(t, func(s *stage) {
 		options := s.options()
-		options["target"] = append(options["target"].([]any), map[string]any{"name": "lab", "account_ids": []any{"888888888888"}, "kms_key_id": "default", "assume_role": list{pairs{"role_name": "nobody"}}, "required": false})
+		options["target"] = append(options["target"].([]any), map[string]any{"name": "lab", "account_ids": []any{"888888888888"}, "kms_key_id": "default", "assume_role": list{pairs{"role_name": "missing"}}, "required": false})
 		found, err := s.execute(options)
 		s.must(err)
 		if plain(found["warning_count"]) != "1" {
@@ -249,7 +249,7 @@ func TestAWarningFailsThePreflightWhereAsked(t *testing.T) {
 	})
 }
 
-// Nobody waits longer than told, and what cannot be looked at in time is no answer.
+// A lookup ends at its timeout. A call that gets no answer in time is an error.
 func TestAPreflightEndsInTime(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.World.Inject(awssim.FaultRule{Action: "ec2:DescribeImages", Fault: awssim.Throttled})
@@ -261,12 +261,12 @@ func TestAPreflightEndsInTime(t *testing.T) {
 	})
 }
 
-// Three hundred accounts take a few seconds, and every one that cannot be reached is told.
+// Three hundred accounts take a few seconds, and every account that cannot be reached is reported.
 func TestThreeHundredTargetsAreLookedAtInTime(t *testing.T) {
 	onStage(t, func(s *stage) {
 		elements := make([]string, 300)
 		for i := range elements {
-			elements[i] = fmt.Sprintf(`{"name": "account %d", "account_ids": ["%012d"], "kms_key_id": "default", "assume_role": [{"role_name": "nobody"}]}`, i, i+1)
+			elements[i] = fmt.Sprintf(`{"name": "account %d", "account_ids": ["%012d"], "kms_key_id": "default", "assume_role": [{"role_name": "missing"}]}`, i, i+1)
 		}
 		options := s.options()
 		delete(options, "target")

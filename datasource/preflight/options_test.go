@@ -16,10 +16,11 @@ func TestLeavingAnOptionOutChangesTheOutcome(t *testing.T) {
 	optioncoverage.Check(t, spec, worlds)
 }
 
-// An option comes into the first world in which it matters, or into one of its own. What only a run does with the images is handed on to the post-processor.
+// An option comes into the first world in which it matters, or into one of its own. Options that only a run uses are
+// passed to the post-processor.
 var worlds = append(optioncoverage.CommonWorlds(other, func(template func(optioncoverage.Setup) pairs) optioncoverage.Run {
 	return on(func(s *stage) pairs {
-		return template(optioncoverage.Setup{Fixtures: s.furniture(), Target: prod, Other: other, With: s.with})
+		return template(optioncoverage.Setup{Fixtures: s.fixtures(), Target: prod, Other: other, With: s.with})
 	})
 }), []optioncoverage.World{
 	{Name: "a build", Run: on(aBuild), Cases: []optioncoverage.Case{

@@ -56,15 +56,15 @@ func on(template func(*stage) pairs) func(*testing.T, func(pairs)) optioncoverag
 	}
 }
 
-// furniture makes things on the stage.
-func (s *stage) furniture() optioncoverage.Fixtures {
+// fixtures creates resources on the stage.
+func (s *stage) fixtures() optioncoverage.Fixtures {
 	return optioncoverage.Fixtures{T: s.T, World: s.World, Region: tokyo}
 }
 
-// with is a template whose target has more options, and a role with all rights. There are further keys: alias/second of the source and of the target,
-// and alias/golden of both in another Region.
+// with is a template whose target has more options, and a role with all permissions. There are further keys:
+// alias/second of the source and of the target, and alias/golden of both in another Region.
 func (s *stage) with(more pairs) pairs {
-	f := s.furniture()
+	f := s.fixtures()
 	for _, account := range []string{source, prod} {
 		f.Key(account, tokyo, "alias/second", source, prod)
 		f.Key(account, "us-west-2", "alias/golden", source, prod)
@@ -92,12 +92,12 @@ func aBuild(s *stage) pairs { return s.with(nil) }
 
 func aSession(s *stage) pairs {
 	o := s.options()
-	maps.Copy(o, s.furniture().Session(source, o["access_key"].(string), o["secret_key"].(string)))
+	maps.Copy(o, s.fixtures().Session(source, o["access_key"].(string), o["secret_key"].(string)))
 	return o
 }
 
 func aCredentialsFile(s *stage) pairs {
-	f := s.furniture()
+	f := s.fixtures()
 	f.Roles(source, other)
 	o := s.options()
 	o["shared_credentials_file"] = f.Profiles(o["access_key"].(string), o["secret_key"].(string), source, prod, other)
@@ -111,7 +111,7 @@ func aCredentialsFile(s *stage) pairs {
 // roles has a block assume_role wherever there may be one, each with its options.
 func roles(s *stage) pairs {
 	root := s.organize(prod)
-	s.furniture().Roles(source, source, management, prod, other)
+	s.fixtures().Roles(source, source, management, prod, other)
 	o := s.options()
 	o["assume_role"] = optioncoverage.AssumeRoleBlock(source)
 	o["organizations_role"] = optioncoverage.AssumeRoleBlock(management)
@@ -122,7 +122,7 @@ func roles(s *stage) pairs {
 
 // anOrganization has an account without the role.
 func anOrganization(s *stage) pairs {
-	f, root := s.furniture(), s.organize(prod, bare)
+	f, root := s.fixtures(), s.organize(prod, bare)
 	f.Roles(source, management)
 	f.Key(management, tokyo, "alias/golden", management)
 	s.sourceKey(`{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::` + prod + `:root","arn:aws:iam::` + management + `:root"]},"Action":"kms:*","Resource":"*"}`)
@@ -151,14 +151,14 @@ func encryptBoot(s *stage) pairs {
 }
 
 func launchVolumes(s *stage) pairs {
-	return s.built(pairs{"launch_block_device_mappings": list{pairs{"device_name": "/dev/xvda", "encrypted": true, "kms_key_id": "alias/second", "snapshot_id": s.furniture().Snapshot(source, "")}}})
+	return s.built(pairs{"launch_block_device_mappings": list{pairs{"device_name": "/dev/xvda", "encrypted": true, "kms_key_id": "alias/second", "snapshot_id": s.fixtures().Snapshot(source, "")}}})
 }
 
 func aSourceAMI(s *stage) pairs { return s.built(pairs{"source_ami": s.base}) }
 
 // severalSourceAMIs are base-1 and base-2, a newer one of another name, and base-3, which is deprecated.
 func severalSourceAMIs(s *stage) pairs {
-	f := s.furniture()
+	f := s.fixtures()
 	f.Image(source, "base-2", f.Snapshot(source, ""))
 	f.Deprecated(source, f.Image(source, "base-3", f.Snapshot(source, "")), time.Hour)
 	time.Sleep(2 * time.Hour)
@@ -167,7 +167,7 @@ func severalSourceAMIs(s *stage) pairs {
 }
 
 func aCopiedSourceAMI(s *stage) pairs {
-	return s.built(pairs{"source_ami": s.furniture().Copied(source, s.base)})
+	return s.built(pairs{"source_ami": s.fixtures().Copied(source, s.base)})
 }
 
 func protectedTarget(s *stage) pairs { return s.with(pairs{"deregistration_protection": pairs{}}) }
@@ -177,7 +177,7 @@ func olderReleases(s *stage) pairs { return s.with(pairs{"retention": pairs{"kee
 // windows is a build from an image of AWS's; the target has fast launch by a launch template that an option names, "" for none.
 func windows(option string) func(*stage) pairs {
 	return func(s *stage) pairs {
-		f := s.furniture()
+		f := s.fixtures()
 		o := s.built(pairs{"source_ami": f.Windows(source)})
 		o["target"].(list)[0].(pairs)["fast_launch"] = optioncoverage.FastLaunchBlock(option, f.LaunchTemplate(prod))
 		return o

@@ -30,8 +30,9 @@ const prod = `
 		kms_key_id  = "alias/golden-target"
 	}`
 
-// Each file in testdata/bad is the body of a block with mistakes; all of them are told at once, each with its field and target.
-func TestEveryMistakeIsToldWithItsField(t *testing.T) {
+// Each file in testdata/bad is the body of a block with mistakes; all of them are reported at once, each with its field
+// and target.
+func TestConfig_everyMistakeNamesItsField(t *testing.T) {
 	bodies, _ := filepath.Glob("testdata/bad/*.hcl")
 	if len(bodies) == 0 {
 		t.Fatal("no bodies")
@@ -701,7 +702,7 @@ func TestEveryOptionReachesTheRun(t *testing.T) {
 	}
 }
 
-// An option that is added without a case above is one whose loss nobody would notice.
+// An option without a case above could be lost unnoticed.
 func TestEveryOptionHasATest(t *testing.T) {
 	tested := map[string]bool{}
 	for _, o := range options {
@@ -808,7 +809,7 @@ func TestPrepare_dynamicTargetsOfUnknownList(t *testing.T) {
 }
 
 // A list that is still unknown arrives empty, so that an empty list is no mistake before the run.
-func TestNothingToDoIsToldByTheRun(t *testing.T) {
+func TestConfig_unknownListsEmptyInRun(t *testing.T) {
 	for name, body := range map[string]string{
 		"share[0]":                       "share {\norganization_arns = unknown_list\n}",
 		"share[0]: kms_grant: no effect": "share {\norganization_arns = [\"arn:aws:organizations::111111111111:organization/o-1234567890\"]\nassume_role {\nrole_name = \"fleet\"\n}\nkms_grant {}\n}",

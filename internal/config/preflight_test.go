@@ -34,7 +34,7 @@ func preflight(t *testing.T, body string) (*config.Preflight, error) {
 	return f, f.Prepare(value)
 }
 
-func TestWhatTheBuilderIsToldReachesTheRequest(t *testing.T) {
+func TestPreflight_builderOptionsReachRequest(t *testing.T) {
 	f, err := preflight(t, prod+`
 	kms_key_id = "alias/shared"
 	amazon_ebs {
@@ -168,7 +168,7 @@ func TestAPreflightFailsOnWhatIsAsked(t *testing.T) {
 	}
 }
 
-// The list that a preflight gives back means to the post-processor what the preflight was told.
+// The list that a preflight returns gives the post-processor the same targets as the preflight had.
 func TestTargetsComeBackWithTheirDefaults(t *testing.T) {
 	for _, o := range options {
 		if !strings.HasPrefix(o.option, "target.") {
@@ -208,13 +208,13 @@ func TestTargetsComeBackWithTheirDefaults(t *testing.T) {
 			want.AccountIDs, want.Units, want.ExcludedIDs = []string{"888888888888", "999999999999"}, nil, nil
 		}
 		if diff := cmp.Diff(want, again.Targets[0]); diff != "" {
-			t.Errorf("%s: -told +given back:\n%s", o.option, diff)
+			t.Errorf("%s: -given +returned:\n%s", o.option, diff)
 		}
 	}
 }
 
 // Units may be empty, and that is a warning: the post-processor serves the others.
-func TestATargetWhoseUnitsHaveNobodyIsNotGivenBack(t *testing.T) {
+func TestPreflight_targetWithEmptyUnits(t *testing.T) {
 	f, err := preflight(
 		t,
 		prod+"\ntarget {\nname = \"sandbox\"\nkms_key_id = \"default\"\nassume_role {\nrole_name = \"copier\"\n}\norganizational_unit_ids = [\"ou-ab12-12345678\"]\n}\n"+started,

@@ -51,7 +51,7 @@ func TestEveryFieldOfATargetMeansTheSameInJSON(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrongInJSONIsToldWithItsElement(t *testing.T) {
+func TestTargetsJSON_errorNamesElement(t *testing.T) {
 	var text strings.Builder
 	for _, list := range []string{
 		`{}`, `[1]`, `["x"`, ``,

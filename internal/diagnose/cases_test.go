@@ -56,7 +56,7 @@ func baseInTarget(id distribution.StepID) step.Base {
 	return step.Base{ID: id, Location: atTarget, Destination: atTarget}
 }
 
-// unknownStep is a kind of step that this package does not know. Its permissions tell everything that a finding needs.
+// unknownStep is a kind of step that this package does not know. Its permissions hold everything that a finding needs.
 type unknownStep struct{ step.Base }
 
 func (*unknownStep) Permissions() []step.Permission {

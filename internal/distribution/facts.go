@@ -39,7 +39,7 @@ type Facts struct {
 	// Published holds the own images that parameters and default versions of launch templates name, by id.
 	Published map[Location]map[string]ec2types.Image
 
-	// Sources holds the source images of Releases and of other images that may have to be replaced, as far as they exist.
+	// Sources holds the source images of Releases and of other images that a run may replace, as far as they exist.
 	Sources map[provenance.SourceImage]ec2types.Image
 
 	// Grants holds the temporary grants on keys of the source account, sorted by id. Empty unless the request uses them.
@@ -174,7 +174,7 @@ type LaunchTemplateFacts struct {
 	Default int64  // the default version
 	// DefaultImageID is the image that the default version names. Empty if it names none.
 	DefaultImageID string
-	Source  int64  // the source version of new versions
+	Source         int64 // the source version of new versions
 	// Naming holds the versions that name an image of an earlier run, ascending, by image. They are the default version,
 	// and those that differ from Source in the image alone.
 	Naming map[string][]int64

@@ -44,7 +44,7 @@ func Decide(req distribution.Request, facts distribution.Facts) Plan {
 		return p
 	}
 
-	p.Ways = regionRoutes(req, facts, destinations)
+	p.Routes = regionRoutes(req, facts, destinations)
 	p.Findings = append(p.Findings, validateDurations(facts, open)...)
 	p.Findings = append(p.Findings, permanentShareFindings(req, facts)...)
 	p.Findings = append(p.Findings, retentionFindings(req, facts, open)...)

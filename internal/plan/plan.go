@@ -16,7 +16,7 @@ import (
 type Plan struct {
 	Images       []ImagePlan       // per source Region
 	Destinations []DestinationPlan // per account and Region of the targets
-	Ways         []RegionRoute     // per Region of the targets that has no image of its own
+	Routes       []RegionRoute     // per Region of the targets that has no image of its own
 	Shares       []SharePlan       // per source Region: the result of the share blocks
 	Steps        []step.Step       // sorted by their dependencies
 	Findings     []distribution.Finding

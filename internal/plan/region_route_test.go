@@ -90,8 +90,8 @@ func TestRegionRoutes_cheapest(t *testing.T) {
 	} {
 		req, facts := abroad(c.keys, c.targets...)
 		second(&req, &facts, c.second)
-		if p := plan.Decide(req, facts); p.Refused() || !reflect.DeepEqual(p.Ways, c.want) {
-			t.Errorf("%s: %+v %+v", name, p.Ways, p.Findings)
+		if p := plan.Decide(req, facts); p.Refused() || !reflect.DeepEqual(p.Routes, c.want) {
+			t.Errorf("%s: %+v %+v", name, p.Routes, p.Findings)
 		}
 	}
 }
@@ -115,8 +115,8 @@ func TestRegionRoutes_noKeyAtSource(t *testing.T) {
 			Otherwise: &staged,
 		},
 	}
-	if p.Refused() || !reflect.DeepEqual(p.Ways, want) {
-		t.Errorf("%+v %+v", p.Ways, p.Findings)
+	if p.Refused() || !reflect.DeepEqual(p.Routes, want) {
+		t.Errorf("%+v %+v", p.Routes, p.Findings)
 	}
 	if p.Estimate.GiBTransferred != 300 || p.Estimate.GiBStaged != 100 {
 		t.Errorf("%+v", p.Estimate)

@@ -73,7 +73,7 @@ func CreationTags(source SourceImage, run string) map[string]string {
 	return map[string]string{TagSource: source.String(), TagRun: run}
 }
 
-// copiedFor is the description that EC2 gives the snapshots of a copied image. Nobody can change it.
+// copiedFor is the description that EC2 gives the snapshots of a copied image. It cannot be changed.
 var copiedFor = regexp.MustCompile(`^Copied for DestinationAmi (ami-[0-9a-f]+) `)
 
 // ImageOfCopy returns the image that EC2 created a snapshot for, according to its description. Empty if it names none.

@@ -54,7 +54,7 @@ func (t *planText) subject(p plan.Plan) {
 		t.volumes(image, len(p.Images) > 1)
 	}
 	t.destinations(p.Destinations)
-	t.routes(p.Ways)
+	t.routes(p.Routes)
 	t.shares(p.Shares)
 }
 

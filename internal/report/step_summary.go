@@ -159,7 +159,7 @@ func (s *stepSummary) more(kind string) string {
 
 type destinationGroup struct {
 	phrases   []string
-	at, label string // the placeholder in the first phrase, and what takes its place
+	at, label string // the placeholder in the first phrase, and what replaces it
 }
 
 // destinations returns the steps of each destination. Many destinations with the same steps become one group.

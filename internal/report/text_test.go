@@ -19,7 +19,7 @@ func TestAPlanNamesVolumesDestinationsStepsAndWhatIsLost(t *testing.T) {
 	golden.Equal(t, "testdata/plan.golden", report.Plan(reporttest.Plan())+"\n")
 }
 
-func TestAForecastTellsAttributesCallsCostAndOtherChoices(t *testing.T) {
+func TestForecast_attributesCallsAndCost(t *testing.T) {
 	p := reporttest.Plan()
 	p.Estimate.GiBStaged, p.Estimate.GiBTransferred, p.Estimate.USDTimed, p.Estimate.Calls = 8, 8, 0.144, map[string]int{
 		"ec2:RegisterImage": 1,
@@ -95,7 +95,7 @@ func TestAPlanForManyAccountsCountsItsSteps(t *testing.T) {
 	}
 }
 
-func TestTimesForPeople(t *testing.T) {
+func TestDuration_rounding(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		400 * time.Millisecond: "0s", 59 * time.Second: "59s", 80 * time.Second: "1m", 14*time.Minute + 40*time.Second: "15m", 2*time.Hour + time.Second: "2h0m",
 	} {

@@ -22,7 +22,7 @@ func isSecret(option string) bool {
 	return option == externalID || slices.Contains(credentialOptions, option)
 }
 
-// Variable is a variable of the file that stands for a secret.
+// Variable is a variable of the file that replaces a secret.
 type Variable struct {
 	Name string
 	// FromEnvironment is true if PKR_VAR_NAME has the value in the environment of this run.
@@ -68,9 +68,9 @@ func (f File) variables(options map[string]any) []Variable {
 			all = append(all, Variable{Name: option, Optional: true, description: option + " of the source account", value: value})
 		}
 	}
-	places, values := externalIDs(options)
+	locations, values := externalIDs(options)
 	for _, value := range values {
-		v := Variable{description: externalID + " of " + joined(places[value]), value: value}
+		v := Variable{description: externalID + " of " + joined(locations[value]), value: value}
 		v.Name, v.FromEnvironment = f.nameOf(value, all)
 		all = append(all, v)
 	}
@@ -78,19 +78,19 @@ func (f File) variables(options map[string]any) []Variable {
 }
 
 // externalIDs returns where each external ID is used, and the ids in the order of their first use.
-func externalIDs(options map[string]any) (places map[string][]string, values []string) {
-	places = map[string][]string{}
-	add := func(place string, block map[string]any) {
+func externalIDs(options map[string]any) (locations map[string][]string, values []string) {
+	locations = map[string][]string{}
+	add := func(location string, block map[string]any) {
 		for _, role := range slices.Concat(blocksOf(block["assume_role"]), blocksOf(block["organizations_role"])) {
 			value, _ := role[externalID].(string)
 			if value == "" {
 				continue
 			}
-			if places[value] == nil {
+			if locations[value] == nil {
 				values = append(values, value)
 			}
-			if !slices.Contains(places[value], place) {
-				places[value] = append(places[value], place)
+			if !slices.Contains(locations[value], location) {
+				locations[value] = append(locations[value], location)
 			}
 		}
 	}
@@ -98,20 +98,20 @@ func externalIDs(options map[string]any) (places map[string][]string, values []s
 	for _, kind := range []string{"target", "share"} {
 		for i, block := range blocksOf(options[kind]) {
 			name, _ := block["name"].(string)
-			place := kind + " " + strconv.Quote(name)
+			location := kind + " " + strconv.Quote(name)
 			if name == "" {
-				place = fmt.Sprintf("%s[%d]", kind, i)
+				location = fmt.Sprintf("%s[%d]", kind, i)
 			}
-			add(place, block)
+			add(location, block)
 		}
 	}
 	for _, block := range blocksOf(options["organizations"]) {
 		add("the organization", block)
 	}
-	return places, values
+	return locations, values
 }
 
-func joined(places []string) string { return strings.Join(places, " and ") }
+func joined(locations []string) string { return strings.Join(locations, " and ") }
 
 // nameOf returns the name of a variable. It is that of a sensitive variable of the template if the environment has the
 // value for it, so that the same secret of a CI system works unchanged.
@@ -135,7 +135,7 @@ func (f File) nameOf(value string, used []Variable) (name string, fromEnvironmen
 	return name, false
 }
 
-// variableOf returns the variable that stands for a secret. Empty for an empty value.
+// variableOf returns the variable that replaces a secret. Empty for an empty value.
 func (w writer) variableOf(option string, value any) string {
 	text, _ := value.(string)
 	for _, v := range w.variables {

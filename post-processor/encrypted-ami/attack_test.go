@@ -17,7 +17,8 @@ import (
 // Whoever may do everything in a target account prepares it, from what a genuine run has left there: a snapshot of their own making,
 // under the account's key, with all tags of a genuine copy, and an image of it.
 
-// forged makes a snapshot in an account as a copy of ours looks (volume vol-ffffffff, the right key and size), with the tags given.
+// forged makes a snapshot in an account as a copy of ours looks (volume vol-ffffffff, the correct key and size), with
+// the tags given.
 func (s *stage) forged(account string, tags []ec2types.Tag) string {
 	s.Helper()
 	cloud := s.cloud(account)
@@ -74,7 +75,8 @@ func untagged(tags []ec2types.Tag, end string) []ec2types.Tag {
 	return slices.DeleteFunc(slices.Clone(tags), func(tag ec2types.Tag) bool { return strings.HasSuffix(*tag.Key, end) })
 }
 
-// leftAlone fails the test if a run has named one of the things in a call that was no look, or one of them is gone.
+// leftAlone fails the test if a run has named one of the resources in a call other than a lookup, or if one of them is
+// gone.
 func (s *stage) leftAlone(ids ...string) {
 	s.Helper()
 	for _, call := range s.world.Records()[s.begun:] {
@@ -150,7 +152,7 @@ func TestSnapshotsWithCopiedTagsAreNeitherUsedNorRemoved(t *testing.T) {
 	}
 }
 
-// named fails the test unless a finding is about a thing.
+// named fails the test unless a finding names the resource.
 func (s *stage) named(id string, output *artifact) {
 	s.Helper()
 	for _, f := range output.result.Findings {
@@ -162,7 +164,7 @@ func (s *stage) named(id string, output *artifact) {
 }
 
 func TestAnImageUnderThePredictableNameIsNeitherAdoptedNorRemoved(t *testing.T) {
-	for name, when := range map[string]string{"before the run": "", "while it goes on": "under way"} {
+	for name, when := range map[string]string{"before the run": "", "while it goes on": "in progress"} {
 		t.Run(name, func(t *testing.T) {
 			onStage(t, func(s *stage) {
 				if _, err := s.run(s.Context(), s.options(prod)); err != nil { // for tags to copy
@@ -185,7 +187,7 @@ func TestAnImageUnderThePredictableNameIsNeitherAdoptedNorRemoved(t *testing.T) 
 				if err == nil {
 					s.Fatalf("a success:\n%s", s.screen)
 				}
-				if when == "" && !s.tells(image, err) || !s.tells("taken", err) {
+				if when == "" && !s.mentions(image, err) || !s.mentions("taken", err) {
 					s.Errorf("%s is not named: %v", image, err)
 				}
 				o := s.withExistingAMI(prod)

@@ -18,17 +18,17 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 )
 
-// session are options with the credentials of a session of the user ci, which nobody can renew.
+// session are options with the credentials of a session of the user ci, which cannot be renewed.
 func (s *stage) session(accounts ...string) map[string]any {
 	s.Helper()
 	o := s.options(accounts...)
-	maps.Copy(o, s.furniture().Session(source, *s.key.AccessKeyId, *s.key.SecretAccessKey))
+	maps.Copy(o, s.fixtures().Session(source, *s.key.AccessKeyId, *s.key.SecretAccessKey))
 	return o
 }
 
-// Whatever the call at which the source's session ends for good: the image is safe, one error says so, and a run with fresh credentials
-// comes to the end.
-func TestSourceCredentialsThatEndAreToldOnceAndTheRunIsTakenUp(t *testing.T) {
+// Whichever call is the first with the expired session of the source, the image is safe and one error says so. A run
+// with fresh credentials then succeeds.
+func TestResume_afterExpiredSession(t *testing.T) {
 	for _, call := range []awssim.FaultRule{
 		{Action: "ec2:DescribeImages", Nth: 4}, // those before protect the image, and date its release
 		{Action: "ec2:CopySnapshot"},
@@ -46,11 +46,11 @@ func TestSourceCredentialsThatEndAreToldOnceAndTheRunIsTakenUp(t *testing.T) {
 					s.Fatalf("a run whose credentials ended is a success:\n%s", s.screen)
 				}
 				if n := strings.Count(err.Error(), "the source credentials have ended") + strings.Count(err.Error(), "the source credentials cannot be used"); n != 1 {
-					s.Errorf("told %d times: %v", n, err)
+					s.Errorf("got the error %d times, want it once: %v", n, err)
 				}
 				s.safe()
 				if !strings.Contains(err.Error(), "is kept and protected") {
-					s.Errorf("the image is protected, and that is not told: %v", err)
+					s.Errorf("the image is protected, and that is not reported: %v", err)
 				}
 				if _, err := s.after(s.Context(), nullBuilder, s.withExistingAMI(other, prod)); err != nil {
 					s.Fatal(err)
@@ -72,8 +72,8 @@ func TestATornAnswerCostsNoProtection(t *testing.T) {
 				s.closed(prod)
 				s.world.Inject(awssim.FaultRule{Fault: awssim.TruncatedResponse, Action: operation, Nth: 1})
 				_, err := s.run(s.Context(), s.options(prod))
-				if err == nil || s.tells("Packer deregisters it now", err) {
-					s.Errorf("told: %v", err)
+				if err == nil || s.mentions("Packer deregisters it now", err) {
+					s.Errorf("got %v", err)
 				}
 				s.safe()
 			})
@@ -81,15 +81,15 @@ func TestATornAnswerCostsNoProtection(t *testing.T) {
 	}
 }
 
-// Cut off at whatever moment, also while the image is being protected: it is protected, and that is told.
+// Cut off at any moment, also while the image is being protected, the image is protected and that is reported.
 func TestARunCutOffAtItsVeryBeginningLeavesTheImageProtected(t *testing.T) {
 	for after := 20 * time.Millisecond; after <= 400*time.Millisecond; after += 20 * time.Millisecond {
 		t.Run(after.String(), func(t *testing.T) {
 			onStage(t, func(s *stage) {
 				ctx, cancel := context.WithTimeout(s.Context(), after)
 				defer cancel()
-				if _, err := s.run(ctx, s.options(prod)); !s.tells("is kept and protected", err) || s.tells("Packer deregisters it now", err) {
-					s.Errorf("told: %v", err)
+				if _, err := s.run(ctx, s.options(prod)); !s.mentions("is kept and protected", err) || s.mentions("Packer deregisters it now", err) {
+					s.Errorf("got %v", err)
 				}
 				s.safe()
 			})
@@ -111,7 +111,8 @@ func (f fragile) Do(r *http.Request) (*http.Response, error) {
 	return f.HTTPClient.Do(r)
 }
 
-// A panic at any call is that step's failure. The plugin lives on and tells of it, and the image is as safe as at that moment.
+// A panic at any call is that step's failure. The plugin survives and reports it, and the image is as safe as at that
+// moment.
 func TestAPanicAtAnyCallIsAnError(t *testing.T) {
 	broke := 0
 	for call, over := int64(1), false; !over; call++ {
@@ -127,13 +128,13 @@ func TestAPanicAtAnyCallIsAnError(t *testing.T) {
 				return
 			}
 			broke++
-			if !s.tells("out of luck", err) {
-				s.Errorf("nothing is told of a panic at call %d: %v", call, err)
+			if !s.mentions("out of luck", err) {
+				s.Errorf("no report of a panic at call %d: %v", call, err)
 			}
-			if _, ours := s.protected(); !s.tells("not protected", err) && !ours {
+			if _, ours := s.protected(); !s.mentions("not protected", err) && !ours {
 				s.Errorf("the image is not protected after a panic at call %d: %v", call, err)
 			}
-			if _, err := s.after(s.Context(), nullBuilder, s.withExistingAMI(prod)); err != nil && !s.tells("where that image comes from", err) { // it died before the second seal
+			if _, err := s.after(s.Context(), nullBuilder, s.withExistingAMI(prod)); err != nil && !s.mentions("where that image comes from", err) { // it died before the second seal
 				s.Errorf("after a panic at call %d: %v", call, err)
 			}
 		})
@@ -143,14 +144,14 @@ func TestAPanicAtAnyCallIsAnError(t *testing.T) {
 	}
 }
 
-// cancelling is a screen on which a text cancels the run.
-type cancelling struct {
+// cancelingScreen is a screen on which a text cancels the run.
+type cancelingScreen struct {
 	*screen
 	upon   string
 	cancel context.CancelFunc
 }
 
-func (c cancelling) Say(text string) {
+func (c cancelingScreen) Say(text string) {
 	c.screen.Say(text)
 	if strings.Contains(text, c.upon) {
 		c.cancel()
@@ -164,11 +165,11 @@ func (s *stage) behindItsProof() error {
 	if err := p.Configure(s.options(prod)); err != nil {
 		s.Fatal(err)
 	}
-	_, _, _, err := p.PostProcess(ctx, cancelling{s.screen, "done: verify", cancel}, built("mitchellh.amazonebs", tokyo+":"+s.image, map[string]any{"PackerRunUUID": "run-1"}))
+	_, _, _, err := p.PostProcess(ctx, cancelingScreen{s.screen, "done: verify", cancel}, built("mitchellh.amazonebs", tokyo+":"+s.image, map[string]any{"PackerRunUUID": "run-1"}))
 	return err
 }
 
-func TestASuccessCancelledAtItsEndLiftsTheProtection(t *testing.T) {
+func TestCancel_atEndOfSuccess(t *testing.T) {
 	onStage(t, func(s *stage) {
 		if err := s.behindItsProof(); err != nil {
 			s.Fatal(err)
@@ -179,15 +180,15 @@ func TestASuccessCancelledAtItsEndLiftsTheProtection(t *testing.T) {
 	})
 }
 
-func TestASuccessTellsOfAProtectionThatStays(t *testing.T) {
+func TestProtection_staysAfterSuccess(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.world.Inject(awssim.FaultRule{Fault: awssim.Unavailable, Action: "ec2:DisableImageDeregistrationProtection"})
 		if err := s.behindItsProof(); err != nil {
 			s.Fatal(err)
 		}
 		s.safe()
-		if !s.tells("Still protected from deregistration: "+s.image+" in "+tokyo, nil) || !s.tells("disable-image-deregistration-protection", nil) {
-			s.Errorf("not told:\n%s", s.screen)
+		if !s.mentions("Still protected from deregistration: "+s.image+" in "+tokyo, nil) || !s.mentions("disable-image-deregistration-protection", nil) {
+			s.Errorf("not reported:\n%s", s.screen)
 		}
 	})
 }

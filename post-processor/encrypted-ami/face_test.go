@@ -88,7 +88,7 @@ func TestOnlyMakersOfAMIsAreTaken(t *testing.T) {
 	golden.Equal(t, "testdata/builders.golden", text.String())
 }
 
-func TestTheMakerIsToldBeforeTheIdThatOnlyItUnderstands(t *testing.T) {
+func TestPostProcess_unsupportedBuilder(t *testing.T) {
 	p := new(PostProcessor)
 	_, _, _, err := p.PostProcess(t.Context(), new(screen), built("mitchellh.amazon.ebsvolume", "us-east-1:vol-0123456789abcdef0", nil))
 	if err == nil || !strings.Contains(err.Error(), "volumes") {

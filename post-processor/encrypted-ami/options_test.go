@@ -19,7 +19,7 @@ func TestLeavingAnOptionOutChangesTheOutcome(t *testing.T) {
 // An option comes into the first world in which it matters, or into one of its own.
 var worlds = append(optioncoverage.CommonWorlds(other, func(template func(optioncoverage.Setup) pairs) optioncoverage.Run {
 	return afterBuild(func(s *stage) pairs {
-		return template(optioncoverage.Setup{Fixtures: s.furniture(), Target: prod, Other: other, With: s.furnished})
+		return template(optioncoverage.Setup{Fixtures: s.fixtures(), Target: prod, Other: other, With: s.furnished})
 	})
 }), []optioncoverage.World{
 	{Name: "a target", Run: afterBuild(aTarget), Cases: []optioncoverage.Case{
@@ -83,7 +83,7 @@ var worlds = append(optioncoverage.CommonWorlds(other, func(template func(option
 		{Option: "output_directory", With: oneFailed, Without: oneFailed},
 		{Option: "publish", Value: "all", With: "2 of 2 destinations failed", Without: oneFailed},
 	}},
-	{Name: "an image that is handed on", Run: underNull(handedOn), Cases: []optioncoverage.Case{
+	{Name: "an image that is copied already", Run: underNull(copiedImage), Cases: []optioncoverage.Case{
 		{Option: "existing_amis", Without: "existing_amis: empty"},
 		{Option: "mode", Value: "verify"},
 	}},

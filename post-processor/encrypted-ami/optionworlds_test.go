@@ -76,9 +76,9 @@ func (s *stage) addSigningKey(release string) {
 }
 
 // outcome is what a user sees of a template.
-func (s *stage) outcome(o pairs, builder string, way aws.HTTPClient) (seen optioncoverage.Outcome) {
+func (s *stage) outcome(o pairs, builder string, client aws.HTTPClient) (seen optioncoverage.Outcome) {
 	s.Helper()
-	p := &PostProcessor{client: way, seed: 1, runID: "run-1"}
+	p := &PostProcessor{client: client, seed: 1, runID: "run-1"}
 	for range 2 {
 		if err := p.Configure(pairs{"packer_build_name": "golden"}, o); err != nil {
 			return optioncoverage.Outcome{Err: err}
@@ -126,8 +126,8 @@ func (s *stage) must(err error) {
 	}
 }
 
-// furniture makes things on the stage.
-func (s *stage) furniture() optioncoverage.Fixtures {
+// fixtures creates resources on the stage.
+func (s *stage) fixtures() optioncoverage.Fixtures {
 	return optioncoverage.Fixtures{T: s.T, World: s.world, Region: tokyo}
 }
 
@@ -147,10 +147,10 @@ func (s *stage) with(more pairs) pairs {
 	return o
 }
 
-// furnished is as with, and the target's role has all rights. There are further keys: alias/second of the source and of the target, and the target's
-// alias/golden in another Region.
+// furnished is as with, and the target's role has all permissions. There are further keys: alias/second of the source
+// and of the target, and the target's alias/golden in another Region.
 func (s *stage) furnished(more pairs) pairs {
-	f := s.furniture()
+	f := s.fixtures()
 	f.Key(source, tokyo, "alias/second", source, prod)
 	f.Key(prod, tokyo, "alias/second", prod)
 	f.Key(prod, "us-west-2", "alias/golden", prod)
@@ -165,7 +165,7 @@ func aTarget(s *stage) pairs { return s.furnished(nil) }
 func aSession(s *stage) pairs { return s.session(prod) }
 
 func aCredentialsFile(s *stage) pairs {
-	f := s.furniture()
+	f := s.fixtures()
 	f.Roles(source, other)
 	return pairs{"shared_credentials_file": f.Profiles(*s.key.AccessKeyId, *s.key.SecretAccessKey, source, prod, other), "kms_key_id": "alias/golden",
 		"target": list{pairs{"account_ids": list{prod}, "kms_key_id": "alias/golden", "profile": prod}},
@@ -175,7 +175,7 @@ func aCredentialsFile(s *stage) pairs {
 // roles has a block assume_role wherever there may be one, each with its options.
 func roles(s *stage) pairs {
 	tree := s.grow()
-	s.furniture().Roles(source, source, management, prod, other)
+	s.fixtures().Roles(source, source, management, prod, other)
 	o := s.options(prod)
 	o["assume_role"] = optioncoverage.AssumeRoleBlock(source)
 	o["organizations_role"] = optioncoverage.AssumeRoleBlock(management)
@@ -188,7 +188,7 @@ func anOrganization(s *stage) pairs {
 	return s.grow().options(func(target pairs) { target["account_ids"], target["on_missing_role"] = list{prod}, "skip" })
 }
 
-// oneOfTwo targets fails, as its copies do. Each wants a parameter, and files tell of it.
+// oneOfTwo targets fails, as its copies do. Each wants a parameter, and files report it.
 func oneOfTwo(s *stage) pairs {
 	s.world.Inject(awssim.FaultRule{Fault: awssim.LateCopyFailure, Action: "ec2:CopySnapshot", Account: other})
 	o := s.options(other, prod)
@@ -199,14 +199,14 @@ func oneOfTwo(s *stage) pairs {
 	return o
 }
 
-func handedOn(s *stage) pairs {
+func copiedImage(s *stage) pairs {
 	_, err := s.run(s.Context(), s.options(prod))
 	s.must(err)
 	return s.withExistingAMI(prod)
 }
 
 func unencrypted(s *stage) pairs {
-	f := s.furniture()
+	f := s.fixtures()
 	s.rebuilt(f.Image(source, "golden 2", f.Snapshot(source, "")))
 	o := s.options(prod)
 	delete(o, "kms_key_id")
@@ -214,26 +214,26 @@ func unencrypted(s *stage) pairs {
 }
 
 func shareable(s *stage) pairs {
-	f := s.furniture()
+	f := s.fixtures()
 	s.rebuilt(f.Image(source, "golden 2", f.Snapshot(source, "alias/golden")))
 	return s.options(prod)
 }
 
 func deprecated(s *stage) pairs {
-	s.furniture().Deprecated(source, s.image, 365*24*time.Hour)
+	s.fixtures().Deprecated(source, s.image, 365*24*time.Hour)
 	return s.options(prod)
 }
 
 func protectedTarget(s *stage) pairs { return s.with(pairs{"deregistration_protection": pairs{}}) }
 
-// olderRelease is handed on two days before.
+// olderRelease is copied two days before.
 func olderRelease(s *stage) pairs {
 	o := s.with(pairs{"retention": pairs{"keep_releases": 1}})
 	o["image_family"] = "web"
 	_, err := s.run(s.Context(), o)
 	s.must(err)
 	time.Sleep(48 * time.Hour)
-	f := s.furniture()
+	f := s.fixtures()
 	s.rebuilt(f.Image(source, "golden 2", f.Snapshot(source, "")))
 	return o
 }
@@ -241,7 +241,7 @@ func olderRelease(s *stage) pairs {
 // windows is an image of AWS's; the target has fast launch for it by a launch template that an option names, "" for none.
 func windows(option string) func(*stage) pairs {
 	return func(s *stage) pairs {
-		f := s.furniture()
+		f := s.fixtures()
 		s.rebuilt(f.Copied(source, f.Windows(source)))
 		return s.with(pairs{"fast_launch": optioncoverage.FastLaunchBlock(option, f.LaunchTemplate(prod))})
 	}

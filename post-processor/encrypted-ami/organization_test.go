@@ -103,8 +103,8 @@ func TestTheAccountsOfAUnitAndOfThoseBelowGetTheImage(t *testing.T) {
 		if strings.Count(output.Id(), ",") != 1 {
 			s.Errorf("the artifact is %s", output.Id())
 		}
-		if !s.tells("accounts are left out: "+closed, nil) {
-			s.Errorf("nothing is told of the closed account:\n%s", s.screen)
+		if !s.mentions("accounts are left out: "+closed, nil) {
+			s.Errorf("the closed account is not reported:\n%s", s.screen)
 		}
 	})
 }
@@ -112,7 +112,7 @@ func TestTheAccountsOfAUnitAndOfThoseBelowGetTheImage(t *testing.T) {
 func TestAnAccountWithoutTheRoleFailsTheRunUnlessItIsSkipped(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.grow()
-		if _, err := s.run(s.Context(), o.options(func(map[string]any) {})); err == nil || !s.tells("account "+bare+" cannot be used", err) {
+		if _, err := s.run(s.Context(), o.options(func(map[string]any) {})); err == nil || !s.mentions("account "+bare+" cannot be used", err) {
 			s.Errorf("got %v", err)
 		}
 		if made := len(s.made()); made > 0 {
@@ -121,19 +121,19 @@ func TestAnAccountWithoutTheRoleFailsTheRunUnlessItIsSkipped(t *testing.T) {
 		if _, err := s.run(s.Context(), o.options(func(target map[string]any) { target["on_missing_role"] = "skip" })); err != nil {
 			s.Fatal(err)
 		}
-		if len(s.images(prod)) != 1 || len(s.images(other)) != 1 || !s.tells("account "+bare+" cannot be used", nil) {
-			s.Errorf("the others have not got theirs, or nothing is told:\n%s", s.screen)
+		if len(s.images(prod)) != 1 || len(s.images(other)) != 1 || !s.mentions("account "+bare+" cannot be used", nil) {
+			s.Errorf("the others have not got theirs, or nothing is reported:\n%s", s.screen)
 		}
 	})
 }
 
-func TestWhoMayNotListAUnitIsToldWhoMay(t *testing.T) {
+func TestOrganization_cannotListUnit(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.grow()
 		options := o.options(func(map[string]any) {})
 		delete(options, "organizations_role")
 		_, err := s.run(s.Context(), options)
-		if err == nil || !strings.Contains(err.Error(), "the accounts of "+o.upper+" cannot be listed") || !s.tells("management account", err) {
+		if err == nil || !strings.Contains(err.Error(), "the accounts of "+o.upper+" cannot be listed") || !s.mentions("management account", err) {
 			s.Errorf("got %v", err)
 		}
 	})
@@ -152,7 +152,7 @@ func TestUnitsOfManyPagesAreListedToTheEnd(t *testing.T) {
 			s.Fatal(err)
 		}
 		listed := s.world.Records()[s.begun:].Calls("organizations:ListOrganizationalUnitsForParent")
-		if len(listed) < 28 || !s.tells(prod, nil) { // two pages of the unit, one of each below
+		if len(listed) < 28 || !s.mentions(prod, nil) { // two pages of the unit, one of each below
 			s.Errorf("%d calls listed units", len(listed))
 		}
 	})

@@ -48,7 +48,7 @@ func TestTheCallsOfAPlanAreThoseThatItsRunMakes(t *testing.T) {
 		if _, err := s.run(s.Context(), s.only(prod, other)); err != nil {
 			s.Fatal(err)
 		}
-		told := s.screen.String()
+		shown := s.screen.String()
 		if _, err := s.run(s.Context(), s.options(prod, other)); err != nil {
 			s.Fatal(err)
 		}
@@ -59,8 +59,8 @@ func TestTheCallsOfAPlanAreThoseThatItsRunMakes(t *testing.T) {
 			}
 		}
 		for action, n := range made {
-			if !strings.Contains(told, fmt.Sprintf(" %d %s", n, action)) {
-				s.Errorf("%d calls of %s, the plan told others:\n%s", n, action, told)
+			if !strings.Contains(shown, fmt.Sprintf(" %d %s", n, action)) {
+				s.Errorf("%d calls of %s, the plan shows others:\n%s", n, action, shown)
 			}
 		}
 	})
@@ -74,7 +74,7 @@ func TestPlanOnlyFailsOnlyWhereNothingOfABuildCanBeLost(t *testing.T) {
 		if _, err := s.run(s.Context(), options); err != nil || !s.forced {
 			s.Errorf("after a build: %v, kept by force: %v", err, s.forced)
 		}
-		if !s.tells("alias/missing cannot be used", nil) {
+		if !s.mentions("alias/missing cannot be used", nil) {
 			s.Errorf("the refusal is not shown:\n%s", s.screen.String())
 		}
 		options["existing_amis"] = map[string]any{tokyo: s.image}
@@ -85,12 +85,12 @@ func TestPlanOnlyFailsOnlyWhereNothingOfABuildCanBeLost(t *testing.T) {
 	})
 }
 
-func TestARightThatIsMissingIsFoundBeforeAnythingIsMade(t *testing.T) {
+func TestDryRun_missingPermission(t *testing.T) {
 	onStage(t, func(s *stage) {
-		s.rights(prod, `["ec2:CopySnapshot","ec2:CreateTags","ec2:Describe*","ec2:Get*","kms:*"]`)
+		s.setTargetActions(prod, `["ec2:CopySnapshot","ec2:CreateTags","ec2:Describe*","ec2:Get*","kms:*"]`)
 		_, err := s.run(s.Context(), s.options(prod, other))
 		if err == nil || !strings.Contains(err.Error(), "nothing was created") || !strings.Contains(err.Error(), "ec2:RegisterImage") || len(s.made()) > 0 {
-			s.Errorf("%d things were made: %v", len(s.made()), err)
+			s.Errorf("%d resources were created: %v", len(s.made()), err)
 		}
 		options := s.options(prod, other)
 		options["max_failed_destinations"] = 1
@@ -99,14 +99,14 @@ func TestARightThatIsMissingIsFoundBeforeAnythingIsMade(t *testing.T) {
 		}
 		options = s.options(prod, other)
 		options["target"].([]any)[0].(map[string]any)["required"] = false
-		if _, err := s.run(s.Context(), options); err != nil || !s.tells("ec2:RegisterImage", nil) {
+		if _, err := s.run(s.Context(), options); err != nil || !s.mentions("ec2:RegisterImage", nil) {
 			s.Errorf("where it is not required: %v", err)
 		}
 	})
 }
 
-// Each right is asked for once at a place, however many volumes there are.
-func TestDryRunsAreAsFewAsThereAreRights(t *testing.T) {
+// Each permission is checked once per account and Region, however many volumes there are.
+func TestDryRun_oncePerPermission(t *testing.T) {
 	onStage(t, func(s *stage) {
 		if _, err := s.run(s.Context(), s.only(prod, other)); err != nil {
 			s.Fatal(err)

@@ -35,12 +35,12 @@ func Through(client aws.HTTPClient, seed uint64) *PostProcessor {
 	return &PostProcessor{client: client, seed: seed}
 }
 
-// ConfigSpec tells Packer the options.
+// ConfigSpec returns the schema of the options.
 func (p *PostProcessor) ConfigSpec() hcldec.ObjectSpec { return p.config.FlatMapstructure().HCL2Spec() }
 
 // Configure takes the options. Packer calls it when the template is read, with placeholders for what is unknown, and again
 // with the build's values right before PostProcess. An error of the second call would make Packer destroy the image that has been
-// built: it is kept, and told by PostProcess after the image has been protected.
+// built: it is kept, and reported by PostProcess after the image has been protected.
 func (p *PostProcessor) Configure(raws ...any) error {
 	p.raws = raws
 	err := p.config.Prepare(raws...)

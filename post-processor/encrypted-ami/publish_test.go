@@ -65,13 +65,14 @@ func TestNothingIsPublishedThatCannotBeProved(t *testing.T) {
 		if err := s.allow(users, `{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"ec2:CreateTags","Resource":"arn:aws:ec2:*::image/*"}`); err != nil {
 			s.Fatal(err)
 		}
-		if _, err := s.run(s.Context(), s.publishing(prod)); err == nil || !s.tells("allow ec2:CreateTags", err) || len(s.made()) > 0 {
+		if _, err := s.run(s.Context(), s.publishing(prod)); err == nil || !s.mentions("allow ec2:CreateTags", err) || len(s.made()) > 0 {
 			s.Errorf("got %v, %d calls made something", err, len(s.made()))
 		}
 	})
 }
 
-// A target is served when what shall name its image does, and has failed when that could not be: the run fails, the image stays for the next.
+// A target succeeds once everything that publishes its image names that image. Otherwise the target and the run fail,
+// and the image stays for the next run.
 func TestATargetIsServedWhenItsImageIsPublished(t *testing.T) {
 	onStage(t, func(s *stage) {
 		roles := iam.NewFromConfig(s.world.Config(prod, tokyo))
@@ -83,7 +84,7 @@ func TestATargetIsServedWhenItsImageIsPublished(t *testing.T) {
 		o := s.publishing(prod)
 		path := manifestOf(s, o)
 		_, err := s.run(s.Context(), o)
-		if err == nil || !strings.Contains(err.Error(), "1 of 1 destination failed") || !s.tells("ssm:PutParameter", err) {
+		if err == nil || !strings.Contains(err.Error(), "1 of 1 destination failed") || !s.mentions("ssm:PutParameter", err) {
 			s.Errorf("got %v", err)
 		}
 		if state := s.state(path); state.Status != report.Failed || string(state.AMIID) != aws.ToString(s.images(prod)[0].ImageId) {
@@ -159,8 +160,8 @@ func TestHCPPackerGetsNothingUnlessAsked(t *testing.T) {
 	})
 }
 
-// What cannot be looked at is told, and takes nothing from what stands.
-func TestVerifyOnlyNamesTheImageThatStandsBesideAWarning(t *testing.T) {
+// A failed lookup is reported, and leaves the existing image in the result.
+func TestVerify_warningKeepsImage(t *testing.T) {
 	onStage(t, func(s *stage) {
 		_, err := iam.NewFromConfig(s.world.Config(prod, tokyo)).PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{RoleName: aws.String("golden-image-target"), PolicyName: aws.String("but-not"),
 			PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"ec2:GetEbsEncryptionByDefault","Resource":"*"}]}`)})
@@ -180,13 +181,13 @@ func TestVerifyOnlyNamesTheImageThatStandsBesideAWarning(t *testing.T) {
 			s.Fatal(err)
 		}
 		if d := s.state(path); d.Status != report.Succeeded || string(d.AMIID) != *s.images(prod)[0].ImageId || strings.Contains(output.String(), "no image") {
-			s.Errorf("told %+v, and %s", d, output)
+			s.Errorf("got %+v, and %s", d, output)
 		}
 	})
 }
 
 // mode = "verify" finds all in order behind a run, and changes nothing; a parameter that was changed since fails it, with its name.
-func TestVerifyOnlyTellsWhatNoLongerStands(t *testing.T) {
+func TestVerify_parameterDeleted(t *testing.T) {
 	onStage(t, func(s *stage) {
 		if _, err := s.run(s.Context(), s.publishing(prod)); err != nil {
 			s.Fatal(err)

@@ -29,7 +29,7 @@ func (r *run) writeResumeFile() {
 	if r.mode() != report.Distribute || r.directory() == "" || r.resumePath != "" {
 		return
 	}
-	path, err := r.placeResumeFile()
+	path, err := r.chooseResumePath()
 	if err == nil {
 		f := r.resumeTemplate(path)
 		content, variables := f.Content()
@@ -81,9 +81,9 @@ func (r *run) imagesByBuildRegion() []distribution.SourceImage {
 	return images
 }
 
-// placeResumeFile returns the path of the resume file. The file of another AMI in the same directory gets another name. That of another block
-// of the same build keeps its name, because the error of that block has it.
-func (r *run) placeResumeFile() (string, error) {
+// chooseResumePath returns the path of the resume file. The file of another AMI in the same directory gets another
+// name. That of another block of the same build keeps its name, because the error of that block has it.
+func (r *run) chooseResumePath() (string, error) {
 	path := filepath.Join(r.directory(), resume.FileName)
 	ami, run, err := identifyResumeFile(path)
 	switch {

@@ -119,7 +119,7 @@ func TestResume_afterRefusal(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.options(prod, other)
 		directory := s.withFiles(o)
-		s.rights(other, `["ec2:*","kms:DescribeKey"]`)
+		s.setTargetActions(other, `["ec2:*","kms:DescribeKey"]`)
 		_, err := s.run(s.Context(), o)
 		s.checkError(err)
 		path := filepath.Join(directory, resume.FileName)
@@ -138,7 +138,7 @@ func TestResume_afterRefusal(t *testing.T) {
 		}
 
 		copies := len(s.made())
-		s.rights(other, `["ec2:*","kms:*"]`)
+		s.setTargetActions(other, `["ec2:*","kms:*"]`)
 		if _, err := s.resume(path, s.secrets()); err != nil {
 			s.Fatal(err)
 		}
@@ -238,7 +238,7 @@ func TestResume_giveUp(t *testing.T) {
 		if n := len(s.images(prod)) + len(s.snapshots(prod)); n > 0 {
 			s.Errorf("the target has %d AMIs and snapshots", n)
 		}
-		if !s.tells(s.image+" is kept. To delete it: aws ec2 deregister-image", nil) {
+		if !s.mentions(s.image+" is kept. To delete it: aws ec2 deregister-image", nil) {
 			s.Error("the run does not say how to delete the AMI")
 		}
 	})

@@ -90,7 +90,7 @@ func TestScreen_success(t *testing.T) {
 
 func TestScreen_failure(t *testing.T) {
 	onStage(t, func(s *stage) {
-		s.rights(other, `["ec2:*","kms:DescribeKey","kms:Decrypt","kms:ReEncryptFrom","kms:GenerateDataKeyWithoutPlaintext"]`)
+		s.setTargetActions(other, `["ec2:*","kms:DescribeKey","kms:Decrypt","kms:ReEncryptFrom","kms:GenerateDataKeyWithoutPlaintext"]`)
 		_, err := s.run(s.Context(), s.screenOptions(prod, other))
 		s.checkError(err)
 		golden.Equal(s.T, "testdata/screen-failure.golden", s.shown(err))
@@ -102,7 +102,7 @@ func TestScreen_failure(t *testing.T) {
 
 func TestScreen_missingPermission(t *testing.T) {
 	onStage(t, func(s *stage) {
-		s.rights(prod, `["ec2:CopySnapshot","ec2:CreateTags","ec2:Describe*","ec2:Get*","kms:*"]`)
+		s.setTargetActions(prod, `["ec2:CopySnapshot","ec2:CreateTags","ec2:Describe*","ec2:Get*","kms:*"]`)
 		_, err := s.run(s.Context(), s.screenOptions(prod, other))
 		s.checkError(err)
 		golden.Equal(s.T, "testdata/screen-missing-permission.golden", s.shown(err))
@@ -111,7 +111,7 @@ func TestScreen_missingPermission(t *testing.T) {
 
 func TestScreen_plan(t *testing.T) {
 	onStage(t, func(s *stage) {
-		s.rights(prod, `["ec2:CopySnapshot","ec2:CreateTags","ec2:Describe*","ec2:Get*","kms:*"]`)
+		s.setTargetActions(prod, `["ec2:CopySnapshot","ec2:CreateTags","ec2:Describe*","ec2:Get*","kms:*"]`)
 		output, err := s.run(s.Context(), s.planOptions(prod, other))
 		if err != nil {
 			s.Fatal(err)
@@ -357,7 +357,7 @@ func TestProgress_retry(t *testing.T) {
 // The lines for programs are public: their fields have the documented order.
 func TestMachine_events(t *testing.T) {
 	onStage(t, func(s *stage) {
-		s.rights(other, `["ec2:*","kms:DescribeKey"]`)
+		s.setTargetActions(other, `["ec2:*","kms:DescribeKey"]`)
 		if _, err := s.run(s.Context(), s.screenOptions(prod, other)); err == nil {
 			s.Fatal("got no error")
 		}
@@ -373,7 +373,7 @@ func TestMachine_events(t *testing.T) {
 			"file,manifest," + s.directory,
 			"run_failed,1,1,0",
 		} {
-			if !s.tells("machine: encrypted-ami,"+want, nil) {
+			if !s.mentions("machine: encrypted-ami,"+want, nil) {
 				s.Errorf("got no line %q", want)
 			}
 		}

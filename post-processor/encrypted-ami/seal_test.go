@@ -92,7 +92,7 @@ func TestASealingKeyThatIsSeenLateProvesAllTheSame(t *testing.T) {
 	}
 }
 
-// slow is a way on which sealing keys take their time.
+// slow is an HTTP client that delays requests about sealing keys.
 type slow struct {
 	aws.HTTPClient
 	delay time.Duration

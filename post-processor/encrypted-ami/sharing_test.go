@@ -32,7 +32,8 @@ func (s *stage) launchable(id string) distribution.LaunchPermissions {
 	return distribution.NewLaunchPermissions(out.LaunchPermissions)
 }
 
-// Share blocks alone: nobody gets a copy, and the artifact is what others launch. It is a copy here, because the build's is under aws/ebs.
+// Share blocks alone: no account gets a copy, and the artifact is what others launch. It is a copy here, because the
+// build's is under aws/ebs.
 func TestAShareAloneGivesTheImageThatOthersLaunch(t *testing.T) {
 	onStage(t, func(s *stage) {
 		output, err := s.run(s.Context(), sharing(s.options(), other))
@@ -54,7 +55,7 @@ func TestAShareAloneGivesTheImageThatOthersLaunch(t *testing.T) {
 			}
 		}
 		if s.forced {
-			s.Error("the build's image is kept against the template's word, and nobody launches from it")
+			s.Error("the image of the build is kept although the template says otherwise, and no account launches from it")
 		}
 		if protected, _ := s.protected(); protected {
 			s.Error("the build's image is still protected")
@@ -113,7 +114,7 @@ func TestAShareThatCannotBeGivenFailsTheRun(t *testing.T) {
 		if err := s.allow(iam.NewFromConfig(s.world.Config(source, tokyo)), `{"Effect":"Allow","NotAction":"ec2:ModifyImageAttribute","Resource":"*"}`); err != nil {
 			s.Fatal(err)
 		}
-		if _, err := s.run(s.Context(), sharing(s.options(), other)); err == nil || !s.tells("ec2:ModifyImageAttribute", err) {
+		if _, err := s.run(s.Context(), sharing(s.options(), other)); err == nil || !s.mentions("ec2:ModifyImageAttribute", err) {
 			s.Errorf("it ended with %v", err)
 		}
 		s.safe()

@@ -18,7 +18,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// builders are the ids of those who make AMIs, with what stands against some of them.
+// builders are the IDs of the builders that create AMIs, each with the reason why it is not supported. Empty for a
+// supported one.
 var builders = map[string]string{
 	"mitchellh.amazonebs":                 "",
 	"mitchellh.amazon.ebssurrogate":       "",

@@ -29,7 +29,8 @@ const (
 	tokyo  = "ap-northeast-1"
 )
 
-// stage is a simulated AWS with an image of the source account, which PostProcess shall hand on, and what Packer sees of it.
+// stage is a simulated AWS with an image of the source account, which PostProcess distributes, and what Packer sees of
+// it.
 type stage struct {
 	*testing.T
 	world     *awssim.World
@@ -53,7 +54,7 @@ func onStage(t *testing.T, play func(s *stage)) {
 		}
 		s.begun = len(s.world.Records())
 		play(s)
-		time.Sleep(10 * time.Minute) // what a cancelled run still had under way ends
+		time.Sleep(10 * time.Minute) // what a canceled run still had in progress ends
 	})
 }
 
@@ -72,7 +73,7 @@ func (s *stage) furnish(b *awssim.Builder) error {
 	}
 	s.key = made.AccessKey
 	for account, users := range map[string][]string{source: {source, prod, other}, prod: {prod}, other: {other}} {
-		s.furniture().Key(account, tokyo, "alias/golden", users...)
+		s.fixtures().Key(account, tokyo, "alias/golden", users...)
 		if account == source {
 			continue
 		}
@@ -159,7 +160,7 @@ func (s *stage) postProcess(ctx context.Context, p *PostProcessor, builder strin
 		id = "Null"
 	}
 	output, keep, force, err := p.PostProcess(ctx, s.screen, built(builder, id, map[string]any{"PackerRunUUID": fmt.Sprintf("run-%d", s.runs), "Password": "hush-password", "SSHPrivateKey": "hush-key"}))
-	if s.tells("hush", err) || s.tells(*s.key.SecretAccessKey, err) {
+	if s.mentions("hush", err) || s.mentions(*s.key.SecretAccessKey, err) {
 		s.Error("a secret is shown")
 	}
 	if err != nil {
@@ -175,8 +176,8 @@ func (s *stage) postProcess(ctx context.Context, p *PostProcessor, builder strin
 	return output.(*artifact), nil
 }
 
-// tells reports whether the screen or an error shows something.
-func (s *stage) tells(what string, err error) bool {
+// mentions reports whether the screen or an error shows something.
+func (s *stage) mentions(what string, err error) bool {
 	return strings.Contains(s.screen.String(), what) || err != nil && strings.Contains(err.Error(), what)
 }
 
@@ -271,7 +272,7 @@ func TestAnErrorOfTheSecondConfigureLeavesTheImageAlone(t *testing.T) {
 	})
 }
 
-func TestWhatOnlyTheRunCanTellLeavesTheImageAlone(t *testing.T) {
+func TestPostProcess_invalidOptionsKeepImage(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(map[string]any)
 		want   string
@@ -286,7 +287,7 @@ func TestWhatOnlyTheRunCanTellLeavesTheImageAlone(t *testing.T) {
 			onStage(t, func(s *stage) {
 				o := s.options(prod)
 				c.change(o)
-				if _, err := s.run(s.Context(), o); err == nil || !s.tells(c.want, err) {
+				if _, err := s.run(s.Context(), o); err == nil || !s.mentions(c.want, err) {
 					s.Errorf("got %v", err)
 				}
 				s.safe()
@@ -312,7 +313,7 @@ func TestAnImageWithoutSnapshotsIsRefusedAndLeftAlone(t *testing.T) {
 	})
 }
 
-func TestARefusedProtectionIsToldAtOnceAndDoesNotEndTheRun(t *testing.T) {
+func TestProtection_denied(t *testing.T) {
 	onStage(t, func(s *stage) {
 		err := s.allow(iam.NewFromConfig(s.world.Config(source, tokyo)),
 			`{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"ec2:EnableImageDeregistrationProtection","Resource":"*"}`)
@@ -323,9 +324,9 @@ func TestARefusedProtectionIsToldAtOnceAndDoesNotEndTheRun(t *testing.T) {
 		if _, err := s.run(s.Context(), s.options(prod)); err != nil {
 			s.Fatal(err)
 		}
-		told, planned := strings.Index(s.screen.String(), `"manifest"`), strings.Index(s.screen.String(), "Plan:")
-		if told < 0 || planned < told {
-			s.Errorf("told at %d, the plan at %d:\n%s", told, planned, s.screen)
+		reported, planned := strings.Index(s.screen.String(), `"manifest"`), strings.Index(s.screen.String(), "Plan:")
+		if reported < 0 || planned < reported {
+			s.Errorf("reported at %d, the plan at %d:\n%s", reported, planned, s.screen)
 		}
 	})
 }
@@ -378,7 +379,7 @@ func TestOneTargetsFailureNamesItAndServesTheOthers(t *testing.T) {
 func TestACancelLeavesTheImageAloneAndEndsSoon(t *testing.T) {
 	onStage(t, func(s *stage) {
 		ctx, cancel := context.WithCancel(s.Context())
-		time.AfterFunc(time.Minute, cancel) // the first copies are under way
+		time.AfterFunc(time.Minute, cancel) // the first copies are in progress
 		begun := time.Now()
 		_, err := s.run(ctx, s.options(prod))
 		if err == nil || time.Since(begun) > time.Minute+10*time.Second {
@@ -414,7 +415,7 @@ func TestWhoActsIsAskedOnceForEachAccount(t *testing.T) {
 	})
 }
 
-// A network without a way to one of AWS's endpoints is a matter of minutes to find out, not of the timeout.
+// A network without a route to one of the endpoints of AWS is reported after minutes, long before the timeout.
 func TestAnEndpointOutOfReachIsNamedWhileItIsWaitedForAndInTheEnd(t *testing.T) {
 	for service, call := range map[string]string{"kms:*": "KMS DescribeKey in " + tokyo, "sts:*": "STS GetCallerIdentity in " + tokyo} {
 		onStage(t, func(s *stage) {
@@ -422,8 +423,8 @@ func TestAnEndpointOutOfReachIsNamedWhileItIsWaitedForAndInTheEnd(t *testing.T) 
 			o["timeout"] = "1h"
 			s.world.Inject(awssim.FaultRule{Fault: awssim.ConnectionReset, Action: service})
 			time.AfterFunc(2*time.Minute, func() {
-				if !s.tells("No response from "+call, nil) {
-					s.Errorf("after two minutes nothing is told:\n%s", s.screen)
+				if !s.mentions("No response from "+call, nil) {
+					s.Errorf("after two minutes nothing is reported:\n%s", s.screen)
 				}
 			})
 			begun := time.Now()

@@ -44,8 +44,8 @@ type shown struct {
 
 // bar is a copy in the time line, with the first and the last tick of its axis, in pixels.
 type bar struct {
-	Step                  string
-	Left, Right, From, To float64
+	Step                       string
+	BarStart, BarEnd, From, To float64
 }
 
 const readPage = `({
@@ -60,7 +60,7 @@ const readPage = `({
 	Bars: [...document.querySelectorAll("#time [data-step]")].map(r => {
 		const bar = r.getBoundingClientRect()
 		const ticks = [...r.ownerSVGElement.querySelectorAll("line")].map(l => l.getBoundingClientRect().left)
-		return {Step: r.dataset.step, Left: bar.left, Right: bar.right, From: ticks[0], To: ticks[ticks.length - 1]}
+		return {Step: r.dataset.step, BarStart: bar.left, BarEnd: bar.right, From: ticks[0], To: ticks[ticks.length - 1]}
 	}),
 })`
 
@@ -134,7 +134,7 @@ func checkBars(t *testing.T, got []bar, want report.Manifest) {
 		position := func(at report.Time) float64 {
 			return b.From + (b.To-b.From)*float64(at.Sub(want.Run.StartedAt.Time))/float64(lastTick)
 		}
-		if math.Abs(b.Left-position(step.StartedAt)) > 2 || math.Abs(b.Right-position(step.EndedAt)) > 2 {
+		if math.Abs(b.BarStart-position(step.StartedAt)) > 2 || math.Abs(b.BarEnd-position(step.EndedAt)) > 2 {
 			t.Errorf("%+v: got %+v, want %.0f to %.0f", step, b, position(step.StartedAt), position(step.EndedAt))
 		}
 	}
@@ -207,7 +207,7 @@ const measureReadability = `(() => {
 
 func testReadable(t *testing.T, b *browser) {
 	p, r := reporttest.Run(3)
-	r.Destinations[0].State, r.Destinations[1].State, r.Destinations[2].State = "waiting", "underway", "left out"
+	r.Destinations[0].State, r.Destinations[1].State, r.Destinations[2].State = "waiting", "running", "left out"
 	r.Findings[1].Level = "warning"
 	b.open(t, reporttest.NewManifest(p, r))
 

@@ -59,7 +59,7 @@ func Plan() plan.Plan {
 	return plan.Plan{
 		Images:       []plan.ImagePlan{imagePlan()},
 		Destinations: destinationPlans(),
-		Ways:         routes(),
+		Routes:       routes(),
 		Shares:       sharePlans(),
 		Steps:        []step.Step{staged, shared, copied},
 		Estimate:     plan.Estimate{Copies: 2, GiBStored: 16, Takes: 3*time.Minute + 20*time.Second},

@@ -45,12 +45,13 @@ func (s *stage) trust(account, statement string) {
 	time.Sleep(time.Minute) // until it is seen everywhere
 }
 
-// keyless lets an account's role use its key no more: CopySnapshot is accepted, and ends in error (1.8.4).
+// keyless revokes the permission of an account's role to use its key: CopySnapshot is accepted, and ends in error
+// (1.8.4).
 func (s *stage) keyless(account string) {
-	s.rights(account, `["ec2:*","kms:DescribeKey"]`)
+	s.setTargetActions(account, `["ec2:*","kms:DescribeKey"]`)
 }
 
-func (s *stage) rights(account, actions string) {
+func (s *stage) setTargetActions(account, actions string) {
 	s.Helper()
 	_, err := iam.NewFromConfig(s.world.Config(account, tokyo)).PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{RoleName: aws.String("golden-image-target"), PolicyName: aws.String("all"),
 		PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":` + actions + `,"Resource":"*"}]}`)})
@@ -86,14 +87,14 @@ func (s *stage) tidy() {
 	}
 }
 
-func TestAFailedRunIsTakenUpToTheEnd(t *testing.T) {
+func TestResume_afterFailedTarget(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.keyless(other)
 		if _, err := s.run(s.Context(), s.options(other, prod)); err == nil {
 			s.Fatal("a run with a failed target is a success")
 		}
 		s.safe()
-		s.rights(other, `["ec2:*","kms:*"]`)
+		s.setTargetActions(other, `["ec2:*","kms:*"]`)
 		before := len(s.made())
 		output, err := s.after(s.Context(), nullBuilder, s.withExistingAMI(other, prod))
 		if err != nil {
@@ -103,7 +104,7 @@ func TestAFailedRunIsTakenUpToTheEnd(t *testing.T) {
 			s.Errorf("the targets have %d images, the artifact %d", images, len(output.result.Images))
 		}
 		if again := len(s.made()) - before; again != 3 { // the failed target's two copies and its image
-			s.Errorf("%d things were made in the second run", again)
+			s.Errorf("%d resources were created in the second run", again)
 		}
 		if protected, ours := s.protected(); protected || ours {
 			s.Errorf("the source image is protected: %v, by us: %v", protected, ours)
@@ -148,7 +149,7 @@ func TestAnImageThatIsFinishedKeepsTheTextsOfItsRun(t *testing.T) {
 			s.Fatal(err)
 		}
 		if again := s.images(prod); !reflect.DeepEqual(before, again) || len(output.result.Images) != 1 || len(s.made()) != made {
-			s.Errorf("%d images in the artifact, %d things made; it was %+v, it is %+v", len(output.result.Images), len(s.made())-made, before, again)
+			s.Errorf("%d images in the artifact, %d resources created; it was %+v, it is %+v", len(output.result.Images), len(s.made())-made, before, again)
 		}
 	})
 }
@@ -244,8 +245,8 @@ func TestATargetThatIsNotRequiredMayFail(t *testing.T) {
 				if !strings.Contains(output.String(), other+" "+tokyo+": none") || strings.Contains(output.Id(), other) || !strings.Contains(output.Id(), prod) {
 					s.Errorf("%s\n%s", output.Id(), output)
 				}
-				if !s.tells("1 of 2 destinations, not required, failed. To try again: ", nil) {
-					s.Error("it is not told how to go on")
+				if !s.mentions("1 of 2 destinations, not required, failed. To try again: ", nil) {
+					s.Error("got no advice how to resume")
 				}
 			})
 		})
@@ -265,14 +266,14 @@ func TestAsManyDestinationsMayFailAsTheTemplateAllows(t *testing.T) {
 	}
 }
 
-func TestACancelledRunIsAFailureWhateverMayFail(t *testing.T) {
+func TestCancel_failsDespiteAllowedFailures(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.options(prod)
 		o["max_failed_destinations"] = 1
 		ctx, cancel := context.WithCancel(s.Context())
 		time.AfterFunc(time.Minute, cancel)
 		if _, err := s.run(ctx, o); err == nil {
-			s.Error("a cancelled run is a success")
+			s.Error("a canceled run is a success")
 		}
 	})
 }
@@ -280,7 +281,7 @@ func TestACancelledRunIsAFailureWhateverMayFail(t *testing.T) {
 func TestAFailedRunRemovesWhatItLeavesWhereTheTemplateSaysSo(t *testing.T) {
 	for name, begin := range map[string]func(*stage) context.Context{
 		"a target fails": func(s *stage) context.Context { s.keyless(other); return s.Context() },
-		"it is cancelled": func(s *stage) context.Context {
+		"it is canceled": func(s *stage) context.Context {
 			ctx, cancel := context.WithCancel(s.Context())
 			time.AfterFunc(2*time.Minute+30*time.Second, cancel) // the targets copy
 			return ctx
@@ -291,7 +292,7 @@ func TestAFailedRunRemovesWhatItLeavesWhereTheTemplateSaysSo(t *testing.T) {
 				ctx, o := begin(s), s.options(other, prod)
 				o["on_failure"] = "cleanup"
 				_, err := s.run(ctx, o)
-				if err == nil || !s.tells("Nothing is left behind", err) {
+				if err == nil || !s.mentions("Nothing is left behind", err) {
 					s.Errorf("got %v", err)
 				}
 				s.safe()
@@ -325,8 +326,8 @@ func TestCleaningUpRemovesWhatIsUnfinishedAndNothingElse(t *testing.T) {
 		if len(s.images(prod)) != 1 || len(s.snapshots(prod)) != 2 {
 			s.Errorf("the target that was served has %d images and %d snapshots", len(s.images(prod)), len(s.snapshots(prod)))
 		}
-		if protected, _ := s.protected(); !protected || !s.tells("is kept. To delete it: aws ec2 deregister-image", nil) {
-			s.Error("the image lost its protection, or it is not told how to lift it")
+		if protected, _ := s.protected(); !protected || !s.mentions("is kept. To delete it: aws ec2 deregister-image", nil) {
+			s.Error("the image lost its protection, or the command that disables it is not shown")
 		}
 	})
 }
@@ -348,7 +349,7 @@ func TestCleaningUpFailsWhereItCannotLook(t *testing.T) {
 				c.hide(s)
 				o := s.withExistingAMI(other, prod)
 				o["mode"] = "cleanup"
-				if _, err := s.after(s.Context(), nullBuilder, o); err == nil || !s.tells(c.want, err) {
+				if _, err := s.after(s.Context(), nullBuilder, o); err == nil || !s.mentions(c.want, err) {
 					s.Errorf("got %v", err)
 				}
 			})
@@ -427,7 +428,7 @@ func TestManifest_everyOutcome(t *testing.T) {
 		}, func(m report.Manifest) bool {
 			return m.Status == report.Failed && contains(m.Error, "1 of 1") && isProtected(m) && m.Destinations[0].Status == report.Failed
 		}},
-		"cancelled": {func(s *stage, o map[string]any) error {
+		"canceled": {func(s *stage, o map[string]any) error {
 			ctx, cancel := context.WithCancel(s.Context())
 			time.AfterFunc(time.Minute, cancel)
 			_, err := s.run(ctx, o)
@@ -487,17 +488,17 @@ func TestPostProcess_refusedRoleAdvisesNoStatement(t *testing.T) {
 
 func TestARefusedKeyIsAnsweredWithTheStatementToAdd(t *testing.T) {
 	onStage(t, func(s *stage) {
-		s.rights(prod, `"ec2:*"`)
+		s.setTargetActions(prod, `"ec2:*"`)
 		_, err := s.run(s.Context(), s.options(prod))
 		if err == nil {
 			s.Fatal("a success")
 		}
-		_, told, _ := strings.Cut(s.shown(err), "ERROR: ")
-		golden.Equal(s.T, "testdata/refused-key.golden", told)
+		_, shown, _ := strings.Cut(s.shown(err), "ERROR: ")
+		golden.Equal(s.T, "testdata/refused-key.golden", shown)
 	})
 }
 
-// Everything that a run writes is looked through for what it knows and nobody may see.
+// Everything that a run writes is searched for the secrets that it knows.
 func TestNoSecretIsWrittenAnywhere(t *testing.T) {
 	for name, fail := range map[string]func(*stage, map[string]any){
 		"success": func(*stage, map[string]any) {},
@@ -542,7 +543,7 @@ func TestNoSecretIsWrittenAnywhere(t *testing.T) {
 					text, _ := os.ReadFile(file)
 					fmt.Fprintln(&written, string(text))
 				}
-				if hasResumeFile := slices.Contains(files, filepath.Join(filepath.Dir(path), "resume.pkr.hcl")); hasResumeFile != s.tells("is kept and protected", err) {
+				if hasResumeFile := slices.Contains(files, filepath.Join(filepath.Dir(path), "resume.pkr.hcl")); hasResumeFile != s.mentions("is kept and protected", err) {
 					s.Errorf("the run ends with %v, and has a resume file: %v", err, hasResumeFile)
 				}
 				fmt.Fprintln(&written, err, s.screen, &logged, manifest)
