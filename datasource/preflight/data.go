@@ -47,10 +47,11 @@ func (d *Datasource) OutputSpec() hcldec.ObjectSpec {
 // Configure takes the options.
 func (d *Datasource) Configure(raws ...any) error { return d.config.Prepare(raws...) }
 
-// Execute looks and decides. Packer gives it neither a context nor a screen: it has a time limit of its own, and what it has found
-// comes as values, or all together as one error.
+// Execute looks and decides. Packer gives it neither a context nor a screen: it has a time limit of its own, and what
+// it has found comes as values, or all together as one error.
 func (d *Datasource) Execute() (cty.Value, error) {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), d.config.Timeout, fmt.Errorf("timeout: the preflight has taken %s", d.config.Timeout))
+	ctx, cancel := context.WithTimeoutCause(context.Background(), d.config.Timeout, fmt.Errorf("timeout: the preflight "+
+		"has taken %s", d.config.Timeout))
 	defer cancel()
 	found, err := d.look(ctx)
 	if err != nil {
@@ -75,7 +76,9 @@ func (d *Datasource) look(ctx context.Context) (Output, error) {
 		return Output{}, pool.TimeoutError(ctx, err)
 	}
 	p := plan.Decide(request, facts)
-	p.Findings = append(diagnose.ExplainFindings(p.Findings, facts), execute.DryRun(ctx, pool, p, request.MaxFailedDestinations)...)
+	p.Findings = append(
+		diagnose.ExplainFindings(p.Findings, facts),
+		execute.DryRun(ctx, pool, p, request.MaxFailedDestinations)...)
 	if slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool { return d.config.Fails(f.Level) }) {
 		return Output{}, fmt.Errorf("the preflight found problems; nothing was changed:\n%s", report.Findings(p.Findings))
 	}

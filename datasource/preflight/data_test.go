@@ -38,8 +38,8 @@ func TestMain(m *testing.M) {
 	awsenv.Main(m)
 }
 
-// stage is a world with an unencrypted image to start from, a key of the source account that all may use, and a target account with a
-// key and a role. EBS encryption-by-default is on.
+// stage is a world with an unencrypted image to start from, a key of the source account that all may use, and a target
+// account with a key and a role. EBS encryption-by-default is on.
 type stage struct {
 	*testing.T
 	*awssim.World
@@ -70,8 +70,11 @@ func (s *stage) furnish(b *awssim.Builder) error {
 	users := iam.NewFromConfig(b.Config(source, tokyo))
 	_, err := users.CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("ci")})
 	s.must(err)
-	_, err = users.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: aws.String("ci"), PolicyName: aws.String("ci"), PolicyDocument: aws.String(
-		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`)})
+	_, err = users.PutUserPolicy(
+		ctx,
+		&iam.PutUserPolicyInput{UserName: aws.String("ci"), PolicyName: aws.String("ci"), PolicyDocument: aws.String(
+			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`)},
+	)
 	s.must(err)
 	key, err := users.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: aws.String("ci")})
 	s.must(err)
@@ -79,22 +82,41 @@ func (s *stage) furnish(b *awssim.Builder) error {
 	s.fixtures().Key(source, tokyo, "alias/golden", source, prod, other)
 	s.fixtures().Key(prod, tokyo, "alias/golden", prod)
 	roles := iam.NewFromConfig(b.Config(prod, tokyo))
-	_, err = roles.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("golden-image-target"), AssumeRolePolicyDocument: aws.String(
-		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + source + `:root"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"hush-external"}}}]}`)})
+	_, err = roles.CreateRole(
+		ctx,
+		&iam.CreateRoleInput{RoleName: aws.String("golden-image-target"), AssumeRolePolicyDocument: aws.String(
+			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + source + `:root"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"hush-external"}}}]}`,
+		)},
+	)
 	s.must(err)
-	_, err = roles.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: aws.String("golden-image-target"), PolicyName: aws.String("all"),
-		PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*"],"Resource":"*"}]}`)})
+	_, err = roles.PutRolePolicy(ctx, &iam.PutRolePolicyInput{
+		RoleName:   aws.String("golden-image-target"),
+		PolicyName: aws.String("all"),
+		PolicyDocument: aws.String(
+			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*"],"Resource":"*"}]}`,
+		),
+	})
 	s.must(err)
 	cloud := ec2.NewFromConfig(b.Config(source, tokyo))
-	volume, err := cloud.CreateVolume(ctx, &ec2.CreateVolumeInput{AvailabilityZone: aws.String(tokyo + "a"), Size: aws.Int32(8)})
+	volume, err := cloud.CreateVolume(
+		ctx,
+		&ec2.CreateVolumeInput{AvailabilityZone: aws.String(tokyo + "a"), Size: aws.Int32(8)},
+	)
 	s.must(err)
 	b.Wait(time.Minute)
 	snapshot, err := cloud.CreateSnapshot(ctx, &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
 	s.must(err)
 	b.Wait(time.Hour)
-	image, err := cloud.RegisterImage(ctx, &ec2.RegisterImageInput{Name: aws.String("base-1"), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
-		Architecture: ec2types.ArchitectureValuesX8664, EnaSupport: aws.Bool(true),
-		BlockDeviceMappings: []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}}}})
+	image, err := cloud.RegisterImage(ctx, &ec2.RegisterImageInput{
+		Name:               aws.String("base-1"),
+		RootDeviceName:     aws.String("/dev/xvda"),
+		VirtualizationType: aws.String("hvm"),
+		Architecture:       ec2types.ArchitectureValuesX8664,
+		EnaSupport:         aws.Bool(true),
+		BlockDeviceMappings: []ec2types.BlockDeviceMapping{
+			{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}},
+		},
+	})
 	s.must(err)
 	s.base = *image.ImageId
 	_, err = cloud.EnableEbsEncryptionByDefault(ctx, &ec2.EnableEbsEncryptionByDefaultInput{})
@@ -103,10 +125,22 @@ func (s *stage) furnish(b *awssim.Builder) error {
 
 // options are a build from the image base-*, for the target account.
 func (s *stage) options() map[string]any {
-	options := map[string]any{"kms_key_id": "alias/golden",
-		"amazon_ebs": map[string]any{"region": tokyo, "source_ami_filter": map[string]any{"owners": []any{"self"}, "most_recent": true, "filters": map[string]any{"name": "base-*"}}},
-		"target": []any{map[string]any{"name": "prod", "account_ids": []any{prod}, "kms_key_id": "alias/golden",
-			"assume_role": []any{map[string]any{"role_arn": "arn:aws:iam::{{ .AccountId }}:role/golden-image-target", "external_id": "hush-external"}}}}}
+	options := map[string]any{
+		"kms_key_id": "alias/golden",
+		"amazon_ebs": map[string]any{
+			"region": tokyo,
+			"source_ami_filter": map[string]any{
+				"owners":      []any{"self"},
+				"most_recent": true,
+				"filters":     map[string]any{"name": "base-*"},
+			},
+		},
+		"target": []any{map[string]any{
+			"name": "prod", "account_ids": []any{prod}, "kms_key_id": "alias/golden",
+			"assume_role": []any{map[string]any{"role_arn": "arn:aws:iam::{{ .AccountId " +
+				"}}:role/golden-image-target", "external_id": "hush-external"}},
+		}},
+	}
 	for name, value := range s.access {
 		options[name] = value
 	}
@@ -155,8 +189,10 @@ func TestEncryptBootIsACopyThatCanBeSaved(t *testing.T) {
 // shown are values by name, without what AWS draws.
 func shown(found map[string]cty.Value) string {
 	var text strings.Builder
-	for _, name := range []string{"encrypted", "kms_key_arn", "shareable", "encryption_reason", "source_ami", "volumes", "builder_copy_count", "copy_count", "amazon_ebs_suggestion",
-		"findings", "error_count", "warning_count", "targets_json", "plan"} {
+	for _, name := range []string{
+		"encrypted", "kms_key_arn", "shareable", "encryption_reason", "source_ami", "volumes", "builder_copy_count", "copy_count", "amazon_ebs_suggestion",
+		"findings", "error_count", "warning_count", "targets_json", "plan",
+	} {
 		fmt.Fprintf(&text, "%s:\n%s\n", name, plain(found[name]))
 	}
 	drawn := regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{17}`)
@@ -193,9 +229,18 @@ func TestPreflight_badKeyAndRole(t *testing.T) {
 		options := s.options()
 		target := options["target"].([]any)[0].(map[string]any)
 		target["kms_key_id"] = "alias/missing"
-		options["target"] = append(options["target"].([]any), map[string]any{"name": "lab", "account_ids": []any{"888888888888"}, "kms_key_id": "default", "assume_role": list{pairs{"role_name": "missing"}}})
+		options["target"] = append(
+			options["target"].([]any),
+			map[string]any{
+				"name":        "lab",
+				"account_ids": []any{"888888888888"},
+				"kms_key_id":  "default",
+				"assume_role": list{pairs{"role_name": "missing"}},
+			},
+		)
 		_, err := s.execute(options)
-		if err == nil || !strings.Contains(err.Error(), "alias/missing cannot be used") || !strings.Contains(err.Error(), "arn:aws:iam::888888888888:role/missing") {
+		if err == nil || !strings.Contains(err.Error(), "alias/missing cannot be used") ||
+			!strings.Contains(err.Error(), "arn:aws:iam::888888888888:role/missing") {
 			s.Errorf("got %v", err)
 		}
 		options["fail_on"] = "never"
@@ -211,15 +256,24 @@ func TestPreflight_badKeyAndRole(t *testing.T) {
 func TestPreflight_nameTaken(t *testing.T) {
 	onStage(t, func(s *stage) {
 		owner := ec2.NewFromConfig(s.Config(prod, tokyo))
-		volume, err := owner.CreateVolume(s.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(tokyo + "a"), Size: aws.Int32(8)})
+		volume, err := owner.CreateVolume(
+			s.Context(),
+			&ec2.CreateVolumeInput{AvailabilityZone: aws.String(tokyo + "a"), Size: aws.Int32(8)},
+		)
 		s.must(err)
 		time.Sleep(time.Minute)
 		snapshot, err := owner.CreateSnapshot(s.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
 		s.must(err)
 		time.Sleep(time.Hour)
-		_, err = owner.RegisterImage(s.Context(), &ec2.RegisterImageInput{Name: aws.String("golden-1"), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
-			Architecture:        ec2types.ArchitectureValuesX8664,
-			BlockDeviceMappings: []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}}}})
+		_, err = owner.RegisterImage(s.Context(), &ec2.RegisterImageInput{
+			Name:               aws.String("golden-1"),
+			RootDeviceName:     aws.String("/dev/xvda"),
+			VirtualizationType: aws.String("hvm"),
+			Architecture:       ec2types.ArchitectureValuesX8664,
+			BlockDeviceMappings: []ec2types.BlockDeviceMapping{
+				{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}},
+			},
+		})
 		s.must(err)
 		s.begun = len(s.Records())
 		options := s.options()
@@ -236,7 +290,16 @@ func TestPreflight_nameTaken(t *testing.T) {
 func TestAWarningFailsThePreflightWhereAsked(t *testing.T) {
 	onStage(t, func(s *stage) {
 		options := s.options()
-		options["target"] = append(options["target"].([]any), map[string]any{"name": "lab", "account_ids": []any{"888888888888"}, "kms_key_id": "default", "assume_role": list{pairs{"role_name": "missing"}}, "required": false})
+		options["target"] = append(
+			options["target"].([]any),
+			map[string]any{
+				"name":        "lab",
+				"account_ids": []any{"888888888888"},
+				"kms_key_id":  "default",
+				"assume_role": list{pairs{"role_name": "missing"}},
+				"required":    false,
+			},
+		)
 		found, err := s.execute(options)
 		s.must(err)
 		if plain(found["warning_count"]) != "1" {
@@ -266,7 +329,11 @@ func TestThreeHundredTargetsAreLookedAtInTime(t *testing.T) {
 	onStage(t, func(s *stage) {
 		elements := make([]string, 300)
 		for i := range elements {
-			elements[i] = fmt.Sprintf(`{"name": "account %d", "account_ids": ["%012d"], "kms_key_id": "default", "assume_role": [{"role_name": "missing"}]}`, i, i+1)
+			elements[i] = fmt.Sprintf(
+				`{"name": "account %d", "account_ids": ["%012d"], "kms_key_id": "default", "assume_role": [{"role_name": "missing"}]}`,
+				i,
+				i+1,
+			)
 		}
 		options := s.options()
 		delete(options, "target")

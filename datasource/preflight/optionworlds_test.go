@@ -104,7 +104,13 @@ func aCredentialsFile(s *stage) pairs {
 	delete(o, "access_key")
 	delete(o, "secret_key")
 	o["target"] = list{pairs{"account_ids": list{prod}, "kms_key_id": "alias/golden", "profile": prod}}
-	o["share"] = list{pairs{"account_ids": list{other}, "profile": other, "kms_grant": list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}}}}
+	o["share"] = list{
+		pairs{
+			"account_ids": list{other},
+			"profile":     other,
+			"kms_grant":   list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}},
+		},
+	}
 	return o
 }
 
@@ -115,8 +121,21 @@ func roles(s *stage) pairs {
 	o := s.options()
 	o["assume_role"] = optioncoverage.AssumeRoleBlock(source)
 	o["organizations_role"] = optioncoverage.AssumeRoleBlock(management)
-	o["target"] = list{pairs{"organizational_unit_ids": list{root}, "exclude_account_ids": list{management}, "kms_key_id": "alias/golden", "assume_role": list{optioncoverage.AssumeRoleBlock(prod)}}}
-	o["share"] = list{pairs{"account_ids": list{other}, "assume_role": list{optioncoverage.AssumeRoleBlock(other)}, "kms_grant": list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}}}}
+	o["target"] = list{
+		pairs{
+			"organizational_unit_ids": list{root},
+			"exclude_account_ids":     list{management},
+			"kms_key_id":              "alias/golden",
+			"assume_role":             list{optioncoverage.AssumeRoleBlock(prod)},
+		},
+	}
+	o["share"] = list{
+		pairs{
+			"account_ids": list{other},
+			"assume_role": list{optioncoverage.AssumeRoleBlock(other)},
+			"kms_grant":   list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}},
+		},
+	}
 	return o
 }
 
@@ -125,7 +144,9 @@ func anOrganization(s *stage) pairs {
 	f, root := s.fixtures(), s.organize(prod, bare)
 	f.Roles(source, management)
 	f.Key(management, tokyo, "alias/golden", management)
-	s.sourceKey(`{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::` + prod + `:root","arn:aws:iam::` + management + `:root"]},"Action":"kms:*","Resource":"*"}`)
+	s.sourceKey(
+		`{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::` + prod + `:root","arn:aws:iam::` + management + `:root"]},"Action":"kms:*","Resource":"*"}`,
+	)
 	o := s.with(pairs{"organizational_unit_ids": list{root}, "on_missing_role": "skip"})
 	o["organizations_role"] = pairs{"role_arn": "arn:aws:iam::" + management + ":role/plain"}
 	return o
@@ -134,12 +155,16 @@ func anOrganization(s *stage) pairs {
 // oneOfTwo targets names a key that is not there.
 func oneOfTwo(s *stage) pairs {
 	o := s.with(pairs{"kms_key_id": "alias/missing"})
-	o["target"] = append(o["target"].(list), pairs{"name": "lab", "account_ids": list{source}, "kms_key_id": "alias/golden"})
+	o["target"] = append(
+		o["target"].(list),
+		pairs{"name": "lab", "account_ids": list{source}, "kms_key_id": "alias/golden"},
+	)
 	return o
 }
 
 func unencrypted(s *stage) pairs {
-	_, err := ec2.NewFromConfig(s.Config(source, tokyo)).DisableEbsEncryptionByDefault(s.Context(), &ec2.DisableEbsEncryptionByDefaultInput{})
+	_, err := ec2.NewFromConfig(s.Config(source, tokyo)).
+		DisableEbsEncryptionByDefault(s.Context(), &ec2.DisableEbsEncryptionByDefaultInput{})
 	s.must(err)
 	o := s.with(nil)
 	delete(o, "kms_key_id")
@@ -147,11 +172,29 @@ func unencrypted(s *stage) pairs {
 }
 
 func encryptBoot(s *stage) pairs {
-	return s.built(pairs{"encrypt_boot": true, "ami_regions": list{"us-west-2"}, "kms_key_id": "alias/second", "region_kms_key_ids": pairs{"us-west-2": "alias/golden"}})
+	return s.built(
+		pairs{
+			"encrypt_boot":       true,
+			"ami_regions":        list{"us-west-2"},
+			"kms_key_id":         "alias/second",
+			"region_kms_key_ids": pairs{"us-west-2": "alias/golden"},
+		},
+	)
 }
 
 func launchVolumes(s *stage) pairs {
-	return s.built(pairs{"launch_block_device_mappings": list{pairs{"device_name": "/dev/xvda", "encrypted": true, "kms_key_id": "alias/second", "snapshot_id": s.fixtures().Snapshot(source, "")}}})
+	return s.built(
+		pairs{
+			"launch_block_device_mappings": list{
+				pairs{
+					"device_name": "/dev/xvda",
+					"encrypted":   true,
+					"kms_key_id":  "alias/second",
+					"snapshot_id": s.fixtures().Snapshot(source, ""),
+				},
+			},
+		},
+	)
 }
 
 func aSourceAMI(s *stage) pairs { return s.built(pairs{"source_ami": s.base}) }
@@ -174,7 +217,8 @@ func protectedTarget(s *stage) pairs { return s.with(pairs{"deregistration_prote
 
 func olderReleases(s *stage) pairs { return s.with(pairs{"retention": pairs{"keep_releases": 1}}) }
 
-// windows is a build from an image of AWS's; the target has fast launch by a launch template that an option names, "" for none.
+// windows is a build from an image of AWS's; the target has fast launch by a launch template that an option names, ""
+// for none.
 func windows(option string) func(*stage) pairs {
 	return func(s *stage) pairs {
 		f := s.fixtures()

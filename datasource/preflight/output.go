@@ -44,7 +44,8 @@ type Output struct {
 	WarningCount int `mapstructure:"warning_count"`
 	// The plan as text, with what it costs and what other choices would cost.
 	Plan string `mapstructure:"plan"`
-	// The targets as a list in JSON with their defaults filled in, for the option of that name of the post-processor. It contains external IDs.
+	// The targets as a list in JSON with their defaults filled in, for the option of that name of the post-processor. It
+	// contains external IDs.
 	TargetsJSON string `mapstructure:"targets_json"`
 }
 

@@ -28,8 +28,10 @@ import (
 
 // role replaces what the target's role may do.
 func (s *stage) role(statements ...string) {
-	_, err := iam.NewFromConfig(s.Config(prod, tokyo)).PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{RoleName: aws.String("golden-image-target"), PolicyName: aws.String("all"),
-		PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[` + strings.Join(statements, ",") + `]}`)})
+	_, err := iam.NewFromConfig(s.Config(prod, tokyo)).PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{
+		RoleName: aws.String("golden-image-target"), PolicyName: aws.String("all"),
+		PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[` + strings.Join(statements, ",") + `]}`),
+	})
 	s.must(err)
 }
 
@@ -37,7 +39,13 @@ func (s *stage) role(statements ...string) {
 func (s *stage) sourceKey(statements ...string) {
 	keys, key := s.keyOf(source)
 	own := `{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + source + `:root"},"Action":"kms:*","Resource":"*"}`
-	_, err := keys.PutKeyPolicy(s.Context(), &kms.PutKeyPolicyInput{KeyId: key, Policy: aws.String(`{"Version":"2012-10-17","Statement":[` + strings.Join(append(statements, own), ",") + `]}`)})
+	_, err := keys.PutKeyPolicy(
+		s.Context(),
+		&kms.PutKeyPolicyInput{
+			KeyId:  key,
+			Policy: aws.String(`{"Version":"2012-10-17","Statement":[` + strings.Join(append(statements, own), ",") + `]}`),
+		},
+	)
 	s.must(err)
 }
 
@@ -49,12 +57,16 @@ func (s *stage) keyOf(account string) (*kms.Client, *string) {
 	return keys, key.KeyMetadata.KeyId
 }
 
-// imported lets alias/golden of an account name a key with the same policy, whose imported material expires after a time; 0: which waits for its material.
+// imported lets alias/golden of an account name a key with the same policy, whose imported material expires after a
+// time; 0: which waits for its material.
 func (s *stage) imported(account string, lasts time.Duration) {
 	keys, golden := s.keyOf(account)
 	policy, err := keys.GetKeyPolicy(s.Context(), &kms.GetKeyPolicyInput{KeyId: golden})
 	s.must(err)
-	made, err := keys.CreateKey(s.Context(), &kms.CreateKeyInput{Origin: kmstypes.OriginTypeExternal, Policy: policy.Policy})
+	made, err := keys.CreateKey(
+		s.Context(),
+		&kms.CreateKeyInput{Origin: kmstypes.OriginTypeExternal, Policy: policy.Policy},
+	)
 	s.must(err)
 	key := made.KeyMetadata.KeyId
 	_, err = keys.UpdateAlias(s.Context(), &kms.UpdateAliasInput{AliasName: aws.String("alias/golden"), TargetKeyId: key})
@@ -62,26 +74,50 @@ func (s *stage) imported(account string, lasts time.Duration) {
 	if lasts == 0 {
 		return
 	}
-	given, err := keys.GetParametersForImport(s.Context(), &kms.GetParametersForImportInput{KeyId: key, WrappingAlgorithm: kmstypes.AlgorithmSpecRsaesOaepSha256, WrappingKeySpec: kmstypes.WrappingKeySpecRsa2048})
+	given, err := keys.GetParametersForImport(
+		s.Context(),
+		&kms.GetParametersForImportInput{
+			KeyId:             key,
+			WrappingAlgorithm: kmstypes.AlgorithmSpecRsaesOaepSha256,
+			WrappingKeySpec:   kmstypes.WrappingKeySpecRsa2048,
+		},
+	)
 	s.must(err)
 	wrapping, err := x509.ParsePKIXPublicKey(given.PublicKey)
 	s.must(err)
-	material, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, wrapping.(*rsa.PublicKey), bytes.Repeat([]byte{7}, 32), nil)
+	material, err := rsa.EncryptOAEP(
+		sha256.New(),
+		rand.Reader,
+		wrapping.(*rsa.PublicKey),
+		bytes.Repeat([]byte{7}, 32),
+		nil,
+	)
 	s.must(err)
-	_, err = keys.ImportKeyMaterial(s.Context(), &kms.ImportKeyMaterialInput{KeyId: key, ImportToken: given.ImportToken, EncryptedKeyMaterial: material,
-		ExpirationModel: kmstypes.ExpirationModelTypeKeyMaterialExpires, ValidTo: aws.Time(time.Now().Add(lasts))})
+	_, err = keys.ImportKeyMaterial(s.Context(), &kms.ImportKeyMaterialInput{
+		KeyId: key, ImportToken: given.ImportToken, EncryptedKeyMaterial: material,
+		ExpirationModel: kmstypes.ExpirationModelTypeKeyMaterialExpires, ValidTo: aws.Time(time.Now().Add(lasts)),
+	})
 	s.must(err)
 }
 
 // organize creates an organization of accounts, and returns the ID of its root.
 func (s *stage) organize(accounts ...string) string {
 	client := s.organizations(management)
-	_, err := client.CreateOrganization(s.Context(), &organizations.CreateOrganizationInput{FeatureSet: orgtypes.OrganizationFeatureSetAll})
+	_, err := client.CreateOrganization(
+		s.Context(),
+		&organizations.CreateOrganizationInput{FeatureSet: orgtypes.OrganizationFeatureSetAll},
+	)
 	s.must(err)
 	for _, account := range accounts {
-		invited, err := client.InviteAccountToOrganization(s.Context(), &organizations.InviteAccountToOrganizationInput{Target: &orgtypes.HandshakeParty{Id: &account, Type: orgtypes.HandshakePartyTypeAccount}})
+		invited, err := client.InviteAccountToOrganization(
+			s.Context(),
+			&organizations.InviteAccountToOrganizationInput{
+				Target: &orgtypes.HandshakeParty{Id: &account, Type: orgtypes.HandshakePartyTypeAccount},
+			},
+		)
 		s.must(err)
-		_, err = s.organizations(account).AcceptHandshake(s.Context(), &organizations.AcceptHandshakeInput{HandshakeId: invited.Handshake.Id})
+		_, err = s.organizations(account).
+			AcceptHandshake(s.Context(), &organizations.AcceptHandshakeInput{HandshakeId: invited.Handshake.Id})
 		s.must(err)
 	}
 	roots, err := client.ListRoots(s.Context(), &organizations.ListRootsInput{})
@@ -97,10 +133,15 @@ func (s *stage) organizations(account string) *organizations.Client {
 func (s *stage) denied(statement string) {
 	s.organize(prod)
 	client := s.organizations(management)
-	made, err := client.CreatePolicy(s.Context(), &organizations.CreatePolicyInput{Name: aws.String("guardrail"), Description: aws.String(""), Type: orgtypes.PolicyTypeServiceControlPolicy,
-		Content: aws.String(`{"Version":"2012-10-17","Statement":[` + statement + `]}`)})
+	made, err := client.CreatePolicy(s.Context(), &organizations.CreatePolicyInput{
+		Name: aws.String("guardrail"), Description: aws.String(""), Type: orgtypes.PolicyTypeServiceControlPolicy,
+		Content: aws.String(`{"Version":"2012-10-17","Statement":[` + statement + `]}`),
+	})
 	s.must(err)
-	_, err = client.AttachPolicy(s.Context(), &organizations.AttachPolicyInput{PolicyId: made.Policy.PolicySummary.Id, TargetId: aws.String(prod)})
+	_, err = client.AttachPolicy(
+		s.Context(),
+		&organizations.AttachPolicyInput{PolicyId: made.Policy.PolicySummary.Id, TargetId: aws.String(prod)},
+	)
 	s.must(err)
 }
 
@@ -113,7 +154,8 @@ func TestEveryBadSituationIsAFindingOfItsOwnBeforeTheBuild(t *testing.T) {
 	}{
 		{"all is well", func(*stage, map[string]any) {}},
 		{"the role cannot be assumed", func(_ *stage, target map[string]any) {
-			target["assume_role"] = []any{map[string]any{"role_arn": "arn:aws:iam::{{ .AccountId }}:role/golden-image-target", "external_id": "hush-other"}}
+			target["assume_role"] = []any{map[string]any{"role_arn": "arn:aws:iam::{{ .AccountId " +
+				"}}:role/golden-image-target", "external_id": "hush-other"}}
 		}},
 		{"the Region is not enabled", func(_ *stage, target map[string]any) { target["regions"] = []any{"ap-east-1"} }},
 		{"the role may not register images", func(s *stage, _ map[string]any) {
@@ -128,7 +170,8 @@ func TestEveryBadSituationIsAFindingOfItsOwnBeforeTheBuild(t *testing.T) {
 		{"the key's policy admits the account, and the role has no right on keys", func(s *stage, _ map[string]any) {
 			s.role(`{"Effect":"Allow","Action":["ec2:*","kms:DescribeKey"],"Resource":"*"}`)
 		}},
-		{"the role has the right, and the key's policy does not admit the account", func(s *stage, _ map[string]any) { s.sourceKey() }},
+		{"the role has the right, and the key's policy does not admit the " +
+			"account", func(s *stage, _ map[string]any) { s.sourceKey() }},
 		{"the key's policy admits it only for EC2", func(s *stage, _ map[string]any) {
 			s.sourceKey(`{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + prod + `:root"},"Action":"kms:*","Resource":"*","Condition":{"Bool":{"kms:GrantIsForAWSResource":"true"}}}`)
 		}},
@@ -143,8 +186,10 @@ func TestEveryBadSituationIsAFindingOfItsOwnBeforeTheBuild(t *testing.T) {
 			s.must(err)
 		}},
 		{"the target's key waits for its material", func(s *stage, _ map[string]any) { s.imported(prod, 0) }},
-		{"the material of the source key is about to expire", func(s *stage, _ map[string]any) { s.imported(source, 10*24*time.Hour) }},
-		{"the material of the target's key is about to expire", func(s *stage, _ map[string]any) { s.imported(prod, 10*24*time.Hour) }},
+		{"the material of the source key is about to " +
+			"expire", func(s *stage, _ map[string]any) { s.imported(source, 10*24*time.Hour) }},
+		{"the material of the target's key is about to " +
+			"expire", func(s *stage, _ map[string]any) { s.imported(prod, 10*24*time.Hour) }},
 	} {
 		onStage(t, func(s *stage) {
 			options := s.options()

@@ -61,7 +61,8 @@ func (m *endpointMonitor) update(ctx context.Context, err error) string {
 		m.call, m.err = this, noResponse
 		if !m.reported && time.Since(m.since) >= unreachableAfter {
 			m.reported = true
-			return fmt.Sprintf("No response from %v: %v. Retrying until the timeout; check that this machine can reach the endpoint",
+			return fmt.Sprintf("No response from %v: %v. Retrying until the timeout; check that this machine can reach the "+
+				"endpoint",
 				this, noResponse)
 		}
 	case isSameEndpoint:

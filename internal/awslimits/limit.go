@@ -90,8 +90,8 @@ func CheckTime(subject Subject, at, now time.Time) error {
 	return check(subject, func(l Limit) error { return l.time(at, now) })
 }
 
-// Match returns what the groups of a subject's format match in a text, after the whole text. Nil if the text has another
-// format.
+// Match returns what the groups of a subject's format match in a text, after the whole text. Nil if the text has
+// another format.
 func Match(subject Subject, value string) []string {
 	for _, limit := range limitsOf[subject] {
 		if limit.Kind == Format {

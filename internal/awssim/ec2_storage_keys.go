@@ -121,7 +121,10 @@ func (w *World) isDirectCopyDenied(c *Call, from location, source, target *key) 
 	}
 
 	denied := func(k *key, actions ...string) bool {
-		return slices.ContainsFunc(actions, func(action string) bool { return !w.isKeyUseAllowed(c, k, action, "ec2", false) })
+		return slices.ContainsFunc(
+			actions,
+			func(action string) bool { return !w.isKeyUseAllowed(c, k, action, "ec2", false) },
+		)
 	}
 
 	return denied(source, "kms:DescribeKey", "kms:Decrypt", "kms:ReEncryptFrom") ||

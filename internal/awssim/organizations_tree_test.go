@@ -193,8 +193,8 @@ func TestCreateAccount_administratorRole(t *testing.T) {
 	})
 }
 
-// TestOrganizations_serviceControlPolicies covers rule B.11.1. Policies restrict even root users of members, but not the
-// management account. Every level must allow the action.
+// TestOrganizations_serviceControlPolicies covers rule B.11.1. Policies restrict even root users of members, but not
+// the management account. Every level must allow the action.
 func TestOrganizations_serviceControlPolicies(t *testing.T) {
 	inTree(t, func(o tree) {
 		look := func(account, region string) error {

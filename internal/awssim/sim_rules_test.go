@@ -294,7 +294,8 @@ func rulesPage(rules []awsRule) string {
 	for _, rule := range rules {
 		if begins, _, _ := strings.Cut(rule.number, "."); begins != section {
 			section = begins
-			fmt.Fprintf(&page, "\n## %s. %s\n\n| Rule | What AWS does | Here | Known from |\n|---|---|---|---|\n", section, sections[section])
+			fmt.Fprintf(&page, "\n## %s. %s\n\n| Rule | What AWS does | Here | Known from "+
+				"|\n|---|---|---|---|\n", section, sections[section])
 		}
 		fmt.Fprintf(
 			&page, "| %s | %s | %s | %s |\n", rule.number, rule.description, enforcementText(rule.enforcement), rule.source,

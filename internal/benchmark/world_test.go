@@ -180,7 +180,8 @@ func (c *course) count(r awssim.Record) {
 	}
 }
 
-// isOfRecord reports whether a call reads or writes the tags of the source image: the record of the run and its signing key.
+// isOfRecord reports whether a call reads or writes the tags of the source image: the record of the run and its signing
+// key.
 func isOfRecord(r awssim.Record, image string) bool {
 	switch r.Action {
 	case "ec2:CreateTags", "ec2:DeleteTags":

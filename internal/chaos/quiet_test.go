@@ -46,8 +46,8 @@ func (a *auditor) judgeLeft(w *fixture.World, cleanUps []*fixture.Run) {
 	}
 }
 
-// isOnOtherKey reports whether a grant was created by a run that the manifest names, with the Region, as one that used other
-// keys: the clean-up does not know them.
+// isOnOtherKey reports whether a grant was created by a run that the manifest names, with the Region, as one that used
+// other keys: the clean-up does not know them.
 func isOnOtherKey(manifest fixture.Manifest, item fixture.Item) bool {
 	return item.Kind == fixture.Grant && slices.ContainsFunc(manifest.Findings, func(f fixture.Finding) bool {
 		return f.Resource != "" && strings.Contains(item.Name, ":"+f.Resource+":") && strings.Contains(f.Text, item.Region)

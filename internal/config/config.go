@@ -158,8 +158,8 @@ const (
 	failOnLosses = "fail"
 )
 
-// Prepare decodes what Packer gives, fills in the defaults and judges all that can be judged before a run: not what is still
-// unknown, nor that something is missing from a list, which may only be unknown yet. All errors come together.
+// Prepare decodes what Packer gives, fills in the defaults and judges all that can be judged before a run: not what is
+// still unknown, nor that something is missing from a list, which may only be unknown yet. All errors come together.
 func (c *Config) Prepare(raws ...any) error {
 	*c = Config{}
 	if err := decode(c, raws); err != nil {
@@ -203,8 +203,8 @@ func decode(into any, raws []any) error {
 	return p.err()
 }
 
-// optionsOf is a raw value as options by name, and nil where it holds no block of ours but Packer's own data. HCL2 comes as a cty
-// value, JSON templates as a map.
+// optionsOf is a raw value as options by name, and nil where it holds no block of ours but Packer's own data. HCL2
+// comes as a cty value, JSON templates as a map.
 func optionsOf(raw any) (map[string]any, error) {
 	var options map[string]any
 	switch raw := raw.(type) {
@@ -330,7 +330,8 @@ func (c *Config) checkMode(p *diagnostics) {
 	if c.Mode == ModeVerify && c.hasAmazonBuilder() {
 		p.add(
 			"mode",
-			"%q has no effect on the AMI that %s builds, which no target owns yet; use it with source \"null\" and existing_amis",
+			"%q has no effect on the AMI that %s builds, which no target owns yet; use it with source \"null\" and "+
+				"existing_amis",
 			ModeVerify,
 			c.PackerBuilderType,
 		)
@@ -424,7 +425,8 @@ var outputDirectoryFields = []string{"AMI", "PackerRunUUID", "SourceAMI"}
 // runTagFields are the template variables of everything temporary, which several targets may share.
 var runTagFields = []string{"AMI", "AMIName", "AccountId", "PackerRunUUID", "Partition", "Region", "SourceAMI"}
 
-// checkOutputDirectory checks the template of output_directory. In the working directory, "packer build ." would load the resume file.
+// checkOutputDirectory checks the template of output_directory. In the working directory, "packer build ." would load
+// the resume file.
 func (c *Config) checkOutputDirectory(p *diagnostics) {
 	directory := c.outputDirectory()
 	p.template("output_directory", directory, outputDirectoryFields)
@@ -439,7 +441,8 @@ func (c *Config) outputDirectory() string {
 	return *c.OutputDirectory
 }
 
-// RenderOutputDirectory returns the directory of the files. It is empty if no files are wanted, or while the option is unknown.
+// RenderOutputDirectory returns the directory of the files. It is empty if no files are wanted, or while the option is
+// unknown.
 func (c *Config) RenderOutputDirectory(images []distribution.SourceImage, build distribution.Build) (string, error) {
 	directory := c.outputDirectory()
 	if strings.Contains(directory, unknown) {
@@ -457,8 +460,8 @@ func (c *Config) RenderOutputDirectory(images []distribution.SourceImage, build 
 // CleansUp reports whether a run that fails removes what it leaves unfinished.
 func (c *Config) CleansUp() bool { return c.OnFailure == cleanupOnFailure }
 
-// Request returns what the template asks for with these images. Its errors are those that only a run can find: values that are still
-// unknown, and a template that asks for nothing.
+// Request returns what the template asks for with these images. Its errors are those that only a run can find: values
+// that are still unknown, and a template that asks for nothing.
 func (c *Config) Request(images []distribution.SourceImage, build distribution.Build) (distribution.Request, error) {
 	p := newProblems()
 	p.unknowns(c)
@@ -523,7 +526,8 @@ func (c *Config) checkNotEmpty(p *diagnostics) {
 		s := &c.Shares[i]
 		if s.isEmpty() {
 			p.in(s.label(i)).
-				add("account_ids", "empty, and organization_arns and organizational_unit_arns as well: no account may launch the AMI")
+				add("account_ids", "empty, and organization_arns and organizational_unit_arns as well: no account may launch the "+
+					"AMI")
 		}
 		if len(s.KMSGrants) > 0 && len(s.AccountIDs) == 0 {
 			p.in(s.label(i)).add("kms_grant", "no effect without account_ids: each account creates its own grants")

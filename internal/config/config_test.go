@@ -623,7 +623,8 @@ var options = []struct {
 	{
 		"share.kms_grant.grantee_principal",
 		share(
-			"assume_role {\nrole_name = \"fleet\"\n}\nkms_grant {\ngrantee_principal = \"arn:aws:iam::{{ .AccountId }}:role/app\"\n}",
+			"assume_role {\nrole_name = \"fleet\"\n}\nkms_grant {\ngrantee_principal = \"arn:aws:iam::{{ .AccountId " +
+				"}}:role/app\"\n}",
 		),
 		func(r run) any { return r.Shares[0].Grants },
 		[]distribution.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/app"}},
@@ -796,8 +797,8 @@ func TestValuesMayBeUnknownUntilTheRun(t *testing.T) {
 	golden.Equal(t, "testdata/unknown.golden", err.Error()+"\n")
 }
 
-// Packer passes blocks over an unknown list as it passes none at all, so both are refused before the build. Targets from
-// a data source belong in targets_json, which Packer passes as unknown.
+// Packer passes blocks over an unknown list as it passes none at all, so both are refused before the build. Targets
+// from a data source belong in targets_json, which Packer passes as unknown.
 func TestPrepare_dynamicTargetsOfUnknownList(t *testing.T) {
 	body := "dynamic \"target\" {\nfor_each = unknown_list\ncontent {\naccount_ids = [target.value]\n}\n}"
 	if _, err := prepare(t, body, unknownValues); err == nil || !strings.Contains(err.Error(), "-evaluate-datasources") {
@@ -811,10 +812,13 @@ func TestPrepare_dynamicTargetsOfUnknownList(t *testing.T) {
 // A list that is still unknown arrives empty, so that an empty list is no mistake before the run.
 func TestConfig_unknownListsEmptyInRun(t *testing.T) {
 	for name, body := range map[string]string{
-		"share[0]":                       "share {\norganization_arns = unknown_list\n}",
-		"share[0]: kms_grant: no effect": "share {\norganization_arns = [\"arn:aws:organizations::111111111111:organization/o-1234567890\"]\nassume_role {\nrole_name = \"fleet\"\n}\nkms_grant {}\n}",
-		"account_ids":                    "target {\nkms_key_id = \"default\"\naccount_ids = unknown_list\n}",
-		"exclude_account_ids: no effect": "target {\nkms_key_id = \"default\"\naccount_ids = [\"999999999999\"]\nexclude_account_ids = [\"888888888888\"]\n}",
+		"share[0]": "share {\norganization_arns = unknown_list\n}",
+		"share[0]: kms_grant: no effect": "share {\norganization_arns = " +
+			"[\"arn:aws:organizations::111111111111:organization/o-1234567890\"]\nassume_role {\nrole_name = " +
+			"\"fleet\"\n}\nkms_grant {}\n}",
+		"account_ids": "target {\nkms_key_id = \"default\"\naccount_ids = unknown_list\n}",
+		"exclude_account_ids: no effect": "target {\nkms_key_id = \"default\"\naccount_ids = " +
+			"[\"999999999999\"]\nexclude_account_ids = [\"888888888888\"]\n}",
 	} {
 		c, err := prepare(t, body, unknownValues)
 		if err != nil {

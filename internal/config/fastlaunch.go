@@ -54,7 +54,8 @@ func (f *FastLaunch) check(p *diagnostics, many bool) {
 	case f.TemplateID != "" && many:
 		p.add(
 			"template_id",
-			"a launch template belongs to one account and Region, and the target has several; give template_name, or targets of their own",
+			"a launch template belongs to one account and Region, and the target has several; give template_name, or targets "+
+				"of their own",
 		)
 	case named && f.TemplateVersion == 0:
 		p.add("template_version", "missing")

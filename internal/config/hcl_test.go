@@ -16,7 +16,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
 )
 
-// decoded reads a block's body as Packer does: through the spec, dynamic blocks expanded, placeholders where values are unknown.
+// decoded reads a block's body as Packer does: through the spec, dynamic blocks expanded, placeholders where values are
+// unknown.
 func decoded(t *testing.T, body string, variables map[string]cty.Value) cty.Value {
 	t.Helper()
 	file, diags := hclparse.NewParser().ParseHCL([]byte(body), "template.pkr.hcl")

@@ -34,8 +34,8 @@ func (p *diagnostics) limit(field string, subject awslimits.Subject, value strin
 // readsInput matches template functions whose values are not known when a template is validated.
 var readsInput = regexp.MustCompile(`\b(build_name|env|user)\b`)
 
-// sampleOf returns what a template becomes that contains nothing but the creation date, such as "golden {{ isotime }}". Its characters are the same
-// in every run, so that a colon in the name of an image is found before the build.
+// sampleOf returns what a template becomes that contains nothing but the creation date, such as "golden {{ isotime }}".
+// Its characters are the same in every run, so that a colon in the name of an image is found before the build.
 func sampleOf(text string) (string, bool) {
 	if !strings.Contains(text, "{{") || strings.Contains(text, unknown) || readsInput.MatchString(text) {
 		return "", false

@@ -66,10 +66,13 @@ var withValue = map[awslimits.Subject]func(value string) string{
 	awslimits.SessionTagKey:    func(v string) string { return targetRole(fmt.Sprintf("tags = { %q = \"os\" }", v)) },
 	awslimits.SessionTagValue:  func(v string) string { return targetRole(fmt.Sprintf("tags = { team = %q }", v)) },
 
-	awslimits.KeyID:          func(v string) string { return key(v) },
-	awslimits.KeyAlias:       func(v string) string { return key(v) },
-	awslimits.GrantName:      func(v string) string { return target(fmt.Sprintf("kms_grant {\nname = %q\n}", v)) },
-	awslimits.Grantee:        func(v string) string { return target(fmt.Sprintf("kms_grant {\ngrantee_principal = %q\n}", v)) },
+	awslimits.KeyID:     func(v string) string { return key(v) },
+	awslimits.KeyAlias:  func(v string) string { return key(v) },
+	awslimits.GrantName: func(v string) string { return target(fmt.Sprintf("kms_grant {\nname = %q\n}", v)) },
+	awslimits.Grantee: func(v string) string {
+		return target(fmt.Sprintf("kms_grant {\ngrantee_principal = "+
+			"%q\n}", v))
+	},
 	awslimits.GrantOperation: func(v string) string { return target(fmt.Sprintf("kms_grant {\noperations = [%q]\n}", v)) },
 
 	awslimits.ImageID: func(v string) string {
@@ -159,7 +162,8 @@ var withNumber = map[awslimits.Subject]func(n int) string{
 const filtersMark = "# preflight\n"
 
 func filters(lines string) string {
-	return filtersMark + prod + "\namazon_ebs {\nregion = \"eu-west-1\"\nsource_ami_filter {\nowners = [\"self\"]\nfilters = { " + lines + " }\n}\n}"
+	return filtersMark + prod + "\namazon_ebs {\nregion = \"eu-west-1\"\nsource_ami_filter {\nowners = " +
+		"[\"self\"]\nfilters = { " + lines + " }\n}\n}"
 }
 
 func key(value string) string {

@@ -245,8 +245,8 @@ func (f *Preflight) Fails(level distribution.Level) bool {
 	return level == distribution.Refused
 }
 
-// TargetsAsJSON are the targets with their defaults filled in, as targets_json takes them, and organizational units replaced by the
-// accounts that a plan has found in them.
+// TargetsAsJSON are the targets with their defaults filled in, as targets_json takes them, and organizational units
+// replaced by the accounts that a plan has found in them.
 func (f *Preflight) TargetsAsJSON(request distribution.Request, found []plan.DestinationPlan) (string, error) {
 	var regions []string
 	for _, image := range request.Images {

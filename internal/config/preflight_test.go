@@ -217,7 +217,8 @@ func TestTargetsComeBackWithTheirDefaults(t *testing.T) {
 func TestPreflight_targetWithEmptyUnits(t *testing.T) {
 	f, err := preflight(
 		t,
-		prod+"\ntarget {\nname = \"sandbox\"\nkms_key_id = \"default\"\nassume_role {\nrole_name = \"copier\"\n}\norganizational_unit_ids = [\"ou-ab12-12345678\"]\n}\n"+started,
+		prod+"\ntarget {\nname = \"sandbox\"\nkms_key_id = \"default\"\nassume_role {\nrole_name = "+
+			"\"copier\"\n}\norganizational_unit_ids = [\"ou-ab12-12345678\"]\n}\n"+started,
 	)
 	if err != nil {
 		t.Fatal(err)

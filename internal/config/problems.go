@@ -127,7 +127,8 @@ func sorted(texts map[string]string) []string { return slices.Sorted(maps.Keys(t
 // text checks a text that is rendered for each destination.
 func (p *diagnostics) text(field, text string) { p.template(field, text, distribution.DestinationVars) }
 
-// template checks a text with the variables that are known where it is rendered. The error does not show the text, which may be secret.
+// template checks a text with the variables that are known where it is rendered. The error does not show the text,
+// which may be secret.
 func (p *diagnostics) template(field, text string, variables []string) {
 	if err := distribution.Text(text).Check(variables); err != nil {
 		p.add(field, "%w", err)

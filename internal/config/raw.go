@@ -12,8 +12,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hcldec"
 )
 
-// RawOptions returns the options as Packer passed them to Configure, before template variables are rendered. A template in
-// JSON refers to its user variables by a function that HCL2 does not have, so their values replace it.
+// RawOptions returns the options as Packer passed them to Configure, before template variables are rendered. A template
+// in JSON refers to its user variables by a function that HCL2 does not have, so their values replace it.
 func RawOptions(raws ...any) map[string]any {
 	options, variables := map[string]any{}, map[string]any{}
 	for _, raw := range raws {

@@ -13,7 +13,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/resume"
 )
 
-// Resume identifies the run that a resume file resumes. The plugin writes the block. A run verifies in AWS what it claims.
+// Resume identifies the run that a resume file resumes. The plugin writes the block. A run verifies in AWS what it
+// claims.
 type Resume struct {
 	// The id of the run. Its record is a tag of the source AMI.
 	RunID string `mapstructure:"run_id"`
@@ -55,7 +56,8 @@ func (c *Config) ResumedBuild(build distribution.Build) distribution.Build {
 	return build
 }
 
-// checkResumeFile checks that "packer build" of another directory never loads the resume file: its directory may hold no other template.
+// checkResumeFile checks that "packer build" of another directory never loads the resume file: its directory may hold
+// no other template.
 func (c *Config) checkResumeFile(p *diagnostics) {
 	directory := c.outputDirectory()
 	if !literal(directory) {

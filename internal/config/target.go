@@ -291,7 +291,8 @@ func (t *Target) checkCredentials(p *diagnostics, chained bool) {
 	}
 }
 
-// checkOwner checks that the last role belongs to the target account, because the account owns what its role creates (rule 5.10).
+// checkOwner checks that the last role belongs to the target account, because the account owns what its role creates
+// (rule 5.10).
 func (t *Target) checkOwner(p *diagnostics, role string) {
 	arn := awslimits.Match(awslimits.RoleARN, role)
 	if arn == nil {

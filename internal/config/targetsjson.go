@@ -48,8 +48,8 @@ func (c *Config) readTargetsJSON(p *diagnostics) {
 	}
 }
 
-// targetOf reads a JSON object as Packer reads a block of its fields: by the same spec, into the same struct. Errors show no value,
-// since external ids are among them.
+// targetOf reads a JSON object as Packer reads a block of its fields: by the same spec, into the same struct. Errors
+// show no value, since external ids are among them.
 func targetOf(object []byte) (t Target, _ error) {
 	spec := hcldec.ObjectSpec(t.FlatMapstructure().HCL2Spec())
 	value, err := ctyjson.Unmarshal(object, hcldec.ImpliedType(spec))

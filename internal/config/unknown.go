@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// unknowns finds the options that are still unknown when the post-processor runs, such as build.PackerRunUUID under the null builder.
+// unknowns finds the options that are still unknown when the post-processor runs, such as build.PackerRunUUID under the
+// null builder.
 func (p *diagnostics) unknowns(c *Config) {
 	fields := reflect.ValueOf(c).Elem()
 	for _, field := range reflect.VisibleFields(fields.Type()) {

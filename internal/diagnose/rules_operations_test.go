@@ -152,11 +152,15 @@ func TestExplain_missingParameterOfLaunch(t *testing.T) {
 
 func TestExplain_endpointIsNotAWS(t *testing.T) {
 	refusals := []distribution.APIError{
-		{Operation: "ec2:EnableFastLaunch", Status: 400, Code: "InvalidAction",
-			Message: "The action EnableFastLaunch is not valid for this web service."},
+		{
+			Operation: "ec2:EnableFastLaunch", Status: 400, Code: "InvalidAction",
+			Message: "The action EnableFastLaunch is not valid for this web service.",
+		},
 		{Operation: "kms:CreateGrant", Status: 400, Code: "UnknownOperationException"},
-		{Operation: "ec2:CopySnapshot", Status: http.StatusNotImplemented, Code: "InternalFailure",
-			Message: "The copy_snapshot action has not been implemented"},
+		{
+			Operation: "ec2:CopySnapshot", Status: http.StatusNotImplemented, Code: "InternalFailure",
+			Message: "The copy_snapshot action has not been implemented",
+		},
 	}
 	for _, refusal := range refusals {
 		f := Explain(Case{Refusal: refusal, At: atTarget})

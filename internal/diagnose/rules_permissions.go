@@ -94,7 +94,8 @@ var permissionRules = []rule{
 		summary:         "{who} is denied {action}",
 		detail:          "A policy denies it explicitly. AWS does not say which one.",
 		remediation: explicitDenyNote +
-			"Look for a deny in service control, resource control, session, identity and resource policies, and in permissions boundaries.",
+			"Look for a deny in service control, resource control, session, identity and resource policies, and in " +
+			"permissions boundaries.",
 	},
 	{
 		code:            "kms_access_denied",

@@ -40,7 +40,8 @@ func (s *survey) regions(ctx context.Context) error {
 	return nil
 }
 
-// image looks at a source image with its owner's credentials: what other accounts cannot read is read here (2.2.11, 2.2.12).
+// image looks at a source image with its owner's credentials: what other accounts cannot read is read here (2.2.11,
+// 2.2.12).
 func (s *survey) image(ctx context.Context, source distribution.SourceImage) {
 	at := distribution.Location{Account: s.facts.Source.Account, Region: source.Region}
 	client := s.pool.EC2(at)
@@ -56,13 +57,19 @@ func (s *survey) image(ctx context.Context, source distribution.SourceImage) {
 	if len(seen.Keys) < len(source.Keys) { // written just now, and not shown yet (4.4.1)
 		seen.Keys = source.Keys
 	}
-	uefi, err := client.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: image.ImageId, Attribute: ec2types.ImageAttributeNameUefiData})
+	uefi, err := client.DescribeImageAttribute(
+		ctx,
+		&ec2.DescribeImageAttributeInput{ImageId: image.ImageId, Attribute: ec2types.ImageAttributeNameUefiData},
+	)
 	if err != nil {
 		s.requiredLookupFailed(at, source.ImageID, "ec2:DescribeImageAttribute", err)
 	} else if uefi.UefiData != nil {
 		seen.UEFIData = aws.ToString(uefi.UefiData.Value)
 	}
-	launch, err := client.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: image.ImageId, Attribute: ec2types.ImageAttributeNameLaunchPermission})
+	launch, err := client.DescribeImageAttribute(
+		ctx,
+		&ec2.DescribeImageAttributeInput{ImageId: image.ImageId, Attribute: ec2types.ImageAttributeNameLaunchPermission},
+	)
 	if err != nil {
 		s.requiredLookupFailed(at, source.ImageID, "ec2:DescribeImageAttribute", err)
 	} else {
@@ -86,8 +93,16 @@ func (s *survey) image(ctx context.Context, source distribution.SourceImage) {
 }
 
 // describeImage is nil where AWS shows none.
-func (s *survey) describeImage(ctx context.Context, client *ec2.Client, at distribution.Location, id string) *ec2types.Image {
-	out, err := client.DescribeImages(ctx, &ec2.DescribeImagesInput{ImageIds: []string{id}, IncludeDisabled: aws.Bool(true), IncludeDeprecated: aws.Bool(true)})
+func (s *survey) describeImage(
+	ctx context.Context,
+	client *ec2.Client,
+	at distribution.Location,
+	id string,
+) *ec2types.Image {
+	out, err := client.DescribeImages(
+		ctx,
+		&ec2.DescribeImagesInput{ImageIds: []string{id}, IncludeDisabled: aws.Bool(true), IncludeDeprecated: aws.Bool(true)},
+	)
 	switch {
 	case err != nil:
 		s.lookupFailed(at, id, "ec2:DescribeImages", err)
@@ -99,7 +114,12 @@ func (s *survey) describeImage(ctx context.Context, client *ec2.Client, at distr
 }
 
 // snapshots are those of an image, as far as they are visible.
-func (s *survey) snapshots(ctx context.Context, client *ec2.Client, at distribution.Location, image *ec2types.Image) map[string]ec2types.Snapshot {
+func (s *survey) snapshots(
+	ctx context.Context,
+	client *ec2.Client,
+	at distribution.Location,
+	image *ec2types.Image,
+) map[string]ec2types.Snapshot {
 	var ids []string
 	for _, m := range image.BlockDeviceMappings {
 		if m.Ebs != nil && m.Ebs.SnapshotId != nil {
@@ -113,7 +133,10 @@ func (s *survey) snapshots(ctx context.Context, client *ec2.Client, at distribut
 		return seen
 	}
 	// By filter: an id that is gone or hidden leaves the others visible, where a list of ids fails as a whole (2.5.4).
-	out, err := client.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{Filters: []ec2types.Filter{{Name: aws.String("snapshot-id"), Values: ids}}})
+	out, err := client.DescribeSnapshots(
+		ctx,
+		&ec2.DescribeSnapshotsInput{Filters: []ec2types.Filter{{Name: aws.String("snapshot-id"), Values: ids}}},
+	)
 	if err != nil {
 		s.lookupFailed(at, aws.ToString(image.ImageId), "ec2:DescribeSnapshots", err)
 		return seen
@@ -126,7 +149,10 @@ func (s *survey) snapshots(ctx context.Context, client *ec2.Client, at distribut
 
 // sharedWith are the accounts that may create volumes from a snapshot already, sorted.
 func (s *survey) sharedWith(ctx context.Context, client *ec2.Client, at distribution.Location, id string) []string {
-	out, err := client.DescribeSnapshotAttribute(ctx, &ec2.DescribeSnapshotAttributeInput{SnapshotId: &id, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission})
+	out, err := client.DescribeSnapshotAttribute(
+		ctx,
+		&ec2.DescribeSnapshotAttributeInput{SnapshotId: &id, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission},
+	)
 	if err != nil {
 		s.requiredLookupFailed(at, id, "ec2:DescribeSnapshotAttribute", err)
 		return nil

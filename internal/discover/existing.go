@@ -181,7 +181,8 @@ func taggedResources(
 	return ids, others, nil
 }
 
-// imagesByID returns the account's own images, sorted by id. A filter, unlike a list of ids, does not fail if one is gone.
+// imagesByID returns the account's own images, sorted by id. A filter, unlike a list of ids, does not fail if one is
+// gone.
 func imagesByID(ctx context.Context, client *ec2.Client, ids []string) ([]ec2types.Image, error) {
 	var found []ec2types.Image
 	for chunk := range slices.Chunk(sortedSet(ids), filterValues) {

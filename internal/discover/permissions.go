@@ -43,7 +43,10 @@ func RequiredPermissions(requests ...distribution.Request) (source, target []ste
 		target = append(target, step.Permission{Action: "ec2:DescribeLaunchTemplates", Resource: "*", Rule: "A.4.12"},
 			step.Permission{Action: "ec2:DescribeLaunchTemplateVersions", Resource: "*", Rule: "A.4.12"})
 	}
-	if slices.ContainsFunc(requests, func(r distribution.Request) bool { return r.SourceKeyAccess == distribution.ByGrant }) {
+	if slices.ContainsFunc(
+		requests,
+		func(r distribution.Request) bool { return r.SourceKeyAccess == distribution.ByGrant },
+	) {
 		source = append(source, step.Permission{Action: "kms:ListGrants", Resource: "*", Rule: "3.2.9"})
 	}
 	return source, target

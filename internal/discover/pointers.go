@@ -19,7 +19,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// pointers looks at what a destination asks to name its image, and at the keys of what is encrypted. It comes after what earlier runs left.
+// pointers looks at what a destination asks to name its image, and at the keys of what is encrypted. It comes after
+// what earlier runs left.
 func (s *survey) pointers(ctx context.Context, d distribution.Destination) {
 	if len(d.Parameters)+len(d.Templates) == 0 {
 		return
@@ -83,8 +84,13 @@ var (
 	templateIDs = regexp.MustCompile(`^lt-[0-9a-f]{8}(?:[0-9a-f]{9})?$`)
 )
 
-// parameter reads one; without its value where KMS does not let us decrypt that (7.10). Of the value only an image's id is kept.
-func (s *survey) parameter(ctx context.Context, at distribution.Location, name string) (seen distribution.ParameterFacts, there bool) {
+// parameter reads one; without its value where KMS does not let us decrypt that (7.10). Of the value only an image's id
+// is kept.
+func (s *survey) parameter(
+	ctx context.Context,
+	at distribution.Location,
+	name string,
+) (seen distribution.ParameterFacts, there bool) {
 	in := &ssm.GetParameterInput{Name: aws.String(name), WithDecryption: aws.Bool(true)}
 	out, err := s.pool.SSM(at).GetParameter(ctx, in)
 	if err != nil && !awsclient.IsNotFound(err) {
@@ -105,7 +111,11 @@ func (s *survey) parameter(ctx context.Context, at distribution.Location, name s
 }
 
 // template looks at a launch template, by id or name, and which of its versions name images that earlier runs left.
-func (s *survey) template(ctx context.Context, at distribution.Location, asked, source string) (stands distribution.LaunchTemplateFacts) {
+func (s *survey) template(
+	ctx context.Context,
+	at distribution.Location,
+	asked, source string,
+) (stands distribution.LaunchTemplateFacts) {
 	client := s.pool.EC2(at)
 	in := &ec2.DescribeLaunchTemplatesInput{LaunchTemplateNames: []string{asked}}
 	if templateIDs.MatchString(asked) {
@@ -121,10 +131,20 @@ func (s *survey) template(ctx context.Context, at distribution.Location, asked, 
 			Message:   "the response contains no launch template",
 		}}
 	}
-	stands.ID, stands.Default = aws.ToString(found.LaunchTemplates[0].LaunchTemplateId), aws.ToInt64(found.LaunchTemplates[0].DefaultVersionNumber)
-	from, err := client.DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: &stands.ID, Versions: []string{source}})
+	stands.ID, stands.Default = aws.ToString(
+		found.LaunchTemplates[0].LaunchTemplateId,
+	), aws.ToInt64(
+		found.LaunchTemplates[0].DefaultVersionNumber,
+	)
+	from, err := client.DescribeLaunchTemplateVersions(
+		ctx,
+		&ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: &stands.ID, Versions: []string{source}},
+	)
 	if err != nil {
-		return distribution.LaunchTemplateFacts{ID: stands.ID, Err: awsclient.Refused("ec2:DescribeLaunchTemplateVersions", err)}
+		return distribution.LaunchTemplateFacts{
+			ID:  stands.ID,
+			Err: awsclient.Refused("ec2:DescribeLaunchTemplateVersions", err),
+		}
 	}
 	if len(from.LaunchTemplateVersions) == 0 || from.LaunchTemplateVersions[0].LaunchTemplateData == nil {
 		return distribution.LaunchTemplateFacts{ID: stands.ID, Err: &distribution.APIError{
@@ -136,7 +156,10 @@ func (s *survey) template(ctx context.Context, at distribution.Location, asked, 
 	if source != "$Default" {
 		in := &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: &stands.ID, Versions: []string{"$Default"}}
 		if current, err = client.DescribeLaunchTemplateVersions(ctx, in); err != nil {
-			return distribution.LaunchTemplateFacts{ID: stands.ID, Err: awsclient.Refused("ec2:DescribeLaunchTemplateVersions", err)}
+			return distribution.LaunchTemplateFacts{
+				ID:  stands.ID,
+				Err: awsclient.Refused("ec2:DescribeLaunchTemplateVersions", err),
+			}
 		}
 	}
 	if len(current.LaunchTemplateVersions) > 0 && current.LaunchTemplateVersions[0].LaunchTemplateData != nil {
@@ -154,16 +177,22 @@ func (s *survey) template(ctx context.Context, at distribution.Location, asked, 
 		images = append(images, aws.ToString(image.ImageId))
 	}
 	stands.Naming = map[string][]int64{}
-	pages := ec2.NewDescribeLaunchTemplateVersionsPaginator(client, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: &stands.ID,
-		Filters: []ec2types.Filter{{Name: aws.String("image-id"), Values: images}}})
+	pages := ec2.NewDescribeLaunchTemplateVersionsPaginator(client, &ec2.DescribeLaunchTemplateVersionsInput{
+		LaunchTemplateId: &stands.ID,
+		Filters:          []ec2types.Filter{{Name: aws.String("image-id"), Values: images}},
+	})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return distribution.LaunchTemplateFacts{ID: stands.ID, Err: awsclient.Refused("ec2:DescribeLaunchTemplateVersions", err)}
+			return distribution.LaunchTemplateFacts{
+				ID:  stands.ID,
+				Err: awsclient.Refused("ec2:DescribeLaunchTemplateVersions", err),
+			}
 		}
 		for _, version := range page.LaunchTemplateVersions {
 			number, image := aws.ToInt64(version.VersionNumber), aws.ToString(version.LaunchTemplateData.ImageId)
-			if number == stands.Default || step.DiffersOnlyInImage(version.LaunchTemplateData, from.LaunchTemplateVersions[0].LaunchTemplateData) {
+			if number == stands.Default ||
+				step.DiffersOnlyInImage(version.LaunchTemplateData, from.LaunchTemplateVersions[0].LaunchTemplateData) {
 				stands.Naming[image] = append(stands.Naming[image], number)
 			}
 		}

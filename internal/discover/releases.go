@@ -25,7 +25,11 @@ func (s *survey) releases(ctx context.Context, d distribution.Destination) {
 	if !d.Retention.On() {
 		return
 	}
-	found, err := images(ctx, s.pool.EC2(d.At), ec2types.Filter{Name: aws.String("tag:" + provenance.TagSource), Values: []string{s.facts.Source.Account + "/*"}})
+	found, err := images(
+		ctx,
+		s.pool.EC2(d.At),
+		ec2types.Filter{Name: aws.String("tag:" + provenance.TagSource), Values: []string{s.facts.Source.Account + "/*"}},
+	)
 	if err != nil {
 		s.lookupFailed(d.At, "", "ec2:DescribeImages", err)
 	}
@@ -37,8 +41,8 @@ func (s *survey) releases(ctx context.Context, d distribution.Destination) {
 	})
 }
 
-// sources looks up the source images of older releases, and of the images that have a destination's name or are published:
-// their signing keys prove what runs created, and the release order.
+// sources looks up the source images of older releases, and of the images that have a destination's name or are
+// published: their signing keys prove what runs created, and the release order.
 func (s *survey) sources(ctx context.Context) {
 	wanted := map[string][]string{} // Region -> images
 	add := func(image ec2types.Image) {
@@ -79,7 +83,15 @@ func (s *survey) sources(ctx context.Context) {
 
 // images are the account's own that pass a filter, sorted by id.
 func images(ctx context.Context, client *ec2.Client, filter ec2types.Filter) (found []ec2types.Image, err error) {
-	pages := ec2.NewDescribeImagesPaginator(client, &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: []ec2types.Filter{filter}, IncludeDisabled: aws.Bool(true), IncludeDeprecated: aws.Bool(true)})
+	pages := ec2.NewDescribeImagesPaginator(
+		client,
+		&ec2.DescribeImagesInput{
+			Owners:            []string{"self"},
+			Filters:           []ec2types.Filter{filter},
+			IncludeDisabled:   aws.Bool(true),
+			IncludeDeprecated: aws.Bool(true),
+		},
+	)
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {

@@ -34,7 +34,10 @@ func (s *survey) subnet(ctx context.Context, d distribution.Destination) {
 func (s *survey) findSubnet(ctx context.Context, d distribution.Destination) distribution.SubnetFacts {
 	in := &ec2.DescribeSubnetsInput{}
 	for _, name := range slices.Sorted(maps.Keys(d.Launch.SubnetFilters)) {
-		in.Filters = append(in.Filters, ec2types.Filter{Name: aws.String(name), Values: []string{d.Launch.SubnetFilters[name]}})
+		in.Filters = append(
+			in.Filters,
+			ec2types.Filter{Name: aws.String(name), Values: []string{d.Launch.SubnetFilters[name]}},
+		)
 	}
 	var best *ec2types.Subnet
 	pages := ec2.NewDescribeSubnetsPaginator(s.pool.EC2(d.At), in)

@@ -1,7 +1,8 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package survey looks: it asks AWS and fills plan.Facts. It decides nothing and changes nothing; a refused look is a fact.
+// Package survey looks: it asks AWS and fills plan.Facts. It decides nothing and changes nothing; a refused look is a
+// fact.
 package discover
 
 import (
@@ -29,7 +30,8 @@ const atOnce = 32
 func Look(ctx context.Context, pool *awsclient.Pool, req distribution.Request) (distribution.Facts, error) {
 	who, err := pool.Source(ctx)
 	if err != nil {
-		return distribution.Facts{}, fmt.Errorf("the source credentials cannot be used: %w", awsclient.Refused("sts:GetCallerIdentity", err))
+		return distribution.Facts{}, fmt.Errorf("the source credentials cannot be used: "+
+			"%w", awsclient.Refused("sts:GetCallerIdentity", err))
 	}
 	s := &survey{pool: pool, req: req, atOnce: atOnce, facts: distribution.Facts{
 		At:       time.Now(),
@@ -41,7 +43,8 @@ func Look(ctx context.Context, pool *awsclient.Pool, req distribution.Request) (
 		Earlier:  map[distribution.Location]distribution.ExistingResources{},
 	}}
 	if err := s.regions(ctx); awsclient.HasEnded(err) { // since they were asked for
-		return distribution.Facts{}, fmt.Errorf("the source credentials cannot be used: %w", awsclient.Refused("ec2:DescribeRegions", err))
+		return distribution.Facts{}, fmt.Errorf("the source credentials cannot be used: "+
+			"%w", awsclient.Refused("ec2:DescribeRegions", err))
 	}
 	if req.Intent != nil {
 		s.atOnce = maxConcurrentAccounts
@@ -69,7 +72,11 @@ func Look(ctx context.Context, pool *awsclient.Pool, req distribution.Request) (
 		}
 	}
 	destinations, err = s.lookAtDestinations(ctx, destinations)
-	err = errors.Join(err, s.staging(ctx, destinations), s.each(ctx, len(sharers), func(ctx context.Context, i int) { s.sharer(ctx, sharers[i]) }))
+	err = errors.Join(
+		err,
+		s.staging(ctx, destinations),
+		s.each(ctx, len(sharers), func(ctx context.Context, i int) { s.sharer(ctx, sharers[i]) }),
+	)
 	err = errors.Join(err, s.existingElsewhere(ctx, destinations))
 	s.grants(ctx)
 	s.sources(ctx)
@@ -84,14 +91,20 @@ func (s *survey) expand() []distribution.Destination {
 
 // lookAtDestinations looks at destinations. It may find that earlier runs took another image of the artifact. Then it
 // looks again at the destinations of that image, because their names may differ.
-func (s *survey) lookAtDestinations(ctx context.Context, destinations []distribution.Destination) ([]distribution.Destination, error) {
+func (s *survey) lookAtDestinations(
+	ctx context.Context,
+	destinations []distribution.Destination,
+) ([]distribution.Destination, error) {
 	look := func(all []distribution.Destination) error {
 		return s.each(ctx, len(all), func(ctx context.Context, i int) { s.destination(ctx, all[i]) })
 	}
 	err := look(destinations)
 	now := s.expand()
 	moved := slices.DeleteFunc(slices.Clone(now), func(d distribution.Destination) bool {
-		return slices.ContainsFunc(destinations, func(o distribution.Destination) bool { return o.At == d.At && o.FromRegion == d.FromRegion })
+		return slices.ContainsFunc(
+			destinations,
+			func(o distribution.Destination) bool { return o.At == d.At && o.FromRegion == d.FromRegion },
+		)
 	})
 	return now, errors.Join(err, look(moved))
 }
@@ -121,8 +134,8 @@ func (s *survey) each(ctx context.Context, n int, look func(context.Context, int
 	return group.Wait()
 }
 
-// staging looks at what copies staged in the destinations' Regions depend on: the source account's key there, and what earlier
-// runs staged.
+// staging looks at what copies staged in the destinations' Regions depend on: the source account's key there, and what
+// earlier runs staged.
 func (s *survey) staging(ctx context.Context, destinations []distribution.Destination) error {
 	from := map[string]string{} // Region -> Region of the image that goes there
 	for _, image := range s.req.Images {
@@ -158,7 +171,9 @@ func (s *survey) lookupFailed(at distribution.Location, resource, operation stri
 
 // blind enters a look that was refused, and that nothing is done without.
 func (s *survey) requiredLookupFailed(at distribution.Location, resource, operation string, err error) {
-	s.missed(distribution.FailedLookup{At: at, Resource: resource, Refusal: *awsclient.Refused(operation, err), Vital: true})
+	s.missed(
+		distribution.FailedLookup{At: at, Resource: resource, Refusal: *awsclient.Refused(operation, err), Vital: true},
+	)
 }
 
 func (s *survey) missed(look distribution.FailedLookup) {

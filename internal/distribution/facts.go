@@ -87,8 +87,8 @@ func (f Facts) Judge(source provenance.SourceImage) (provenance.Judge, bool) {
 	return provenance.Judge{Source: source, Keys: keys, Runs: runs}, len(keys) > 0
 }
 
-// HasUnfinishedRuns reports whether the source images hold records of other runs than this one: a run that ended well, and
-// that no other run needed, leaves none.
+// HasUnfinishedRuns reports whether the source images hold records of other runs than this one: a run that ended well,
+// and that no other run needed, leaves none.
 func (f Facts) HasUnfinishedRuns(own string) bool {
 	for _, image := range f.Images {
 		if image.Image == nil {
@@ -196,8 +196,8 @@ type ExistingResources struct {
 	Images    []ec2types.Image    // own, sorted by id
 	Instances []ec2types.Instance // own, not terminated, sorted by id
 
-	// LaunchPermissions and VolumePermissions are looked up for the images of destinations with launch permissions, and for
-	// those that share blocks hand out, with their snapshots. By id.
+	// LaunchPermissions and VolumePermissions are looked up for the images of destinations with launch permissions, and
+	// for those that share blocks hand out, with their snapshots. By id.
 	LaunchPermissions map[string]LaunchPermissions
 	VolumePermissions map[string][]string
 	Others            []OtherResource // of kinds that no run creates, sorted by id

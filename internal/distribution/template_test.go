@@ -73,8 +73,9 @@ func TestText_check(t *testing.T) {
 		"":       "",
 		"golden": "",
 		"{{ .AMI }} {{ .Target }} {{ isotime `2006` }} {{ user `x` }}": "",
-		"{{ .RunId }}":                                 "there is no variable {{ .RunId }} here; " + known,
-		"{{ .AccountID }}":                             "there is no variable {{ .AccountID }} here; " + known + ". Did you mean {{ .AccountId }}?",
+		"{{ .RunId }}": "there is no variable {{ .RunId }} here; " + known,
+		"{{ .AccountID }}": "there is no variable {{ .AccountID }} here; " +
+			"" + known + ". Did you mean {{ .AccountId }}?",
 		"{{ .PackerRunUUID }}":                         "{{ .PackerRunUUID }} differs in every run",
 		"{{ uuid }}":                                   "uuid differs in every run",
 		"{{ if true }}{{ uuid }}{{ end }}":             "uuid differs in every run",

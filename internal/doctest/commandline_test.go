@@ -26,8 +26,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 )
 
-// commandLine is AWS's command line as far as the guides use it: aws [--profile P] [--region R] SERVICE OPERATION --parameter value...
-// An operation or a parameter that AWS does not have is an error.
+// commandLine is AWS's command line as far as the guides use it: aws [--profile P] [--region R] SERVICE OPERATION
+// --parameter value... An operation or a parameter that AWS does not have is an error.
 func commandLine(arguments []string, out, complaints io.Writer) int {
 	if err := call(arguments, out); err != nil {
 		fmt.Fprintln(complaints, "aws:", err)
@@ -54,13 +54,21 @@ func call(arguments []string, out io.Writer) error {
 		return errors.New("neither the source's profile nor the target's")
 	}
 	endpoint := os.Getenv("AWS_ENDPOINT_URL")
-	config := aws.Config{Region: take("region", region), BaseEndpoint: &endpoint, Credentials: credentials.NewStaticCredentialsProvider(account, "secret", "")}
+	config := aws.Config{
+		Region:       take("region", region),
+		BaseEndpoint: &endpoint,
+		Credentials:  credentials.NewStaticCredentialsProvider(account, "secret", ""),
+	}
 	query, output := take("query", ""), take("output", "json")
 	client, known := map[string]any{"ec2": ec2.NewFromConfig(config), "iam": iam.NewFromConfig(config), "kms": kms.NewFromConfig(config), "ssm": ssm.NewFromConfig(config)}[words[0]]
 	if !known {
 		return fmt.Errorf("service %s is in no guide", words[0])
 	}
-	method := named(reflect.ValueOf(client).NumMethod(), words[1], func(i int) string { return reflect.TypeOf(client).Method(i).Name })
+	method := named(
+		reflect.ValueOf(client).NumMethod(),
+		words[1],
+		func(i int) string { return reflect.TypeOf(client).Method(i).Name },
+	)
 	if method < 0 {
 		return fmt.Errorf("%s has no operation %s", words[0], words[1])
 	}
@@ -175,7 +183,8 @@ func at(answer reflect.Value, path string) (string, error) {
 	return fmt.Sprint(reflect.Indirect(answer).Interface()), nil
 }
 
-// openssl stands in for openssl on a machine without it: base64 -d, rand and the wrapping of key material, as the guides call them.
+// openssl stands in for openssl on a machine without it: base64 -d, rand and the wrapping of key material, as the
+// guides call them.
 func openssl(arguments []string, in io.Reader, complaints io.Writer) int {
 	value := func(name string) string {
 		if i := slices.Index(arguments, name); i >= 0 && i+1 < len(arguments) {

@@ -46,7 +46,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// The commands of the guides, in a shell, against the simulated AWS: then what the target's role needs of both keys works.
+// The commands of the guides, in a shell, against the simulated AWS: then what the target's role needs of both keys
+// works.
 func TestTheCommandsOfTheGuidesMakeKeysAndRolesThatCopy(t *testing.T) {
 	for name, stoodIn := range map[string]bool{"with openssl": false, "with a stand-in for openssl": true} {
 		t.Run(name, func(t *testing.T) {
@@ -65,13 +66,29 @@ func keysAndRolesThatCopy(t *testing.T, path string) {
 	server := httptest.NewServer(world)
 	t.Cleanup(server.Close)
 	as := func(account string) aws.Config {
-		return aws.Config{Region: region, BaseEndpoint: &server.URL, Credentials: credentials.NewStaticCredentialsProvider(account, "secret", "")}
+		return aws.Config{
+			Region:       region,
+			BaseEndpoint: &server.URL,
+			Credentials:  credentials.NewStaticCredentialsProvider(account, "secret", ""),
+		}
 	}
 	identities := iam.NewFromConfig(as(source))
-	must(identities.CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: aws.String("golden-image-build"), AssumeRolePolicyDocument: aws.String(anyAccount)}))(t)
+	must(
+		identities.CreateRole(
+			t.Context(),
+			&iam.CreateRoleInput{RoleName: aws.String("golden-image-build"), AssumeRolePolicyDocument: aws.String(anyAccount)},
+		),
+	)(
+		t,
+	)
 	must(identities.CreateUser(t.Context(), &iam.CreateUserInput{UserName: aws.String("ci")}))(t)
-	must(identities.PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{UserName: aws.String("ci"), PolicyName: aws.String("build"),
-		PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}]}`)}))(t)
+	must(identities.PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{
+		UserName:   aws.String("ci"),
+		PolicyName: aws.String("build"),
+		PolicyDocument: aws.String(
+			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}]}`,
+		),
+	}))(t)
 
 	folder := t.TempDir()
 	run(t, folder, path, server.URL, shellScript(t, "docs/guides/keys-and-roles.md"))
@@ -83,24 +100,36 @@ func keysAndRolesThatCopy(t *testing.T, path string) {
 	copying := assumed(t, build, targetRole, "golden-images")
 
 	keys := kms.NewFromConfig(as(source))
-	imported := must(keys.DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/golden-imported")}))(t).KeyMetadata
+	imported := must(
+		keys.DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/golden-imported")}),
+	)(
+		t,
+	).KeyMetadata
 	if imported.KeyState != kmstypes.KeyStateEnabled || imported.Origin != kmstypes.OriginTypeExternal {
 		t.Errorf("the imported key is %s, of origin %s", imported.KeyState, imported.Origin)
 	}
-	shared := must(keys.DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/golden-source")}))(t).KeyMetadata
+	shared := must(
+		keys.DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/golden-source")}),
+	)(
+		t,
+	).KeyMetadata
 	original := snapshotUnder(t, ec2.NewFromConfig(as(source)), *shared.Arn)
 	cloud := ec2.NewFromConfig(copying)
-	made := must(cloud.CopySnapshot(t.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(region), SourceSnapshotId: &original,
-		Encrypted: aws.Bool(true), KmsKeyId: aws.String("alias/golden-target")}))(t)
+	made := must(cloud.CopySnapshot(t.Context(), &ec2.CopySnapshotInput{
+		SourceRegion: aws.String(region), SourceSnapshotId: &original,
+		Encrypted: aws.Bool(true), KmsKeyId: aws.String("alias/golden-target"),
+	}))(t)
 	completed(t, cloud, *made.SnapshotId)
 
 	if os.Remove(filepath.Join(folder, "script")) != nil {
 		t.Fatal("no command was run")
 	}
-	run(t, folder, path, server.URL, strings.ReplaceAll(shellScript(t, "docs/guides/auto-scaling.md"), "aws --profile target iam create-service-linked-role", ": done before, "))
+	run(t, folder, path, server.URL, strings.ReplaceAll(shellScript(t, "docs/guides/auto-scaling.md"), "aws --profile "+
+		"target iam create-service-linked-role", ": done before, "))
 }
 
-// shellScript returns the commands of a page: its blocks of the language sh, but not those of console, which show output too.
+// shellScript returns the commands of a page: its blocks of the language sh, but not those of console, which show
+// output too.
 func shellScript(t *testing.T, page string) string {
 	t.Helper()
 	var script strings.Builder
@@ -129,7 +158,8 @@ func run(t *testing.T, folder, path, endpoint, script string) {
 	}
 }
 
-// commands is a folder with aws, with a stand-in for openssl where asked, and with a go that runs the commands of this repository.
+// commands is a folder with aws, with a stand-in for openssl where asked, and with a go that runs the commands of this
+// repository.
 func commands(t *testing.T, stoodIn bool) string {
 	t.Helper()
 	folder := t.TempDir()
@@ -160,14 +190,30 @@ func assumed(t *testing.T, from aws.Config, role, externalID string) aws.Config 
 		in.ExternalId = &externalID
 	}
 	session := must(sts.NewFromConfig(from).AssumeRole(t.Context(), in))(t).Credentials
-	from.Credentials = credentials.NewStaticCredentialsProvider(*session.AccessKeyId, *session.SecretAccessKey, *session.SessionToken)
+	from.Credentials = credentials.NewStaticCredentialsProvider(
+		*session.AccessKeyId,
+		*session.SecretAccessKey,
+		*session.SessionToken,
+	)
 	return from
 }
 
 // snapshotUnder makes a snapshot under a key of the source account, shared with the target.
 func snapshotUnder(t *testing.T, cloud *ec2.Client, key string) string {
 	t.Helper()
-	volume := must(cloud.CreateVolume(t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(region + "a"), Size: aws.Int32(1), Encrypted: aws.Bool(true), KmsKeyId: &key}))(t)
+	volume := must(
+		cloud.CreateVolume(
+			t.Context(),
+			&ec2.CreateVolumeInput{
+				AvailabilityZone: aws.String(region + "a"),
+				Size:             aws.Int32(1),
+				Encrypted:        aws.Bool(true),
+				KmsKeyId:         &key,
+			},
+		),
+	)(
+		t,
+	)
 	var snapshot string
 	eventually(t, func(ctx context.Context) bool { // the volume is there
 		made, err := cloud.CreateSnapshot(ctx, &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
@@ -177,8 +223,10 @@ func snapshotUnder(t *testing.T, cloud *ec2.Client, key string) string {
 		return err == nil
 	})
 	completed(t, cloud, snapshot)
-	must(cloud.ModifySnapshotAttribute(t.Context(), &ec2.ModifySnapshotAttributeInput{SnapshotId: &snapshot, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
-		OperationType: ec2types.OperationTypeAdd, UserIds: []string{target}}))(t)
+	must(cloud.ModifySnapshotAttribute(t.Context(), &ec2.ModifySnapshotAttributeInput{
+		SnapshotId: &snapshot, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
+		OperationType: ec2types.OperationTypeAdd, UserIds: []string{target},
+	}))(t)
 	return snapshot
 }
 
@@ -212,7 +260,11 @@ func TestTheCommandLineKnowsWhatItDoesNotKnow(t *testing.T) {
 	} {
 		var out, complaints bytes.Buffer
 		t.Setenv("AWS_ENDPOINT_URL", httptest.NewServer(awssim.New(awssim.WithoutLatency())).URL)
-		if code := commandLine(append([]string{"--profile", "source", "--region", region}, strings.Fields(arguments)...), &out, &complaints); code == 0 {
+		if code := commandLine(
+			append([]string{"--profile", "source", "--region", region}, strings.Fields(arguments)...),
+			&out,
+			&complaints,
+		); code == 0 {
 			t.Errorf("aws %s: %s", arguments, out.String())
 		}
 	}

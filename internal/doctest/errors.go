@@ -29,8 +29,8 @@ func (e explanation) service() string {
 	}[service], strings.ToUpper(service))
 }
 
-// Errors returns the guide to errors in Markdown, with one heading for each code of a finding. It is made of the golden file that
-// explains every error.
+// Errors returns the guide to errors in Markdown, with one heading for each code of a finding. It is made of the golden
+// file that explains every error.
 func Errors(findings string) (string, error) {
 	byCode, codes := map[string][]explanation{}, []string{}
 	for block := range strings.SplitSeq(strings.TrimSpace(findings), "\n\n") {

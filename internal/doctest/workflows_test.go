@@ -29,7 +29,8 @@ var (
 	pinned = regexp.MustCompile(`^[\w-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
 )
 
-// A tag can be moved to other code, a commit cannot. An action checked out beside ours has its commit in the step that does so.
+// A tag can be moved to other code, a commit cannot. An action checked out beside ours has its commit in the step that
+// does so.
 func TestEveryActionOfOthersIsPinnedByCommitBesideItsVersion(t *testing.T) {
 	actions := 0
 	for path, text := range workflows(t) {
@@ -58,7 +59,13 @@ func TestEveryTargetThatIsNamedExists(t *testing.T) {
 		exist[found[1]] = true
 	}
 	named := workflows(t)
-	named[".goreleaser.yml"], named[".ci/run"] = read(t, root+"/.goreleaser.yml"), inTurn.ReplaceAllString(read(t, root+"/.ci/run"), "make $1")
+	named[".goreleaser.yml"], named[".ci/run"] = read(
+		t,
+		root+"/.goreleaser.yml",
+	), inTurn.ReplaceAllString(
+		read(t, root+"/.ci/run"),
+		"make $1",
+	)
 	for path, text := range named {
 		named[path] = comment.ReplaceAllString(text, "")
 	}

@@ -78,24 +78,43 @@ variable "only_verify" {
 }
 `
 
-// A Windows image that may be copied by no key policy, under a name that is taken: what the target wants of it is so, nothing is left, and mode = "verify" reports of what no longer stands.
+// A Windows image that may be copied by no key policy, under a name that is taken: what the target wants of it is so,
+// nothing is left, and mode = "verify" reports of what no longer stands.
 func TestAnImageIsLeftAsItsTargetWantsIt(t *testing.T) {
 	h := newHost(t, after)
 	w, ctx := h.World, t.Context()
-	setTargetPolicy(t, w, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*","license-manager:*","imagebuilder:*"],"Resource":"*"}]}`)
+	setTargetPolicy(
+		t,
+		w,
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*","license-manager:*","imagebuilder:*"],"Resource":"*"}]}`,
+	)
 	licenses := licensemanager.NewFromConfig(w.Config(target, region))
 	license := *must(licenses.CreateLicenseConfiguration(ctx, &licensemanager.CreateLicenseConfigurationInput{Name: aws.String("per instance"), LicenseCountingType: lmtypes.LicenseCountingTypeInstance}))(t).LicenseConfigurationArn
 	key := keyARN(t, w, source, "golden-source")
 	must(w.kms(source).PutKeyPolicy(ctx, &kms.PutKeyPolicyInput{KeyId: &key, Policy: aws.String(
-		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111111111111:root"},"Action":"kms:*","Resource":"*"}]}`)}))(t)
-	must(w.ec2(target).CreateLaunchTemplate(ctx, &ec2.CreateLaunchTemplateInput{LaunchTemplateName: aws.String("web"), LaunchTemplateData: &types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT2Micro}}))(t)
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111111111111:root"},"Action":"kms:*","Resource":"*"}]}`,
+	)}))(t)
+	must(
+		w.ec2(target).
+			CreateLaunchTemplate(ctx, &ec2.CreateLaunchTemplateInput{LaunchTemplateName: aws.String("web"), LaunchTemplateData: &types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT2Micro}}),
+	)(
+		t,
+	)
 	taken := registered(t, w, target, &ec2.RegisterImageInput{Name: aws.String("windows")})
-	sold := registered(t, w, vendor, &ec2.RegisterImageInput{Name: aws.String("sold"), BillingProducts: []string{"bp-0002"}}, source)
+	sold := registered(
+		t,
+		w,
+		vendor,
+		&ec2.RegisterImageInput{Name: aws.String("sold"), BillingProducts: []string{"bp-0002"}},
+		source,
+	)
 	own := copied(t, w, &ec2.CopyImageInput{Name: aws.String("golden-windows"), SourceImageId: &sold})
 
 	h.packer(t, 0, "build", "-color=false", "-var=image="+own, "-var=license="+license, ".")
 	golden := image(t, w, target, "windows")
-	if *golden.ImageId == taken || golden.Platform != types.PlatformValuesWindows || aws.ToString(golden.DeregistrationProtection) != "enabled-with-cooldown" || golden.DeprecationTime == nil {
+	if *golden.ImageId == taken || golden.Platform != types.PlatformValuesWindows ||
+		aws.ToString(golden.DeregistrationProtection) != "enabled-with-cooldown" ||
+		golden.DeprecationTime == nil {
 		t.Errorf("the target has %+v", golden)
 	}
 	for device, s := range snapshots(t, w, target, golden) {
@@ -106,17 +125,41 @@ func TestAnImageIsLeftAsItsTargetWantsIt(t *testing.T) {
 	if n := len(ownSnapshots(t, w, target, region)); n != 1 {
 		t.Errorf("the target has %d snapshots, want that of its image alone", n)
 	}
-	if seen := must(w.ec2(friend).DescribeImages(ctx, &ec2.DescribeImagesInput{ExecutableUsers: []string{"self"}}))(t).Images; len(seen) != 1 || len(seen[0].Tags) != 1 {
+	if seen := must(
+		w.ec2(friend).DescribeImages(ctx, &ec2.DescribeImagesInput{ExecutableUsers: []string{"self"}}),
+	)(
+		t,
+	).Images; len(seen) != 1 ||
+		len(seen[0].Tags) != 1 {
 		t.Errorf("account %s sees %+v, want the image and the tag that is shared with it", friend, seen)
 	}
-	if fast := must(w.ec2(target).DescribeFastLaunchImages(ctx, &ec2.DescribeFastLaunchImagesInput{}))(t).FastLaunchImages; len(fast) != 1 || *fast[0].ImageId != *golden.ImageId {
+	if fast := must(
+		w.ec2(target).DescribeFastLaunchImages(ctx, &ec2.DescribeFastLaunchImagesInput{}),
+	)(
+		t,
+	).FastLaunchImages; len(fast) != 1 ||
+		*fast[0].ImageId != *golden.ImageId {
 		t.Errorf("fast launch of %+v", fast)
 	}
-	counted := must(licenses.ListLicenseSpecificationsForResource(ctx, &licensemanager.ListLicenseSpecificationsForResourceInput{ResourceArn: aws.String("arn:aws:ec2:" + region + "::image/" + *golden.ImageId)}))(t)
+	counted := must(
+		licenses.ListLicenseSpecificationsForResource(
+			ctx,
+			&licensemanager.ListLicenseSpecificationsForResourceInput{
+				ResourceArn: aws.String("arn:aws:ec2:" + region + "::image/" + *golden.ImageId),
+			},
+		),
+	)(
+		t,
+	)
 	if by := counted.LicenseSpecifications; len(by) != 1 || *by[0].LicenseConfigurationArn != license {
 		t.Errorf("launches are counted by %+v, want %s", by, license)
 	}
-	parameter := must(ssm.NewFromConfig(w.Config(target, region)).GetParameter(ctx, &ssm.GetParameterInput{Name: aws.String("/golden/windows"), WithDecryption: aws.Bool(true)}))(t).Parameter
+	parameter := must(
+		ssm.NewFromConfig(w.Config(target, region)).
+			GetParameter(ctx, &ssm.GetParameterInput{Name: aws.String("/golden/windows"), WithDecryption: aws.Bool(true)}),
+	)(
+		t,
+	).Parameter
 	if *parameter.Value != *golden.ImageId || parameter.Type != "SecureString" {
 		t.Errorf("the parameter is %s, a %s", *parameter.Value, parameter.Type)
 	}
@@ -139,9 +182,21 @@ func TestAnImageIsLeftAsItsTargetWantsIt(t *testing.T) {
 		t.Errorf("got %+v left behind and %v, want an empty list", manifest.LeftBehind, err)
 	}
 
-	verify := []string{"build", "-color=false", "-var=image=" + own, "-var=license=" + license, "-var=only_verify=true", "."}
+	verify := []string{
+		"build",
+		"-color=false",
+		"-var=image=" + own,
+		"-var=license=" + license,
+		"-var=only_verify=true",
+		".",
+	}
 	h.packer(t, 0, verify...)
-	must(w.ec2(target).ModifyLaunchTemplate(ctx, &ec2.ModifyLaunchTemplateInput{LaunchTemplateName: aws.String("web"), DefaultVersion: aws.String("1")}))(t)
+	must(
+		w.ec2(target).
+			ModifyLaunchTemplate(ctx, &ec2.ModifyLaunchTemplateInput{LaunchTemplateName: aws.String("web"), DefaultVersion: aws.String("1")}),
+	)(
+		t,
+	)
 	says(t, h.packer(t, 1, verify...), "launch template web", *golden.ImageId)
 }
 
@@ -168,17 +223,27 @@ variable "image" { type = string }
 }
 `
 
-// The parameter names the new release before the old one goes, with its snapshots; an instance keeps the one that it was launched from.
+// The parameter names the new release before the old one goes, with its snapshots; an instance keeps the one that it
+// was launched from.
 func TestAnOlderReleaseGoesWhenNothingNeedsIt(t *testing.T) {
 	h := newHost(t, releases)
 	w := h.World
-	setTargetPolicy(t, w, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*","imagebuilder:*"],"Resource":"*"}]}`)
+	setTargetPolicy(
+		t,
+		w,
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*","imagebuilder:*"],"Resource":"*"}]}`,
+	)
 	base := *image(t, w, source, "base-1").ImageId
 	for i, name := range []string{"web-1", "web-2", "web-3"} {
 		id := copied(t, w, &ec2.CopyImageInput{Name: &name, SourceImageId: &base})
 		h.packer(t, 0, "build", "-color=false", "-var=image="+id, ".")
 		newest := image(t, w, target, name)
-		if got := must(ssm.NewFromConfig(w.Config(target, region)).GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String("/golden/web")}))(t).Parameter; *got.Value != *newest.ImageId {
+		if got := must(
+			ssm.NewFromConfig(w.Config(target, region)).
+				GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String("/golden/web")}),
+		)(
+			t,
+		).Parameter; *got.Value != *newest.ImageId {
 			t.Errorf("%s is distributed, and the parameter names %s", name, *got.Value)
 		}
 		want := []string{"web-1", "web-2", "web-2, web-3"}[i]
@@ -187,11 +252,17 @@ func TestAnOlderReleaseGoesWhenNothingNeedsIt(t *testing.T) {
 			names = append(names, *there.Name)
 		}
 		if len(names) != strings.Count(want, ",")+1 || len(ownSnapshots(t, w, target, region)) != 2*len(names) {
-			t.Errorf("after %s there are %v with %d snapshots, want %s", name, names, len(ownSnapshots(t, w, target, region)), want)
+			t.Errorf("after %s there are %v with %d snapshots, want "+
+				"%s", name, names, len(ownSnapshots(t, w, target, region)), want)
 		}
 		switch name {
 		case "web-2": // somebody works with it from now on
-			must(w.ec2(target).RunInstances(t.Context(), &ec2.RunInstancesInput{ImageId: newest.ImageId, InstanceType: types.InstanceTypeT3Micro, MinCount: aws.Int32(1), MaxCount: aws.Int32(1)}))(t)
+			must(
+				w.ec2(target).
+					RunInstances(t.Context(), &ec2.RunInstancesInput{ImageId: newest.ImageId, InstanceType: types.InstanceTypeT3Micro, MinCount: aws.Int32(1), MaxCount: aws.Int32(1)}),
+			)(
+				t,
+			)
 		case "web-3":
 			says(t, read(t, filepath.Join(h.Folder, "encrypted-ami", id, "manifest.json")), "stays", "was launched from it")
 		}
@@ -202,7 +273,14 @@ func TestAnOlderReleaseGoesWhenNothingNeedsIt(t *testing.T) {
 func registered(t *testing.T, w *World, account string, in *ec2.RegisterImageInput, users ...string) string {
 	t.Helper()
 	cloud := w.ec2(account)
-	volume := must(cloud.CreateVolume(t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(region + "a"), Size: aws.Int32(8)}))(t)
+	volume := must(
+		cloud.CreateVolume(
+			t.Context(),
+			&ec2.CreateVolumeInput{AvailabilityZone: aws.String(region + "a"), Size: aws.Int32(8)},
+		),
+	)(
+		t,
+	)
 	if err := ec2.NewVolumeAvailableWaiter(cloud, func(o *ec2.VolumeAvailableWaiterOptions) {
 		o.MinDelay, o.MaxDelay = 50*time.Millisecond, 50*time.Millisecond
 	}).
@@ -217,7 +295,9 @@ func registered(t *testing.T, w *World, account string, in *ec2.RegisterImageInp
 		t.Fatal(err)
 	}
 	in.RootDeviceName, in.VirtualizationType = aws.String("/dev/xvda"), aws.String("hvm")
-	in.BlockDeviceMappings = []types.BlockDeviceMapping{{DeviceName: in.RootDeviceName, Ebs: &types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}}}
+	in.BlockDeviceMappings = []types.BlockDeviceMapping{
+		{DeviceName: in.RootDeviceName, Ebs: &types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}},
+	}
 	made := must(cloud.RegisterImage(t.Context(), in))(t)
 	lend(t, cloud, made.ImageId, []string{*snapshot.SnapshotId}, users)
 	return *made.ImageId

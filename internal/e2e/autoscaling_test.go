@@ -51,11 +51,17 @@ variable "grants" { type = list(string) }
 }
 `
 
-// The own copy under the account's own key, and the source's image under the source's: Auto Scaling launches each by a grant, and neither without.
+// The own copy under the account's own key, and the source's image under the source's: Auto Scaling launches each by a
+// grant, and neither without.
 func TestAutoScalingLaunchesTheCopyAndTheSharedImageByTheirGrants(t *testing.T) {
 	h, inside := newHostInside(t, fleet)
 	w := h.World
-	linked := must(iam.NewFromConfig(w.Config(target, region)).CreateServiceLinkedRole(t.Context(), &iam.CreateServiceLinkedRoleInput{AWSServiceName: aws.String("autoscaling.amazonaws.com")}))(t)
+	linked := must(
+		iam.NewFromConfig(w.Config(target, region)).
+			CreateServiceLinkedRole(t.Context(), &iam.CreateServiceLinkedRoleInput{AWSServiceName: aws.String("autoscaling.amazonaws.com")}),
+	)(
+		t,
+	)
 	service := ec2.NewFromConfig(must(inside.ServiceConfig(*linked.Role.Arn, region))(t))
 	base := "-var=base=" + *image(t, w, source, "base-1").ImageId
 	for _, row := range []struct{ grants, ends string }{
@@ -63,7 +69,11 @@ func TestAutoScalingLaunchesTheCopyAndTheSharedImageByTheirGrants(t *testing.T) 
 		{`["fleet"]`, "running "},
 	} {
 		h.packer(t, 0, "build", "-color=false", base, "-var=grants="+row.grants, ".")
-		shared := must(w.ec2(target).DescribeImages(t.Context(), &ec2.DescribeImagesInput{ExecutableUsers: []string{"self"}}))(t).Images
+		shared := must(
+			w.ec2(target).DescribeImages(t.Context(), &ec2.DescribeImagesInput{ExecutableUsers: []string{"self"}}),
+		)(
+			t,
+		).Images
 		if len(shared) != 1 || *shared[0].OwnerId != source {
 			t.Fatalf("%d images are shared with the other account", len(shared))
 		}
@@ -78,7 +88,19 @@ func TestAutoScalingLaunchesTheCopyAndTheSharedImageByTheirGrants(t *testing.T) 
 // launched is how an instance that a service launches ends up: its state and AWS's reason.
 func launched(t *testing.T, service *ec2.Client, image *string) string {
 	t.Helper()
-	made := must(service.RunInstances(t.Context(), &ec2.RunInstancesInput{ImageId: image, InstanceType: types.InstanceTypeT3Micro, MinCount: aws.Int32(1), MaxCount: aws.Int32(1)}))(t)
+	made := must(
+		service.RunInstances(
+			t.Context(),
+			&ec2.RunInstancesInput{
+				ImageId:      image,
+				InstanceType: types.InstanceTypeT3Micro,
+				MinCount:     aws.Int32(1),
+				MaxCount:     aws.Int32(1),
+			},
+		),
+	)(
+		t,
+	)
 	for begun := time.Now(); time.Since(begun) < patience; time.Sleep(50 * time.Millisecond) {
 		seen := must(service.DescribeInstances(t.Context(), &ec2.DescribeInstancesInput{InstanceIds: []string{*made.Instances[0].InstanceId}}))(t).Reservations[0].Instances[0]
 		if seen.State.Name == types.InstanceStateNamePending {

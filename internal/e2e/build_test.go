@@ -13,8 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// template builds "golden" from the newest image "base-*" of the world "demo". Builder is more lines of the source block, processor
-// of the build block.
+// template builds "golden" from the newest image "base-*" of the world "demo". Builder is more lines of the source
+// block, processor of the build block.
 func template(builder, processor string) string {
 	return `
 packer {
@@ -152,7 +152,15 @@ func TestWhateverTheBuilderMakesReachesTheTarget(t *testing.T) {
 			experiment.prepare(t, h.World)
 			h.packer(t, 0, "build", "-color=false", ".")
 			available(t, h.World, source, "golden", experiment.built)
-			if key := keyARN(t, h.World, source, experiment.built); !slices.ContainsFunc(image(t, h.World, target, "golden").Tags, func(tag types.Tag) bool { return *tag.Key == "predicted" && *tag.Value == key }) {
+			if key := keyARN(
+				t,
+				h.World,
+				source,
+				experiment.built,
+			); !slices.ContainsFunc(
+				image(t, h.World, target, "golden").Tags,
+				func(tag types.Tag) bool { return *tag.Key == "predicted" && *tag.Value == key },
+			) {
 				t.Errorf("predicted was another key than %s", key)
 			}
 			available(t, h.World, target, "golden", "golden-target")
@@ -189,7 +197,8 @@ func available(t *testing.T, w *World, account, name, alias string) {
 	key := keyARN(t, w, account, alias)
 	for device, snapshot := range snapshots(t, w, account, golden) {
 		if *snapshot.OwnerId != account || aws.ToString(snapshot.KmsKeyId) != key {
-			t.Errorf("%s: %s of %s is under %s, want %s (%s)", device, *snapshot.SnapshotId, *snapshot.OwnerId, aws.ToString(snapshot.KmsKeyId), key, alias)
+			t.Errorf("%s: %s of %s is under %s, want %s "+
+				"(%s)", device, *snapshot.SnapshotId, *snapshot.OwnerId, aws.ToString(snapshot.KmsKeyId), key, alias)
 		}
 	}
 }

@@ -58,7 +58,8 @@ func withPlugins(run func() int) int {
 	return run()
 }
 
-// newHost is a host of the test's own, of the source account's user "builder", with a template and the world "demo" in a process of its own.
+// newHost is a host of the test's own, of the source account's user "builder", with a template and the world "demo" in
+// a process of its own.
 func newHost(t *testing.T, template string, world ...string) Host {
 	t.Helper()
 	h := hostOf(t, template)
@@ -75,13 +76,20 @@ func newHost(t *testing.T, template string, world ...string) Host {
 	return h
 }
 
-// newHostInside is as newHost, with the world in the test's own process: in it, a service can act by its service-linked role, and the calls are kept.
+// newHostInside is as newHost, with the world in the test's own process: in it, a service can act by its service-linked
+// role, and the calls are kept.
 func newHostInside(t *testing.T, template string) (Host, *awssim.World) {
 	t.Helper()
 	h := hostOf(t, template)
 	const speed = 600
 	clock := awssim.StartClock(speed)
-	inside := awssim.New(awssim.WithClock(clock.Now), awssim.WithClientTime(clock.RealTime), awssim.WithoutLatency(), awssim.WithSlowClients(speed*50*time.Millisecond), awssim.WithSeed(1))
+	inside := awssim.New(
+		awssim.WithClock(clock.Now),
+		awssim.WithClientTime(clock.RealTime),
+		awssim.WithoutLatency(),
+		awssim.WithSlowClients(speed*50*time.Millisecond),
+		awssim.WithSeed(1),
+	)
 	if err := inside.BuildNamed("demo"); err != nil {
 		t.Fatal(err)
 	}

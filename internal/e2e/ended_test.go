@@ -13,8 +13,9 @@ import (
 	"testing"
 )
 
-// The post-processor's session ends permanently when one of two snapshots is shared; that of the builder, who tries to destroy the image
-// then, goes on. Everything that both runs wrote, the debug log included, is looked through for secrets.
+// The post-processor's session ends permanently when one of two snapshots is shared; that of the builder, who tries to
+// destroy the image then, goes on. Everything that both runs wrote, the debug log included, is looked through for
+// secrets.
 func TestResume_afterExpiredSession(t *testing.T) {
 	builder := `
   encrypt_boot         = true
@@ -31,20 +32,34 @@ func TestResume_afterExpiredSession(t *testing.T) {
 	for _, name := range []string{"access_key", "secret_key", "token"} {
 		processor += "variable \"" + name + "\" {}\n"
 	}
-	h := newHost(t, processor, "-inject", `{"Fault": "expired-session", "Action": "ec2:ModifySnapshotAttribute", "Account": "`+source+`", "Nth": 2}`)
+	h := newHost(
+		t,
+		processor,
+		"-inject",
+		`{"Fault": "expired-session", "Action": "ec2:ModifySnapshotAttribute", "Account": "`+source+`", "Nth": 2}`,
+	)
 	sessions := []AccessKey{must(h.World.Session(t.Context(), h.User))(t), must(h.World.Session(t.Context(), h.User))(t)}
 	logged := filepath.Join(h.Folder, "packer.log")
 	secrets := []string{"golden-images-4711", h.User.Secret, privateKey(t, filepath.Join(h.Folder, "build.pem"))}
 	as := func(s AccessKey) {
 		secrets = append(secrets, s.Secret, s.Token)
-		h.Env = []string{"PACKER_LOG=1", "PACKER_LOG_PATH=" + logged, "PKR_VAR_access_key=" + s.ID, "PKR_VAR_secret_key=" + s.Secret, "PKR_VAR_token=" + s.Token}
+		h.Env = []string{
+			"PACKER_LOG=1",
+			"PACKER_LOG_PATH=" + logged,
+			"PKR_VAR_access_key=" + s.ID,
+			"PKR_VAR_secret_key=" + s.Secret,
+			"PKR_VAR_token=" + s.Token,
+		}
 	}
 
 	as(sessions[0])
 	output := h.packer(t, 1, "build", "-color=false", ".")
 	says(t, output, "the source credentials have ended", "Renew the credentials")
 	intact(t, h.World, region)
-	written := map[string]string{"first manifest": read(t, filepath.Join(h.Folder, "dist", "manifest.json")), "first log": read(t, logged)}
+	written := map[string]string{
+		"first manifest": read(t, filepath.Join(h.Folder, "dist", "manifest.json")),
+		"first log":      read(t, logged),
+	}
 	as(sessions[1])
 	resumed, fresh := h.resume(t, output)
 	written["screen"] = output + resumed
@@ -64,7 +79,8 @@ func TestResume_afterExpiredSession(t *testing.T) {
 	}
 }
 
-// privateKey writes a key as amazon-ebs reads it, and returns a line of it: the builder hands the key to post-processors.
+// privateKey writes a key as amazon-ebs reads it, and returns a line of it: the builder hands the key to
+// post-processors.
 func privateKey(t *testing.T, path string) string {
 	t.Helper()
 	_, key, err := ed25519.GenerateKey(nil)

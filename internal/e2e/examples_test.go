@@ -53,7 +53,11 @@ var examples = map[string]struct {
 			if len(owned(t, w, target, region)) > 0 {
 				t.Error("the other account has a copy")
 			}
-			shared := must(w.ec2(target).DescribeImages(t.Context(), &ec2.DescribeImagesInput{ExecutableUsers: []string{"self"}}))(t).Images
+			shared := must(
+				w.ec2(target).DescribeImages(t.Context(), &ec2.DescribeImagesInput{ExecutableUsers: []string{"self"}}),
+			)(
+				t,
+			).Images
 			if len(shared) != 1 || *shared[0].OwnerId != source {
 				t.Errorf("%d images are shared with the other account", len(shared))
 			}
@@ -61,23 +65,40 @@ var examples = map[string]struct {
 	},
 	"ssm-and-launch-template": {
 		func(t *testing.T, h Host) []string {
-			setTargetPolicy(t, h.World, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*","imagebuilder:*"],"Resource":"*"}]}`)
+			setTargetPolicy(
+				t,
+				h.World,
+				`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*","imagebuilder:*"],"Resource":"*"}]}`,
+			)
 			must(h.World.ec2(target).CreateLaunchTemplate(t.Context(), &ec2.CreateLaunchTemplateInput{
-				LaunchTemplateName: aws.String("web"), LaunchTemplateData: &types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT3Micro},
+				LaunchTemplateName: aws.String(
+					"web",
+				),
+				LaunchTemplateData: &types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT3Micro},
 			}))(t)
 			return []string{"-var=external_id=golden-images-4711"}
 		},
 		func(t *testing.T, w *World) {
 			image := owns(t, w, target, "golden-target")
-			parameter := must(ssm.NewFromConfig(w.Config(target, region)).GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String("/golden/ami")}))(t).Parameter
+			parameter := must(
+				ssm.NewFromConfig(w.Config(target, region)).
+					GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String("/golden/ami")}),
+			)(
+				t,
+			).Parameter
 			if *parameter.Value != image || *parameter.DataType != "aws:ec2:image" {
 				t.Errorf("the parameter names %s as %s, want %s", *parameter.Value, *parameter.DataType, image)
 			}
 			versions := must(w.ec2(target).DescribeLaunchTemplateVersions(t.Context(), &ec2.DescribeLaunchTemplateVersionsInput{
 				LaunchTemplateName: aws.String("web"), Versions: []string{"$Default"},
 			}))(t).LaunchTemplateVersions
-			if *versions[0].VersionNumber != 2 || aws.ToString(versions[0].LaunchTemplateData.ImageId) != image || versions[0].LaunchTemplateData.InstanceType != types.InstanceTypeT3Micro {
-				t.Errorf("the default version is %d with %s", *versions[0].VersionNumber, aws.ToString(versions[0].LaunchTemplateData.ImageId))
+			if *versions[0].VersionNumber != 2 || aws.ToString(versions[0].LaunchTemplateData.ImageId) != image ||
+				versions[0].LaunchTemplateData.InstanceType != types.InstanceTypeT3Micro {
+				t.Errorf(
+					"the default version is %d with %s",
+					*versions[0].VersionNumber,
+					aws.ToString(versions[0].LaunchTemplateData.ImageId),
+				)
 			}
 		},
 	},
@@ -118,12 +139,14 @@ func TestTheTemplateOfTheREADMEHandsAnImageOn(t *testing.T) {
 	if !found {
 		t.Fatal("README.md has no HCL block")
 	}
-	h := newHost(t, strings.Replace(template, "post-processor \"encrypted-ami\" {", "post-processor \"encrypted-ami\" {\n    poll_interval = \"1s\"", 1))
+	h := newHost(t, strings.Replace(template, "post-processor \"encrypted-ami\" {", "post-processor \"encrypted-ami\" "+
+		"{\n    poll_interval = \"1s\"", 1))
 	h.packer(t, 0, "build", "-color=false", "-var=external_id=golden-images-4711", ".")
 	owns(t, h.World, target, "golden-target")
 }
 
-// owns checks that an account has one image, with both snapshots its own, under its key of an alias, and returns its id.
+// owns checks that an account has one image, with both snapshots its own, under its key of an alias, and returns its
+// id.
 func owns(t *testing.T, w *World, account, alias string) string {
 	t.Helper()
 	images := owned(t, w, account, region)
@@ -133,7 +156,14 @@ func owns(t *testing.T, w *World, account, alias string) string {
 	key := keyARN(t, w, account, alias)
 	for device, snapshot := range snapshots(t, w, account, images[0]) {
 		if *snapshot.OwnerId != account || aws.ToString(snapshot.KmsKeyId) != key {
-			t.Errorf("%s: %s of %s is under %s, want %s", device, *snapshot.SnapshotId, *snapshot.OwnerId, aws.ToString(snapshot.KmsKeyId), key)
+			t.Errorf(
+				"%s: %s of %s is under %s, want %s",
+				device,
+				*snapshot.SnapshotId,
+				*snapshot.OwnerId,
+				aws.ToString(snapshot.KmsKeyId),
+				key,
+			)
 		}
 	}
 	return *images[0].ImageId
@@ -142,33 +172,77 @@ func owns(t *testing.T, w *World, account, alias string) string {
 // existing names an image of the source account that no build has made here.
 func existing(t *testing.T, h Host) []string {
 	t.Helper()
-	return []string{fmt.Sprintf(`-var=existing_amis={%q=%q}`, region, *image(t, h.World, source, "base-1").ImageId), "-var=external_id=golden-images-4711"}
+	return []string{
+		fmt.Sprintf(`-var=existing_amis={%q=%q}`, region, *image(t, h.World, source, "base-1").ImageId),
+		"-var=external_id=golden-images-4711",
+	}
 }
 
 // unit makes an organization of the source account, with the target account in a unit, and returns the unit.
 func unit(t *testing.T, w *World) string {
 	t.Helper()
 	management := organizations.NewFromConfig(w.Config(source, "us-east-1"))
-	must(management.CreateOrganization(t.Context(), &organizations.CreateOrganizationInput{FeatureSet: orgtypes.OrganizationFeatureSetAll}))(t)
+	must(
+		management.CreateOrganization(
+			t.Context(),
+			&organizations.CreateOrganizationInput{FeatureSet: orgtypes.OrganizationFeatureSetAll},
+		),
+	)(
+		t,
+	)
 	root := must(management.ListRoots(t.Context(), &organizations.ListRootsInput{}))(t).Roots[0].Id
-	made := must(management.CreateOrganizationalUnit(t.Context(), &organizations.CreateOrganizationalUnitInput{ParentId: root, Name: aws.String("workloads")}))(t).OrganizationalUnit.Id
+	made := must(
+		management.CreateOrganizationalUnit(
+			t.Context(),
+			&organizations.CreateOrganizationalUnitInput{ParentId: root, Name: aws.String("workloads")},
+		),
+	)(
+		t,
+	).OrganizationalUnit.Id
 	invited := must(management.InviteAccountToOrganization(t.Context(), &organizations.InviteAccountToOrganizationInput{
 		Target: &orgtypes.HandshakeParty{Id: aws.String(target), Type: orgtypes.HandshakePartyTypeAccount},
 	}))(t)
-	must(organizations.NewFromConfig(w.Config(target, "us-east-1")).AcceptHandshake(t.Context(), &organizations.AcceptHandshakeInput{HandshakeId: invited.Handshake.Id}))(t)
-	must(management.MoveAccount(t.Context(), &organizations.MoveAccountInput{AccountId: aws.String(target), SourceParentId: root, DestinationParentId: made}))(t)
-	addBuilderPolicy(t, w, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"organizations:List*","Resource":"*"}]}`)
+	must(
+		organizations.NewFromConfig(w.Config(target, "us-east-1")).
+			AcceptHandshake(t.Context(), &organizations.AcceptHandshakeInput{HandshakeId: invited.Handshake.Id}),
+	)(
+		t,
+	)
+	must(
+		management.MoveAccount(
+			t.Context(),
+			&organizations.MoveAccountInput{AccountId: aws.String(target), SourceParentId: root, DestinationParentId: made},
+		),
+	)(
+		t,
+	)
+	addBuilderPolicy(
+		t,
+		w,
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"organizations:List*","Resource":"*"}]}`,
+	)
 	return *made
 }
 
-// importedKey makes alias/golden-imported in the source account, with material of its own and the policy of alias/golden-source.
+// importedKey makes alias/golden-imported in the source account, with material of its own and the policy of
+// alias/golden-source.
 func importedKey(t *testing.T, w *World) {
 	t.Helper()
 	keys := w.kms(source)
-	policy := must(keys.GetKeyPolicy(t.Context(), &kms.GetKeyPolicyInput{KeyId: aws.String(keyARN(t, w, source, "golden-source"))}))(t).Policy
-	key := must(keys.CreateKey(t.Context(), &kms.CreateKeyInput{Origin: kmstypes.OriginTypeExternal, Policy: policy}))(t).KeyMetadata.KeyId
+	policy := must(
+		keys.GetKeyPolicy(t.Context(), &kms.GetKeyPolicyInput{KeyId: aws.String(keyARN(t, w, source, "golden-source"))}),
+	)(
+		t,
+	).Policy
+	key := must(
+		keys.CreateKey(t.Context(), &kms.CreateKeyInput{Origin: kmstypes.OriginTypeExternal, Policy: policy}),
+	)(
+		t,
+	).KeyMetadata.KeyId
 	given := must(keys.GetParametersForImport(t.Context(), &kms.GetParametersForImportInput{
-		KeyId: key, WrappingAlgorithm: kmstypes.AlgorithmSpecRsaesOaepSha256, WrappingKeySpec: kmstypes.WrappingKeySpecRsa2048,
+		KeyId:             key,
+		WrappingAlgorithm: kmstypes.AlgorithmSpecRsaesOaepSha256,
+		WrappingKeySpec:   kmstypes.WrappingKeySpecRsa2048,
 	}))(t)
 	wrapping := must(x509.ParsePKIXPublicKey(given.PublicKey))(t).(*rsa.PublicKey)
 	material := slices.Repeat([]byte{7}, 32)
@@ -176,7 +250,14 @@ func importedKey(t *testing.T, w *World) {
 		KeyId: key, ImportToken: given.ImportToken, ExpirationModel: kmstypes.ExpirationModelTypeKeyMaterialDoesNotExpire,
 		EncryptedKeyMaterial: must(rsa.EncryptOAEP(sha256.New(), rand.Reader, wrapping, material, nil))(t),
 	}))(t)
-	must(keys.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/golden-imported"), TargetKeyId: key}))(t)
+	must(
+		keys.CreateAlias(
+			t.Context(),
+			&kms.CreateAliasInput{AliasName: aws.String("alias/golden-imported"), TargetKeyId: key},
+		),
+	)(
+		t,
+	)
 }
 
 // setTargetPolicy replaces the permissions of the target's role.

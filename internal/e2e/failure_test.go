@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// Packer destroys the image of a build whose post-processor fails. These runs fail, and the image is there afterwards with all
-// its snapshots.
+// Packer destroys the image of a build whose post-processor fails. These runs fail, and the image is there afterwards
+// with all its snapshots.
 
 func TestAnErrorThatOnlyTheSecondConfigureCanFindLeavesTheImageAlone(t *testing.T) {
 	h := newHost(t, template("", sharing(`
@@ -53,7 +53,8 @@ func pluginOf(t *testing.T, packer int) int {
 	list := must(exec.CommandContext(t.Context(), "ps", "-axo", "pid=,pgid=,args=").Output())(t)
 	for line := range strings.Lines(string(list)) {
 		fields := strings.Fields(line)
-		if len(fields) > 4 && fields[1] == strconv.Itoa(packer) && strings.HasPrefix(filepath.Base(fields[2]), "packer-plugin-encrypted-ami") {
+		if len(fields) > 4 && fields[1] == strconv.Itoa(packer) &&
+			strings.HasPrefix(filepath.Base(fields[2]), "packer-plugin-encrypted-ami") {
 			return must(strconv.Atoi(fields[0]))(t)
 		}
 	}

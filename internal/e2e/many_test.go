@@ -66,7 +66,8 @@ func TestThreeHundredTargetsComeFromOneListThroughTheDataSource(t *testing.T) {
 	output := h.packer(t, 0, "build", "-color=false", "-var=base="+*image(t, h.World, source, "base-1").ImageId, ".")
 	says(t, output, accounts[0], accounts[19], "and 280 more")
 	for _, call := range inside.Records()[begun:] {
-		if !call.DryRun && (strings.HasPrefix(call.Action, "ec2:Copy") || strings.HasPrefix(call.Action, "ec2:Register") || strings.HasPrefix(call.Action, "ec2:Modify")) {
+		if !call.DryRun &&
+			(strings.HasPrefix(call.Action, "ec2:Copy") || strings.HasPrefix(call.Action, "ec2:Register") || strings.HasPrefix(call.Action, "ec2:Modify")) {
 			t.Fatalf("%s was called", call.Action)
 		}
 	}
@@ -79,17 +80,24 @@ func join(t *testing.T, b *awssim.Builder, account string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := keys.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/golden-target"), TargetKeyId: key.KeyMetadata.KeyId}); err != nil {
+	if _, err := keys.CreateAlias(
+		t.Context(),
+		&kms.CreateAliasInput{AliasName: aws.String("alias/golden-target"), TargetKeyId: key.KeyMetadata.KeyId},
+	); err != nil {
 		return err
 	}
 	name := aws.String("golden-image-target")
 	_, err = roles.CreateRole(t.Context(), &iam.CreateRoleInput{RoleName: name, AssumeRolePolicyDocument: aws.String(
-		`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::` + source + `:root"}, "Action": "sts:AssumeRole"}}`)})
+		`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::` + source + `:root"}, "Action": "sts:AssumeRole"}}`,
+	)})
 	if err != nil {
 		return err
 	}
-	_, err = roles.PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{RoleName: name, PolicyName: aws.String("permissions"), PolicyDocument: aws.String(
-		`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": ["ec2:*", "kms:*"], "Resource": "*"}}`)})
+	_, err = roles.PutRolePolicy(
+		t.Context(),
+		&iam.PutRolePolicyInput{RoleName: name, PolicyName: aws.String("permissions"), PolicyDocument: aws.String(
+			`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": ["ec2:*", "kms:*"], "Resource": "*"}}`)},
+	)
 	return err
 }
 
@@ -108,7 +116,12 @@ func permitTargets(t *testing.T, b *awssim.Builder) error {
 	if err != nil {
 		return err
 	}
-	_, err = iam.NewFromConfig(b.Config(source, region)).PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{UserName: aws.String("builder"), PolicyName: aws.String("many"),
-		PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}}`)})
+	_, err = iam.NewFromConfig(b.Config(source, region)).PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{
+		UserName:   aws.String("builder"),
+		PolicyName: aws.String("many"),
+		PolicyDocument: aws.String(
+			`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}}`,
+		),
+	})
 	return err
 }

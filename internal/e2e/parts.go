@@ -26,8 +26,8 @@ type Parts struct {
 // ErrUnset reports that the environment names no path for a part.
 var ErrUnset = errors.New("is not set: make test and make demo build all parts and name them")
 
-// FindParts reads the paths from the environment variables named at the fields. The error names the first that is not set
-// (ErrUnset) or leads nowhere.
+// FindParts reads the paths from the environment variables named at the fields. The error names the first that is not
+// set (ErrUnset) or leads nowhere.
 func FindParts() (Parts, error) {
 	var p Parts
 	for _, part := range []struct {

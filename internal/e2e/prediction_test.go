@@ -90,8 +90,9 @@ func (r row) volume() *distribution.LaunchVolume {
 	return v
 }
 
-// All that has a say in the encryption of an image: what is predicted is what the real builder then gets, volume by volume in both Regions, or that it
-// is refused by the same rule: by the builder itself when it reads the template, or by AWS.
+// All that has a say in the encryption of an image: what is predicted is what the real builder then gets, volume by
+// volume in both Regions, or that it is refused by the same rule: by the builder itself when it reads the template, or
+// by AWS.
 func TestThePredictionIsWhatTheBuilderThenGets(t *testing.T) {
 	host, inside := newHostInside(t, "")
 	shops := furnish(t, inside)
@@ -136,7 +137,8 @@ func (s *workshop) compare(t *testing.T, inside *awssim.World, h Host) map[strin
 	outcomes := map[string]int{}
 	for i, built := range s.built(t, h, all) {
 		if predicted[i] != built.text {
-			t.Errorf("encryption by default %v, default key of our own %v, %s:\npredicted %s\nbuilt     %s", s.byDef, s.custom, all[i], predicted[i], built.text)
+			t.Errorf("encryption by default %v, default key of our own %v, %s:\npredicted %s\nbuilt     "+
+				"%s", s.byDef, s.custom, all[i], predicted[i], built.text)
 		}
 		outcomes[built.kind()]++
 	}
@@ -152,7 +154,14 @@ type outcome struct {
 func refused(rule string) string { return "refused by rule " + rule }
 
 func (o outcome) kind() string {
-	named, def, plain := strings.Contains(o.text, "alias/boot") || strings.Contains(o.text, "alias/launch"), strings.Contains(o.text, "default"), strings.Contains(o.text, "plain")
+	named, def, plain := strings.Contains(o.text, "alias/boot") ||
+		strings.Contains(o.text, "alias/launch"), strings.Contains(
+		o.text,
+		"default",
+	), strings.Contains(
+		o.text,
+		"plain",
+	)
 	switch {
 	case o.refusedBy != "":
 		return "refused by " + o.refusedBy
@@ -166,11 +175,21 @@ func (o outcome) kind() string {
 	return "mixed"
 }
 
-// furnish makes the accounts that build, each with source AMIs of every state, of two volumes each, and keys in both Regions.
+// furnish makes the accounts that build, each with source AMIs of every state, of two volumes each, and keys in both
+// Regions.
 func furnish(t *testing.T, inside *awssim.World) (shops []*workshop) {
 	t.Helper()
 	for i, byDef := range []bool{false, true, false, true} {
-		shops = append(shops, &workshop{account: fmt.Sprintf("30000000000%d", i), byDef: byDef, custom: i > 1, images: map[string]string{}, keys: map[string]string{}})
+		shops = append(
+			shops,
+			&workshop{
+				account: fmt.Sprintf("30000000000%d", i),
+				byDef:   byDef,
+				custom:  i > 1,
+				images:  map[string]string{},
+				keys:    map[string]string{},
+			},
+		)
 	}
 	if err := inside.Build(func(b *awssim.Builder) error {
 		users := []string{seller}
@@ -196,7 +215,12 @@ func (s *workshop) furnish(t *testing.T, b *awssim.Builder) {
 		for _, alias := range []string{"alias/boot", "alias/launch", "alias/default", "alias/base"} {
 			s.keys[makeKey(t, b, s.account, at, alias, s.account)] = alias
 		}
-		managed := must(kms.NewFromConfig(b.Config(s.account, at)).DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: aws.String("alias/aws/ebs")}))(t)
+		managed := must(
+			kms.NewFromConfig(b.Config(s.account, at)).
+				DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: aws.String("alias/aws/ebs")}),
+		)(
+			t,
+		)
 		s.keys[*managed.KeyMetadata.Arn] = "alias/aws/ebs"
 	}
 	s.images["plain"] = makeBase(t, b, s.account, "")
@@ -208,7 +232,11 @@ func (s *workshop) furnish(t *testing.T, b *awssim.Builder) {
 			must(cloud.EnableEbsEncryptionByDefault(ctx, &ec2.EnableEbsEncryptionByDefaultInput{}))(t)
 		}
 		if s.custom {
-			must(cloud.ModifyEbsDefaultKmsKeyId(ctx, &ec2.ModifyEbsDefaultKmsKeyIdInput{KmsKeyId: aws.String("alias/default")}))(t)
+			must(
+				cloud.ModifyEbsDefaultKmsKeyId(ctx, &ec2.ModifyEbsDefaultKmsKeyIdInput{KmsKeyId: aws.String("alias/default")}),
+			)(
+				t,
+			)
 		}
 	}
 }
@@ -228,11 +256,25 @@ func makeBase(t *testing.T, b *awssim.Builder, account, key string, users ...str
 		b.Wait(time.Minute)
 		snapshot := must(cloud.CreateSnapshot(ctx, &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId}))(t)
 		b.Wait(time.Hour)
-		devices = append(devices, types.BlockDeviceMapping{DeviceName: aws.String(device), Ebs: &types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}})
+		devices = append(
+			devices,
+			types.BlockDeviceMapping{
+				DeviceName: aws.String(device),
+				Ebs:        &types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId},
+			},
+		)
 		snapshots = append(snapshots, *snapshot.SnapshotId)
 	}
-	image := must(cloud.RegisterImage(ctx, &ec2.RegisterImageInput{Name: aws.String("base " + key[max(0, len(key)-12):]), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
-		Architecture: types.ArchitectureValuesX8664, EnaSupport: &yes, BlockDeviceMappings: devices}))(t)
+	image := must(cloud.RegisterImage(ctx, &ec2.RegisterImageInput{
+		Name: aws.String(
+			"base " + key[max(0, len(key)-12):],
+		),
+		RootDeviceName:      aws.String("/dev/xvda"),
+		VirtualizationType:  aws.String("hvm"),
+		Architecture:        types.ArchitectureValuesX8664,
+		EnaSupport:          &yes,
+		BlockDeviceMappings: devices,
+	}))(t)
 	lend(t, cloud, image.ImageId, snapshots, users)
 	return *image.ImageId
 }
@@ -247,14 +289,31 @@ func (s *workshop) predicted(t *testing.T, inside *awssim.World, r row) string {
 	if v := r.volume(); v != nil {
 		intent.Launch = []distribution.LaunchVolume{*v}
 	}
-	req := distribution.Request{Images: []distribution.SourceImage{{Region: region, ImageID: distribution.Unbuilt}, {Region: second, ImageID: distribution.Unbuilt}}, Build: distribution.Build{Region: region}, Intent: intent}
-	pool := must(awsclient.New(t.Context(), awsclient.Access{Region: region, AccessKey: s.account, SecretKey: "secret", HTTPClient: inside, Seed: 1}))(t)
+	req := distribution.Request{
+		Images: []distribution.SourceImage{
+			{Region: region, ImageID: distribution.Unbuilt},
+			{Region: second, ImageID: distribution.Unbuilt},
+		},
+		Build:  distribution.Build{Region: region},
+		Intent: intent,
+	}
+	pool := must(
+		awsclient.New(
+			t.Context(),
+			awsclient.Access{Region: region, AccessKey: s.account, SecretKey: "secret", HTTPClient: inside, Seed: 1},
+		),
+	)(
+		t,
+	)
 	facts := must(discover.Look(t.Context(), pool, req))(t)
 	images, findings := plan.Predict(req, facts)
 	if len(facts.Unseen) > 0 {
 		t.Fatalf("%s: %+v", r, facts.Unseen)
 	}
-	if i := slices.IndexFunc(findings, func(f distribution.Finding) bool { return f.Level == distribution.Refused }); i >= 0 {
+	if i := slices.IndexFunc(
+		findings,
+		func(f distribution.Finding) bool { return f.Level == distribution.Refused },
+	); i >= 0 {
 		return refused(findings[i].Reference)
 	}
 	var parts []string
@@ -283,7 +342,8 @@ func (s *workshop) named(snapshot types.Snapshot) string {
 // source is the row's source block.
 func (s *workshop) source(i int, r row) string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "source \"amazon-ebs\" \"r%03d\" {\n  region = %q\n  ami_regions = [%q]\n  instance_type = \"t3.micro\"\n  communicator = \"none\"\n  source_ami = %q\n  ami_name = \"row-%03d\"\n",
+	fmt.Fprintf(&text, "source \"amazon-ebs\" \"r%03d\" {\n  region = %q\n  ami_regions = [%q]\n  instance_type = "+
+		"\"t3.micro\"\n  communicator = \"none\"\n  source_ami = %q\n  ami_name = \"row-%03d\"\n",
 		i, region, second, s.images[r.base], i)
 	if r.boot != nil {
 		fmt.Fprintf(&text, "  encrypt_boot = %v\n", *r.boot)
@@ -292,7 +352,8 @@ func (s *workshop) source(i int, r row) string {
 		fmt.Fprintf(&text, "  kms_key_id = \"alias/boot\"\n  region_kms_key_ids = { %q = \"alias/boot\" }\n", second)
 	}
 	if v := r.volume(); v != nil {
-		text.WriteString("  launch_block_device_mappings {\n    device_name = \"/dev/xvda\"\n    delete_on_termination = true\n")
+		text.WriteString("  launch_block_device_mappings {\n    device_name = \"/dev/xvda\"\n    delete_on_termination = " +
+			"true\n")
 		if v.Encrypted != nil {
 			fmt.Fprintf(&text, "    encrypted = %v\n", *v.Encrypted)
 		}
@@ -354,7 +415,8 @@ func (s *workshop) built(t *testing.T, h Host, all []row) []outcome {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, errors, _ := strings.Cut(output, "\n==> Some builds didn't complete successfully and had errors:\n") // while they run, builds talk at once
+	_, errors, _ := strings.Cut(output, "\n==> Some builds didn't complete successfully and had "+
+		"errors:\n") // while they run, builds talk at once
 	errors, _, _ = strings.Cut(errors, "\n==> Builds finished")
 	for i := range all {
 		_, errored, failed := strings.Cut(errors, fmt.Sprintf("--> amazon-ebs.r%03d: ", i))
@@ -407,14 +469,32 @@ func (s *workshop) snapshots(t *testing.T, w *World, name string) string {
 	var parts []string
 	for _, at := range []string{region, second} {
 		cloud := client(w, s.account, at)
-		images := must(cloud.DescribeImages(t.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: []types.Filter{{Name: aws.String("name"), Values: []string{name}}}}))(t).Images
+		images := must(
+			cloud.DescribeImages(
+				t.Context(),
+				&ec2.DescribeImagesInput{
+					Owners:  []string{"self"},
+					Filters: []types.Filter{{Name: aws.String("name"), Values: []string{name}}},
+				},
+			),
+		)(
+			t,
+		).Images
 		if len(images) != 1 || images[0].State != types.ImageStateAvailable {
 			return fmt.Sprintf("%d images in %s", len(images), at)
 		}
 		mappings := images[0].BlockDeviceMappings
-		slices.SortFunc(mappings, func(a, b types.BlockDeviceMapping) int { return strings.Compare(*a.DeviceName, *b.DeviceName) })
+		slices.SortFunc(
+			mappings,
+			func(a, b types.BlockDeviceMapping) int { return strings.Compare(*a.DeviceName, *b.DeviceName) },
+		)
 		for _, m := range mappings {
-			parts = append(parts, s.named(must(cloud.DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{*m.Ebs.SnapshotId}}))(t).Snapshots[0]))
+			parts = append(
+				parts,
+				s.named(
+					must(cloud.DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{*m.Ebs.SnapshotId}}))(t).Snapshots[0],
+				),
+			)
 		}
 	}
 	return strings.Join(parts, ", ")

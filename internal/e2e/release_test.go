@@ -23,9 +23,12 @@ import (
 var release = flag.String("release", "", "folder with the archives and checksums of a release")
 
 // releaseName matches the files of a release: version, protocol, operating system, processor and extension.
-var releaseName = regexp.MustCompile(`^packer-plugin-encrypted-ami_v(\d+\.\d+\.\d+)_(x5\.\d+)_([a-z]+)_([a-z0-9]+)\.(zip|cdx\.json)$`)
+var releaseName = regexp.MustCompile(
+	`^packer-plugin-encrypted-ami_v(\d+\.\d+\.\d+)_(x5\.\d+)_([a-z]+)_([a-z0-9]+)\.(zip|cdx\.json)$`,
+)
 
-// The names are what packer init looks for: packer-plugin-<name>_v<version>_x<protocol>_<system>_<processor>.zip, and a file of checksums.
+// The names are what packer init looks for: packer-plugin-<name>_v<version>_x<protocol>_<system>_<processor>.zip, and a
+// file of checksums.
 func TestAReleaseIsInstalledByPacker(t *testing.T) {
 	if *release == "" {
 		t.Skip("make release-check lays one out")
@@ -82,7 +85,8 @@ type sbom struct {
 	Components []struct{ PURL string }
 }
 
-// checkSBOM compares the SBOM of a release with its binary: the version, the digest, and every module that Go has linked.
+// checkSBOM compares the SBOM of a release with its binary: the version, the digest, and every module that Go has
+// linked.
 func checkSBOM(t *testing.T, path, binary string) {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -102,7 +106,8 @@ func checkSBOM(t *testing.T, path, binary string) {
 		t.Fatal(err)
 	}
 	version := "v" + releaseName.FindStringSubmatch(filepath.Base(path))[1]
-	if got.Metadata.Component.Version != version || !strings.HasPrefix(got.Metadata.Component.PURL, "pkg:golang/"+info.Main.Path+"@"+version) {
+	if got.Metadata.Component.Version != version ||
+		!strings.HasPrefix(got.Metadata.Component.PURL, "pkg:golang/"+info.Main.Path+"@"+version) {
 		t.Errorf("%s describes %s, want %s %s", path, got.Metadata.Component.PURL, info.Main.Path, version)
 	}
 
@@ -171,7 +176,8 @@ func unpack(t *testing.T, path string) string {
 	return to.Name()
 }
 
-// isInstalled lets packer install the binary, find it again as what a template requires, and read a template of ours with it.
+// isInstalled lets packer install the binary, find it again as what a template requires, and read a template of ours
+// with it.
 func isInstalled(t *testing.T, binary, version, protocol string) {
 	t.Helper()
 	text, err := exec.CommandContext(t.Context(), binary, "describe").Output()
@@ -224,7 +230,15 @@ build {
 			t.Fatalf("packer %s: %v\n%s", strings.Join(arguments, " "), err, output)
 		}
 	}
-	found, err := filepath.Glob(filepath.Join(plugins, "github.com", "encrypted-ami", "encrypted-ami", "packer-plugin-encrypted-ami_v"+version+"_"+protocol+"_linux_amd64*"))
+	found, err := filepath.Glob(
+		filepath.Join(
+			plugins,
+			"github.com",
+			"encrypted-ami",
+			"encrypted-ami",
+			"packer-plugin-encrypted-ami_v"+version+"_"+protocol+"_linux_amd64*",
+		),
+	)
 	if err != nil || len(found) != 2 { // with its checksum
 		t.Errorf("installed: %q, %v", found, err)
 	}

@@ -50,14 +50,16 @@ func TestResume_twoRegions(t *testing.T) {
 	}
 }
 
-// Each ends packer, or the plugin alone, while the target copies. Virtual time is slower here, so that a copy lasts seconds.
+// Each ends packer, or the plugin alone, while the target copies. Virtual time is slower here, so that a copy lasts
+// seconds.
 func TestResume_afterKill(t *testing.T) {
 	t.Parallel()
 	for name, cut := range map[string]func(t *testing.T, packer int) error{
-		"SIGKILL of the plugin":                                func(t *testing.T, packer int) error { return syscall.Kill(pluginOf(t, packer), syscall.SIGKILL) },
-		"SIGQUIT of the plugin, which ends it as a panic does": func(t *testing.T, packer int) error { return syscall.Kill(pluginOf(t, packer), syscall.SIGQUIT) },
-		"SIGTERM of packer":                                    func(_ *testing.T, packer int) error { return syscall.Kill(packer, syscall.SIGTERM) },
-		"SIGINT of the process's group":                        func(_ *testing.T, packer int) error { return syscall.Kill(-packer, syscall.SIGINT) },
+		"SIGKILL of the plugin": func(t *testing.T, packer int) error { return syscall.Kill(pluginOf(t, packer), syscall.SIGKILL) },
+		"SIGQUIT of the plugin, which ends it as a panic " +
+			"does": func(t *testing.T, packer int) error { return syscall.Kill(pluginOf(t, packer), syscall.SIGQUIT) },
+		"SIGTERM of packer":             func(_ *testing.T, packer int) error { return syscall.Kill(packer, syscall.SIGTERM) },
+		"SIGINT of the process's group": func(_ *testing.T, packer int) error { return syscall.Kill(-packer, syscall.SIGINT) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t, template("", sharing(prod)), "-speed", "60")
@@ -125,16 +127,26 @@ func intact(t *testing.T, w *World, region string) {
 			golden = image
 		}
 	}
-	if golden.State != types.ImageStateAvailable || len(golden.BlockDeviceMappings) != 2 || !strings.HasPrefix(aws.ToString(golden.DeregistrationProtection), "enabled") {
-		t.Errorf("%q in %s is %s, has %d volumes and its protection is %q", aws.ToString(golden.ImageId), region, golden.State, len(golden.BlockDeviceMappings), aws.ToString(golden.DeregistrationProtection))
+	if golden.State != types.ImageStateAvailable || len(golden.BlockDeviceMappings) != 2 ||
+		!strings.HasPrefix(aws.ToString(golden.DeregistrationProtection), "enabled") {
+		t.Errorf("%q in %s is %s, has %d volumes and its protection is "+
+			"%q", aws.ToString(golden.ImageId), region, golden.State, len(golden.BlockDeviceMappings), aws.ToString(golden.DeregistrationProtection))
 	}
 	for _, device := range golden.BlockDeviceMappings {
-		must(client(w, source, region).DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{*device.Ebs.SnapshotId}}))(t)
+		must(
+			client(
+				w,
+				source,
+				region,
+			).DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{*device.Ebs.SnapshotId}}),
+		)(
+			t,
+		)
 	}
 }
 
-// checkDistributed checks that the target owns one image with its snapshots and nothing else, under its key, and that the source account has
-// its own alone, no longer protected.
+// checkDistributed checks that the target owns one image with its snapshots and nothing else, under its key, and that
+// the source account has its own alone, no longer protected.
 func checkDistributed(t *testing.T, w *World, region string) {
 	t.Helper()
 	images, snapshots := owned(t, w, target, region), ownSnapshots(t, w, target, region)
@@ -161,7 +173,8 @@ func checkDistributed(t *testing.T, w *World, region string) {
 			t.Errorf("%s is left behind in %s", *snapshot.SnapshotId, region)
 		}
 		shared := must(client(w, source, region).DescribeSnapshotAttribute(t.Context(), &ec2.DescribeSnapshotAttributeInput{
-			SnapshotId: snapshot.SnapshotId, Attribute: types.SnapshotAttributeNameCreateVolumePermission}))(t)
+			SnapshotId: snapshot.SnapshotId, Attribute: types.SnapshotAttributeNameCreateVolumePermission,
+		}))(t)
 		if len(shared.CreateVolumePermissions) > 0 {
 			t.Errorf("%s is still shared in %s", *snapshot.SnapshotId, region)
 		}
@@ -174,12 +187,20 @@ func client(w *World, account, region string) *ec2.Client {
 
 func owned(t *testing.T, w *World, account, region string) []types.Image {
 	t.Helper()
-	return must(client(w, account, region).DescribeImages(t.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}}))(t).Images
+	return must(
+		client(w, account, region).DescribeImages(t.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}}),
+	)(
+		t,
+	).Images
 }
 
 func ownSnapshots(t *testing.T, w *World, account, region string) []types.Snapshot {
 	t.Helper()
-	return must(client(w, account, region).DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}}))(t).Snapshots
+	return must(
+		client(w, account, region).DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}}),
+	)(
+		t,
+	).Snapshots
 }
 
 // copying waits until the target has a copy in progress.
@@ -214,7 +235,11 @@ func opened(t *testing.T, w *World) {
 func trust(t *testing.T, w *World, statement string) {
 	t.Helper()
 	must(iam.NewFromConfig(w.Config(target, region)).UpdateAssumeRolePolicy(t.Context(), &iam.UpdateAssumeRolePolicyInput{
-		RoleName: aws.String("golden-image-target"), PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [` + statement + `]}`)}))(t)
+		RoleName: aws.String(
+			"golden-image-target",
+		),
+		PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [` + statement + `]}`),
+	}))(t)
 }
 
 // keysIn makes both accounts' keys in a Region. The target may use the source's, as in the world's own Region.

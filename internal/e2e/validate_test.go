@@ -95,12 +95,14 @@ locals {
   }
 `))
 	h.packer(t, 0, "validate", ".")
-	broken := strings.Replace(string(must(os.ReadFile(filepath.Join(h.Folder, "template.pkr.hcl")))(t)), "kms_key_id  = \"alias/golden-{{", "kms_key  = \"alias/golden-{{", 1)
+	broken := strings.Replace(string(must(os.ReadFile(filepath.Join(h.Folder, "template.pkr.hcl")))(t)), "kms_key_id  = "+
+		"\"alias/golden-{{", "kms_key  = \"alias/golden-{{", 1)
 	h.write(t, broken)
 	says(t, h.packer(t, 1, "validate", "."), `targets_json[299]: unsupported attribute "kms_key"`)
 }
 
-// Blocks of amazon-ebs, with all options that its documentation has for them. The builder and this plugin must accept the same text.
+// Blocks of amazon-ebs, with all options that its documentation has for them. The builder and this plugin must accept
+// the same text.
 const (
 	roleOfBuilder = `
     assume_role {
@@ -210,7 +212,12 @@ func TestBuild_legacyJSON(t *testing.T) {
 		}
 		return path
 	}
-	says(t, h.packer(t, 1, "validate", write(strings.Replace(legacy, "{{ build_name }}", "{{ .Acount }}", 1))), "{{ .Acount }}", ".AccountId")
+	says(
+		t,
+		h.packer(t, 1, "validate", write(strings.Replace(legacy, "{{ build_name }}", "{{ .Acount }}", 1))),
+		"{{ .Acount }}",
+		".AccountId",
+	)
 	h.packer(t, 0, "build", "-color=false", write(legacy))
 
 	images := owned(t, h.World, target, region)

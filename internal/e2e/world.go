@@ -74,7 +74,8 @@ type AccessKey struct{ ID, Secret, Token string }
 
 // AccessKey makes an access key for a user of an account.
 func (w *World) AccessKey(ctx context.Context, account, user string) (AccessKey, error) {
-	answer, err := iam.NewFromConfig(w.Config(account, "us-east-1")).CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &user})
+	answer, err := iam.NewFromConfig(w.Config(account, "us-east-1")).
+		CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &user})
 	if err != nil {
 		return AccessKey{}, err
 	}
@@ -85,9 +86,14 @@ func (w *World) AccessKey(ctx context.Context, account, user string) (AccessKey,
 func (w *World) Session(ctx context.Context, user AccessKey) (AccessKey, error) {
 	config := w.Config("", "us-east-1")
 	config.Credentials = credentials.NewStaticCredentialsProvider(user.ID, user.Secret, "")
-	answer, err := sts.NewFromConfig(config).GetSessionToken(ctx, &sts.GetSessionTokenInput{DurationSeconds: aws.Int32(36 * 3600)})
+	answer, err := sts.NewFromConfig(config).
+		GetSessionToken(ctx, &sts.GetSessionTokenInput{DurationSeconds: aws.Int32(36 * 3600)})
 	if err != nil {
 		return AccessKey{}, err
 	}
-	return AccessKey{*answer.Credentials.AccessKeyId, *answer.Credentials.SecretAccessKey, *answer.Credentials.SessionToken}, nil
+	return AccessKey{
+		*answer.Credentials.AccessKeyId,
+		*answer.Credentials.SecretAccessKey,
+		*answer.Credentials.SessionToken,
+	}, nil
 }

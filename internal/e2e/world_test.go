@@ -15,6 +15,7 @@ import (
 )
 
 func (w *World) ec2(account string) *ec2.Client { return ec2.NewFromConfig(w.Config(account, region)) }
+
 func (w *World) kms(account string) *kms.Client { return kms.NewFromConfig(w.Config(account, region)) }
 
 // keyARN is an account's key of an alias, without "alias/".
@@ -27,7 +28,10 @@ func keyARN(t *testing.T, w *World, account, alias string) string {
 func makeKey(t *testing.T, w configures, account, region, alias string, users ...string) string {
 	t.Helper()
 	keys := kms.NewFromConfig(w.Config(account, region))
-	policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::` + strings.Join(users, `:root","arn:aws:iam::`) + `:root"]},"Action":"kms:*","Resource":"*"}]}`
+	policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::` + strings.Join(
+		users,
+		`:root","arn:aws:iam::`,
+	) + `:root"]},"Action":"kms:*","Resource":"*"}]}`
 	made := must(keys.CreateKey(t.Context(), &kms.CreateKeyInput{Policy: &policy}))(t)
 	must(keys.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: &alias, TargetKeyId: made.KeyMetadata.KeyId}))(t)
 	return *made.KeyMetadata.Arn
@@ -43,10 +47,25 @@ func lend(t *testing.T, cloud *ec2.Client, image *string, snapshots, users []str
 	t.Helper()
 	for _, user := range users {
 		for _, snapshot := range snapshots {
-			must(cloud.ModifySnapshotAttribute(t.Context(), &ec2.ModifySnapshotAttributeInput{SnapshotId: &snapshot, Attribute: types.SnapshotAttributeNameCreateVolumePermission,
-				CreateVolumePermission: &types.CreateVolumePermissionModifications{Add: []types.CreateVolumePermission{{UserId: &user}}}}))(t)
+			must(cloud.ModifySnapshotAttribute(t.Context(), &ec2.ModifySnapshotAttributeInput{
+				SnapshotId: &snapshot,
+				Attribute:  types.SnapshotAttributeNameCreateVolumePermission,
+				CreateVolumePermission: &types.CreateVolumePermissionModifications{
+					Add: []types.CreateVolumePermission{{UserId: &user}},
+				},
+			}))(t)
 		}
-		must(cloud.ModifyImageAttribute(t.Context(), &ec2.ModifyImageAttributeInput{ImageId: image, LaunchPermission: &types.LaunchPermissionModifications{Add: []types.LaunchPermission{{UserId: &user}}}}))(t)
+		must(
+			cloud.ModifyImageAttribute(
+				t.Context(),
+				&ec2.ModifyImageAttributeInput{
+					ImageId:          image,
+					LaunchPermission: &types.LaunchPermissionModifications{Add: []types.LaunchPermission{{UserId: &user}}},
+				},
+			),
+		)(
+			t,
+		)
 	}
 }
 
@@ -55,7 +74,8 @@ func copied(t *testing.T, w *World, in *ec2.CopyImageInput) string {
 	t.Helper()
 	in.SourceRegion = aws.String(region)
 	made := must(w.ec2(source).CopyImage(t.Context(), in))(t)
-	if err := ec2.NewImageAvailableWaiter(w.ec2(source), fast).Wait(t.Context(), &ec2.DescribeImagesInput{ImageIds: []string{*made.ImageId}}, patience); err != nil {
+	if err := ec2.NewImageAvailableWaiter(w.ec2(source), fast).
+		Wait(t.Context(), &ec2.DescribeImagesInput{ImageIds: []string{*made.ImageId}}, patience); err != nil {
 		t.Fatal(err)
 	}
 	return *made.ImageId
@@ -78,7 +98,12 @@ func snapshots(t *testing.T, w *World, account string, image types.Image) map[st
 	t.Helper()
 	found := map[string]types.Snapshot{}
 	for _, mapping := range image.BlockDeviceMappings {
-		answer := must(w.ec2(account).DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{*mapping.Ebs.SnapshotId}}))(t)
+		answer := must(
+			w.ec2(account).
+				DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{*mapping.Ebs.SnapshotId}}),
+		)(
+			t,
+		)
 		found[*mapping.DeviceName] = answer.Snapshots[0]
 	}
 	return found

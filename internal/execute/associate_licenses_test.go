@@ -20,8 +20,10 @@ import (
 // licensed makes a license configuration in an account, and is its ARN.
 func (h *testWorld) licensed(account, region string) string {
 	h.t.Helper()
-	made, err := licensemanager.NewFromConfig(h.Config(account, region)).CreateLicenseConfiguration(h.t.Context(), &licensemanager.CreateLicenseConfigurationInput{
-		Name: aws.String("per instance"), LicenseCountingType: lmtypes.LicenseCountingTypeInstance})
+	made, err := licensemanager.NewFromConfig(h.Config(account, region)).
+		CreateLicenseConfiguration(h.t.Context(), &licensemanager.CreateLicenseConfigurationInput{
+			Name: aws.String("per instance"), LicenseCountingType: lmtypes.LicenseCountingTypeInstance,
+		})
 	h.must(err)
 	return aws.ToString(made.LicenseConfigurationArn)
 }
@@ -29,9 +31,12 @@ func (h *testWorld) licensed(account, region string) string {
 // licensesOf are the license configurations that count launches of an image.
 func (h *testWorld) licensesOf(account, region, image string) (arns []string) {
 	h.t.Helper()
-	in := &licensemanager.ListLicenseSpecificationsForResourceInput{ResourceArn: aws.String("arn:aws:ec2:" + region + "::image/" + image)}
+	in := &licensemanager.ListLicenseSpecificationsForResourceInput{
+		ResourceArn: aws.String("arn:aws:ec2:" + region + "::image/" + image),
+	}
 	for more := true; more; more = in.NextToken != nil {
-		out, err := licensemanager.NewFromConfig(h.Config(account, region)).ListLicenseSpecificationsForResource(h.t.Context(), in)
+		out, err := licensemanager.NewFromConfig(h.Config(account, region)).
+			ListLicenseSpecificationsForResource(h.t.Context(), in)
 		h.must(err)
 		for _, has := range out.LicenseSpecifications {
 			arns = append(arns, aws.ToString(has.LicenseConfigurationArn))
@@ -84,12 +89,18 @@ func TestAssociateLicenses_failureReported(t *testing.T) {
 			t.Fatalf("without the permission: %+v, %+v", result.Images, result.Findings)
 		}
 		if f := result.Findings[0]; f.Operation != "license-manager:UpdateLicenseSpecificationsForResource" || f.Location != (distribution.Location{Account: target, Region: home}) ||
-			!strings.Contains(f.Principal, roleName) || !strings.Contains(f.AWSMessage, "explicit deny") || f.Resource != strings.Replace(arn, "{{ .Region }}", home, 1) || f.Remediation == "" {
+			!strings.Contains(f.Principal, roleName) || !strings.Contains(f.AWSMessage, "explicit deny") ||
+			f.Resource != strings.Replace(arn, "{{ .Region }}", home, 1) ||
+			f.Remediation == "" {
 			t.Errorf("without the permission: %+v", f)
 		}
 		h.forgive(target)
 		req.Targets[0].Licenses = []distribution.Text{distribution.Text(arn[:len(arn)-4] + "ffff")}
-		if _, result := h.run(t.Context(), req); len(result.Findings) != 1 || !strings.Contains(result.Findings[0].Summary, "rejected the license configuration") {
+		if _, result := h.run(
+			t.Context(),
+			req,
+		); len(result.Findings) != 1 ||
+			!strings.Contains(result.Findings[0].Summary, "rejected the license configuration") {
 			t.Errorf("one that is not there: %+v", result.Findings)
 		}
 		for _, wrong := range []string{strings.Replace(arn, home, away, 1), "{{ .AccountId }}"} {

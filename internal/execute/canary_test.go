@@ -41,14 +41,17 @@ func TestCanary_failureReportedDuringStaging(t *testing.T) {
 		if reported == 0 || reported > 10*time.Minute || reported > staged/2 {
 			t.Errorf("reported after %v, the stage took %v", reported, staged)
 		}
-		if len(result.Images) != 1 || len(result.Findings) != 1 || result.Findings[0].Reference != "1.8.4" || result.Findings[0].Location.Account != "222222222222" {
+		if len(result.Images) != 1 || len(result.Findings) != 1 || result.Findings[0].Reference != "1.8.4" ||
+			result.Findings[0].Location.Account != "222222222222" {
 			t.Errorf("images %+v, findings %+v", result.Images, result.Findings)
 		}
 		if n := len(h.Records().Calls("ec2:CopySnapshot").ByAccount("222222222222")); n != 3 { // the canary, and twice again
 			t.Errorf("%d copies", n)
 		}
-		if missing, twice, orphans := h.census(); missing != 1 || twice > 0 || orphans != 1 || len(result.Left) != 1 || !strings.Contains(result.Left[0].Why, "resumed run") {
-			t.Errorf("%d missing, %d too many, %d orphans where the staged snapshot is for the next run; left behind: %+v", missing, twice, orphans, result.Left)
+		if missing, twice, orphans := h.census(); missing != 1 || twice > 0 || orphans != 1 || len(result.Left) != 1 ||
+			!strings.Contains(result.Left[0].Why, "resumed run") {
+			t.Errorf("%d missing, %d too many, %d orphans where the staged snapshot is for the next run; left behind: "+
+				"%+v", missing, twice, orphans, result.Left)
 		}
 	})
 }
@@ -104,11 +107,21 @@ func TestCanary_missingPermissionDoesNotFailRun(t *testing.T) {
 	for _, action := range []string{"ebs:StartSnapshot", "ebs:CompleteSnapshot", "kms:GenerateDataKey"} {
 		synctest.Test(t, func(t *testing.T) {
 			h := build(t, big, []string{"222222222222", "333333333333"}, []string{home})
-			_, err := iam.NewFromConfig(h.Config(source, home)).PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{UserName: aws.String("builder"), PolicyName: aws.String("but-not"),
-				PolicyDocument: aws.String(fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "%s", "Resource": "*"}]}`, action))})
+			_, err := iam.NewFromConfig(h.Config(source, home)).PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{
+				UserName:   aws.String("builder"),
+				PolicyName: aws.String("but-not"),
+				PolicyDocument: aws.String(
+					fmt.Sprintf(
+						`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "%s", "Resource": "*"}]}`,
+						action,
+					),
+				),
+			})
 			h.must(err)
 			_, result := h.run(t.Context(), h.request())
-			if len(result.Images) != 2 || len(result.Left) > 0 || len(result.Findings) != 1 || result.Findings[0].Level != distribution.Warning || result.Findings[0].Field != "test_copy" {
+			if len(result.Images) != 2 || len(result.Left) > 0 || len(result.Findings) != 1 ||
+				result.Findings[0].Level != distribution.Warning ||
+				result.Findings[0].Field != "test_copy" {
 				t.Errorf("without %s: images %+v, left %+v, findings %+v", action, result.Images, result.Left, result.Findings)
 			}
 		})

@@ -37,12 +37,16 @@ func TestCleanUp_snapshotsOfACopiedImageThatIsGone(t *testing.T) {
 		if _, result := h.run(t.Context(), byImage(h.request())); len(result.Images) != 1 {
 			t.Fatalf("%+v", result.Findings)
 		}
-		_, err := h.ec2(target, home).DeregisterImage(t.Context(), &ec2.DeregisterImageInput{ImageId: h.ownImages(target, home)[0].ImageId})
+		_, err := h.ec2(target, home).
+			DeregisterImage(t.Context(), &ec2.DeregisterImageInput{ImageId: h.ownImages(target, home)[0].ImageId})
 		h.must(err)
 		time.Sleep(time.Hour)
 		left := h.ownSnapshots(target, home)
 		p, _ := h.clean()
-		listed := slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool { return f.Resource == *left[0].SnapshotId })
+		listed := slices.ContainsFunc(
+			p.Findings,
+			func(f distribution.Finding) bool { return f.Resource == *left[0].SnapshotId },
+		)
 		if now := h.ownSnapshots(target, home); len(now) != len(left) || !listed {
 			t.Errorf("%d of %d stay, listed: %v", len(now), len(left), listed)
 		}
@@ -62,8 +66,11 @@ func TestACleanUpRevokesTheGrantsOfADeadRun(t *testing.T) {
 			h.with = func(req *distribution.Request) { req.SourceKeyAccess = distribution.ByPolicy }
 			if blind {
 				_, err := iam.NewFromConfig(h.Config(source, home)).PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{
-					UserName: aws.String("builder"), PolicyName: aws.String("blind"),
-					PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "kms:ListGrants", "Resource": "*"}]}`),
+					UserName:   aws.String("builder"),
+					PolicyName: aws.String("blind"),
+					PolicyDocument: aws.String(
+						`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "kms:ListGrants", "Resource": "*"}]}`,
+					),
 				})
 				h.must(err)
 				time.Sleep(time.Minute)

@@ -28,7 +28,12 @@ import (
 )
 
 // attempt is a run that may die at any call. Its targets are all those of the testWorld if none are given.
-func (h *testWorld) attempt(ctx context.Context, client *awssim.CrashingClient, id string, targets ...string) (distribution.Result, error) {
+func (h *testWorld) attempt(
+	ctx context.Context,
+	client *awssim.CrashingClient,
+	id string,
+	targets ...string,
+) (distribution.Result, error) {
 	req := h.request()
 	req.RunID = id
 	if len(targets) > 0 {
@@ -38,7 +43,11 @@ func (h *testWorld) attempt(ctx context.Context, client *awssim.CrashingClient, 
 }
 
 // attemptOf is an attempt at a request, with the record of a run as the post-processor keeps it.
-func (h *testWorld) attemptOf(ctx context.Context, client aws.HTTPClient, req distribution.Request) (result distribution.Result, err error) {
+func (h *testWorld) attemptOf(
+	ctx context.Context,
+	client aws.HTTPClient,
+	req distribution.Request,
+) (result distribution.Result, err error) {
 	clock := &runrecord.Clock{}
 	run := runrecord.New(clock)
 	access := h.access
@@ -89,12 +98,12 @@ func (h *testWorld) attemptOf(ctx context.Context, client aws.HTTPClient, req di
 	return execute.Run(ctx, pool, p, options(req), say), nil
 }
 
-var (
-	whole = flag.Bool("whole", false, "crash: three volumes, two accounts, two Regions, and each call both with its answer and without; chaos: as many seeds as -seeds says")
-)
+var whole = flag.Bool("whole", false, "crash: three volumes, two accounts, two Regions, and each call both with its "+
+	"answer and without; chaos: as many seeds as -seeds says")
 
-// census counts what a world has too little and too much of: destinations without their image, or what names it and lets it be used; images
-// beyond one, and others of these; snapshots of no image, instances and permissions that no run needs.
+// census counts what a world has too little and too much of: destinations without their image, or what names it and
+// lets it be used; images beyond one, and others of these; snapshots of no image, instances and permissions that no run
+// needs.
 func (h *testWorld) census() (missing, duplicates, orphans int) {
 	regions := slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(h.regions), home))))
 	for _, account := range append(slices.Clone(h.targets), source) {
@@ -114,7 +123,10 @@ func (h *testWorld) census() (missing, duplicates, orphans int) {
 				}
 				orphans += h.strangers(h.permissions(account, region, aws.ToString(s.SnapshotId)))
 			}
-			images = slices.DeleteFunc(images, func(i ec2types.Image) bool { return slices.Contains(h.older, aws.ToString(i.ImageId)) })
+			images = slices.DeleteFunc(
+				images,
+				func(i ec2types.Image) bool { return slices.Contains(h.older, aws.ToString(i.ImageId)) },
+			)
 			images, shared := h.staying(images)
 			if account == source && region == home && len(h.friends) > 0 {
 				missing += max(1-len(shared), 0)
@@ -161,7 +173,8 @@ func (h *testWorld) staying(images []ec2types.Image) (others, shared []ec2types.
 
 // isShared reports the signature of an image that share blocks hand out.
 func isShared(tag ec2types.Tag) bool {
-	return aws.ToString(tag.Key) == provenance.TagSignature && strings.HasSuffix(aws.ToString(tag.Value), "device="+provenance.SharedImage)
+	return aws.ToString(tag.Key) == provenance.TagSignature &&
+		strings.HasSuffix(aws.ToString(tag.Value), "device="+provenance.SharedImage)
 }
 
 // strangers counts permissions of accounts that no share block names.
@@ -178,7 +191,8 @@ func (h *testWorld) strangers(permissions []ec2types.CreateVolumePermission) (n 
 func (h *testWorld) launchable(account, region, image string) distribution.LaunchPermissions {
 	h.t.Helper()
 	out, err := h.ec2(account, region).DescribeImageAttribute(context.Background(), &ec2.DescribeImageAttributeInput{
-		ImageId: aws.String(image), Attribute: ec2types.ImageAttributeNameLaunchPermission})
+		ImageId: aws.String(image), Attribute: ec2types.ImageAttributeNameLaunchPermission,
+	})
 	h.must(err)
 	return distribution.NewLaunchPermissions(out.LaunchPermissions)
 }
@@ -186,12 +200,14 @@ func (h *testWorld) launchable(account, region, image string) distribution.Launc
 func (h *testWorld) permissions(account, region, snapshot string) []ec2types.CreateVolumePermission {
 	h.t.Helper()
 	out, err := h.ec2(account, region).DescribeSnapshotAttribute(context.Background(), &ec2.DescribeSnapshotAttributeInput{
-		SnapshotId: aws.String(snapshot), Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission})
+		SnapshotId: aws.String(snapshot), Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
+	})
 	h.must(err)
 	return out.CreateVolumePermissions
 }
 
-// A run that dies after any call, or before the answer to any call, is resumed by the next one: same end, nothing twice.
+// A run that dies after any call, or before the answer to any call, is resumed by the next one: same end, nothing
+// twice.
 func TestResume_afterCrashAtAnyCall(t *testing.T) {
 	volumes, targets, regions := mixed[:2], []string{"222222222222"}, []string{home}
 	if *whole {
@@ -222,7 +238,8 @@ func TestResume_afterCrashByImage(t *testing.T) {
 	})
 }
 
-// diesAt goes on when a run is over, or dead: what it had begun in AWS is in progress then. Of the dead run nothing reaches AWS any more.
+// diesAt goes on when a run is over, or dead: what it had begun in AWS is in progress then. Of the dead run nothing
+// reaches AWS any more.
 func (h *testWorld) diesAt(death context.Context, run func()) {
 	over := make(chan struct{})
 	go func() {
@@ -259,7 +276,8 @@ func crashes(t *testing.T, world func(*testing.T) *testWorld) {
 		line := h.NewCrashingClient(0, false, nil)
 		result, err := h.attempt(t.Context(), line, "run-1")
 		if missing, twice, left := h.census(); err != nil || missing+twice+left+len(result.Left)+len(result.Findings) > 0 {
-			t.Fatalf("a run that nothing cuts off: %v; %d resources missing, %d too many, %d orphans; %+v %+v", err, missing, twice, left, result.Left, result.Findings)
+			t.Fatalf("a run that nothing cuts off: %v; %d resources missing, %d too many, %d orphans; %+v "+
+				"%+v", err, missing, twice, left, result.Left, result.Findings)
 		}
 		calls = line.Calls()
 	})

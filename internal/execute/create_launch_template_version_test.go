@@ -21,8 +21,13 @@ import (
 // template makes a launch template in an account, of one version.
 func (h *testWorld) template(account, region, name string) {
 	h.t.Helper()
-	_, err := h.ec2(account, region).CreateLaunchTemplate(h.t.Context(), &ec2.CreateLaunchTemplateInput{LaunchTemplateName: aws.String(name),
-		LaunchTemplateData: &ec2types.RequestLaunchTemplateData{InstanceType: ec2types.InstanceTypeM7gLarge, ImageId: aws.String("ami-0123456789abcdef0")}})
+	_, err := h.ec2(account, region).CreateLaunchTemplate(h.t.Context(), &ec2.CreateLaunchTemplateInput{
+		LaunchTemplateName: aws.String(name),
+		LaunchTemplateData: &ec2types.RequestLaunchTemplateData{
+			InstanceType: ec2types.InstanceTypeM7gLarge,
+			ImageId:      aws.String("ami-0123456789abcdef0"),
+		},
+	})
 	h.must(err)
 }
 
@@ -37,12 +42,14 @@ func templated(t *testing.T, asked distribution.LaunchTemplate) (*testWorld, dis
 // versions are those of the launch template, the newest first.
 func (h *testWorld) versions() []ec2types.LaunchTemplateVersion {
 	h.t.Helper()
-	out, err := h.ec2(target, home).DescribeLaunchTemplateVersions(h.t.Context(), &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateName: aws.String("web")})
+	out, err := h.ec2(target, home).
+		DescribeLaunchTemplateVersions(h.t.Context(), &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateName: aws.String("web")})
 	h.must(err)
 	return out.LaunchTemplateVersions
 }
 
-// hasOneVersion checks that the launch template has one version with the image, all else as before, and whether it is the default.
+// hasOneVersion checks that the launch template has one version with the image, all else as before, and whether it is
+// the default.
 func (h *testWorld) hasOneVersion(byDefault bool) {
 	h.t.Helper()
 	images, versions := h.ownImages(target, home), h.versions()
@@ -50,8 +57,10 @@ func (h *testWorld) hasOneVersion(byDefault bool) {
 		h.t.Fatalf("%d images, %d versions", len(images), len(versions))
 	}
 	made := versions[0]
-	if aws.ToString(made.LaunchTemplateData.ImageId) != aws.ToString(images[0].ImageId) || made.LaunchTemplateData.InstanceType != ec2types.InstanceTypeM7gLarge ||
-		aws.ToBool(made.DefaultVersion) != byDefault || aws.ToString(made.VersionDescription) != "golden 1" {
+	if aws.ToString(made.LaunchTemplateData.ImageId) != aws.ToString(images[0].ImageId) ||
+		made.LaunchTemplateData.InstanceType != ec2types.InstanceTypeM7gLarge ||
+		aws.ToBool(made.DefaultVersion) != byDefault ||
+		aws.ToString(made.VersionDescription) != "golden 1" {
 		h.t.Errorf("the version is %+v of %+v", made, made.LaunchTemplateData)
 	}
 }
@@ -88,7 +97,8 @@ func TestAVersionOfARunThatDiedIsTaken(t *testing.T) {
 		h, req := templated(t, webDefault)
 		h.forbid(target, "ec2:ModifyLaunchTemplate")
 		_, result := h.run(t.Context(), req)
-		if len(result.Findings) != 1 || !adds(result.Findings[0], "ec2:ModifyLaunchTemplate") && !strings.Contains(result.Findings[0].Detail, "explicit") {
+		if len(result.Findings) != 1 ||
+			!adds(result.Findings[0], "ec2:ModifyLaunchTemplate") && !strings.Contains(result.Findings[0].Detail, "explicit") {
 			t.Errorf("found %+v", result.Findings)
 		}
 		h.hasOneVersion(false)
@@ -100,7 +110,8 @@ func TestAVersionOfARunThatDiedIsTaken(t *testing.T) {
 	})
 }
 
-// Between the plan and the version hours may pass: the version is made of the default one of then, though an earlier run may have made one of the former.
+// Between the plan and the version hours may pass: the version is made of the default one of then, though an earlier
+// run may have made one of the former.
 func TestAVersionIsMadeOfTheDefaultOneOfItsMoment(t *testing.T) {
 	for _, made := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -139,7 +150,9 @@ func TestAVersionOfOtherSettingsIsNotTaken(t *testing.T) {
 		req.Targets[0].Templates = []distribution.LaunchTemplate{asked}
 		_, result = h.run(t.Context(), req)
 		h.complete(result)
-		if made := h.versions()[0]; len(h.versions()) != 3 || made.LaunchTemplateData.InstanceType != ec2types.InstanceTypeM7gLarge || !aws.ToBool(made.DefaultVersion) {
+		if made := h.versions()[0]; len(h.versions()) != 3 ||
+			made.LaunchTemplateData.InstanceType != ec2types.InstanceTypeM7gLarge ||
+			!aws.ToBool(made.DefaultVersion) {
 			t.Errorf("the version is %+v of %+v", made, made.LaunchTemplateData)
 		}
 	})
@@ -155,7 +168,8 @@ func TestAnImageThatIsGoneIsNamedNowhere(t *testing.T) {
 		p := h.decide(t.Context(), pool, req)
 		result := runPlan(t.Context(), pool, p, options(req), func(e distribution.Event) {
 			if strings.HasPrefix(string(e.Step), "verify/") && e.Kind == distribution.Finished {
-				_, err := h.ec2(target, home).DeregisterImage(t.Context(), &ec2.DeregisterImageInput{ImageId: h.ownImages(target, home)[0].ImageId})
+				_, err := h.ec2(target, home).
+					DeregisterImage(t.Context(), &ec2.DeregisterImageInput{ImageId: h.ownImages(target, home)[0].ImageId})
 				h.must(err)
 			}
 		})
@@ -173,15 +187,29 @@ func (h *testWorld) version(of ec2types.InstanceType, image string, byDefault bo
 	if image != "" {
 		data.ImageId = &image
 	}
-	made, err := client.CreateLaunchTemplateVersion(h.t.Context(), &ec2.CreateLaunchTemplateVersionInput{LaunchTemplateName: aws.String("web"), SourceVersion: aws.String("1"), LaunchTemplateData: data})
+	made, err := client.CreateLaunchTemplateVersion(
+		h.t.Context(),
+		&ec2.CreateLaunchTemplateVersionInput{
+			LaunchTemplateName: aws.String("web"),
+			SourceVersion:      aws.String("1"),
+			LaunchTemplateData: data,
+		},
+	)
 	h.must(err)
 	if byDefault {
-		_, err = client.ModifyLaunchTemplate(h.t.Context(), &ec2.ModifyLaunchTemplateInput{LaunchTemplateName: aws.String("web"), DefaultVersion: aws.String(fmt.Sprint(*made.LaunchTemplateVersion.VersionNumber))})
+		_, err = client.ModifyLaunchTemplate(
+			h.t.Context(),
+			&ec2.ModifyLaunchTemplateInput{
+				LaunchTemplateName: aws.String("web"),
+				DefaultVersion:     aws.String(fmt.Sprint(*made.LaunchTemplateVersion.VersionNumber)),
+			},
+		)
 		h.must(err)
 	}
 }
 
-// A transient error creates no second version: the token says that the call is the same, also where looks do not know the version yet.
+// A transient error creates no second version: the token says that the call is the same, also where looks do not know
+// the version yet.
 func TestALostAnswerOfAVersionIsNoSecondOne(t *testing.T) {
 	for _, fault := range []awssim.Fault{awssim.LostResponse, awssim.LateError} {
 		synctest.Test(t, func(t *testing.T) {

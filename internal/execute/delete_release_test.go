@@ -36,9 +36,23 @@ func (h *testWorld) released(n int, with func(*distribution.Request)) distributi
 	h.t.Helper()
 	if n > 1 {
 		time.Sleep(24 * time.Hour)
-		made, err := h.ec2(source, home).RegisterImage(h.t.Context(), &ec2.RegisterImageInput{Name: aws.String(fmt.Sprintf("golden %d", n)), Architecture: ec2types.ArchitectureValuesArm64, VirtualizationType: aws.String("hvm"),
-			RootDeviceName: aws.String("/dev/xvda"), EnaSupport: aws.Bool(true), BlockDeviceMappings: []ec2types.BlockDeviceMapping{
-				{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: h.ownSnapshots(source, home)[0].SnapshotId}}}})
+		made, err := h.ec2(source, home).RegisterImage(h.t.Context(), &ec2.RegisterImageInput{
+			Name: aws.String(
+				fmt.Sprintf("golden %d", n),
+			),
+			Architecture:       ec2types.ArchitectureValuesArm64,
+			VirtualizationType: aws.String("hvm"),
+			RootDeviceName: aws.String(
+				"/dev/xvda",
+			),
+			EnaSupport: aws.Bool(true),
+			BlockDeviceMappings: []ec2types.BlockDeviceMapping{
+				{
+					DeviceName: aws.String("/dev/xvda"),
+					Ebs:        &ec2types.EbsBlockDevice{SnapshotId: h.ownSnapshots(source, home)[0].SnapshotId},
+				},
+			},
+		})
 		h.must(err)
 		h.images = []distribution.SourceImage{{Region: home, ImageID: aws.ToString(made.ImageId)}}
 		time.Sleep(5 * time.Minute)
@@ -91,7 +105,12 @@ func TestOlderReleasesGoWithTheirSnapshotsOnceTheNewOneIsThere(t *testing.T) {
 				t.Errorf("after release %d there are %s, want %s", n+1, got, want)
 			}
 		}
-		if line, of := h.named("golden 4").Tags, len(h.Records().Calls("ec2:DeregisterImage")); of != 2 || slices.ContainsFunc(line, func(tag ec2types.Tag) bool { return *tag.Key == provenance.TagImageFamily }) {
+		if line, of := h.named(
+			"golden 4",
+		).Tags, len(
+			h.Records().Calls("ec2:DeregisterImage"),
+		); of != 2 ||
+			slices.ContainsFunc(line, func(tag ec2types.Tag) bool { return *tag.Key == provenance.TagImageFamily }) {
 			t.Errorf("%d images were deregistered; the target's has the tags %+v", of, line)
 		}
 	})
@@ -118,7 +137,8 @@ func TestReleasesStayWhileTheyAreYoung(t *testing.T) {
 	}
 }
 
-// What is protected, in use, named or shared stays, and what is not provably an older release of the line; each is reported but another line's.
+// What is protected, in use, named or shared stays, and what is not provably an older release of the line; each is
+// reported but another line's.
 func TestAnOlderReleaseThatIsNeededStays(t *testing.T) {
 	for _, c := range []struct {
 		why      string
@@ -178,7 +198,8 @@ func TestAnOlderReleaseThatIsNeededStays(t *testing.T) {
 // unmake deregisters the source image of the first release.
 func (h *testWorld) unmake() {
 	h.t.Helper()
-	_, err := h.ec2(source, home).DeregisterImage(h.t.Context(), &ec2.DeregisterImageInput{ImageId: aws.String(h.oldest())})
+	_, err := h.ec2(source, home).
+		DeregisterImage(h.t.Context(), &ec2.DeregisterImageInput{ImageId: aws.String(h.oldest())})
 	h.must(err)
 }
 
@@ -188,11 +209,17 @@ func (h *testWorld) relined(to string) {
 	tag := ec2types.Tag{Key: aws.String(provenance.TagImageFamily), Value: aws.String(to)}
 	client := h.ec2(source, home)
 	if to == "" {
-		_, err := client.DeleteTags(h.t.Context(), &ec2.DeleteTagsInput{Resources: []string{h.oldest()}, Tags: []ec2types.Tag{{Key: tag.Key}}})
+		_, err := client.DeleteTags(
+			h.t.Context(),
+			&ec2.DeleteTagsInput{Resources: []string{h.oldest()}, Tags: []ec2types.Tag{{Key: tag.Key}}},
+		)
 		h.must(err)
 		return
 	}
-	_, err := client.CreateTags(h.t.Context(), &ec2.CreateTagsInput{Resources: []string{h.oldest()}, Tags: []ec2types.Tag{tag}})
+	_, err := client.CreateTags(
+		h.t.Context(),
+		&ec2.CreateTagsInput{Resources: []string{h.oldest()}, Tags: []ec2types.Tag{tag}},
+	)
 	h.must(err)
 }
 
@@ -205,7 +232,8 @@ func TestDeleteRelease_dryRunRemovesNothing(t *testing.T) {
 		old := aws.ToString(h.named("golden 1").ImageId)
 		h.released(2, nil)
 		result := h.released(3, func(req *distribution.Request) { req.Targets[0].Retention.DryRun = true })
-		if len(result.Findings) != 1 || result.Findings[0].Resource != old || !strings.Contains(result.Findings[0].Summary, "would be removed") {
+		if len(result.Findings) != 1 || result.Findings[0].Resource != old ||
+			!strings.Contains(result.Findings[0].Summary, "would be removed") {
 			t.Errorf("reported: %+v", result.Findings)
 		}
 		if got := h.kept(); got != "golden 1, golden 2, golden 3" {

@@ -12,13 +12,15 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 )
 
-// Of all that a target may ask for, each permission that its role does not have is reported before anything is created: as a refusal, or,
-// where a policy may ask for what only the real call has, as not provable.
+// Of all that a target may ask for, each permission that its role does not have is reported before anything is created:
+// as a refusal, or, where a policy may ask for what only the real call has, as not provable.
 func TestDryRun_everyMissingPermissionReported(t *testing.T) {
 	for method, actions := range map[distribution.Method][]string{
 		distribution.BySnapshot: {"ec2:CopySnapshot", "ec2:RegisterImage"},
-		distribution.ByImage: {"ec2:CopyImage", "ec2:DeregisterImage", "ec2:EnableImageDeprecation", "ec2:EnableImageDeregistrationProtection", "ec2:EnableFastLaunch", "ec2:ModifyImageAttribute",
-			"ec2:RunInstances", "ec2:CreateLaunchTemplateVersion", "ec2:ModifyLaunchTemplate"},
+		distribution.ByImage: {
+			"ec2:CopyImage", "ec2:DeregisterImage", "ec2:EnableImageDeprecation", "ec2:EnableImageDeregistrationProtection", "ec2:EnableFastLaunch", "ec2:ModifyImageAttribute",
+			"ec2:RunInstances", "ec2:CreateLaunchTemplateVersion", "ec2:ModifyLaunchTemplate",
+		},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			h := everything(t, method)
@@ -30,8 +32,12 @@ func TestDryRun_everyMissingPermissionReported(t *testing.T) {
 			}
 			for _, action := range actions {
 				h.forbid(target, action)
-				found := slices.DeleteFunc(execute.DryRun(t.Context(), pool, p, 0), func(f distribution.Finding) bool { return f.Operation != action })
-				if len(found) != 1 || found[0].Level == distribution.Note || found[0].Location.Account != target || found[0].Remediation == "" {
+				found := slices.DeleteFunc(
+					execute.DryRun(t.Context(), pool, p, 0),
+					func(f distribution.Finding) bool { return f.Operation != action },
+				)
+				if len(found) != 1 || found[0].Level == distribution.Note || found[0].Location.Account != target ||
+					found[0].Remediation == "" {
 					t.Errorf("%s is missing, and it reports %+v", action, found)
 				}
 				h.forgive(target)

@@ -13,7 +13,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Of two runs at once one sees first that its copy is complete, and the other's as well. With these seeds the other has not noticed yet.
+// Of two runs at once one sees first that its copy is complete, and the other's as well. With these seeds the other has
+// not noticed yet.
 func TestACopyOfAnotherRunStaysUntilThatRunGivesItUp(t *testing.T) {
 	for _, seed := range []uint64{4, 11, 14} {
 		synctest.Test(t, func(t *testing.T) {
@@ -34,7 +35,8 @@ func TestACopyOfAnotherRunStaysUntilThatRunGivesItUp(t *testing.T) {
 	}
 }
 
-// Two templates hand one image to one destination at once, each by another method: one makes the image, and the other takes it.
+// Two templates hand one image to one destination at once, each by another method: one makes the image, and the other
+// takes it.
 func TestTwoMethodsAtOnceMakeOneImage(t *testing.T) {
 	for _, methods := range [][]distribution.Method{{distribution.BySnapshot, distribution.ByImage}, {distribution.ByImage, distribution.BySnapshot}} {
 		for _, lag := range []time.Duration{0, time.Second, 10 * time.Second, 30 * time.Second, time.Minute, 80 * time.Second, 100 * time.Second, 3 * time.Minute} {

@@ -18,8 +18,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// everything is a testWorld with everything on that a run may be asked for: a Windows image under aws/ebs, of which the target has the release
-// before, an image of somebody else's under the wanted name, and a launch template; and a friend who launches what is shared.
+// everything is a testWorld with everything on that a run may be asked for: a Windows image under aws/ebs, of which the
+// target has the release before, an image of somebody else's under the wanted name, and a launch template; and a friend
+// who launches what is shared.
 func everything(t *testing.T, method distribution.Method) *testWorld {
 	h := build(t, mixed[:1], []string{target}, []string{home})
 	h.with = func(req *distribution.Request) { req.ImageFamily = "web" }
@@ -45,20 +46,43 @@ func everything(t *testing.T, method distribution.Method) *testWorld {
 // everyWish switches everything on.
 func everyWish(req *distribution.Request, method distribution.Method) {
 	req.TestCopy, req.SourceKeyAccess, req.PublishAll, req.ImageFamily = aws.Bool(true), distribution.ByGrant, true, "web"
-	req.Shares = []distribution.Share{{Name: "friends", AccountIDs: []string{friend}, Grants: []distribution.Grant{{}}, Roles: []distribution.Role{{RoleName: roleName, ExternalID: "golden"}}}}
+	req.Shares = []distribution.Share{
+		{
+			Name:       "friends",
+			AccountIDs: []string{friend},
+			Grants:     []distribution.Grant{{}},
+			Roles:      []distribution.Role{{RoleName: roleName, ExternalID: "golden"}},
+		},
+	}
 	wanted := &req.Targets[0]
 	wanted.Method, wanted.AMIName, wanted.CopyMinutes = method, "web", 30
-	wanted.Tags, wanted.SnapshotTags = map[string]distribution.Text{"Team": "web"}, map[string]distribution.Text{"Team": "web"}
+	wanted.Tags, wanted.SnapshotTags = map[string]distribution.Text{
+		"Team": "web",
+	}, map[string]distribution.Text{
+		"Team": "web",
+	}
 	wanted.Grants = []distribution.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/" + roleName}}
 	wanted.LaunchCheck = &distribution.LaunchCheck{InstanceType: "t2.micro"} // the image has no ENA support
-	wanted.Lifecycle = distribution.Lifecycle{DeprecateAt: time.Now().Add(24 * time.Hour), Protection: &distribution.Protection{}, FastLaunch: &distribution.FastLaunch{TargetResourceCount: 10},
-		Users: distribution.LaunchPermissions{Accounts: []string{friend}}, ForceDeregister: true, ForceDeleteSnapshot: true}
+	wanted.Lifecycle = distribution.Lifecycle{
+		DeprecateAt: time.Now().
+			Add(24 * time.Hour),
+		Protection:          &distribution.Protection{},
+		FastLaunch:          &distribution.FastLaunch{TargetResourceCount: 10},
+		Users:               distribution.LaunchPermissions{Accounts: []string{friend}},
+		ForceDeregister:     true,
+		ForceDeleteSnapshot: true,
+	}
 	wanted.Retention = distribution.Retention{Releases: 1}
-	wanted.Parameters, wanted.Templates = []distribution.Parameter{named, hidden}, []distribution.LaunchTemplate{webDefault}
+	wanted.Parameters, wanted.Templates = []distribution.Parameter{
+		named,
+		hidden,
+	}, []distribution.LaunchTemplate{
+		webDefault,
+	}
 }
 
-// made counts what is missing, and what there is twice, of all that names the target's image and lets it, and the shared one, be used: versions
-// of the launch template and of the parameters, grants, and how the image is to be.
+// made counts what is missing, and what there is twice, of all that names the target's image and lets it, and the
+// shared one, be used: versions of the launch template and of the parameters, grants, and how the image is to be.
 func (h *testWorld) made(launchers string) (missing, twice int) {
 	h.t.Helper()
 	exactly := func(n int) {
@@ -71,17 +95,27 @@ func (h *testWorld) made(launchers string) (missing, twice int) {
 	}
 	parameter, versions := h.pointed(target)
 	exactly(int(versions))
-	is(parameter >= 1 && parameter <= 2) // one whose put was not visible yet is put again: the same value, one more version
+	// one whose put was not visible yet is put again: the same value, one more version
+	is(parameter >= 1 && parameter <= 2)
 	granted := func(account, key, name string) int {
-		return len(slices.DeleteFunc(h.grants(account, home, key), func(g kmstypes.GrantListEntry) bool { return aws.ToString(g.Name) != name }))
+		return len(
+			slices.DeleteFunc(
+				h.grants(account, home, key),
+				func(g kmstypes.GrantListEntry) bool { return aws.ToString(g.Name) != name },
+			),
+		)
 	}
 	exactly(granted(target, targetAlias, "encrypted-ami:"+roleName))
 	exactly(granted(source, sourceAlias, "encrypted-ami:AWSServiceRoleForAutoScaling"))
 	for _, image := range h.ownImages(target, home) {
 		exactly(len(h.licensesOf(target, home, aws.ToString(image.ImageId))))
-		is(aws.ToString(image.Name) == "web" && image.DeprecationTime != nil && strings.HasPrefix(aws.ToString(image.DeregistrationProtection), "enabled"))
+		is(
+			aws.ToString(image.Name) == "web" && image.DeprecationTime != nil &&
+				strings.HasPrefix(aws.ToString(image.DeregistrationProtection), "enabled"),
+		)
 		is(slices.Contains(h.launchable(target, home, aws.ToString(image.ImageId)).Accounts, launchers))
-		fast, err := h.ec2(target, home).DescribeFastLaunchImages(context.Background(), &ec2.DescribeFastLaunchImagesInput{ImageIds: []string{aws.ToString(image.ImageId)}})
+		fast, err := h.ec2(target, home).
+			DescribeFastLaunchImages(context.Background(), &ec2.DescribeFastLaunchImagesInput{ImageIds: []string{aws.ToString(image.ImageId)}})
 		h.must(err)
 		is(len(fast.FastLaunchImages) == 1)
 	}

@@ -54,15 +54,24 @@ func (h *testWorld) completeAt(account, region string) {
 	h.t.Helper()
 	images, snapshots := h.ownImages(account, region), h.ownSnapshots(account, region)
 	if account == source && region == h.home { // the builder's are there, too
-		images = slices.DeleteFunc(images, func(i ec2types.Image) bool { return aws.ToString(i.ImageId) == h.images[0].ImageID })
-		snapshots = slices.DeleteFunc(snapshots, func(s ec2types.Snapshot) bool { return aws.ToString(s.VolumeId) != "vol-ffffffff" })
+		images = slices.DeleteFunc(
+			images,
+			func(i ec2types.Image) bool { return aws.ToString(i.ImageId) == h.images[0].ImageID },
+		)
+		snapshots = slices.DeleteFunc(
+			snapshots,
+			func(s ec2types.Snapshot) bool { return aws.ToString(s.VolumeId) != "vol-ffffffff" },
+		)
 	}
 	if len(images) != 1 {
 		h.t.Errorf("%s %s has %d images, want 1", account, region, len(images))
 		return
 	}
 	origin := h.ownImages(source, h.home)
-	origin = slices.DeleteFunc(origin, func(i ec2types.Image) bool { return aws.ToString(i.ImageId) != h.images[0].ImageID })
+	origin = slices.DeleteFunc(
+		origin,
+		func(i ec2types.Image) bool { return aws.ToString(i.ImageId) != h.images[0].ImageID },
+	)
 	for _, difference := range (step.ImageSpec{Source: origin[0], Method: distribution.BySnapshot}).Differences(images[0]) {
 		h.t.Errorf("%s %s: %s", account, region, difference)
 	}
@@ -72,13 +81,23 @@ func (h *testWorld) completeAt(account, region string) {
 			continue
 		}
 		used++
-		i := slices.IndexFunc(snapshots, func(s ec2types.Snapshot) bool { return aws.ToString(s.SnapshotId) == aws.ToString(m.Ebs.SnapshotId) })
+		i := slices.IndexFunc(
+			snapshots,
+			func(s ec2types.Snapshot) bool { return aws.ToString(s.SnapshotId) == aws.ToString(m.Ebs.SnapshotId) },
+		)
 		if i < 0 {
 			h.t.Errorf("%s %s: %s does not start from a snapshot of its own", account, region, aws.ToString(m.DeviceName))
 			continue
 		}
 		if s := snapshots[i]; s.State != ec2types.SnapshotStateCompleted || !aws.ToBool(s.Encrypted) {
-			h.t.Errorf("%s %s: %s is %s, encrypted %v", account, region, aws.ToString(s.SnapshotId), s.State, aws.ToBool(s.Encrypted))
+			h.t.Errorf(
+				"%s %s: %s is %s, encrypted %v",
+				account,
+				region,
+				aws.ToString(s.SnapshotId),
+				s.State,
+				aws.ToBool(s.Encrypted),
+			)
 		}
 	}
 	if len(snapshots) != used {
@@ -92,7 +111,8 @@ func (h *testWorld) unshared() {
 	for _, region := range append([]string{h.home}, h.regions...) {
 		for _, s := range h.ownSnapshots(source, region) {
 			out, err := h.ec2(source, region).DescribeSnapshotAttribute(h.t.Context(), &ec2.DescribeSnapshotAttributeInput{
-				SnapshotId: s.SnapshotId, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission})
+				SnapshotId: s.SnapshotId, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
+			})
 			h.must(err)
 			if len(out.CreateVolumePermissions) > 0 {
 				h.t.Errorf("%s is still shared", aws.ToString(s.SnapshotId))
@@ -101,7 +121,8 @@ func (h *testWorld) unshared() {
 	}
 }
 
-// Three volumes, three accounts, two Regions: the steps of the golden file and no others, and images that are their source's equal.
+// Three volumes, three accounts, two Regions: the steps of the golden file and no others, and images that are their
+// source's equal.
 func TestEveryDestinationOwnsItsCopyAndNothingIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed, []string{"222222222222", "333333333333", "444444444444"}, []string{home, away})
@@ -109,7 +130,8 @@ func TestEveryDestinationOwnsItsCopyAndNothingIsLeft(t *testing.T) {
 		h.complete(result)
 		h.unshared()
 		if n := h.calls("ec2:CopySnapshot"); n != 2+3+3*2*(3+1) {
-			t.Errorf("%d copies, want 2 staged in the image's own Region, 3 in the other, and 3 and a canary for each of 6 destinations", n)
+			t.Errorf("%d copies, want 2 staged in the image's own Region, 3 in the other, and 3 and a canary for each of 6 "+
+				"destinations", n)
 		}
 		var steps strings.Builder
 		for _, s := range p.Steps {
@@ -127,7 +149,13 @@ func TestARunRepeatsCallByCall(t *testing.T) {
 	for range 2 {
 		cryptotest.SetGlobalRandom(t, 1) // for the signing key
 		synctest.Test(t, func(t *testing.T) {
-			h := build(t, []volume{{8, "alias/aws/ebs"}}, []string{"222222222222", "333333333333"}, []string{home, away}, awssim.WithSeed(7))
+			h := build(
+				t,
+				[]volume{{8, "alias/aws/ebs"}},
+				[]string{"222222222222", "333333333333"},
+				[]string{home, away},
+				awssim.WithSeed(7),
+			)
 			awssim.WithChaos(0.2)(h.World)
 			h.run(t.Context(), h.request())
 			records := h.Records()
@@ -161,7 +189,8 @@ func TestALostAnswerIsLookedForAndTheCallNotRepeated(t *testing.T) {
 					for _, newStep := range p.Steps {
 						_, copies := newStep.(*step.CopySnapshot)
 						_, registers := newStep.(*step.RegisterImage)
-						if newStep.Meta().Location.Account == "222222222222" && (copies && action == "ec2:CopySnapshot" || registers && action == "ec2:RegisterImage") {
+						if newStep.Meta().Location.Account == "222222222222" &&
+							(copies && action == "ec2:CopySnapshot" || registers && action == "ec2:RegisterImage") {
 							want++
 						}
 					}
@@ -195,7 +224,12 @@ func TestACallThatNeverArrivedIsMadeAgainAfterLooking(t *testing.T) {
 // Too many copies in progress are a reason to wait, never a failure (4.1.5).
 func TestALimitOfCopiesIsNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := build(t, []volume{{8, sourceAlias}, {9, sourceAlias}, {7, sourceAlias}}, []string{"222222222222"}, []string{home})
+		h := build(
+			t,
+			[]volume{{8, sourceAlias}, {9, sourceAlias}, {7, sourceAlias}},
+			[]string{"222222222222"},
+			[]string{home},
+		)
 		h.Inject(awssim.FaultRule{Fault: awssim.LimitReached, Action: "ec2:CopySnapshot", Times: 7})
 		_, result := h.run(t.Context(), h.request())
 		h.complete(result)
@@ -227,7 +261,8 @@ func TestACopyThatKeepsFailingIsMadeThreeTimesAndSaysWhy(t *testing.T) {
 		p := h.decide(t.Context(), pool, h.request())
 		h.forbid("222222222222", "kms:CreateGrant")
 		result := runPlan(t.Context(), pool, p, options(h.request()), func(distribution.Event) {})
-		if len(result.Findings) != 1 || result.Findings[0].Reference != "1.8.4" || result.Findings[0].PolicyStatements == nil {
+		if len(result.Findings) != 1 || result.Findings[0].Reference != "1.8.4" ||
+			result.Findings[0].PolicyStatements == nil {
 			t.Errorf("findings %+v", result.Findings)
 		}
 		if n := h.calls("ec2:CopySnapshot"); n != 3 {
@@ -247,7 +282,8 @@ func TestAFailingDestinationStopsNoOther(t *testing.T) {
 		_, result := h.run(t.Context(), h.request())
 		h.completeAt("333333333333", home)
 		h.unshared()
-		if len(result.Images) != 1 || len(result.Findings) != 1 || result.Findings[0].Location.Account != "222222222222" || result.Findings[0].Operation != "ec2:RegisterImage" {
+		if len(result.Images) != 1 || len(result.Findings) != 1 || result.Findings[0].Location.Account != "222222222222" ||
+			result.Findings[0].Operation != "ec2:RegisterImage" {
 			t.Errorf("images %+v, findings %+v", result.Images, result.Findings)
 		}
 		if n := len(h.ownSnapshots("222222222222", home)); n != len(mixed) || len(result.Left) != n {
@@ -284,10 +320,18 @@ func TestAnImageThatDoesNotVerifyGoes(t *testing.T) {
 		pool := h.pool(t.Context(), without{h.World, "&EnaSupport=true"})
 		p := h.decide(t.Context(), pool, h.request())
 		result := runPlan(t.Context(), pool, p, options(h.request()), func(distribution.Event) {})
-		if len(result.Images) != 0 || len(result.Findings) != 1 || !strings.Contains(result.Findings[0].Detail, "EnaSupport") {
+		if len(result.Images) != 0 || len(result.Findings) != 1 ||
+			!strings.Contains(result.Findings[0].Detail, "EnaSupport") {
 			t.Errorf("images %+v, findings %+v", result.Images, result.Findings)
 		}
-		if images, snapshots := h.ownImages("222222222222", home), h.ownSnapshots("222222222222", home); len(images) != 0 || len(snapshots) != 1 {
+		if images, snapshots := h.ownImages(
+			"222222222222",
+			home,
+		), h.ownSnapshots(
+			"222222222222",
+			home,
+		); len(images) != 0 ||
+			len(snapshots) != 1 {
 			t.Errorf("%d images and %d snapshots stay, want none and the copy", len(images), len(snapshots))
 		}
 	})
@@ -307,14 +351,27 @@ func (w without) Do(r *http.Request) (*http.Response, error) {
 	return w.World.Do(r)
 }
 
-// Throttling, 5xx, resets, lost and torn answers and stale reads fail no run. What is created twice is listed: of two snapshots
-// with the first seal alone, none is proved to be ours.
+// Throttling, 5xx, resets, lost and torn answers and stale reads fail no run. What is created twice is listed: of two
+// snapshots with the first seal alone, none is proved to be ours.
 func TestRun_transientErrors(t *testing.T) {
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
 			h := build(t, mixed, []string{"222222222222", "333333333333"}, []string{home, away}, awssim.WithSeed(seed))
-			awssim.WithChaos(0.3, awssim.Throttled, awssim.ServerError, awssim.Unavailable, awssim.ConnectionReset, awssim.LostResponse, awssim.LateError,
-				awssim.TruncatedResponse, awssim.StaleRead, awssim.ExpiredSession, awssim.LimitReached)(h.World)
+			awssim.WithChaos(
+				0.3,
+				awssim.Throttled,
+				awssim.ServerError,
+				awssim.Unavailable,
+				awssim.ConnectionReset,
+				awssim.LostResponse,
+				awssim.LateError,
+				awssim.TruncatedResponse,
+				awssim.StaleRead,
+				awssim.ExpiredSession,
+				awssim.LimitReached,
+			)(
+				h.World,
+			)
 			_, result := h.run(t.Context(), h.request())
 			awssim.WithChaos(0)(h.World)
 			h.complete(result)
@@ -331,7 +388,13 @@ func TestLooksDependOnTimeAndNotOnTheNumberOfCopies(t *testing.T) {
 	looks := func(volumes int) (n int) {
 		synctest.Test(t, func(t *testing.T) {
 			list := slices.Repeat([]volume{{8, sourceAlias}}, volumes)
-			h := build(t, list, []string{"222222222222"}, []string{home}, awssim.WithSnapshotDuration(func(awssim.SnapshotJob) time.Duration { return 30 * time.Minute }))
+			h := build(
+				t,
+				list,
+				[]string{"222222222222"},
+				[]string{home},
+				awssim.WithSnapshotDuration(func(awssim.SnapshotJob) time.Duration { return 30 * time.Minute }),
+			)
 			_, result := h.run(t.Context(), h.request())
 			h.complete(result)
 			n = h.calls("ec2:DescribeSnapshots")
@@ -358,21 +421,29 @@ func TestProtectionIsSetAndLiftedExactly(t *testing.T) {
 		if len(findings) != 0 || !ends[0].Protected || state() != "enabled-without-cooldown" {
 			t.Fatalf("ends %+v, findings %+v, state %q", ends, findings, state())
 		}
-		record := []ec2types.Tag{{Key: aws.String("encrypted-ami:run:dead"), Value: aws.String("ended began=2026-11-30T10:00:00Z until=2026-11-30T10:45:00Z protection=held regions=")}}
-		_, err := h.ec2(source, home).CreateTags(t.Context(), &ec2.CreateTagsInput{Resources: []string{h.images[0].ImageID}, Tags: record})
+		record := []ec2types.Tag{
+			{
+				Key:   aws.String("encrypted-ami:run:dead"),
+				Value: aws.String("ended began=2026-11-30T10:00:00Z until=2026-11-30T10:45:00Z protection=held regions="),
+			},
+		}
+		_, err := h.ec2(source, home).
+			CreateTags(t.Context(), &ec2.CreateTagsInput{Resources: []string{h.images[0].ImageID}, Tags: record})
 		h.must(err)
 		time.Sleep(time.Minute)
 		if again, _ := execute.EnableProtection(t.Context(), pool, source, h.images, say); !again[0].Protected {
 			t.Error("the protection that a record holds is not taken for ours")
 		}
-		_, err = h.ec2(source, home).DeleteTags(t.Context(), &ec2.DeleteTagsInput{Resources: []string{h.images[0].ImageID}, Tags: record})
+		_, err = h.ec2(source, home).
+			DeleteTags(t.Context(), &ec2.DeleteTagsInput{Resources: []string{h.images[0].ImageID}, Tags: record})
 		h.must(err)
 		time.Sleep(time.Minute)
 		ends, findings = execute.DisableProtection(t.Context(), pool, source, ends, say)
 		if len(findings) != 0 || ends[0].Protected || state() != "disabled" {
 			t.Errorf("ends %+v, findings %+v, state %q", ends, findings, state())
 		}
-		_, err = h.ec2(source, home).EnableImageDeregistrationProtection(t.Context(), &ec2.EnableImageDeregistrationProtectionInput{ImageId: aws.String(h.images[0].ImageID)})
+		_, err = h.ec2(source, home).
+			EnableImageDeregistrationProtection(t.Context(), &ec2.EnableImageDeregistrationProtectionInput{ImageId: aws.String(h.images[0].ImageID)})
 		h.must(err)
 		ends, _ = execute.EnableProtection(t.Context(), pool, source, h.images, say)
 		execute.DisableProtection(t.Context(), pool, source, ends, say)
@@ -406,8 +477,8 @@ func TestTwoRunsAtOnceMakeOneImage(t *testing.T) {
 	}
 }
 
-// Of two runs that copy the image as a whole one makes it, and the other waits for it. Where it fails because AWS has not seen yet what it depends on,
-// one of them makes it again: it has both seals.
+// Of two runs that copy the image as a whole one makes it, and the other waits for it. Where it fails because AWS has
+// not seen yet what it depends on, one of them makes it again: it has both seals.
 func TestOfTwoRunsOneMakesTheImageHoweverOftenItFails(t *testing.T) {
 	for n := range 20 {
 		late, lag := time.Duration(n/4)*25*time.Second, time.Duration(1+n%4*15)*time.Second
@@ -439,14 +510,16 @@ func TestOfTwoRunsOneMakesTheImageHoweverOftenItFails(t *testing.T) {
 				}
 			}
 			images := h.ownImages("222222222222", home)
-			if len(images) != 1 || !slices.ContainsFunc(images[0].Tags, func(tag ec2types.Tag) bool { return *tag.Key == provenance.TagSignature }) {
+			if len(images) != 1 ||
+				!slices.ContainsFunc(images[0].Tags, func(tag ec2types.Tag) bool { return *tag.Key == provenance.TagSignature }) {
 				t.Errorf("late by %v, apart by %v: %+v", late, lag, images)
 			}
 		})
 	}
 }
 
-// thief makes, with the target's own permissions, a copy with the tags and description of the one whose answer was lost.
+// thief makes, with the target's own permissions, a copy with the tags and description of the one whose answer was
+// lost.
 type thief struct {
 	*testWorld
 	stolen *string
@@ -454,11 +527,15 @@ type thief struct {
 
 func (c thief) Do(r *http.Request) (*http.Response, error) {
 	answer, err := c.World.Do(r)
-	if calls := c.Records().Calls("ec2:CopySnapshot").ByAccount("222222222222"); err != nil && *c.stolen == "" && len(calls) == 1 {
+	if calls := c.Records().
+		Calls("ec2:CopySnapshot").
+		ByAccount("222222222222"); err != nil && *c.stolen == "" &&
+		len(calls) == 1 {
 		genuine := c.ownSnapshots("222222222222", home)[0]
 		made, copyErr := c.ec2("222222222222", home).CopySnapshot(context.Background(), &ec2.CopySnapshotInput{
 			SourceRegion: aws.String(home), SourceSnapshotId: genuine.SnapshotId, Description: genuine.Description,
-			TagSpecifications: []ec2types.TagSpecification{{ResourceType: ec2types.ResourceTypeSnapshot, Tags: genuine.Tags}}})
+			TagSpecifications: []ec2types.TagSpecification{{ResourceType: ec2types.ResourceTypeSnapshot, Tags: genuine.Tags}},
+		})
 		c.must(copyErr)
 		*c.stolen = aws.ToString(made.SnapshotId)
 	}
@@ -490,12 +567,18 @@ func TestCopiedTagsAreNeverTakenForALostAnswer(t *testing.T) {
 
 func TestACopyThatTakesTooLongIsLeftToTheNextRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home}, awssim.WithSnapshotDuration(func(j awssim.SnapshotJob) time.Duration {
-			if j.Account == source {
-				return time.Minute
-			}
-			return 5 * time.Hour
-		}))
+		h := build(
+			t,
+			mixed[1:2],
+			[]string{"222222222222"},
+			[]string{home},
+			awssim.WithSnapshotDuration(func(j awssim.SnapshotJob) time.Duration {
+				if j.Account == source {
+					return time.Minute
+				}
+				return 5 * time.Hour
+			}),
+		)
 		req := h.request()
 		req.CopyTimeout = time.Hour
 		begun := time.Now()
@@ -503,7 +586,8 @@ func TestACopyThatTakesTooLongIsLeftToTheNextRun(t *testing.T) {
 		if took := time.Since(begun); took < time.Hour || took > time.Hour+time.Minute {
 			t.Errorf("took %v, want the hour", took)
 		}
-		if len(result.Findings) != 1 || !strings.Contains(result.Findings[0].Detail, "not complete after 1h") || len(result.Left) != 1 {
+		if len(result.Findings) != 1 || !strings.Contains(result.Findings[0].Detail, "not complete after 1h") ||
+			len(result.Left) != 1 {
 			t.Errorf("findings %+v, left %+v", result.Findings, result.Left)
 		}
 		h.unshared()
@@ -570,8 +654,13 @@ func (c giver) Do(r *http.Request) (*http.Response, error) {
 	calls := c.Records().Calls("ec2:ModifySnapshotAttribute")
 	if len(calls) == before+1 && before > 0 { // the first call shares
 		_, shareErr := c.ec2(source, home).ModifySnapshotAttribute(context.Background(), &ec2.ModifySnapshotAttributeInput{
-			SnapshotId: aws.String(calls[before].Changed[0]), CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{
-				Add: []ec2types.CreateVolumePermission{{UserId: aws.String("222222222222")}}}})
+			SnapshotId: aws.String(
+				calls[before].Changed[0],
+			),
+			CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{
+				Add: []ec2types.CreateVolumePermission{{UserId: aws.String("222222222222")}},
+			},
+		})
 		c.must(shareErr)
 	}
 	return answer, err

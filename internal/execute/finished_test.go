@@ -23,8 +23,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// Instances may run from what an earlier run has finished: neither a change of it, of its key or of the source image, nor a look that was refused, lets
-// another run or a clean-up remove it.
+// Instances may run from what an earlier run has finished: neither a change of it, of its key or of the source image,
+// nor a look that was refused, lets another run or a clean-up remove it.
 func TestWhatIsFinishedStaysWhateverBecomesOfIt(t *testing.T) {
 	for name, c := range map[string]struct {
 		change   func(h *testWorld, image string)
@@ -94,7 +94,8 @@ func TestNothingIsSharedBeforeItIsKnownWithWhomItIs(t *testing.T) {
 	}
 }
 
-// A copy of an image that another run began is that run's: it may know why it is as it is. It stays, and is reported, until the user decides.
+// A copy of an image that another run began is that run's: it may know why it is as it is. It stays, and is reported,
+// until the user decides.
 func TestFinished_imageOfAnotherRunStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{target}, []string{home})
@@ -114,7 +115,8 @@ func TestFinished_imageOfAnotherRunStays(t *testing.T) {
 		h.turn(target, targetAlias) // a pending copy shows no key yet (4.6.1)
 		_, result := h.run(t.Context(), byImage(h.request()))
 		if len(result.Images) != 0 || !slices.ContainsFunc(result.Findings, func(f distribution.Finding) bool {
-			return f.Resource == *begun[0].ImageId && strings.Contains(f.Summary, "the image stays") && strings.Contains(f.Remediation, "force_deregister")
+			return f.Resource == *begun[0].ImageId && strings.Contains(f.Summary, "the image stays") &&
+				strings.Contains(f.Remediation, "force_deregister")
 		}) {
 			t.Errorf("%+v", result)
 		}
@@ -122,13 +124,18 @@ func TestFinished_imageOfAnotherRunStays(t *testing.T) {
 		replaced := byImage(h.request())
 		replaced.RunID = "run-2"
 		replaced.Targets[0].AMIName, replaced.Targets[0].Lifecycle.ForceDeregister = distribution.Text(*begun[0].Name), true
-		if _, result := h.run(t.Context(), replaced); len(result.Images) != 1 || result.Images[0].ImageID == *begun[0].ImageId {
+		if _, result := h.run(
+			t.Context(),
+			replaced,
+		); len(result.Images) != 1 ||
+			result.Images[0].ImageID == *begun[0].ImageId {
 			t.Errorf("%+v", result)
 		}
 	})
 }
 
-// A role that may tag resources only when it creates them cannot sign. The image is not published, and no later run uses it.
+// A role that may tag resources only when it creates them cannot sign. The image is not published, and no later run
+// uses it.
 func TestSignature_denied(t *testing.T) {
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		t.Run(string(method), func(t *testing.T) {
@@ -164,11 +171,16 @@ func TestSignature_denied(t *testing.T) {
 // stands checks that an image is there, with the snapshots that it was registered with.
 func (h *testWorld) stands(image ec2types.Image) {
 	h.t.Helper()
-	if got := h.ownImages(target, home); len(got) != 1 || *got[0].ImageId != *image.ImageId || got[0].State != ec2types.ImageStateAvailable {
+	if got := h.ownImages(
+		target,
+		home,
+	); len(got) != 1 || *got[0].ImageId != *image.ImageId ||
+		got[0].State != ec2types.ImageStateAvailable {
 		h.t.Errorf("there is %+v", got)
 	}
 	var there []string
-	seen, err := h.ec2(target, home).DescribeSnapshots(h.t.Context(), &ec2.DescribeSnapshotsInput{Filters: []ec2types.Filter{{Name: aws.String("status"), Values: []string{"completed"}}}, OwnerIds: []string{"self"}})
+	seen, err := h.ec2(target, home).
+		DescribeSnapshots(h.t.Context(), &ec2.DescribeSnapshotsInput{Filters: []ec2types.Filter{{Name: aws.String("status"), Values: []string{"completed"}}}, OwnerIds: []string{"self"}})
 	h.must(err)
 	for _, s := range seen.Snapshots {
 		there = append(there, *s.SnapshotId)
@@ -182,7 +194,8 @@ func (h *testWorld) stands(image ec2types.Image) {
 
 func (h *testWorld) demandIMDSv2(account, image string) {
 	h.t.Helper()
-	_, err := h.ec2(account, home).ModifyImageAttribute(h.t.Context(), &ec2.ModifyImageAttributeInput{ImageId: &image, ImdsSupport: &ec2types.AttributeValue{Value: aws.String("v2.0")}})
+	_, err := h.ec2(account, home).
+		ModifyImageAttribute(h.t.Context(), &ec2.ModifyImageAttributeInput{ImageId: &image, ImdsSupport: &ec2types.AttributeValue{Value: aws.String("v2.0")}})
 	h.must(err)
 }
 

@@ -25,7 +25,8 @@ import (
 // autoScaling makes the service-linked role of Auto Scaling in an account, and is a client in its name.
 func (h *testWorld) autoScaling(account string) *ec2.Client {
 	h.t.Helper()
-	made, err := iam.NewFromConfig(h.Config(account, home)).CreateServiceLinkedRole(h.t.Context(), &iam.CreateServiceLinkedRoleInput{AWSServiceName: aws.String("autoscaling.amazonaws.com")})
+	made, err := iam.NewFromConfig(h.Config(account, home)).
+		CreateServiceLinkedRole(h.t.Context(), &iam.CreateServiceLinkedRoleInput{AWSServiceName: aws.String("autoscaling.amazonaws.com")})
 	h.must(err)
 	config, err := h.ServiceConfig(aws.ToString(made.Role.Arn), home)
 	h.must(err)
@@ -35,10 +36,16 @@ func (h *testWorld) autoScaling(account string) *ec2.Client {
 // scaled is what becomes of an instance that a service launches: its state and AWS's reason, "" for none.
 func (h *testWorld) scaled(service *ec2.Client, image string) (ec2types.InstanceStateName, string) {
 	h.t.Helper()
-	launched, err := service.RunInstances(h.t.Context(), &ec2.RunInstancesInput{ImageId: &image, InstanceType: "t4g.micro", MinCount: aws.Int32(1), MaxCount: aws.Int32(1)})
+	launched, err := service.RunInstances(
+		h.t.Context(),
+		&ec2.RunInstancesInput{ImageId: &image, InstanceType: "t4g.micro", MinCount: aws.Int32(1), MaxCount: aws.Int32(1)},
+	)
 	h.must(err)
 	time.Sleep(time.Minute)
-	out, err := service.DescribeInstances(h.t.Context(), &ec2.DescribeInstancesInput{InstanceIds: []string{*launched.Instances[0].InstanceId}})
+	out, err := service.DescribeInstances(
+		h.t.Context(),
+		&ec2.DescribeInstancesInput{InstanceIds: []string{*launched.Instances[0].InstanceId}},
+	)
 	h.must(err)
 	seen := out.Reservations[0].Instances[0]
 	if seen.StateReason == nil {
@@ -68,7 +75,8 @@ func (h *testWorld) granting() distribution.Request {
 	return req
 }
 
-// The own key of an account, and its Auto Scaling: without the grant the launch ends as users report it, with it the instance runs.
+// The own key of an account, and its Auto Scaling: without the grant the launch ends as users report it, with it the
+// instance runs.
 func TestAutoScalingLaunchesUnderTheTargetsKeyByItsGrant_8_2_8_5(t *testing.T) {
 	const account = "222222222222"
 	synctest.Test(t, func(t *testing.T) {
@@ -76,7 +84,11 @@ func TestAutoScalingLaunchesUnderTheTargetsKeyByItsGrant_8_2_8_5(t *testing.T) {
 		service := h.autoScaling(account)
 		_, result := h.run(t.Context(), h.request())
 		h.complete(result)
-		if state, reason := h.scaled(service, result.Images[0].ImageID); state != ec2types.InstanceStateNameTerminated || reason != "Client.InvalidKMSKey.InvalidState" {
+		if state, reason := h.scaled(
+			service,
+			result.Images[0].ImageID,
+		); state != ec2types.InstanceStateNameTerminated ||
+			reason != "Client.InvalidKMSKey.InvalidState" {
 			t.Errorf("without a grant the instance is %s: %s", state, reason)
 		}
 		req := h.granting()
@@ -88,8 +100,12 @@ func TestAutoScalingLaunchesUnderTheTargetsKeyByItsGrant_8_2_8_5(t *testing.T) {
 			if len(grants) != 1 || len(result.Grants) != 1 || result.Grants[0].GrantID != *grants[0].GrantId {
 				t.Fatalf("%s: grants %+v, reported %+v", run, grants, result.Grants)
 			}
-			if reported := result.Grants[0]; reported.Name != "encrypted-ami:AWSServiceRoleForAutoScaling" || !slices.Equal(reported.Operations, []string{"CreateGrant", "Decrypt", "DescribeKey",
-				"Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo"}) || len(grants[0].Operations) != len(reported.Operations) {
+			if reported := result.Grants[0]; reported.Name != "encrypted-ami:AWSServiceRoleForAutoScaling" ||
+				!slices.Equal(reported.Operations, []string{
+					"CreateGrant", "Decrypt", "DescribeKey",
+					"Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo",
+				}) ||
+				len(grants[0].Operations) != len(reported.Operations) {
 				t.Errorf("reported %+v, granted %v", reported, grants[0].Operations)
 			}
 		}
@@ -99,16 +115,20 @@ func TestAutoScalingLaunchesUnderTheTargetsKeyByItsGrant_8_2_8_5(t *testing.T) {
 	})
 }
 
-// The key of another account, as one that keeps all keys: that account permits the target's, and the target's role makes the grant for its Auto Scaling.
+// The key of another account, as one that keeps all keys: that account permits the target's, and the target's role
+// makes the grant for its Auto Scaling.
 func TestAutoScalingLaunchesUnderAnotherAccountsKeyByItsGrant_8_3_8_5(t *testing.T) {
 	const account, keeper = "222222222222", "444444444444"
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{account}, []string{home})
 		service := h.autoScaling(account)
 		keys := kms.NewFromConfig(h.Config(keeper, home))
-		made, err := keys.CreateKey(t.Context(), &kms.CreateKeyInput{Policy: aws.String(`{"Version": "2012-10-17", "Statement": [
+		made, err := keys.CreateKey(
+			t.Context(),
+			&kms.CreateKeyInput{Policy: aws.String(`{"Version": "2012-10-17", "Statement": [
 			{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::` + keeper + `:root"}, "Action": "kms:*", "Resource": "*"},
-			{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::` + account + `:root"}, "Action": ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey", "kms:CreateGrant"], "Resource": "*"}]}`)})
+			{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::` + account + `:root"}, "Action": ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey", "kms:CreateGrant"], "Resource": "*"}]}`)},
+		)
 		h.must(err)
 		key := aws.ToString(made.KeyMetadata.Arn)
 		for _, row := range []struct {
@@ -139,12 +159,15 @@ func TestAGrantIsForWhomTheTemplateNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222", "333333333333"}, []string{home})
 		req := h.request()
-		req.Targets[0].Grants = []distribution.Grant{{Name: "use/{{ .Region }}", Grantee: "arn:aws:iam::{{ .AccountId }}:role/" + roleName, Operations: []string{"Decrypt", "DescribeKey"}}}
+		req.Targets[0].Grants = []distribution.Grant{{Name: "use/{{ .Region }}", Grantee: "arn:aws:iam::{{ .AccountId " +
+			"}}:role/" + roleName, Operations: []string{"Decrypt", "DescribeKey"}}}
 		_, result := h.run(t.Context(), req)
 		h.complete(result)
 		for _, account := range h.targets {
 			grants := h.grants(account, home, targetAlias)
-			if len(grants) != 1 || *grants[0].Name != "use/"+home || *grants[0].GranteePrincipal != "arn:aws:iam::"+account+":role/"+roleName || len(grants[0].Operations) != 2 {
+			if len(grants) != 1 || *grants[0].Name != "use/"+home ||
+				*grants[0].GranteePrincipal != "arn:aws:iam::"+account+":role/"+roleName ||
+				len(grants[0].Operations) != 2 {
 				t.Errorf("%s: %+v", account, grants)
 			}
 		}
@@ -158,7 +181,8 @@ func TestARefusedGrantFailsItsDestinationBeforeAnythingIsCopied_8_3(t *testing.T
 		h.autoScaling("333333333333")
 		_, result := h.run(t.Context(), h.granting())
 		h.completeAt("333333333333", home)
-		if len(result.Images) != 1 || len(result.Findings) != 1 || result.Findings[0].Reference != "8.3" || !strings.Contains(result.Findings[0].Remediation, "create-service-linked-role") {
+		if len(result.Images) != 1 || len(result.Findings) != 1 || result.Findings[0].Reference != "8.3" ||
+			!strings.Contains(result.Findings[0].Remediation, "create-service-linked-role") {
 			t.Errorf("findings %+v", result.Findings)
 		}
 		if copies := h.Records().Calls("ec2:CopySnapshot").ByAccount("222222222222"); len(copies) > 0 {
@@ -174,7 +198,8 @@ func TestAGrantOnAKeyOfAWSIsRefused_8_1(t *testing.T) {
 		req := h.granting()
 		req.Targets[0].KMSKeyID = distribution.DefaultKey
 		p := h.decided(t.Context(), h.pool(t.Context(), h.World), req)
-		if !p.Refused() || !slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool { return f.Reference == "8.1" }) {
+		if !p.Refused() ||
+			!slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool { return f.Reference == "8.1" }) {
 			t.Errorf("findings %+v", p.Findings)
 		}
 	})
@@ -192,7 +217,8 @@ func (h *testWorld) sharingOnly(account, run string, grants ...distribution.Gran
 	return req
 }
 
-// The source's own image, and the Auto Scaling of another account: sharing lets no account use the key; the account's own grant on it does.
+// The source's own image, and the Auto Scaling of another account: sharing lets no account use the key; the account's
+// own grant on it does.
 func TestAutoScalingLaunchesTheSharedImageByItsAccountsGrant_8_3_8_5(t *testing.T) {
 	const account = "222222222222"
 	for name, volumes := range map[string][]volume{"as it is": {{8, sourceAlias}}, "staged": {{8, "alias/aws/ebs"}}} {
@@ -222,12 +248,17 @@ func TestAutoScalingLaunchesTheSharedImageByItsAccountsGrant_8_3_8_5(t *testing.
 						t.Errorf("%s: reported %+v", row.run, result.Grants)
 					}
 					for _, reported := range result.Grants {
-						if reported.At.Account != account || !strings.HasPrefix(reported.KeyARN, "arn:aws:kms:"+home+":"+source+":key/") || reported.Name != "encrypted-ami:AWSServiceRoleForAutoScaling" {
+						if reported.At.Account != account ||
+							!strings.HasPrefix(reported.KeyARN, "arn:aws:kms:"+home+":"+source+":key/") ||
+							reported.Name != "encrypted-ami:AWSServiceRoleForAutoScaling" {
 							t.Errorf("%s: reported %+v", row.run, reported)
 						}
 					}
 				}
-				ours := slices.DeleteFunc(h.grants(source, home, sourceAlias), func(g kmstypes.GrantListEntry) bool { return aws.ToString(g.Name) == "" })
+				ours := slices.DeleteFunc(
+					h.grants(source, home, sourceAlias),
+					func(g kmstypes.GrantListEntry) bool { return aws.ToString(g.Name) == "" },
+				)
 				if len(ours) != 1 || !strings.HasSuffix(*ours[0].GranteePrincipal, "/AWSServiceRoleForAutoScaling") {
 					t.Errorf("grants %+v", ours)
 				}
@@ -236,15 +267,18 @@ func TestAutoScalingLaunchesTheSharedImageByItsAccountsGrant_8_3_8_5(t *testing.
 	}
 }
 
-// The key's policy must permit the account beyond what services do for it (8.3): else the image is shared, the grant is not made, and the run says so.
+// The key's policy must permit the account beyond what services do for it (8.3): else the image is shared, the grant is
+// not made, and the run says so.
 func TestCreateGrant_refusedBySourceKeyPolicy(t *testing.T) {
 	const account = "222222222222"
-	for name, refuse := range map[string]func(*testWorld){"by the role": func(h *testWorld) { h.forbid(account, "kms:CreateGrant") },
+	for name, refuse := range map[string]func(*testWorld){
+		"by the role": func(h *testWorld) { h.forbid(account, "kms:CreateGrant") },
 		"by the key": func(h *testWorld) {
 			h.with = byGrant
 			h.putSourceKeyPolicies()
 			h.with = nil
-		}} {
+		},
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := build(t, mixed[1:2], []string{account}, []string{home})
@@ -255,7 +289,9 @@ func TestCreateGrant_refusedBySourceKeyPolicy(t *testing.T) {
 				if len(missing) != 1 || len(missing[0].Grants) != 1 || len(result.Shares) != 1 || len(result.Grants) != 0 {
 					t.Errorf("missing %+v, shares %+v, grants %+v", missing, result.Shares, result.Grants)
 				}
-				if len(result.Findings) != 1 || result.Findings[0].Operation != "kms:CreateGrant" || result.Findings[0].Remediation == "" || name == "by the key" && !adds(result.Findings[0], "kms:CreateGrant") {
+				if len(result.Findings) != 1 || result.Findings[0].Operation != "kms:CreateGrant" ||
+					result.Findings[0].Remediation == "" ||
+					name == "by the key" && !adds(result.Findings[0], "kms:CreateGrant") {
 					t.Errorf("findings %+v", result.Findings)
 				}
 			})
@@ -274,7 +310,8 @@ func TestGrantsOfSharesThatCannotBeMadeAreRefused(t *testing.T) {
 	}{
 		{"without credentials", func(r *distribution.Request) { r.Shares[0].Roles = nil }, `share "fleet": assume_role`, "5.10"},
 		{"with a role that is not there", func(r *distribution.Request) { r.Shares[0].Roles[0].RoleName = "missing" }, `share "fleet": assume_role`, "5.6"},
-		{"on the key of an image that is not encrypted", func(r *distribution.Request) { r.KMSKeyID, r.AllowUnencryptedShare = "", true }, `share "fleet": kms_grant`, "8.3"},
+		{"on the key of an image that is not " +
+			"encrypted", func(r *distribution.Request) { r.KMSKeyID, r.AllowUnencryptedShare = "", true }, `share "fleet": kms_grant`, "8.3"},
 		{"by two blocks", func(r *distribution.Request) { r.Shares = append(r.Shares, r.Shares[0]) }, `share "fleet": account_ids`, ""},
 		{"with a template that is none", func(r *distribution.Request) { r.Shares[0].Grants[0].Name = "{{ .Nothing }}" }, `share "fleet": kms_grant: name`, ""},
 	} {
@@ -308,9 +345,16 @@ func TestATargetsAccountCanHaveGrantsOnBothKeys(t *testing.T) {
 			t.Errorf("grants %+v", result.Grants)
 		}
 		req.Shares[0].Roles = []distribution.Role{{RoleName: "another"}}
-		if p := h.decided(t.Context(), h.pool(t.Context(), h.World), req); !slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool {
-			return f.Level == distribution.Refused && strings.Contains(f.Summary, "other credentials")
-		}) {
+		if p := h.decided(
+			t.Context(),
+			h.pool(t.Context(), h.World),
+			req,
+		); !slices.ContainsFunc(
+			p.Findings,
+			func(f distribution.Finding) bool {
+				return f.Level == distribution.Refused && strings.Contains(f.Summary, "other credentials")
+			},
+		) {
 			t.Errorf("findings %+v", p.Findings)
 		}
 	})

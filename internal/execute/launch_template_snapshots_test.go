@@ -12,7 +12,8 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// A launch template that maps a device to a snapshot keeps it in the version that names the image. A second run creates no version.
+// A launch template that maps a device to a snapshot keeps it in the version that names the image. A second run creates
+// no version.
 func TestCreateLaunchTemplateVersion_keepsSnapshots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, req := templated(t, web)

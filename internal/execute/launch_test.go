@@ -37,7 +37,9 @@ func (h *testWorld) launching() distribution.Request {
 func (h *testWorld) instances(account, region string) []ec2types.Instance {
 	h.t.Helper()
 	out, err := h.ec2(account, region).DescribeInstances(context.Background(), &ec2.DescribeInstancesInput{
-		Filters: []ec2types.Filter{{Name: aws.String("instance-state-name"), Values: []string{"pending", "running", "stopping", "stopped"}}},
+		Filters: []ec2types.Filter{
+			{Name: aws.String("instance-state-name"), Values: []string{"pending", "running", "stopping", "stopped"}},
+		},
 	})
 	h.must(err)
 	var all []ec2types.Instance
@@ -93,7 +95,8 @@ func TestTheInstanceOfALaunchCheckBearsItsTags(t *testing.T) {
 				for _, tag := range i.Tags {
 					tags[*tag.Key] = *tag.Value
 				}
-				if tags["purpose"] != "check of "+h.images[0].ImageID || tags["encrypted-ami:source"] == "" || tags["encrypted-ami:run"] == "" {
+				if tags["purpose"] != "check of "+h.images[0].ImageID || tags["encrypted-ami:source"] == "" ||
+					tags["encrypted-ami:run"] == "" {
 					t.Errorf("tags %v", tags)
 				}
 				if i.MetadataOptions.HttpTokens != ec2types.HttpTokensStateRequired {
@@ -107,7 +110,8 @@ func TestTheInstanceOfALaunchCheckBearsItsTags(t *testing.T) {
 	})
 }
 
-// Who launches lost its permission on the key after the copies: the instance dies, and the finding says of what (8.5, 8.6).
+// Who launches lost its permission on the key after the copies: the instance dies, and the finding says of what (8.5,
+// 8.6).
 func TestLaunchCheck_failureSaysWhy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
@@ -122,8 +126,10 @@ func TestLaunchCheck_failureSaysWhy(t *testing.T) {
 		if len(result.Images) != 0 {
 			t.Errorf("served with %+v", result.Images)
 		}
-		if len(result.Findings) != 1 || result.Findings[0].Reference != "8.5" || result.Findings[0].AWSCode != "Client.InvalidKMSKey.InvalidState" ||
-			!adds(result.Findings[0], "kms:CreateGrant") || !strings.Contains(result.Findings[0].Resource, ":key/") {
+		if len(result.Findings) != 1 || result.Findings[0].Reference != "8.5" ||
+			result.Findings[0].AWSCode != "Client.InvalidKMSKey.InvalidState" ||
+			!adds(result.Findings[0], "kms:CreateGrant") ||
+			!strings.Contains(result.Findings[0].Resource, ":key/") {
 			t.Errorf("findings %+v", result.Findings)
 		}
 		if len(result.Left) != 1 || result.Left[0].Kind != "image" {
@@ -158,7 +164,10 @@ func TestLaunchCheck_canceledLeavesNoInstance(t *testing.T) {
 						time.AfterFunc(after, func() { cancel(errors.New("stopped by hand")) })
 					}
 				})
-				listed := slices.ContainsFunc(result.Left, func(l distribution.RetainedResource) bool { return l.Kind == "instance" })
+				listed := slices.ContainsFunc(
+					result.Left,
+					func(l distribution.RetainedResource) bool { return l.Kind == "instance" },
+				)
 				if stays := len(h.instances("222222222222", home)) > 0; stays != listed || stays && fault == "" {
 					t.Errorf("canceled after %v, %q: an instance stays: %v, listed: %v", after, fault, stays, listed)
 				}
@@ -180,8 +189,8 @@ func (c *cord) Do(r *http.Request) (*http.Response, error) {
 	return c.World.Do(r)
 }
 
-// An instance that another run left is ended by the next one, or by a clean-up, though the launch check is off by then; one that only bears our tags is named
-// and runs on.
+// An instance that another run left is ended by the next one, or by a clean-up, though the launch check is off by then;
+// one that only bears our tags is named and runs on.
 func TestOnlyAProvenInstanceOfAnEarlierRunIsTerminated(t *testing.T) {
 	for name, next := range map[string]func(*testWorld, distribution.Request) (plan.Plan, distribution.Result){
 		"the next run": func(h *testWorld, req distribution.Request) (plan.Plan, distribution.Result) {
@@ -221,8 +230,13 @@ func TestOnlyAProvenInstanceOfAnEarlierRunIsTerminated(t *testing.T) {
 			h.must(err)
 			req.RunID = "run-2"
 			p, result := next(h, req)
-			if len(result.Findings) > 0 || !slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool { return f.Resource == *forged.Instances[0].InstanceId }) {
-				t.Errorf("%s: nothing is said of the instance with copied tags, or more: %+v, %+v", name, p.Findings, result.Findings)
+			if len(result.Findings) > 0 ||
+				!slices.ContainsFunc(
+					p.Findings,
+					func(f distribution.Finding) bool { return f.Resource == *forged.Instances[0].InstanceId },
+				) {
+				t.Errorf("%s: nothing is said of the instance with copied tags, or more: %+v, "+
+					"%+v", name, p.Findings, result.Findings)
 			}
 			still := h.instances("222222222222", home)
 			if len(still) != 1 || *still[0].InstanceId != *forged.Instances[0].InstanceId {
@@ -243,14 +257,18 @@ func TestLaunchCheck_permissionsAreSufficient(t *testing.T) {
 			var actions []string
 			for _, s := range p.Steps {
 				for _, permission := range s.Permissions() {
-					if s.Meta().Location.Account != source && permission.Action != without && !slices.Contains(actions, `"`+permission.Action+`"`) {
+					if s.Meta().Location.Account != source && permission.Action != without &&
+						!slices.Contains(actions, `"`+permission.Action+`"`) {
 						actions = append(actions, `"`+permission.Action+`"`)
 					}
 				}
 			}
 			_, err := iam.NewFromConfig(h.Config("222222222222", home)).PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{
-				RoleName:   aws.String(roleName),
-				PolicyName: aws.String("permissions"), PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": [` +
+				RoleName: aws.String(roleName),
+				PolicyName: aws.String(
+					"permissions",
+				),
+				PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": [` +
 					strings.Join(actions, ", ") + `], "Resource": "*"}]}`),
 			})
 			h.must(err)

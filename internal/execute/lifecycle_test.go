@@ -25,8 +25,10 @@ func withLifecycle(req *distribution.Request) {
 	req.Targets[0].Tags = map[string]distribution.Text{"ec2:SharedTag/Release": "1"}
 	req.Targets[0].Lifecycle = distribution.Lifecycle{
 		DeprecateAt: time.Now().Add(90 * 24 * time.Hour), Protection: &distribution.Protection{Cooldown: true},
-		Users: distribution.LaunchPermissions{Accounts: []string{friend}, Organizations: []string{"arn:aws:organizations::111111111111:organization/o-1234567890"},
-			Units: []string{"arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"}},
+		Users: distribution.LaunchPermissions{
+			Accounts: []string{friend}, Organizations: []string{"arn:aws:organizations::111111111111:organization/o-1234567890"},
+			Units: []string{"arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"},
+		},
 	}
 }
 
@@ -59,10 +61,15 @@ func TestATargetsImageIsDeprecatedProtectedAndShared(t *testing.T) {
 				}
 				for _, s := range h.ownSnapshots("222222222222", home) {
 					if aws.ToInt32(s.CompletionDurationMinutes) != 30 {
-						t.Errorf("%s was to be copied within %d minutes", aws.ToString(s.SnapshotId), aws.ToInt32(s.CompletionDurationMinutes))
+						t.Errorf(
+							"%s was to be copied within %d minutes",
+							aws.ToString(s.SnapshotId),
+							aws.ToInt32(s.CompletionDurationMinutes),
+						)
 					}
 				}
-				seen, err := h.ec2(friend, home).DescribeImages(t.Context(), &ec2.DescribeImagesInput{ExecutableUsers: []string{"self"}})
+				seen, err := h.ec2(friend, home).
+					DescribeImages(t.Context(), &ec2.DescribeImagesInput{ExecutableUsers: []string{"self"}})
 				h.must(err)
 				if len(seen.Images) != 1 || len(seen.Images[0].Tags) != 1 {
 					t.Errorf("account %s sees %+v, want the image with its tag that is made to be shared (9.13)", friend, seen.Images)
@@ -95,14 +102,16 @@ func TestAPermissionThatIsNotThereIsNoSuccess_4_4_2(t *testing.T) {
 func (h *testWorld) drift(account string) {
 	for range 60 {
 		for _, image := range h.ownImages(account, home) {
-			_, err := h.ec2(account, home).ResetImageAttribute(context.Background(), &ec2.ResetImageAttributeInput{ImageId: image.ImageId, Attribute: ec2types.ResetImageAttributeNameLaunchPermission})
+			_, err := h.ec2(account, home).
+				ResetImageAttribute(context.Background(), &ec2.ResetImageAttributeInput{ImageId: image.ImageId, Attribute: ec2types.ResetImageAttributeNameLaunchPermission})
 			h.must(err)
 		}
 		time.Sleep(time.Second)
 	}
 }
 
-// What an earlier run left and no run needs is reported where it cannot be removed: it keeps no image from its destination.
+// What an earlier run left and no run needs is reported where it cannot be removed: it keeps no image from its
+// destination.
 func TestLeftover_failedRemovalFailsNoTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{target}, []string{home})
@@ -133,16 +142,28 @@ func TestDeprecateImage_resumed(t *testing.T) {
 	})
 }
 
-// A Windows image has fast launch as the target wants it, whether it had it otherwise or not at all before; a second run asks for nothing.
+// A Windows image has fast launch as the target wants it, whether it had it otherwise or not at all before; a second
+// run asks for nothing.
 func TestFastLaunchOfAWindowsImageIsAsTheTargetWantsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[:1], []string{"222222222222"}, []string{home})
 		h.bought("bp-0002")
 		client := h.ec2("222222222222", home)
-		_, err := client.CreateLaunchTemplate(t.Context(), &ec2.CreateLaunchTemplateInput{LaunchTemplateName: aws.String("windows"), LaunchTemplateData: &ec2types.RequestLaunchTemplateData{InstanceType: ec2types.InstanceTypeT3Nano}})
+		_, err := client.CreateLaunchTemplate(
+			t.Context(),
+			&ec2.CreateLaunchTemplateInput{
+				LaunchTemplateName: aws.String("windows"),
+				LaunchTemplateData: &ec2types.RequestLaunchTemplateData{InstanceType: ec2types.InstanceTypeT3Nano},
+			},
+		)
 		h.must(err)
-		for i, want := range []distribution.FastLaunch{{}, {}, {TargetResourceCount: 10, MaxParallelLaunches: 8}, {TargetResourceCount: 10, MaxParallelLaunches: 8, TemplateName: "windows", TemplateVersion: 1},
-			{TargetResourceCount: 10, MaxParallelLaunches: 8, TemplateName: "windows", TemplateVersion: 1}} {
+		for i, want := range []distribution.FastLaunch{
+			{},
+			{},
+			{TargetResourceCount: 10, MaxParallelLaunches: 8},
+			{TargetResourceCount: 10, MaxParallelLaunches: 8, TemplateName: "windows", TemplateVersion: 1},
+			{TargetResourceCount: 10, MaxParallelLaunches: 8, TemplateName: "windows", TemplateVersion: 1},
+		} {
 			h.with = func(req *distribution.Request) {
 				req.Targets[0].Method, req.Targets[0].Lifecycle.FastLaunch = distribution.ByImage, &want
 			}
@@ -155,13 +176,18 @@ func TestFastLaunchOfAWindowsImageIsAsTheTargetWantsIt(t *testing.T) {
 			}
 			seen := distribution.FastLaunch{}
 			if s := out.FastLaunchImages[0].SnapshotConfiguration; s != nil {
-				seen.TargetResourceCount, seen.MaxParallelLaunches = int(aws.ToInt32(s.TargetResourceCount)), int(aws.ToInt32(out.FastLaunchImages[0].MaxParallelLaunches))
+				seen.TargetResourceCount, seen.MaxParallelLaunches = int(
+					aws.ToInt32(s.TargetResourceCount),
+				), int(
+					aws.ToInt32(out.FastLaunchImages[0].MaxParallelLaunches),
+				)
 			}
 			if named := out.FastLaunchImages[0].LaunchTemplate; named != nil {
 				seen.TemplateName, seen.TemplateVersion = aws.ToString(named.LaunchTemplateName), 1
 			}
 			if calls := []int{1, 1, 2, 3, 3}[i]; seen != want || h.calls("ec2:EnableFastLaunch") != calls {
-				t.Errorf("run %d: fast launch is %+v after %d calls, want %+v after %d", i, seen, h.calls("ec2:EnableFastLaunch"), want, calls)
+				t.Errorf("run %d: fast launch is %+v after %d calls, want %+v after "+
+					"%d", i, seen, h.calls("ec2:EnableFastLaunch"), want, calls)
 			}
 		}
 	})

@@ -17,37 +17,47 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// fleet is a world of two required accounts and an optional one, each with a parameter and a launch template to be published to.
+// fleet is a world of two required accounts and an optional one, each with a parameter and a launch template to be
+// published to.
 func fleet(t *testing.T) (*testWorld, distribution.Request) {
 	h := build(t, mixed[1:2], []string{"222222222222", "333333333333", "444444444444"}, []string{home})
 	req := h.request()
-	req.Targets[0].Parameters, req.Targets[0].Templates = []distribution.Parameter{named}, []distribution.LaunchTemplate{webDefault}
+	req.Targets[0].Parameters, req.Targets[0].Templates = []distribution.Parameter{
+		named,
+	}, []distribution.LaunchTemplate{
+		webDefault,
+	}
 	optional := req.Targets[0]
 	optional.Name, optional.Optional, optional.AccountIDs = "optional", true, h.targets[2:]
 	req.Targets[0].AccountIDs = h.targets[:2]
 	req.Targets, req.PublishAll = append(req.Targets, optional), true
 	for _, account := range h.targets {
-		_, err := h.ec2(account, home).CreateLaunchTemplate(t.Context(), &ec2.CreateLaunchTemplateInput{LaunchTemplateName: aws.String("web"),
-			LaunchTemplateData: &ec2types.RequestLaunchTemplateData{ImageId: aws.String("ami-0123456789abcdef0")}})
+		_, err := h.ec2(account, home).CreateLaunchTemplate(t.Context(), &ec2.CreateLaunchTemplateInput{
+			LaunchTemplateName: aws.String("web"),
+			LaunchTemplateData: &ec2types.RequestLaunchTemplateData{ImageId: aws.String("ami-0123456789abcdef0")},
+		})
 		h.must(err)
 	}
 	return h, req
 }
 
-// pointed returns how often an account's image has been published: versions of its parameter, and of its launch template beyond the first.
+// pointed returns how often an account's image has been published: versions of its parameter, and of its launch
+// template beyond the first.
 func (h *testWorld) pointed(account string) (parameter, versions int64) {
 	h.t.Helper()
-	out, err := ssm.NewFromConfig(h.Config(account, home)).GetParameter(context.Background(), &ssm.GetParameterInput{Name: aws.String("/golden/" + home)})
+	out, err := ssm.NewFromConfig(h.Config(account, home)).
+		GetParameter(context.Background(), &ssm.GetParameterInput{Name: aws.String("/golden/" + home)})
 	if err == nil {
 		parameter = out.Parameter.Version
 	}
-	templates, err := h.ec2(account, home).DescribeLaunchTemplates(context.Background(), &ec2.DescribeLaunchTemplatesInput{LaunchTemplateNames: []string{"web"}})
+	templates, err := h.ec2(account, home).
+		DescribeLaunchTemplates(context.Background(), &ec2.DescribeLaunchTemplatesInput{LaunchTemplateNames: []string{"web"}})
 	h.must(err)
 	return parameter, aws.ToInt64(templates.LaunchTemplates[0].LatestVersionNumber) - 1
 }
 
-// With publish = "all" nothing names an image while a required one is missing; the run that takes it up publishes all. Without it, each is
-// published as soon as it is proved.
+// With publish = "all" nothing names an image while a required one is missing; the run that takes it up publishes all.
+// Without it, each is published as soon as it is proved.
 func TestNothingIsPublishedBeforeAllRequiredImagesAreProved(t *testing.T) {
 	for _, all := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -60,8 +70,12 @@ func TestNothingIsPublishedBeforeAllRequiredImagesAreProved(t *testing.T) {
 				want = 0
 			}
 			for _, account := range []string{"222222222222", "444444444444"} {
-				if parameter, versions := h.pointed(account); parameter != want || versions != want || len(h.ownImages(account, home)) != 1 {
-					t.Errorf("all %v: %s has a parameter of %d versions and %d versions of the launch template", all, account, parameter, versions)
+				if parameter, versions := h.pointed(
+					account,
+				); parameter != want || versions != want ||
+					len(h.ownImages(account, home)) != 1 {
+					t.Errorf("all %v: %s has a parameter of %d versions and %d versions of the launch "+
+						"template", all, account, parameter, versions)
 				}
 			}
 			if len(result.Images) != 2 || result.Images[0].Published() == all {
@@ -72,7 +86,8 @@ func TestNothingIsPublishedBeforeAllRequiredImagesAreProved(t *testing.T) {
 			h.complete(result)
 			for _, account := range h.targets {
 				if parameter, versions := h.pointed(account); parameter != 1 || versions != 1 {
-					t.Errorf("all %v: in the end %s has a parameter of %d versions and %d versions of the launch template", all, account, parameter, versions)
+					t.Errorf("all %v: in the end %s has a parameter of %d versions and %d versions of the launch "+
+						"template", all, account, parameter, versions)
 				}
 			}
 		})
@@ -102,7 +117,8 @@ func TestPublish_optionalTargetFails(t *testing.T) {
 	})
 }
 
-// A run that dies at any call of its publishing is resumed: every pointer is set, none twice, and never one while an image is missing.
+// A run that dies at any call of its publishing is resumed: every pointer is set, none twice, and never one while an
+// image is missing.
 func TestPublish_resumedAfterCrashAtAnyCall(t *testing.T) {
 	calls := 0
 	synctest.Test(t, func(t *testing.T) {
@@ -115,7 +131,8 @@ func TestPublish_resumedAfterCrashAtAnyCall(t *testing.T) {
 	})
 	for call := 1; call <= calls; call++ {
 		for _, lost := range []bool{false, true} {
-			if !*whole && (call < calls*2/3 || lost == (call%2 == 0)) { // what comes before publishing, TestResume_afterCrashAtAnyCall tries
+			// what comes before publishing, TestResume_afterCrashAtAnyCall tries
+			if !*whole && (call < calls*2/3 || lost == (call%2 == 0)) {
 				continue
 			}
 			synctest.Test(t, func(t *testing.T) {
@@ -128,19 +145,22 @@ func TestPublish_resumedAfterCrashAtAnyCall(t *testing.T) {
 				}
 				for _, account := range h.targets {
 					if parameter, versions := h.pointed(account); parameter+versions > 0 && images < 2 {
-						t.Errorf("dies at call %d of %d, its answer lost %v: %s is published while there are %d images", call, calls, lost, account, images)
+						t.Errorf("dies at call %d of %d, its answer lost %v: %s is published while there are %d "+
+							"images", call, calls, lost, account, images)
 					}
 				}
 				req.RunID = "run-2"
 				result, err := h.attemptOf(t.Context(), h.NewCrashingClient(0, false, nil), req)
 				missing, twice, left := h.census()
 				if err != nil || missing+twice+left+len(result.Left)+len(result.Findings) > 0 {
-					t.Errorf("dies at call %d of %d, its answer lost %v: %v, %d missing, %d too many, %d orphans, %+v", call, calls, lost, err, missing, twice, left, result.Findings)
+					t.Errorf("dies at call %d of %d, its answer lost %v: %v, %d missing, %d too many, %d orphans, "+
+						"%+v", call, calls, lost, err, missing, twice, left, result.Findings)
 				}
 				for _, account := range h.targets {
 					// A parameter whose put was not visible yet is put again: the same value, one more version.
 					if parameter, versions := h.pointed(account); parameter < 1 || parameter > 2 || versions != 1 {
-						t.Errorf("dies at call %d of %d, its answer lost %v: %s has a parameter of %d versions and %d versions of the launch template", call, calls, lost, account, parameter, versions)
+						t.Errorf("dies at call %d of %d, its answer lost %v: %s has a parameter of %d versions and %d versions of the "+
+							"launch template", call, calls, lost, account, parameter, versions)
 					}
 				}
 				time.Sleep(10 * time.Minute) // what the dead run had in progress ends

@@ -28,15 +28,28 @@ func published(t *testing.T, parameters ...distribution.Parameter) (*testWorld, 
 }
 
 var (
-	named  = distribution.Parameter{Name: "/golden/{{ .Region }}", Type: "String", DataType: distribution.ImageParameter, Tags: map[string]distribution.Text{"from": "{{ .AMIName }}"}, Overwrite: true}
-	hidden = distribution.Parameter{Name: "golden", Type: distribution.SecureString, DataType: "text", KeyID: targetAlias, Overwrite: true}
+	named = distribution.Parameter{
+		Name:      "/golden/{{ .Region }}",
+		Type:      "String",
+		DataType:  distribution.ImageParameter,
+		Tags:      map[string]distribution.Text{"from": "{{ .AMIName }}"},
+		Overwrite: true,
+	}
+	hidden = distribution.Parameter{
+		Name:      "golden",
+		Type:      distribution.SecureString,
+		DataType:  "text",
+		KeyID:     targetAlias,
+		Overwrite: true,
+	}
 )
 
 func (h *testWorld) ssm() *ssm.Client { return ssm.NewFromConfig(h.Config(target, home)) }
 
 func (h *testWorld) put(name, value, dataType string) {
 	h.t.Helper()
-	_, err := h.ssm().PutParameter(h.t.Context(), &ssm.PutParameterInput{Name: &name, Value: &value, DataType: &dataType, Type: ssmtypes.ParameterTypeString})
+	_, err := h.ssm().
+		PutParameter(h.t.Context(), &ssm.PutParameterInput{Name: &name, Value: &value, DataType: &dataType, Type: ssmtypes.ParameterTypeString})
 	h.must(err)
 }
 
@@ -45,7 +58,8 @@ func (h *testWorld) parameter(name string) (*ssmtypes.Parameter, map[string]stri
 	h.t.Helper()
 	out, err := h.ssm().GetParameter(h.t.Context(), &ssm.GetParameterInput{Name: &name, WithDecryption: aws.Bool(true)})
 	h.must(err)
-	list, err := h.ssm().ListTagsForResource(h.t.Context(), &ssm.ListTagsForResourceInput{ResourceType: ssmtypes.ResourceTypeForTaggingParameter, ResourceId: &name})
+	list, err := h.ssm().
+		ListTagsForResource(h.t.Context(), &ssm.ListTagsForResourceInput{ResourceType: ssmtypes.ResourceTypeForTaggingParameter, ResourceId: &name})
 	h.must(err)
 	tags := map[string]string{}
 	for _, tag := range list.TagList {
@@ -60,9 +74,12 @@ func (h *testWorld) names(name string, version int64, result distribution.Result
 	images := h.ownImages(target, home)
 	seen, tags := h.parameter(name)
 	if len(images) != 1 || aws.ToString(seen.Value) != aws.ToString(images[0].ImageId) || seen.Version != version {
-		h.t.Errorf("%s says %s in version %d, the target has %d images", name, aws.ToString(seen.Value), seen.Version, len(images))
+		h.t.Errorf("%s says %s in version %d, the target has %d "+
+			"images", name, aws.ToString(seen.Value), seen.Version, len(images))
 	}
-	if len(result.Images) != 1 || !slices.Contains(result.Images[0].Pointers, distribution.Pointer{Kind: "SSM parameter", Name: name, Set: true}) || !result.Images[0].Published() {
+	if len(result.Images) != 1 ||
+		!slices.Contains(result.Images[0].Pointers, distribution.Pointer{Kind: "SSM parameter", Name: name, Set: true}) ||
+		!result.Images[0].Published() {
 		h.t.Errorf("the result says %+v", result.Images)
 	}
 	return tags
@@ -119,7 +136,8 @@ func TestALostAnswerOfAParameterIsNoFailure(t *testing.T) {
 	}
 }
 
-// AWS answers well and writes nothing where it does not see the image (7.2): that is found out, and reported with what is missing. The image stays.
+// AWS answers well and writes nothing where it does not see the image (7.2): that is found out, and reported with what
+// is missing. The image stays.
 func TestAParameterThatAWSDoesNotWriteFailsTheDestination(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, req := published(t, named)
@@ -133,7 +151,8 @@ func TestAParameterThatAWSDoesNotWriteFailsTheDestination(t *testing.T) {
 		if len(result.Images) != 1 || result.Images[0].Published() {
 			t.Errorf("the images are %+v", result.Images)
 		}
-		if len(result.Findings) != 1 || result.Findings[0].Reference != "7.2" || !adds(result.Findings[0], "ec2:DescribeImages") {
+		if len(result.Findings) != 1 || result.Findings[0].Reference != "7.2" ||
+			!adds(result.Findings[0], "ec2:DescribeImages") {
 			t.Errorf("found %+v", result.Findings)
 		}
 	})
@@ -145,7 +164,8 @@ func TestAKeyThatDoesNotEncryptAParameterIsExplained(t *testing.T) {
 		h, req := published(t, hidden)
 		h.forbid(target, "kms:Encrypt")
 		_, result := h.run(t.Context(), req)
-		if len(result.Images) != 1 || result.Images[0].Published() || len(result.Findings) != 1 || result.Findings[0].Operation != "ssm:PutParameter" {
+		if len(result.Images) != 1 || result.Images[0].Published() || len(result.Findings) != 1 ||
+			result.Findings[0].Operation != "ssm:PutParameter" {
 			t.Errorf("images %+v, found %+v", result.Images, result.Findings)
 		}
 	})
@@ -155,7 +175,9 @@ func TestAKeyThatDoesNotEncryptAParameterIsExplained(t *testing.T) {
 func TestAParameterNamesTheImageBesideGrants(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, req := published(t, named)
-		req.Targets[0].Grants = []distribution.Grant{{Name: "web", Grantee: distribution.Text("arn:aws:iam::" + target + ":role/" + roleName)}}
+		req.Targets[0].Grants = []distribution.Grant{
+			{Name: "web", Grantee: distribution.Text("arn:aws:iam::" + target + ":role/" + roleName)},
+		}
 		_, result := h.run(t.Context(), req)
 		h.complete(result)
 		h.names("/golden/"+home, 1, result)
@@ -179,21 +201,23 @@ func unsealedStaysUnpublished(t *testing.T, method distribution.Method) {
 		pool := h.pool(t.Context(), h.World)
 		p := h.decide(t.Context(), pool, req)
 		result := runPlan(t.Context(), pool, p, options(req), func(e distribution.Event) {
-			if (strings.HasPrefix(string(e.Step), "register/") || strings.HasPrefix(string(e.Step), "copy/")) && e.Kind == distribution.Begun {
+			if (strings.HasPrefix(string(e.Step), "register/") || strings.HasPrefix(string(e.Step), "copy/")) &&
+				e.Kind == distribution.Begun {
 				h.forbidSealing(target)
 			}
 		})
 		if len(result.Images) != 1 || result.Images[0].Published() || h.calls("ssm:PutParameter") > 0 {
 			t.Errorf("images %+v, %d parameters put", result.Images, h.calls("ssm:PutParameter"))
 		}
-		if n := len(result.Findings); n < 2 || !strings.Contains(result.Findings[n-2].Summary, "signature could not be written to ami-") || !strings.Contains(result.Findings[n-1].Detail, "signature") {
+		if n := len(result.Findings); n < 2 || !strings.Contains(result.Findings[n-2].Summary, "signature could not be "+
+			"written to ami-") || !strings.Contains(result.Findings[n-1].Detail, "signature") {
 			t.Errorf("found %+v", result.Findings)
 		}
 	})
 }
 
-// A parameter of another type is not converted, even if it was created after the plan. AWS would convert it (rule B.6.1),
-// or refuse to, as its API reference says.
+// A parameter of another type is not converted, even if it was created after the plan. AWS would convert it (rule
+// B.6.1), or refuse to, as its API reference says.
 func TestPutParameter_anotherType(t *testing.T) {
 	for name, option := range map[string]awssim.Option{
 		"converted by AWS": func(*awssim.World) {}, "refused by AWS": awssim.WithAlternatives(awssim.ParameterTypeRefused),

@@ -37,12 +37,24 @@ func fields(t reflect.Type) func(func(reflect.StructField) bool) {
 
 // registerMembers is what becomes of every member of RegisterImageInput: it is given, or why it is not.
 var registerMembers = map[string]string{
-	"Name": "given", "Architecture": "given", "BlockDeviceMappings": "given", "BootMode": "given", "Description": "given",
-	"EnaSupport": "given", "ImdsSupport": "given", "KernelId": "given", "RamdiskId": "given", "RootDeviceName": "given",
-	"SriovNetSupport": "given", "TagSpecifications": "given", "TpmSupport": "given", "UefiData": "given", "VirtualizationType": "given",
-	"BillingProducts": "needs an authorization from AWS (2.3.3)",
-	"DryRun":          "for proofs only",
-	"ImageLocation":   "of instance-store images",
+	"Name":                "given",
+	"Architecture":        "given",
+	"BlockDeviceMappings": "given",
+	"BootMode":            "given",
+	"Description":         "given",
+	"EnaSupport":          "given",
+	"ImdsSupport":         "given",
+	"KernelId":            "given",
+	"RamdiskId":           "given",
+	"RootDeviceName":      "given",
+	"SriovNetSupport":     "given",
+	"TagSpecifications":   "given",
+	"TpmSupport":          "given",
+	"UefiData":            "given",
+	"VirtualizationType":  "given",
+	"BillingProducts":     "needs an authorization from AWS (2.3.3)",
+	"DryRun":              "for proofs only",
+	"ImageLocation":       "of instance-store images",
 }
 
 func TestEveryMemberOfTheSDKsTypesHasItsRow(t *testing.T) {
@@ -57,10 +69,11 @@ func TestEveryMemberOfTheSDKsTypesHasItsRow(t *testing.T) {
 		given = append(given, name)
 	}
 	for what, pair := range map[string][2][]string{
-		"Image against plan.CarryTable":                 {members[ec2types.Image](), attributes},
-		"EbsBlockDevice against plan.DeviceTable":       {members[ec2types.EbsBlockDevice](), devices},
-		"RegisterImageInput against registerMembers":    {members[ec2.RegisterImageInput](), given},
-		"BlockDeviceMapping against what devicesOf has": {members[ec2types.BlockDeviceMapping](), {"DeviceName", "Ebs", "NoDevice", "VirtualName"}},
+		"Image against plan.CarryTable":              {members[ec2types.Image](), attributes},
+		"EbsBlockDevice against plan.DeviceTable":    {members[ec2types.EbsBlockDevice](), devices},
+		"RegisterImageInput against registerMembers": {members[ec2.RegisterImageInput](), given},
+		"BlockDeviceMapping against what devicesOf " +
+			"has": {members[ec2types.BlockDeviceMapping](), {"DeviceName", "Ebs", "NoDevice", "VirtualName"}},
 	} {
 		sdk, ours := pair[0], pair[1]
 		slices.Sort(sdk)
@@ -76,17 +89,46 @@ func fullStep() *step.RegisterImage {
 	image := ec2types.Image{}
 	fill(reflect.ValueOf(&image).Elem())
 	image.BlockDeviceMappings = []ec2types.BlockDeviceMapping{
-		{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: aws.String("snap-source"), Encrypted: aws.Bool(true),
-			KmsKeyId: aws.String("arn:aws:kms:eu-west-1:111111111111:key/k"), VolumeSize: aws.Int32(8), VolumeType: ec2types.VolumeTypeGp3, Iops: aws.Int32(4000),
-			Throughput: aws.Int32(250), VolumeInitializationRate: aws.Int32(200), DeleteOnTermination: aws.Bool(false), EbsCardIndex: aws.Int32(1),
-			OutpostArn: aws.String("x"), AvailabilityZone: aws.String("eu-west-1a"), AvailabilityZoneId: aws.String("euw1-az1")}},
+		{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{
+			SnapshotId: aws.String("snap-source"),
+			Encrypted:  aws.Bool(true),
+			KmsKeyId: aws.String(
+				"arn:aws:kms:eu-west-1:111111111111:key/k",
+			),
+			VolumeSize: aws.Int32(8),
+			VolumeType: ec2types.VolumeTypeGp3,
+			Iops:       aws.Int32(4000),
+			Throughput: aws.Int32(
+				250,
+			),
+			VolumeInitializationRate: aws.Int32(200),
+			DeleteOnTermination:      aws.Bool(false),
+			EbsCardIndex:             aws.Int32(1),
+			OutpostArn:               aws.String("x"),
+			AvailabilityZone:         aws.String("eu-west-1a"),
+			AvailabilityZoneId:       aws.String("euw1-az1"),
+		}},
 		{DeviceName: aws.String("/dev/sdb"), VirtualName: aws.String("ephemeral0")},
 		{DeviceName: aws.String("/dev/sdc"), NoDevice: aws.String("")},
-		{DeviceName: aws.String("/dev/sdd"), Ebs: &ec2types.EbsBlockDevice{Encrypted: aws.Bool(true), VolumeSize: aws.Int32(20), VolumeType: ec2types.VolumeTypeGp2}},
+		{
+			DeviceName: aws.String("/dev/sdd"),
+			Ebs: &ec2types.EbsBlockDevice{
+				Encrypted:  aws.Bool(true),
+				VolumeSize: aws.Int32(20),
+				VolumeType: ec2types.VolumeTypeGp2,
+			},
+		},
 	}
 	return &step.RegisterImage{
-		ImageSpec: step.ImageSpec{Name: "golden", Description: "ours", UEFIData: "AMZNVUVG", Source: image, Tags: map[string]string{"b": "2", "a": "1"}},
-		Snapshots: map[string]step.Ref{"/dev/xvda": {Known: "snap-own"}}}
+		ImageSpec: step.ImageSpec{
+			Name:        "golden",
+			Description: "ours",
+			UEFIData:    "AMZNVUVG",
+			Source:      image,
+			Tags:        map[string]string{"b": "2", "a": "1"},
+		},
+		Snapshots: map[string]step.Ref{"/dev/xvda": {Known: "snap-own"}},
+	}
 }
 
 var ownSnapshots = map[string]string{"/dev/xvda": "snap-own"}
@@ -118,7 +160,13 @@ func TestEveryKeptAttributeReachesRegisterImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	properties := map[string]bool{ // nothing to pass: they follow from the snapshots and the type of image
-		"RootDeviceType": true, "Hypervisor": true, "ImageType": true, "Platform": true, "PlatformDetails": true, "ProductCodes": true, "UsageOperation": true,
+		"RootDeviceType":  true,
+		"Hypervisor":      true,
+		"ImageType":       true,
+		"Platform":        true,
+		"PlatformDetails": true,
+		"ProductCodes":    true,
+		"UsageOperation":  true,
 	}
 	for _, a := range step.CarryTable {
 		if a.How != distribution.Kept || properties[a.Name] {

@@ -20,8 +20,13 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 )
 
-// occupied is a world whose target has an image of somebody else's under the wanted name, and that image with its snapshot.
-func occupied(t *testing.T, method distribution.Method, force, withSnapshots bool) (h *testWorld, image, snapshot string) {
+// occupied is a world whose target has an image of somebody else's under the wanted name, and that image with its
+// snapshot.
+func occupied(
+	t *testing.T,
+	method distribution.Method,
+	force, withSnapshots bool,
+) (h *testWorld, image, snapshot string) {
 	h = build(t, mixed, []string{"222222222222"}, []string{home})
 	h.with = func(req *distribution.Request) {
 		req.Targets[0].Method, req.Targets[0].AMIName = method, "web"
@@ -37,14 +42,21 @@ func (h *testWorld) occupy(account, region, name string) (image, snapshot string
 	client := h.ec2(account, region)
 	snapshot = h.snapshot(account, region, 8)
 	time.Sleep(time.Hour)
-	registered, err := client.RegisterImage(h.t.Context(), &ec2.RegisterImageInput{Name: &name, VirtualizationType: aws.String("hvm"), RootDeviceName: aws.String("/dev/xvda"),
-		BlockDeviceMappings: []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: &snapshot}}}})
+	registered, err := client.RegisterImage(h.t.Context(), &ec2.RegisterImageInput{
+		Name:               &name,
+		VirtualizationType: aws.String("hvm"),
+		RootDeviceName:     aws.String("/dev/xvda"),
+		BlockDeviceMappings: []ec2types.BlockDeviceMapping{
+			{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: &snapshot}},
+		},
+	})
 	h.must(err)
 	time.Sleep(time.Minute)
 	return aws.ToString(registered.ImageId), snapshot
 }
 
-// An image that has the wanted name stays until all that ours waits for is there, and is then deregistered; its snapshots stay unless they are to go.
+// An image that has the wanted name stays until all that ours waits for is there, and is then deregistered; its
+// snapshots stay unless they are to go.
 func TestReplaceImage_deregisteredLast(t *testing.T) {
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		for _, withSnapshots := range []bool{false, true} {
@@ -59,7 +71,10 @@ func TestReplaceImage_deregisteredLast(t *testing.T) {
 					if len(images) != 1 || aws.ToString(images[0].ImageId) == old || aws.ToString(images[0].Name) != "web" {
 						t.Errorf("the target has %+v, want our image alone under the name", images)
 					}
-					stays := slices.ContainsFunc(h.ownSnapshots("222222222222", home), func(s ec2types.Snapshot) bool { return aws.ToString(s.SnapshotId) == snapshot })
+					stays := slices.ContainsFunc(
+						h.ownSnapshots("222222222222", home),
+						func(s ec2types.Snapshot) bool { return aws.ToString(s.SnapshotId) == snapshot },
+					)
 					if stays == withSnapshots {
 						t.Errorf("with snapshots: %v; that the snapshot is still there is %v", withSnapshots, stays)
 					}
@@ -109,7 +124,8 @@ func TestThatTheSnapshotsOfTheImageWithTheNameMayBeDeletedIsProvedFirst_9_11(t *
 		h.forbid("222222222222", "ec2:DeleteSnapshot")
 		pool := h.pool(t.Context(), h.World)
 		findings := execute.DryRun(t.Context(), pool, h.decide(t.Context(), pool, h.request()), 0)
-		if len(findings) != 1 || findings[0].Level != distribution.Refused || findings[0].Operation != "ec2:DeleteSnapshot" || !strings.HasSuffix(findings[0].Resource, "/"+snapshot) {
+		if len(findings) != 1 || findings[0].Level != distribution.Refused || findings[0].Operation != "ec2:DeleteSnapshot" ||
+			!strings.HasSuffix(findings[0].Resource, "/"+snapshot) {
 			t.Errorf("found %+v, want the deletion of %s refused", findings, snapshot)
 		}
 	})
@@ -120,7 +136,11 @@ func TestReplaceImage_resumedAfterNameFreed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, _, _ := occupied(t, distribution.BySnapshot, true, false)
 		h.forbid("222222222222", "ec2:RegisterImage")
-		if _, result := h.run(t.Context(), h.request()); len(result.Images) != 0 || len(h.ownImages("222222222222", home)) != 0 {
+		if _, result := h.run(
+			t.Context(),
+			h.request(),
+		); len(result.Images) != 0 ||
+			len(h.ownImages("222222222222", home)) != 0 {
 			t.Fatalf("served %+v", result.Images)
 		}
 		copied := h.calls("ec2:CopySnapshot")
@@ -132,7 +152,8 @@ func TestReplaceImage_resumedAfterNameFreed(t *testing.T) {
 	})
 }
 
-// One look may be stale: what an earlier run made for the destination goes only where it is, and stays, not what it must be.
+// One look may be stale: what an earlier run made for the destination goes only where it is, and stays, not what it
+// must be.
 func TestAFinishedImageStaysWhateverOneLookShowedOfIt(t *testing.T) {
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		for _, changed := range []bool{false, true} {

@@ -42,7 +42,11 @@ type world struct {
 	most      map[string]int
 }
 
-func (w *world) run(ctx context.Context, steps []step.Step, say func(distribution.Event)) map[distribution.StepID]StepOutcome {
+func (w *world) run(
+	ctx context.Context,
+	steps []step.Step,
+	say func(distribution.Event),
+) map[distribution.StepID]StepOutcome {
 	w.begun, w.in, w.most = map[distribution.StepID]time.Time{}, map[string]int{}, map[string]int{}
 	start, end := make(chan *stepRun), make(chan *stepRun)
 	defer close(end)
@@ -149,7 +153,8 @@ func TestALaneIsNeverOverfull(t *testing.T) {
 	})
 }
 
-// Where copies wait for capacity every end lets one begin, and is looked for closely; elsewhere, and afterwards, nothing depends on it.
+// Where copies wait for capacity every end lets one begin, and is looked for closely; elsewhere, and afterwards,
+// nothing depends on it.
 func TestRunner_queueSaturationReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		at := distribution.Location{Account: "1", Region: "r"}
@@ -230,7 +235,8 @@ func TestRunner_laneFollowsReportedLimit(t *testing.T) {
 	})
 }
 
-// Others have some or all of a lane temporarily: then it is ours within minutes, and meanwhile AWS is not asked all the time.
+// Others have some or all of a lane temporarily: then it is ours within minutes, and meanwhile AWS is not asked all the
+// time.
 func TestALaneThatOthersFillIsTriedAgain(t *testing.T) {
 	for _, left := range []int{0, 1, 19} { // by the others
 		synctest.Test(t, func(t *testing.T) {
@@ -259,13 +265,15 @@ func TestALaneThatOthersFillIsTriedAgain(t *testing.T) {
 				}
 			}
 			if took := time.Since(begun); took > 4*time.Hour+5*time.Minute || refusals > 60 {
-				t.Errorf("with capacity for %d for an hour, 20 copies of 3 h took %v, and %d calls were refused", left, took, refusals)
+				t.Errorf("with capacity for %d for an hour, 20 copies of 3 h took %v, and %d calls were "+
+					"refused", left, took, refusals)
 			}
 		})
 	}
 }
 
-// AWS may answer that a lane is full when the run is canceled already: it ends all the same, and says why nothing had begun.
+// AWS may answer that a lane is full when the run is canceled already: it ends all the same, and says why nothing had
+// begun.
 func TestALaneThatOthersFillEndsWithItsRun(t *testing.T) {
 	for _, answer := range []time.Duration{0, 2 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
@@ -293,7 +301,8 @@ func TestALaneThatOthersFillEndsWithItsRun(t *testing.T) {
 					notes++
 				}
 			})
-			if len(done) != 4 || done["closing"].Err != nil || notes != 1 || !errors.Is(done["0"].Err, said) && !errors.Is(done["1"].Err, said) && !errors.Is(done["2"].Err, said) {
+			if len(done) != 4 || done["closing"].Err != nil || notes != 1 ||
+				!errors.Is(done["0"].Err, said) && !errors.Is(done["1"].Err, said) && !errors.Is(done["2"].Err, said) {
 				t.Errorf("%d notes, %+v", notes, done)
 			}
 		})
@@ -310,17 +319,22 @@ func TestAFailedBranchSkipsWhatNeedsItAndNothingElse(t *testing.T) {
 			newTask("share", time.Second),
 			withDestination(newTask("copy1", time.Minute, "share"), failing),
 			withDestination(newTask("copy2", 2*time.Minute, "share"), other),
-			withDestination(newTask("second1", time.Minute, "copy2"), failing), // needs nothing that failed, but is of no use any more
+			// needs nothing that failed, but is of no use any more
+			withDestination(newTask("second1", time.Minute, "copy2"), failing),
 			withDestination(newTask("register1", time.Second, "copy1"), failing),
 			withDestination(newTask("register2", time.Second, "copy2"), other),
 			withdraw,
 		}
 		var events []string
-		done := (&world{fails: map[distribution.StepID]bool{"copy1": true}}).run(t.Context(), steps, func(e distribution.Event) {
-			if e.Kind != distribution.Begun {
-				events = append(events, string(e.Kind)+" "+string(e.Step))
-			}
-		})
+		done := (&world{fails: map[distribution.StepID]bool{"copy1": true}}).run(
+			t.Context(),
+			steps,
+			func(e distribution.Event) {
+				if e.Kind != distribution.Begun {
+					events = append(events, string(e.Kind)+" "+string(e.Step))
+				}
+			},
+		)
 		want := map[distribution.StepID]error{"copy1": errTest, "second1": errSkipped, "register1": errSkipped}
 		for _, s := range steps {
 			id := s.Meta().ID
@@ -342,12 +356,20 @@ func TestACancelBeginsNothingButClosingSteps(t *testing.T) {
 		withdraw := newTask("withdraw", 10*time.Second)
 		withdraw.RunsAfter = []distribution.StepID{"second"}
 		steps := []step.Step{
-			newTask("first", time.Minute), newTask("second", time.Hour, "first"), newTask("third", time.Hour, "second"), withdraw,
+			newTask(
+				"first",
+				time.Minute,
+			),
+			newTask("second", time.Hour, "first"),
+			newTask("third", time.Hour, "second"),
+			withdraw,
 		}
 		begun := time.Now()
 		done := (&world{}).run(ctx, steps, nil)
-		if done["first"].Err != nil || !errors.Is(done["second"].Err, stopped) || !errors.Is(done["third"].Err, errSkipped) || done["withdraw"].Err != nil {
-			t.Errorf("first %v, second %v, third %v, withdraw %v", done["first"].Err, done["second"].Err, done["third"].Err, done["withdraw"].Err)
+		if done["first"].Err != nil || !errors.Is(done["second"].Err, stopped) || !errors.Is(done["third"].Err, errSkipped) ||
+			done["withdraw"].Err != nil {
+			t.Errorf("first %v, second %v, third %v, withdraw "+
+				"%v", done["first"].Err, done["second"].Err, done["third"].Err, done["withdraw"].Err)
 		}
 		if took := time.Since(begun); took != 100*time.Second {
 			t.Errorf("took %v, want the cancel's 90 s and the closing step's 10 s", took)
@@ -390,7 +412,8 @@ func TestAStepThatComesBackHoldsNoCall(t *testing.T) {
 }
 
 func TestTheLimitIsReadOutOfTheText(t *testing.T) {
-	text := "ResourceLimitExceeded: Too many snapshot copies in progress. The limit is 5 for this destination region." // 4.1.1
+	text := "ResourceLimitExceeded: Too many snapshot copies in progress. The limit is 5 for this destination " +
+		"region." // 4.1.1
 	if got := limitOf(errors.New(text)); got != 5 {
 		t.Errorf("limit %d, want 5", got)
 	}

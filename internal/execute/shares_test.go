@@ -82,7 +82,9 @@ func TestWithdrawShares_permanent(t *testing.T) {
 				h.killed(h.serving(target, home, "run-1"), time.Second)
 				time.Sleep(time.Hour)
 				req := h.request()
-				req.RunID, req.Targets, req.Shares = "run-share", nil, []distribution.Share{{Name: "ours", AccountIDs: []string{target}}}
+				req.RunID, req.Targets, req.Shares = "run-share", nil, []distribution.Share{
+					{Name: "ours", AccountIDs: []string{target}},
+				}
 				if _, result := h.run(t.Context(), req); len(result.Shares) != 1 || len(result.Findings) > 0 {
 					t.Fatalf("%+v", result)
 				}
@@ -102,7 +104,14 @@ func TestShares_earlierStagedCopyReported(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					h := build(t, mixed[:1], []string{target}, []string{home})
 					h.with = func(req *distribution.Request) { req.Targets[0].Method = method }
-					h.Inject(awssim.FaultRule{Fault: awssim.LateCopyFailure, Account: target, Nth: 1, Action: map[distribution.Method]string{distribution.BySnapshot: "ec2:CopySnapshot", distribution.ByImage: "ec2:CopyImage"}[method]})
+					h.Inject(
+						awssim.FaultRule{
+							Fault:   awssim.LateCopyFailure,
+							Account: target,
+							Nth:     1,
+							Action:  map[distribution.Method]string{distribution.BySnapshot: "ec2:CopySnapshot", distribution.ByImage: "ec2:CopyImage"}[method],
+						},
+					)
 					after := 500 * time.Millisecond
 					if pending {
 						after = time.Second
@@ -117,13 +126,19 @@ func TestShares_earlierStagedCopyReported(t *testing.T) {
 						t.Fatalf("%+v", result.Images)
 					}
 					for _, s := range h.ownSnapshots(source, home) {
-						reported := slices.ContainsFunc(result.Left, func(l distribution.RetainedResource) bool { return l.Resource == *s.SnapshotId })
+						reported := slices.ContainsFunc(
+							result.Left,
+							func(l distribution.RetainedResource) bool { return l.Resource == *s.SnapshotId },
+						)
 						if ours := *s.VolumeId == "vol-ffffffff"; ours && method == distribution.BySnapshot && !reported {
 							t.Errorf("%s is not among %+v", *s.SnapshotId, result.Left)
 						}
 					}
 					for _, image := range h.ownImages(source, home) {
-						reported := slices.ContainsFunc(result.Left, func(l distribution.RetainedResource) bool { return l.Resource == *image.ImageId })
+						reported := slices.ContainsFunc(
+							result.Left,
+							func(l distribution.RetainedResource) bool { return l.Resource == *image.ImageId },
+						)
 						if ours := *image.ImageId != h.images[0].ImageID; ours && !reported {
 							t.Errorf("%s is not among %+v", *image.ImageId, result.Left)
 						}

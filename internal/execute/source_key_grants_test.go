@@ -20,7 +20,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// putSourceKeyPolicies writes the policies of the source's keys: they permit friends, and targets unless the request lets them in by grants.
+// putSourceKeyPolicies writes the policies of the source's keys: they permit friends, and targets unless the request
+// lets them in by grants.
 func (h *testWorld) putSourceKeyPolicies() {
 	h.t.Helper()
 	permitted := slices.Clone(h.friends)
@@ -79,8 +80,10 @@ func TestAGrantLetsATargetCopyAndIsGoneAfterwards_3_2_6(t *testing.T) {
 		}
 		for _, g := range seen {
 			account := strings.Split(*g.GranteePrincipal, ":")[4]
-			if !strings.HasPrefix(*g.Name, "encrypted-ami:"+h.images[0].ImageID+":run-1:") || *g.GranteePrincipal != "arn:aws:iam::"+account+":role/"+roleName ||
-				*g.RetiringPrincipal != "arn:aws:iam::"+source+":user/builder" || !slices.Equal(g.Operations, []kmstypes.GrantOperation{"CreateGrant", "Decrypt", "DescribeKey", "ReEncryptFrom"}) {
+			if !strings.HasPrefix(*g.Name, "encrypted-ami:"+h.images[0].ImageID+":run-1:") ||
+				*g.GranteePrincipal != "arn:aws:iam::"+account+":role/"+roleName ||
+				*g.RetiringPrincipal != "arn:aws:iam::"+source+":user/builder" ||
+				!slices.Equal(g.Operations, []kmstypes.GrantOperation{"CreateGrant", "Decrypt", "DescribeKey", "ReEncryptFrom"}) {
 				t.Errorf("grant %+v", g)
 			}
 		}
@@ -116,7 +119,8 @@ func TestWithoutItsGrantATargetCannotCopy_1_8_4(t *testing.T) {
 	})
 }
 
-// What KMS grants may take minutes to be seen: the copy waits for it. After five minutes it is a refusal, and the grant goes.
+// What KMS grants may take minutes to be seen: the copy waits for it. After five minutes it is a refusal, and the grant
+// goes.
 func TestAGrantIsWaitedForUntilItWorks_4_4_4(t *testing.T) {
 	for _, late := range []time.Duration{4 * time.Minute, 7 * time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
@@ -134,7 +138,8 @@ func TestAGrantIsWaitedForUntilItWorks_4_4_4(t *testing.T) {
 				}
 				return
 			}
-			if len(result.Findings) != 1 || result.Findings[0].Operation != "kms:DescribeKey" || len(result.Images) > 0 || h.calls("ec2:CopySnapshot") > 0 {
+			if len(result.Findings) != 1 || result.Findings[0].Operation != "kms:DescribeKey" || len(result.Images) > 0 ||
+				h.calls("ec2:CopySnapshot") > 0 {
 				t.Errorf("findings %+v", result.Findings)
 			}
 			if left := h.temporary(home); len(left) > 0 || len(result.Left) > 0 {
@@ -166,7 +171,8 @@ func TestGrantsEndInEveryOutcome(t *testing.T) {
 			if left := h.temporary(home); len(left) > 0 {
 				t.Errorf("%s: grants stay: %+v", name, left)
 			}
-			if len(result.Images) > 0 || slices.ContainsFunc(result.Left, func(l distribution.RetainedResource) bool { return l.Kind == "grant" }) {
+			if len(result.Images) > 0 ||
+				slices.ContainsFunc(result.Left, func(l distribution.RetainedResource) bool { return l.Kind == "grant" }) {
 				t.Errorf("%s: images %+v, left behind: %+v", name, result.Images, result.Left)
 			}
 			time.Sleep(10 * time.Minute)
@@ -184,8 +190,12 @@ func TestSourceKeyGrants_grantToOthersReported(t *testing.T) {
 		result := runPlan(t.Context(), pool, p, options(h.request()), func(e distribution.Event) {
 			if e.Kind == distribution.Begun && strings.HasPrefix(string(e.Step), "copy/222222222222") {
 				key := h.temporary(home)[0].KeyId
-				made, err := pool.KMS(distribution.Location{Account: "222222222222", Region: home}).CreateGrant(t.Context(), &kms.CreateGrantInput{
-					KeyId: key, GranteePrincipal: aws.String("arn:aws:iam::333333333333:root"), Operations: []kmstypes.GrantOperation{"Decrypt"}})
+				made, err := pool.KMS(distribution.Location{Account: "222222222222", Region: home}).
+					CreateGrant(t.Context(), &kms.CreateGrantInput{
+						KeyId:            key,
+						GranteePrincipal: aws.String("arn:aws:iam::333333333333:root"),
+						Operations:       []kmstypes.GrantOperation{"Decrypt"},
+					})
 				h.must(err)
 				child = *made.GrantId
 			}
@@ -194,7 +204,9 @@ func TestSourceKeyGrants_grantToOthersReported(t *testing.T) {
 			t.Fatalf("images %+v, findings %+v", result.Images, result.Findings)
 		}
 		f := result.Findings[0]
-		if f.Level != distribution.Warning || f.Principal != "arn:aws:iam::333333333333:root" || !strings.Contains(f.Summary, "222222222222") || !strings.Contains(f.Remediation, child) {
+		if f.Level != distribution.Warning || f.Principal != "arn:aws:iam::333333333333:root" ||
+			!strings.Contains(f.Summary, "222222222222") ||
+			!strings.Contains(f.Remediation, child) {
 			t.Errorf("finding %+v", f)
 		}
 	})

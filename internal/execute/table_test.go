@@ -57,27 +57,50 @@ var features = []struct {
 		r.Shares = []distribution.Share{{Name: "friends", AccountIDs: []string{friend}}}
 	}},
 	{"share, grant", func(r *distribution.Request) {
-		r.Shares = []distribution.Share{{Name: "friends", AccountIDs: []string{friend}, Grants: []distribution.Grant{{Grantee: "arn:aws:iam::" + friend + ":role/" + roleName}}, Roles: []distribution.Role{{RoleName: roleName, ExternalID: "golden"}}}}
+		r.Shares = []distribution.Share{
+			{
+				Name:       "friends",
+				AccountIDs: []string{friend},
+				Grants:     []distribution.Grant{{Grantee: "arn:aws:iam::" + friend + ":role/" + roleName}},
+				Roles:      []distribution.Role{{RoleName: roleName, ExternalID: "golden"}},
+			},
+		}
 	}},
 	{"grant", func(r *distribution.Request) {
 		r.Targets[0].Grants = []distribution.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/" + roleName}}
 	}},
 	{"source_key_access = grant", byGrant},
 	{"ssm_parameter", func(r *distribution.Request) { r.Targets[0].Parameters = []distribution.Parameter{named} }},
-	{"ssm_parameter, SecureString", func(r *distribution.Request) { r.Targets[0].Parameters = []distribution.Parameter{hidden} }},
+	{
+		"ssm_parameter, SecureString",
+		func(r *distribution.Request) { r.Targets[0].Parameters = []distribution.Parameter{hidden} },
+	},
 	{"launch_template", func(r *distribution.Request) { r.Targets[0].Templates = []distribution.LaunchTemplate{web} }},
-	{"launch_template, set_default_version", func(r *distribution.Request) { r.Targets[0].Templates = []distribution.LaunchTemplate{webDefault} }},
+	{
+		"launch_template, set_default_version",
+		func(r *distribution.Request) { r.Targets[0].Templates = []distribution.LaunchTemplate{webDefault} },
+	},
 	{"publish = all, ssm_parameter", func(r *distribution.Request) {
 		r.PublishAll, r.Targets[0].Parameters = true, []distribution.Parameter{named}
 	}},
 	{"launch_check", func(r *distribution.Request) {
 		r.Targets[0].LaunchCheck = &distribution.LaunchCheck{InstanceType: "t4g.micro"}
 	}},
-	{"deprecate_at", func(r *distribution.Request) { r.Targets[0].Lifecycle.DeprecateAt = time.Now().Add(24 * time.Hour) }},
-	{"deregistration_protection", func(r *distribution.Request) { r.Targets[0].Lifecycle.Protection = &distribution.Protection{} }},
+	{
+		"deprecate_at",
+		func(r *distribution.Request) { r.Targets[0].Lifecycle.DeprecateAt = time.Now().Add(24 * time.Hour) },
+	},
+	{
+		"deregistration_protection",
+		func(r *distribution.Request) { r.Targets[0].Lifecycle.Protection = &distribution.Protection{} },
+	},
 	{"ami_users", func(r *distribution.Request) { r.Targets[0].Lifecycle.Users.Accounts = []string{friend} }},
 	{"tags, snapshot_tags, snapshot_copy_duration_minutes", func(r *distribution.Request) {
-		r.Targets[0].Tags, r.Targets[0].SnapshotTags, r.Targets[0].CopyMinutes = map[string]distribution.Text{"Team": "web"}, map[string]distribution.Text{"Team": "web"}, 30
+		r.Targets[0].Tags, r.Targets[0].SnapshotTags, r.Targets[0].CopyMinutes = map[string]distribution.Text{
+			"Team": "web",
+		}, map[string]distribution.Text{
+			"Team": "web",
+		}, 30
 	}},
 	{"force_deregister", func(r *distribution.Request) {
 		r.Targets[0].AMIName, r.Targets[0].Lifecycle.ForceDeregister = "taken", true
@@ -85,7 +108,8 @@ var features = []struct {
 	{"test_copy", func(r *distribution.Request) { r.TestCopy = aws.Bool(true) }},
 }
 
-// What each method takes of calls, and each feature beyond that, for one account and for many, in the image's own Region and in another.
+// What each method takes of calls, and each feature beyond that, for one account and for many, in the image's own
+// Region and in another.
 func TestTheCallsOfEveryFeatureByEveryMethod(t *testing.T) {
 	var text strings.Builder
 	many := []string{"222222222222", "333333333333", "444444444444"}
@@ -106,7 +130,11 @@ func TestTheCallsOfEveryFeatureByEveryMethod(t *testing.T) {
 							})
 							h.putSourceKeyPolicies()
 							begun := len(h.Records())
-							if _, result := h.run(t.Context(), h.request()); len(result.Images) != len(accounts) || len(result.Findings) > 0 {
+							if _, result := h.run(
+								t.Context(),
+								h.request(),
+							); len(result.Images) != len(accounts) ||
+								len(result.Findings) > 0 {
 								t.Errorf("%s, %s, %v: %d images, %+v", of.name, method, accounts, len(result.Images), result.Findings)
 							}
 							counts = acts(h.Records()[begun:])
@@ -114,7 +142,15 @@ func TestTheCallsOfEveryFeatureByEveryMethod(t *testing.T) {
 						return counts
 					}
 					plain := called(func(*distribution.Request) {})
-					fmt.Fprintf(&text, "%s, method %s, %d accounts, %s\n%s", of.name, method, len(accounts), region, beyond(plain, nil))
+					fmt.Fprintf(
+						&text,
+						"%s, method %s, %d accounts, %s\n%s",
+						of.name,
+						method,
+						len(accounts),
+						region,
+						beyond(plain, nil),
+					)
 					for _, feature := range features {
 						fmt.Fprintf(&text, " %s\n%s", feature.name, beyond(called(feature.with), plain))
 					}
@@ -125,7 +161,8 @@ func TestTheCallsOfEveryFeatureByEveryMethod(t *testing.T) {
 	golden.Equal(t, "testdata/calls.golden", text.String())
 }
 
-// furnished gives every target what features ask for: a launch template, and an image under the name "taken"; and a friend its role.
+// furnished gives every target what features ask for: a launch template, and an image under the name "taken"; and a
+// friend its role.
 func (h *testWorld) furnished() {
 	h.t.Helper()
 	h.role(h.t.Context(), iam.NewFromConfig(h.Config(friend, home)))
@@ -146,28 +183,51 @@ func (h *testWorld) vendors(name, product string) goods {
 	maker := h.ec2(vendor, home)
 	snapshot := h.snapshot(vendor, home, 8)
 	wait(h)
-	_, err := maker.ModifySnapshotAttribute(h.t.Context(), &ec2.ModifySnapshotAttributeInput{SnapshotId: &snapshot, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
-		CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: []ec2types.CreateVolumePermission{{UserId: aws.String(source)}}}})
+	_, err := maker.ModifySnapshotAttribute(h.t.Context(), &ec2.ModifySnapshotAttributeInput{
+		SnapshotId: &snapshot,
+		Attribute:  ec2types.SnapshotAttributeNameCreateVolumePermission,
+		CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{
+			Add: []ec2types.CreateVolumePermission{{UserId: aws.String(source)}},
+		},
+	})
 	h.must(err)
 	return goods{h.billed(name, product, snapshot), snapshot}
 }
 
 const vendor = "801119661308"
 
-// billed registers a vendor's snapshot as a product, for the source account; the snapshot says from now on that it is that.
+// billed registers a vendor's snapshot as a product, for the source account; the snapshot says from now on that it is
+// that.
 func (h *testWorld) billed(name, product, snapshot string) string {
 	h.t.Helper()
 	maker := h.ec2(vendor, home)
-	made, err := maker.RegisterImage(h.t.Context(), &ec2.RegisterImageInput{Name: aws.String(name), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"), BillingProducts: []string{product},
-		BlockDeviceMappings: []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: &snapshot}}}})
+	made, err := maker.RegisterImage(h.t.Context(), &ec2.RegisterImageInput{
+		Name: aws.String(
+			name,
+		),
+		RootDeviceName:     aws.String("/dev/xvda"),
+		VirtualizationType: aws.String("hvm"),
+		BillingProducts:    []string{product},
+		BlockDeviceMappings: []ec2types.BlockDeviceMapping{
+			{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: &snapshot}},
+		},
+	})
 	h.must(err)
-	_, err = maker.ModifyImageAttribute(h.t.Context(), &ec2.ModifyImageAttributeInput{ImageId: made.ImageId, LaunchPermission: &ec2types.LaunchPermissionModifications{Add: []ec2types.LaunchPermission{{UserId: aws.String(source)}}}})
+	_, err = maker.ModifyImageAttribute(
+		h.t.Context(),
+		&ec2.ModifyImageAttributeInput{
+			ImageId: made.ImageId,
+			LaunchPermission: &ec2types.LaunchPermissionModifications{
+				Add: []ec2types.LaunchPermission{{UserId: aws.String(source)}},
+			},
+		},
+	)
 	h.must(err)
 	return aws.ToString(made.ImageId)
 }
 
-// bought makes the image that is distributed one that is billed as a product: registered by its vendor, copied by the source account. The
-// vendor may have registered its snapshot as other products afterwards.
+// bought makes the image that is distributed one that is billed as a product: registered by its vendor, copied by the
+// source account. The vendor may have registered its snapshot as other products afterwards.
 func (h *testWorld) bought(product string, afterwards ...string) {
 	h.t.Helper()
 	of := h.vendors("vendor "+product, product)
@@ -180,7 +240,8 @@ func (h *testWorld) bought(product string, afterwards ...string) {
 // copied is the source account's own copy of an image, under a key.
 func (h *testWorld) copied(image, name, key string) string {
 	h.t.Helper()
-	own, err := h.ec2(source, home).CopyImage(h.t.Context(), &ec2.CopyImageInput{Name: &name, SourceImageId: &image, SourceRegion: aws.String(home), Encrypted: aws.Bool(true), KmsKeyId: &key})
+	own, err := h.ec2(source, home).
+		CopyImage(h.t.Context(), &ec2.CopyImageInput{Name: &name, SourceImageId: &image, SourceRegion: aws.String(home), Encrypted: aws.Bool(true), KmsKeyId: &key})
 	h.must(err)
 	wait(h)
 	return aws.ToString(own.ImageId)
@@ -189,7 +250,8 @@ func (h *testWorld) copied(image, name, key string) string {
 // wait lets what was begun end.
 func wait(h *testWorld) { h.t.Helper(); time.Sleep(time.Hour) }
 
-// Windows, RHEL and SUSE reach other accounts as what they are billed as: by a copy of the image where nothing else is said, and by snapshots as well.
+// Windows, RHEL and SUSE reach other accounts as what they are billed as: by a copy of the image where nothing else is
+// said, and by snapshots as well.
 func TestBilledPlatformsAreBroughtOver(t *testing.T) {
 	for _, product := range []string{"bp-0002", "bp-0010", "bp-000g"} {
 		for _, method := range []distribution.Method{distribution.Auto, distribution.BySnapshot} {

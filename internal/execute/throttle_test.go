@@ -11,8 +11,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Three hundred accounts at once, each with a grant on the source's key for the time of its copies and one that stays: AWS is asked no faster than it
-// answers.
+// Three hundred accounts at once, each with a grant on the source's key for the time of its copies and one that stays:
+// AWS is asked no faster than it answers.
 func TestThreeHundredTargetsAreHardlyEverThrottled_3_2_9_4_2(t *testing.T) {
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		t.Run(string(method), func(t *testing.T) {

@@ -21,13 +21,20 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 )
 
-// Ten volumes that take some 450 MiB a second each: AWS moves four of them at once within their time. More would be slower, or refused.
+// Ten volumes that take some 450 MiB a second each: AWS moves four of them at once within their time. More would be
+// slower, or refused.
 func TestTimeBasedCopiesKeepTheirTimeAndTheQuota_4_8_2(t *testing.T) {
 	for _, region := range []string{home, away} {
 		synctest.Test(t, func(t *testing.T) {
 			var copies []awssim.CopySchedule
 			volumes := slices.Repeat(sized(400), 10)
-			h := build(t, volumes, []string{target}, []string{region}, awssim.WithCopyScheduleFunc(func(c awssim.CopySchedule) { copies = append(copies, c) }))
+			h := build(
+				t,
+				volumes,
+				[]string{target},
+				[]string{region},
+				awssim.WithCopyScheduleFunc(func(c awssim.CopySchedule) { copies = append(copies, c) }),
+			)
 			h.with = hurried
 			begun := time.Now()
 			p, result := h.run(t.Context(), h.request())
@@ -49,13 +56,21 @@ func TestTimeBasedCopiesKeepTheirTimeAndTheQuota_4_8_2(t *testing.T) {
 // A time that is too short for a volume is reported once for its target, with the one that is not.
 func TestTimeBasedCopy_tooShortReportedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := build(t, []volume{{8, sourceAlias}, {500, sourceAlias}}, []string{"222222222222", "333333333333"}, []string{home})
+		h := build(
+			t,
+			[]volume{{8, sourceAlias}, {500, sourceAlias}},
+			[]string{"222222222222", "333333333333"},
+			[]string{home},
+		)
 		for minutes, next := range map[int]string{15: "set 30", 30: ""} {
 			req := h.request()
 			req.Targets[0].CopyMinutes = minutes
 			p := h.decide(t.Context(), h.pool(t.Context(), h.World), req)
 			found := slices.DeleteFunc(p.Findings, func(f distribution.Finding) bool { return f.Reference != "4.8.2" })
-			if reported := len(found) == 1; reported != (next != "") || reported && (found[0].Remediation != next || !strings.Contains(found[0].Detail, "18 minutes")) {
+			if reported := len(
+				found,
+			) == 1; reported != (next != "") ||
+				reported && (found[0].Remediation != next || !strings.Contains(found[0].Detail, "18 minutes")) {
 				t.Errorf("%d minutes: %+v", minutes, found)
 			}
 		}
@@ -86,7 +101,8 @@ func (h *testWorld) refusedCopies(account string) (n int) {
 	return n
 }
 
-// promises checks that AWS refused none of an account's copies, was never asked for more throughput than there is (4.8.2), and kept the time of each.
+// promises checks that AWS refused none of an account's copies, was never asked for more throughput than there is
+// (4.8.2), and kept the time of each.
 func (h *testWorld) promises(copies []awssim.CopySchedule, account string) {
 	h.t.Helper()
 	if n := h.refusedCopies(account); n > 0 {
@@ -101,7 +117,8 @@ func (h *testWorld) promises(copies []awssim.CopySchedule, account string) {
 		}
 		all := 0.0
 		for _, other := range copies {
-			if other.Account == account && other.Region == one.Region && !other.Requested.After(one.Requested) && other.Ends.After(one.Requested) {
+			if other.Account == account && other.Region == one.Region && !other.Requested.After(one.Requested) &&
+				other.Ends.After(one.Requested) {
 				all += float64(other.GiB) * 1024 / hurry.Seconds()
 			}
 		}
@@ -115,8 +132,13 @@ func (h *testWorld) promises(copies []awssim.CopySchedule, account string) {
 func TestCopiesInAHurryTakeTurns_4_8_2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var copies []awssim.CopySchedule
-		h := build(t, sized(430, 300, 430, 20, 430, 200, 430, 430, 8, 100, 430, 430), []string{"222222222222", "333333333333"}, []string{home},
-			awssim.WithCopyScheduleFunc(func(c awssim.CopySchedule) { copies = append(copies, c) }))
+		h := build(
+			t,
+			sized(430, 300, 430, 20, 430, 200, 430, 430, 8, 100, 430, 430),
+			[]string{"222222222222", "333333333333"},
+			[]string{home},
+			awssim.WithCopyScheduleFunc(func(c awssim.CopySchedule) { copies = append(copies, c) }),
+		)
 		h.with = hurried
 		p, result := h.run(t.Context(), h.request())
 		h.complete(result)
@@ -133,7 +155,13 @@ func TestCopiesInAHurryTakeTurns_4_8_2(t *testing.T) {
 func TestAnImageInAHurryIsCopiedInTime_4_8_2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var copies []awssim.CopySchedule
-		h := build(t, sized(430, 430, 430, 430), []string{"222222222222"}, []string{home}, awssim.WithCopyScheduleFunc(func(c awssim.CopySchedule) { copies = append(copies, c) }))
+		h := build(
+			t,
+			sized(430, 430, 430, 430),
+			[]string{"222222222222"},
+			[]string{home},
+			awssim.WithCopyScheduleFunc(func(c awssim.CopySchedule) { copies = append(copies, c) }),
+		)
 		h.with = func(req *distribution.Request) {
 			hurried(req)
 			req.Targets[0].Method = distribution.ByImage
@@ -147,19 +175,26 @@ func TestAnImageInAHurryIsCopiedInTime_4_8_2(t *testing.T) {
 	})
 }
 
-// As soon as a copy ends early, the next one takes its turn: every copy is looked at, and not only the one that is expected to end last.
+// As soon as a copy ends early, the next one takes its turn: every copy is looked at, and not only the one that is
+// expected to end last.
 func TestTimeBasedCopy_earlyEndFreesThroughput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := ""
-		h := build(t, slices.Repeat(sized(430), 10), []string{"222222222222"}, []string{home}, awssim.WithSnapshotDuration(func(job awssim.SnapshotJob) time.Duration {
-			if job.Account != source && slow == "" {
-				slow = job.SnapshotID // the first one
-			}
-			if job.SnapshotID == slow {
-				return hurry
-			}
-			return hurry / 3
-		}))
+		h := build(
+			t,
+			slices.Repeat(sized(430), 10),
+			[]string{"222222222222"},
+			[]string{home},
+			awssim.WithSnapshotDuration(func(job awssim.SnapshotJob) time.Duration {
+				if job.Account != source && slow == "" {
+					slow = job.SnapshotID // the first one
+				}
+				if job.SnapshotID == slow {
+					return hurry
+				}
+				return hurry / 3
+			}),
+		)
 		h.with = hurried
 		_, result := h.run(t.Context(), h.request())
 		h.complete(result)
@@ -175,11 +210,15 @@ func TestCopiesOfOneSnapshotInAHurryFollowEachOther_4_8_3(t *testing.T) {
 		h := build(t, sized(100), []string{"222222222222"}, []string{away, "eu-west-1"})
 		h.with = func(req *distribution.Request) {
 			hurried(req)
-			req.KMSKeyID, req.RegionKMSKeyIDs = "", map[string]string{home: sourceAlias} // none elsewhere: they copy straight across
+			// none elsewhere: they copy straight across
+			req.KMSKeyID, req.RegionKMSKeyIDs = "", map[string]string{home: sourceAlias}
 		}
 		p, result := h.run(t.Context(), h.request())
 		h.complete(result)
-		if took, planned := result.Ended.Sub(result.Begun), p.Estimate.Takes; planned < 2*hurry || took < planned || took > planned*21/20 {
+		if took, planned := result.Ended.Sub(
+			result.Begun,
+		), p.Estimate.Takes; planned < 2*hurry || took < planned ||
+			took > planned*21/20 {
 			t.Errorf("the run took %s, planned were %s", took, planned)
 		}
 	})
@@ -217,7 +256,14 @@ func (h *testWorld) uses(account string, gib ...int32) {
 	}
 	time.Sleep(2 * time.Hour)
 	for _, id := range sources {
-		_, err := client.CopySnapshot(h.t.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &id, CompletionDurationMinutes: aws.Int32(int32(hurry / time.Minute))})
+		_, err := client.CopySnapshot(
+			h.t.Context(),
+			&ec2.CopySnapshotInput{
+				SourceRegion:              aws.String(home),
+				SourceSnapshotId:          &id,
+				CompletionDurationMinutes: aws.Int32(int32(hurry / time.Minute)),
+			},
+		)
 		h.must(err)
 	}
 }
@@ -226,9 +272,16 @@ func (h *testWorld) uses(account string, gib ...int32) {
 func TestTimeBasedCopy_resumedCopiesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var copies []awssim.CopySchedule
-		h := build(t, slices.Repeat(sized(240), 8), []string{"222222222222"}, []string{home}, awssim.WithCopyScheduleFunc(func(c awssim.CopySchedule) { copies = append(copies, c) }))
+		h := build(
+			t,
+			slices.Repeat(sized(240), 8),
+			[]string{"222222222222"},
+			[]string{home},
+			awssim.WithCopyScheduleFunc(func(c awssim.CopySchedule) { copies = append(copies, c) }),
+		)
 		h.with = hurried
-		h.Inject(awssim.FaultRule{Fault: awssim.Unavailable, Account: "222222222222", Action: "ec2:CopySnapshot", Nth: 1}) // it is looked for, for five minutes
+		// it is looked for, for five minutes
+		h.Inject(awssim.FaultRule{Fault: awssim.Unavailable, Account: "222222222222", Action: "ec2:CopySnapshot", Nth: 1})
 		ctx, cancel := context.WithCancelCause(t.Context())
 		pool := h.pool(ctx, h.World)
 		p := h.decide(ctx, pool, h.request())

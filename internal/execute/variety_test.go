@@ -22,11 +22,22 @@ func (h *testWorld) remade(change func(*ec2.RegisterImageInput)) {
 	h.t.Helper()
 	owner := h.ec2(source, h.home)
 	first := h.ownImages(source, h.home)[0]
-	in := &ec2.RegisterImageInput{Name: aws.String("golden otherwise"), Architecture: first.Architecture, VirtualizationType: aws.String(string(first.VirtualizationType)), RootDeviceName: first.RootDeviceName,
-		BlockDeviceMappings: slices.Clone(first.BlockDeviceMappings)}
+	in := &ec2.RegisterImageInput{
+		Name: aws.String(
+			"golden otherwise",
+		),
+		Architecture:        first.Architecture,
+		VirtualizationType:  aws.String(string(first.VirtualizationType)),
+		RootDeviceName:      first.RootDeviceName,
+		BlockDeviceMappings: slices.Clone(first.BlockDeviceMappings),
+	}
 	for i, device := range in.BlockDeviceMappings {
 		if device.Ebs != nil { // 1.5.1, 1.5.2
-			in.BlockDeviceMappings[i].Ebs = &ec2types.EbsBlockDevice{SnapshotId: device.Ebs.SnapshotId, VolumeType: device.Ebs.VolumeType, DeleteOnTermination: device.Ebs.DeleteOnTermination}
+			in.BlockDeviceMappings[i].Ebs = &ec2types.EbsBlockDevice{
+				SnapshotId:          device.Ebs.SnapshotId,
+				VolumeType:          device.Ebs.VolumeType,
+				DeleteOnTermination: device.Ebs.DeleteOnTermination,
+			}
 		}
 	}
 	change(in)
@@ -38,7 +49,8 @@ func (h *testWorld) remade(change func(*ec2.RegisterImageInput)) {
 // uefiData is the UEFI variable store of an image, as its owner reads it.
 func (h *testWorld) uefiData(account, region, image string) string {
 	h.t.Helper()
-	out, err := h.ec2(account, region).DescribeImageAttribute(h.t.Context(), &ec2.DescribeImageAttributeInput{ImageId: &image, Attribute: ec2types.ImageAttributeNameUefiData})
+	out, err := h.ec2(account, region).
+		DescribeImageAttribute(h.t.Context(), &ec2.DescribeImageAttributeInput{ImageId: &image, Attribute: ec2types.ImageAttributeNameUefiData})
 	h.must(err)
 	if out.UefiData == nil {
 		return ""
@@ -47,11 +59,17 @@ func (h *testWorld) uefiData(account, region, image string) string {
 }
 
 func paravirtual(in *ec2.RegisterImageInput) {
-	in.Architecture, in.VirtualizationType, in.KernelId = ec2types.ArchitectureValuesX8664, aws.String("paravirtual"), aws.String("aki-176bf516")
+	in.Architecture, in.VirtualizationType, in.KernelId = ec2types.ArchitectureValuesX8664, aws.String(
+		"paravirtual",
+	), aws.String(
+		"aki-176bf516",
+	)
 }
 
 func measured(in *ec2.RegisterImageInput) {
-	in.Architecture, in.EnaSupport, in.BootMode, in.TpmSupport = ec2types.ArchitectureValuesX8664, aws.Bool(true), ec2types.BootModeValuesUefi, ec2types.TpmSupportValuesV20
+	in.Architecture, in.EnaSupport, in.BootMode, in.TpmSupport = ec2types.ArchitectureValuesX8664, aws.Bool(
+		true,
+	), ec2types.BootModeValuesUefi, ec2types.TpmSupportValuesV20
 	in.UefiData = aws.String("QU1aTlVFRkkgc2VjdXJlIGJvb3Qga2V5cw==")
 }
 
@@ -70,8 +88,10 @@ func TestEveryKindOfImageIsBroughtOver_2_4(t *testing.T) {
 		method  distribution.Method
 		by      distribution.Method
 	}{
-		{"paravirtual with a kernel, same Region", home, mixed[:1], paravirtual, home, distribution.Auto, distribution.BySnapshot},
-		{"paravirtual with a kernel, other Region", home, mixed[:1], paravirtual, away, distribution.Auto, distribution.ByImage},
+		{"paravirtual with a kernel, same " +
+			"Region", home, mixed[:1], paravirtual, home, distribution.Auto, distribution.BySnapshot},
+		{"paravirtual with a kernel, other " +
+			"Region", home, mixed[:1], paravirtual, away, distribution.Auto, distribution.ByImage},
 		{"NitroTPM and UEFI data, by snapshot", home, mixed[:1], measured, away, distribution.BySnapshot, distribution.BySnapshot},
 		{"NitroTPM and UEFI data, by image", home, mixed[:1], measured, away, distribution.ByImage, distribution.ByImage},
 		{"UEFI data without NitroTPM, uefi-preferred", home, mixed[:1], func(in *ec2.RegisterImageInput) {
@@ -85,8 +105,10 @@ func TestEveryKindOfImageIsBroughtOver_2_4(t *testing.T) {
 			in.BlockDeviceMappings = append(in.BlockDeviceMappings, ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdf"), NoDevice: aws.String("")})
 		}, away, distribution.Auto, distribution.BySnapshot},
 		{"an empty volume beside", home, mixed[:1], func(in *ec2.RegisterImageInput) {
-			in.BlockDeviceMappings = append(in.BlockDeviceMappings, ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdg"),
-				Ebs: &ec2types.EbsBlockDevice{VolumeSize: aws.Int32(5), VolumeType: ec2types.VolumeTypeGp3, Encrypted: aws.Bool(true)}})
+			in.BlockDeviceMappings = append(in.BlockDeviceMappings, ec2types.BlockDeviceMapping{
+				DeviceName: aws.String("/dev/sdg"),
+				Ebs:        &ec2types.EbsBlockDevice{VolumeSize: aws.Int32(5), VolumeType: ec2types.VolumeTypeGp3, Encrypted: aws.Bool(true)},
+			})
 		}, home, distribution.ByImage, distribution.ByImage},
 		{"26 volumes, by snapshot", home, many, nil, away, distribution.BySnapshot, distribution.BySnapshot},
 		{"26 volumes, by image", home, many, nil, away, distribution.ByImage, distribution.ByImage},
@@ -111,12 +133,25 @@ func TestEveryKindOfImageIsBroughtOver_2_4(t *testing.T) {
 				if t.Failed() {
 					return
 				}
-				got, want := h.uefiData("222222222222", row.region, result.Images[0].ImageID), h.uefiData(source, row.home, h.images[0].ImageID)
+				got, want := h.uefiData(
+					"222222222222",
+					row.region,
+					result.Images[0].ImageID,
+				), h.uefiData(
+					source,
+					row.home,
+					h.images[0].ImageID,
+				)
 				if got != want {
 					t.Errorf("UEFI data %q, want %q", got, want)
 				}
 				for _, snapshot := range result.Images[0].Snapshots {
-					if want := "arn:" + partition(row.home) + ":kms:" + row.region + ":222222222222:key/"; !strings.HasPrefix(snapshot.KeyARN, want) {
+					if want := "arn:" + partition(
+						row.home,
+					) + ":kms:" + row.region + ":222222222222:key/"; !strings.HasPrefix(
+						snapshot.KeyARN,
+						want,
+					) {
 						t.Errorf("%s is under %s, want a key %s...", snapshot.Device, snapshot.KeyARN, want)
 					}
 				}
@@ -134,9 +169,12 @@ func TestWhatCannotBeBroughtOverIsRefused(t *testing.T) {
 		rule   string
 		next   string
 	}{
-		{"a kernel that means nothing in the other Region", func(h *testWorld) { h.remade(paravirtual) }, distribution.BySnapshot, "2.4", `copy_method = "image"`},
+		{"a kernel that means nothing in the other " +
+			"Region", func(h *testWorld) { h.remade(paravirtual) }, distribution.BySnapshot, "2.4", `copy_method = "image"`},
 		{"an AWS Marketplace product code", func(h *testWorld) { h.sold("prod-47") }, distribution.Auto, "2.3.1", "subscribe in account 222222222222"},
-		{"an AWS Marketplace product code, by snapshots", func(h *testWorld) { h.sold("prod-47") }, distribution.BySnapshot, "2.3.1", "subscribe in account 222222222222"},
+		{"an AWS Marketplace product code, by " +
+			"snapshots", func(h *testWorld) { h.sold("prod-47") }, distribution.BySnapshot, "2.3.1", "subscribe in account " +
+			"222222222222"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -154,20 +192,24 @@ func TestWhatCannotBeBroughtOverIsRefused(t *testing.T) {
 	}
 }
 
-// sold makes the image that is distributed one of data that was bought in AWS Marketplace: the code sits on the snapshot and follows its copies (2.3.5).
+// sold makes the image that is distributed one of data that was bought in AWS Marketplace: the code sits on the
+// snapshot and follows its copies (2.3.5).
 func (h *testWorld) sold(product string) {
 	h.t.Helper()
 	bought := h.vendors("sold", product)
-	copied, err := h.ec2(source, home).CopySnapshot(h.t.Context(), &ec2.CopySnapshotInput{SourceSnapshotId: aws.String(bought.snapshot), SourceRegion: aws.String(home), Encrypted: aws.Bool(true), KmsKeyId: aws.String(sourceAlias)})
+	copied, err := h.ec2(source, home).
+		CopySnapshot(h.t.Context(), &ec2.CopySnapshotInput{SourceSnapshotId: aws.String(bought.snapshot), SourceRegion: aws.String(home), Encrypted: aws.Bool(true), KmsKeyId: aws.String(sourceAlias)})
 	h.must(err)
 	wait(h)
 	h.remade(func(in *ec2.RegisterImageInput) {
-		in.BlockDeviceMappings = []ec2types.BlockDeviceMapping{{DeviceName: in.RootDeviceName, Ebs: &ec2types.EbsBlockDevice{SnapshotId: copied.SnapshotId}}}
+		in.BlockDeviceMappings = []ec2types.BlockDeviceMapping{
+			{DeviceName: in.RootDeviceName, Ebs: &ec2types.EbsBlockDevice{SnapshotId: copied.SnapshotId}},
+		}
 	})
 }
 
-// What a registered image is billed as comes from its snapshots: one whose snapshots say something other than the image is discarded where snapshots are
-// asked for, with the reason, and kept by a copy of the image.
+// What a registered image is billed as comes from its snapshots: one whose snapshots say something other than the image
+// is discarded where snapshots are asked for, with the reason, and kept by a copy of the image.
 func TestAnImageThatLosesItsBillingIsDiscarded_2_3_3(t *testing.T) {
 	const account = "222222222222"
 	synctest.Test(t, func(t *testing.T) {
@@ -175,11 +217,17 @@ func TestAnImageThatLosesItsBillingIsDiscarded_2_3_3(t *testing.T) {
 		h.bought("bp-0002", "bp-0800")
 		h.with = func(r *distribution.Request) { r.Targets[0].Method = distribution.BySnapshot }
 		p, result := h.run(t.Context(), h.request())
-		if !slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool { return f.Level == distribution.Warning && f.Reference == "2.3.3" }) {
+		if !slices.ContainsFunc(
+			p.Findings,
+			func(f distribution.Finding) bool { return f.Level == distribution.Warning && f.Reference == "2.3.3" },
+		) {
 			t.Errorf("the plan warns of %+v", p.Findings)
 		}
 		if len(result.Images) != 0 || len(result.Findings) != 1 || result.Findings[0].Reference != "2.3.3" ||
-			!strings.Contains(result.Findings[0].Detail, `UsageOperation: "RunInstances:0002" in the source, "RunInstances:0800" in the target`) {
+			!strings.Contains(
+				result.Findings[0].Detail,
+				`UsageOperation: "RunInstances:0002" in the source, "RunInstances:0800" in the target`,
+			) {
 			t.Errorf("images %+v, findings %+v", result.Images, result.Findings)
 		}
 		if images := h.ownImages(account, away); len(images) != 0 {

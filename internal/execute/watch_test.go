@@ -15,7 +15,14 @@ var watched = time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
 // begun is a copy that has been in progress since some time ago, was expected to take an hour, and has come so far.
 func begun(ago time.Duration, percent int, of distribution.Location) *watchedCopy {
 	since := watched.Add(-ago)
-	return &watchedCopy{watchedSince: since, startedAt: since, lastWithoutProgress: since, expectedDuration: time.Hour, percent: percent, destination: of}
+	return &watchedCopy{
+		watchedSince:        since,
+		startedAt:           since,
+		lastWithoutProgress: since,
+		expectedDuration:    time.Hour,
+		percent:             percent,
+		destination:         of,
+	}
 }
 
 func TestTheFirstLookComesSoonAndTheLastCloseToTheEnd(t *testing.T) {
@@ -49,7 +56,14 @@ func TestNoLookComesBeforeThePollInterval(t *testing.T) {
 func TestOfTheCopiesOfOneImageTheLastSetsThePace(t *testing.T) {
 	one, other := distribution.Location{Account: "999999999999", Region: "us-west-2"}, distribution.Location{}
 	v := &groupWatch{copies: map[string]*watchedCopy{
-		"short": begun(10*time.Minute, 90, one), "long": begun(10*time.Minute, 10, one), "young": begun(10*time.Second, 0, one), "staged": begun(10*time.Minute, 80, other),
+		"short": begun(
+			10*time.Minute,
+			90,
+			one,
+		),
+		"long":   begun(10*time.Minute, 10, one),
+		"young":  begun(10*time.Second, 0, one),
+		"staged": begun(10*time.Minute, 80, other),
 	}}
 	count := func() map[*watchedCopy]bool {
 		seen := map[*watchedCopy]bool{}

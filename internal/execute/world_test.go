@@ -63,15 +63,21 @@ const (
 	roleName    = "golden-image-target"
 )
 
-// build furnishes a world: in the source account the image in its home Region, and a key in every Region that the targets may
-// use; in each target account a key in every Region and a role.
+// build furnishes a world: in the source account the image in its home Region, and a key in every Region that the
+// targets may use; in each target account a key in every Region and a role.
 func build(t *testing.T, volumes []volume, targets, regions []string, options ...awssim.Option) *testWorld {
 	t.Helper()
 	return buildIn(t, home, volumes, targets, regions, options...)
 }
 
 // buildIn furnishes a world whose home Region is another one, as those of other partitions.
-func buildIn(t *testing.T, home string, volumes []volume, targets, regions []string, options ...awssim.Option) *testWorld {
+func buildIn(
+	t *testing.T,
+	home string,
+	volumes []volume,
+	targets, regions []string,
+	options ...awssim.Option,
+) *testWorld {
 	t.Helper()
 	h := &testWorld{World: awssim.New(options...), t: t, home: home, targets: targets, regions: regions}
 	err := h.World.Build(func(b *awssim.Builder) error {
@@ -91,7 +97,9 @@ func buildIn(t *testing.T, home string, volumes []volume, targets, regions []str
 			}
 		}
 		h.user(ctx, iam.NewFromConfig(b.Config(source, home)))
-		h.images = []distribution.SourceImage{{Region: home, ImageID: h.image(ctx, b, ec2.NewFromConfig(b.Config(source, home)), volumes)}}
+		h.images = []distribution.SourceImage{
+			{Region: home, ImageID: h.image(ctx, b, ec2.NewFromConfig(b.Config(source, home)), volumes)},
+		}
 		return nil
 	})
 	if err != nil {
@@ -113,13 +121,20 @@ func partition(region string) string {
 
 // sourceKeyPolicy lets an account's key be used by itself, and by others for copies.
 func sourceKeyPolicy(partition string, others []string) string {
-	policy := fmt.Sprintf(`{"Effect": "Allow", "Principal": {"AWS": "arn:%s:iam::%s:root"}, "Action": "kms:*", "Resource": "*"}`, partition, source)
+	policy := fmt.Sprintf(
+		`{"Effect": "Allow", "Principal": {"AWS": "arn:%s:iam::%s:root"}, "Action": "kms:*", "Resource": "*"}`,
+		partition,
+		source,
+	)
 	var roots []string // in one statement: three hundred would be more than 32 KB (3.2.8)
 	for _, account := range others {
 		roots = append(roots, fmt.Sprintf(`"arn:%s:iam::%s:root"`, partition, account))
 	}
 	if len(roots) > 0 {
-		policy += fmt.Sprintf(`, {"Effect": "Allow", "Principal": {"AWS": [%s]}, "Action": ["kms:DescribeKey", "kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant"], "Resource": "*"}`, strings.Join(roots, ", "))
+		policy += fmt.Sprintf(
+			`, {"Effect": "Allow", "Principal": {"AWS": [%s]}, "Action": ["kms:DescribeKey", "kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant"], "Resource": "*"}`,
+			strings.Join(roots, ", "),
+		)
 	}
 	return `{"Version": "2012-10-17", "Statement": [` + policy + `]}`
 }
@@ -139,7 +154,10 @@ func (h *testWorld) key(ctx context.Context, client *kms.Client, alias, policy s
 	}
 	made, err := client.CreateKey(ctx, in)
 	h.must(err)
-	_, err = client.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: aws.String(alias), TargetKeyId: made.KeyMetadata.KeyId})
+	_, err = client.CreateAlias(
+		ctx,
+		&kms.CreateAliasInput{AliasName: aws.String(alias), TargetKeyId: made.KeyMetadata.KeyId},
+	)
 	h.must(err)
 }
 
@@ -148,50 +166,85 @@ func (h *testWorld) user(ctx context.Context, client *iam.Client) {
 	name := aws.String("builder")
 	_, err := client.CreateUser(ctx, &iam.CreateUserInput{UserName: name})
 	h.must(err)
-	_, err = client.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: name, PolicyName: aws.String("permissions"), PolicyDocument: aws.String(
-		`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}`)})
+	_, err = client.PutUserPolicy(
+		ctx,
+		&iam.PutUserPolicyInput{UserName: name, PolicyName: aws.String("permissions"), PolicyDocument: aws.String(
+			`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}`)},
+	)
 	h.must(err)
 	made, err := client.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: name})
 	h.must(err)
-	h.access = awsclient.Access{Region: h.home, AccessKey: aws.ToString(made.AccessKey.AccessKeyId), SecretKey: distribution.Secret(aws.ToString(made.AccessKey.SecretAccessKey)), Seed: 1, Version: "test"}
+	h.access = awsclient.Access{
+		Region:    h.home,
+		AccessKey: aws.ToString(made.AccessKey.AccessKeyId),
+		SecretKey: distribution.Secret(aws.ToString(made.AccessKey.SecretAccessKey)),
+		Seed:      1,
+		Version:   "test",
+	}
 }
 
 func (h *testWorld) role(ctx context.Context, client *iam.Client) {
 	h.t.Helper()
-	_, err := client.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String(roleName), AssumeRolePolicyDocument: aws.String(fmt.Sprintf(
-		`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "arn:%s:iam::%s:root"}, "Action": "sts:AssumeRole",
-			"Condition": {"StringEquals": {"sts:ExternalId": "golden"}}}]}`, partition(h.home), source))})
+	_, err := client.CreateRole(
+		ctx,
+		&iam.CreateRoleInput{RoleName: aws.String(roleName), AssumeRolePolicyDocument: aws.String(fmt.Sprintf(
+			`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "arn:%s:iam::%s:root"}, "Action": "sts:AssumeRole",
+			"Condition": {"StringEquals": {"sts:ExternalId": "golden"}}}]}`,
+			partition(h.home),
+			source,
+		))},
+	)
 	h.must(err)
-	_, err = client.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("permissions"),
-		PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["ec2:*", "kms:*", "ssm:*", "license-manager:*", "imagebuilder:*"], "Resource": "*"}]}`)})
+	_, err = client.PutRolePolicy(ctx, &iam.PutRolePolicyInput{
+		RoleName:   aws.String(roleName),
+		PolicyName: aws.String("permissions"),
+		PolicyDocument: aws.String(
+			`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["ec2:*", "kms:*", "ssm:*", "license-manager:*", "imagebuilder:*"], "Resource": "*"}]}`,
+		),
+	})
 	h.must(err)
 }
 
 // forbid denies the target's role an action.
 func (h *testWorld) forbid(account, action string) {
 	h.t.Helper()
-	_, err := iam.NewFromConfig(h.Config(account, h.home)).PutRolePolicy(h.t.Context(), &iam.PutRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("but-not"),
-		PolicyDocument: aws.String(fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "%s", "Resource": "*"}]}`, action))})
+	_, err := iam.NewFromConfig(h.Config(account, h.home)).PutRolePolicy(h.t.Context(), &iam.PutRolePolicyInput{
+		RoleName:   aws.String(roleName),
+		PolicyName: aws.String("but-not"),
+		PolicyDocument: aws.String(
+			fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "%s", "Resource": "*"}]}`, action),
+		),
+	})
 	h.must(err)
 }
 
 // adds reports a finding with a statement for an action.
 func adds(f distribution.Finding, action string) bool {
-	return slices.ContainsFunc(f.PolicyStatements, func(a distribution.Addition) bool { return slices.Contains(a.Statement.Action, action) })
+	return slices.ContainsFunc(
+		f.PolicyStatements,
+		func(a distribution.Addition) bool { return slices.Contains(a.Statement.Action, action) },
+	)
 }
 
-// forbidSealing denies the target's role tags on what is there already; those in the calls that create resources stay allowed (6.5).
+// forbidSealing denies the target's role tags on what is there already; those in the calls that create resources stay
+// allowed (6.5).
 func (h *testWorld) forbidSealing(account string) {
 	h.t.Helper()
-	_, err := iam.NewFromConfig(h.Config(account, h.home)).PutRolePolicy(h.t.Context(), &iam.PutRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("but-not"),
-		PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "ec2:CreateTags", "Resource": "*", "Condition": {"Null": {"ec2:CreateAction": "true"}}}]}`)})
+	_, err := iam.NewFromConfig(h.Config(account, h.home)).PutRolePolicy(h.t.Context(), &iam.PutRolePolicyInput{
+		RoleName:   aws.String(roleName),
+		PolicyName: aws.String("but-not"),
+		PolicyDocument: aws.String(
+			`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "ec2:CreateTags", "Resource": "*", "Condition": {"Null": {"ec2:CreateAction": "true"}}}]}`,
+		),
+	})
 	h.must(err)
 }
 
 // forgive takes back what forbid denied.
 func (h *testWorld) forgive(account string) {
 	h.t.Helper()
-	_, err := iam.NewFromConfig(h.Config(account, h.home)).DeleteRolePolicy(h.t.Context(), &iam.DeleteRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("but-not")})
+	_, err := iam.NewFromConfig(h.Config(account, h.home)).
+		DeleteRolePolicy(h.t.Context(), &iam.DeleteRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("but-not")})
 	h.must(err)
 }
 
@@ -200,7 +253,11 @@ func (h *testWorld) image(ctx context.Context, b *awssim.Builder, client *ec2.Cl
 	h.t.Helper()
 	var devices []ec2types.BlockDeviceMapping
 	for i, v := range volumes {
-		in := &ec2.CreateVolumeInput{AvailabilityZone: aws.String(h.home + "a"), Size: aws.Int32(v.gib), VolumeType: ec2types.VolumeTypeGp3}
+		in := &ec2.CreateVolumeInput{
+			AvailabilityZone: aws.String(h.home + "a"),
+			Size:             aws.Int32(v.gib),
+			VolumeType:       ec2types.VolumeTypeGp3,
+		}
 		if v.key != "" {
 			in.Encrypted, in.KmsKeyId = aws.Bool(true), aws.String(v.key)
 		}
@@ -210,15 +267,43 @@ func (h *testWorld) image(ctx context.Context, b *awssim.Builder, client *ec2.Cl
 		snapshot, err := client.CreateSnapshot(ctx, &ec2.CreateSnapshotInput{VolumeId: made.VolumeId})
 		h.must(err)
 		b.Wait(time.Hour)
-		devices = append(devices, ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/xvd" + string(rune('a'+i))), Ebs: &ec2types.EbsBlockDevice{
-			SnapshotId: snapshot.SnapshotId, VolumeType: ec2types.VolumeTypeGp3, Iops: aws.Int32(max(3000, min(4000, 500*v.gib))), Throughput: aws.Int32(250), DeleteOnTermination: aws.Bool(i == 0)}})
+		devices = append(
+			devices,
+			ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/xvd" + string(rune('a'+i))), Ebs: &ec2types.EbsBlockDevice{
+				SnapshotId:          snapshot.SnapshotId,
+				VolumeType:          ec2types.VolumeTypeGp3,
+				Iops:                aws.Int32(max(3000, min(4000, 500*v.gib))),
+				Throughput:          aws.Int32(250),
+				DeleteOnTermination: aws.Bool(i == 0),
+			}},
+		)
 	}
-	devices = append(devices, ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdz"), VirtualName: aws.String("ephemeral0")})
+	devices = append(
+		devices,
+		ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdz"), VirtualName: aws.String("ephemeral0")},
+	)
 	made, err := client.RegisterImage(ctx, &ec2.RegisterImageInput{
-		Name: aws.String("golden 1"), Description: aws.String("a golden image"), Architecture: ec2types.ArchitectureValuesArm64, VirtualizationType: aws.String("hvm"),
-		RootDeviceName: aws.String("/dev/xvda"), EnaSupport: aws.Bool(true), SriovNetSupport: aws.String("simple"), BootMode: ec2types.BootModeValuesUefi,
-		TpmSupport: ec2types.TpmSupportValuesV20, ImdsSupport: ec2types.ImdsSupportValuesV20, BlockDeviceMappings: devices,
-		TagSpecifications: []ec2types.TagSpecification{{ResourceType: ec2types.ResourceTypeImage, Tags: []ec2types.Tag{{Key: aws.String("Release"), Value: aws.String("1")}}}},
+		Name: aws.String(
+			"golden 1",
+		),
+		Description:        aws.String("a golden image"),
+		Architecture:       ec2types.ArchitectureValuesArm64,
+		VirtualizationType: aws.String("hvm"),
+		RootDeviceName: aws.String(
+			"/dev/xvda",
+		),
+		EnaSupport:          aws.Bool(true),
+		SriovNetSupport:     aws.String("simple"),
+		BootMode:            ec2types.BootModeValuesUefi,
+		TpmSupport:          ec2types.TpmSupportValuesV20,
+		ImdsSupport:         ec2types.ImdsSupportValuesV20,
+		BlockDeviceMappings: devices,
+		TagSpecifications: []ec2types.TagSpecification{
+			{
+				ResourceType: ec2types.ResourceTypeImage,
+				Tags:         []ec2types.Tag{{Key: aws.String("Release"), Value: aws.String("1")}},
+			},
+		},
 	})
 	h.must(err)
 	return aws.ToString(made.ImageId)
@@ -228,7 +313,10 @@ func (h *testWorld) image(ctx context.Context, b *awssim.Builder, client *ec2.Cl
 func (h *testWorld) snapshot(account, region string, gib int32) string {
 	h.t.Helper()
 	client := h.ec2(account, region)
-	volume, err := client.CreateVolume(h.t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(region + "a"), Size: &gib, VolumeType: ec2types.VolumeTypeGp3})
+	volume, err := client.CreateVolume(
+		h.t.Context(),
+		&ec2.CreateVolumeInput{AvailabilityZone: aws.String(region + "a"), Size: &gib, VolumeType: ec2types.VolumeTypeGp3},
+	)
 	h.must(err)
 	time.Sleep(time.Minute)
 	made, err := client.CreateSnapshot(h.t.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
@@ -277,7 +365,10 @@ func (h *testWorld) decided(ctx context.Context, pool *awsclient.Pool, req distr
 	h.t.Helper()
 	images := h.signed(ctx, pool)
 	for i, image := range req.Images { // as the post-processor does: the tag may not be seen yet
-		if j := slices.IndexFunc(images, func(s distribution.SourceImage) bool { return s.Region == image.Region && s.ImageID == image.ImageID }); j >= 0 {
+		if j := slices.IndexFunc(
+			images,
+			func(s distribution.SourceImage) bool { return s.Region == image.Region && s.ImageID == image.ImageID },
+		); j >= 0 {
 			req.Images = slices.Clone(req.Images)
 			req.Images[i] = images[j]
 		}
@@ -311,7 +402,13 @@ func (h *testWorld) run(ctx context.Context, req distribution.Request) (plan.Pla
 }
 
 // runPlan runs a plan, and withdraws at its end what is shared until then, as a run without others does.
-func runPlan(ctx context.Context, pool *awsclient.Pool, p plan.Plan, o execute.Options, say func(distribution.Event)) distribution.Result {
+func runPlan(
+	ctx context.Context,
+	pool *awsclient.Pool,
+	p plan.Plan,
+	o execute.Options,
+	say func(distribution.Event),
+) distribution.Result {
 	result := execute.Run(ctx, pool, p, o, say)
 	lasting, cancel := context.WithTimeout(context.WithoutCancel(ctx), 6*time.Minute)
 	defer cancel()
@@ -351,14 +448,16 @@ func (h *testWorld) ec2(account, region string) *ec2.Client {
 
 func (h *testWorld) ownImages(account, region string) []ec2types.Image {
 	h.t.Helper()
-	out, err := h.ec2(account, region).DescribeImages(context.Background(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
+	out, err := h.ec2(account, region).
+		DescribeImages(context.Background(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
 	h.must(err)
 	return out.Images
 }
 
 func (h *testWorld) ownSnapshots(account, region string) []ec2types.Snapshot {
 	h.t.Helper()
-	out, err := h.ec2(account, region).DescribeSnapshots(context.Background(), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}})
+	out, err := h.ec2(account, region).
+		DescribeSnapshots(context.Background(), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}})
 	h.must(err)
 	return out.Snapshots
 }

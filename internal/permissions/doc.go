@@ -3,6 +3,6 @@
 
 //go:generate go run ./cmd/policies -out ../../docs/policies -templates ../../example/setup/cloudformation -users 888888888888
 
-// Package permissions writes the policies that a run needs: the permissions of every step that a plan may have and of all lookups,
-// grouped by role, with the narrowest conditions.
+// Package permissions writes the policies that a run needs: the permissions of every step that a plan may have and of
+// all lookups, grouped by role, with the narrowest conditions.
 package permissions

@@ -18,8 +18,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// everyStep is a plan that uses every option, of an image that gives cause to every kind of step: a volume that needs a staged copy,
-// and one that is shared as it is.
+// everyStep is a plan that uses every option, of an image that gives cause to every kind of step: a volume that needs a
+// staged copy, and one that is shared as it is.
 func everyStep(s Setup) []step.Step {
 	var steps []step.Step
 	requests, facts := everyOption(s)
@@ -32,13 +32,20 @@ func everyStep(s Setup) []step.Step {
 	for _, region := range s.regions() { // what failed, or does not pass, goes
 		for _, target := range s.Targets {
 			at := distribution.Location{Account: target, Region: region}
-			steps = append(steps, &step.DeleteSnapshot{Base: step.Base{Location: at}}, &step.DeregisterImage{Base: step.Base{Location: at}})
+			steps = append(
+				steps,
+				&step.DeleteSnapshot{Base: step.Base{Location: at}},
+				&step.DeregisterImage{Base: step.Base{Location: at}},
+			)
 		}
 	}
 	if s.with("retention") {
 		for _, region := range s.regions() {
 			for _, target := range s.Targets {
-				steps = append(steps, &step.DeleteRelease{Base: step.Base{Location: distribution.Location{Account: target, Region: region}}})
+				steps = append(
+					steps,
+					&step.DeleteRelease{Base: step.Base{Location: distribution.Location{Account: target, Region: region}}},
+				)
 			}
 		}
 	}
@@ -72,7 +79,10 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 		req.ImageFamily, target.Retention.Releases = "golden", 1
 	}
 	if s.with("launch_check") {
-		target.LaunchCheck = &distribution.LaunchCheck{InstanceType: "t3.nano", SubnetFilters: map[string]string{"default-for-az": "true"}}
+		target.LaunchCheck = &distribution.LaunchCheck{
+			InstanceType:  "t3.nano",
+			SubnetFilters: map[string]string{"default-for-az": "true"},
+		}
 	}
 	if s.with("run_tags") {
 		req.RunTags = map[string]distribution.Text{"purpose": "distribution"}
@@ -81,7 +91,8 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 		target.Lifecycle.Users.Accounts = s.Users
 	}
 	if s.with("license_configuration_arns") {
-		target.Licenses = []distribution.Text{"arn:{{ .Partition }}:license-manager:{{ .Region }}:{{ .AccountId }}:license-configuration:lic-0"}
+		target.Licenses = []distribution.Text{"arn:{{ .Partition }}:license-manager:{{ .Region }}:{{ .AccountId " +
+			"}}:license-configuration:lic-0"}
 	}
 	if s.with("deprecate_at") {
 		target.Lifecycle.DeprecateAt = time.Time{}.AddDate(0, 0, 90) // after the time of the facts
@@ -94,12 +105,26 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 	}
 	if s.with("ssm_parameter") {
 		target.Parameters = []distribution.Parameter{
-			{Name: distribution.Text(s.Parameter), Type: "String", DataType: distribution.ImageParameter, Tags: map[string]distribution.Text{"team": "platform"}, Overwrite: true},
-			{Name: distribution.Text(s.Parameter + "-secret"), Type: distribution.SecureString, DataType: "text", KeyID: distribution.Text(s.TargetAlias), Overwrite: true},
+			{
+				Name:      distribution.Text(s.Parameter),
+				Type:      "String",
+				DataType:  distribution.ImageParameter,
+				Tags:      map[string]distribution.Text{"team": "platform"},
+				Overwrite: true,
+			},
+			{
+				Name:      distribution.Text(s.Parameter + "-secret"),
+				Type:      distribution.SecureString,
+				DataType:  "text",
+				KeyID:     distribution.Text(s.TargetAlias),
+				Overwrite: true,
+			},
 		}
 	}
 	if s.with("launch_template") {
-		target.Templates = []distribution.LaunchTemplate{{Template: distribution.Text(s.Template), Source: "$Latest", SetDefault: true}}
+		target.Templates = []distribution.LaunchTemplate{
+			{Template: distribution.Text(s.Template), Source: "$Latest", SetDefault: true},
+		}
 	}
 	requests := []distribution.Request{req}
 	if s.with("copy_method = image") {
@@ -118,17 +143,38 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 	}
 	if s.with("share") { // then all is staged as an image, so it is not for the others
 		requests = append(requests, named(req, "shared"))
-		requests[len(requests)-1].Shares = []distribution.Share{{Name: "share", AccountIDs: s.Users, Grants: []distribution.Grant{{}}, Roles: []distribution.Role{{RoleName: distribution.Text(s.TargetRole)}}}}
+		requests[len(requests)-1].Shares = []distribution.Share{
+			{
+				Name:       "share",
+				AccountIDs: s.Users,
+				Grants:     []distribution.Grant{{}},
+				Roles:      []distribution.Role{{RoleName: distribution.Text(s.TargetRole)}},
+			},
+		}
 	}
 	facts := distribution.Facts{
 		Source: distribution.CallerIdentity{Account: s.SourceAccount, ARN: s.buildRole(), Partition: s.partition()},
 		Images: map[string]distribution.Image{home.Region: {
 			Image: &ec2types.Image{
-				ImageId: aws.String(req.Images[0].ImageID), Name: aws.String("golden"), OwnerId: aws.String(s.SourceAccount), State: ec2types.ImageStateAvailable,
-				RootDeviceType: ec2types.DeviceTypeEbs, RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: ec2types.VirtualizationTypeHvm, Platform: platform,
+				ImageId: aws.String(
+					req.Images[0].ImageID,
+				),
+				Name:               aws.String("golden"),
+				OwnerId:            aws.String(s.SourceAccount),
+				State:              ec2types.ImageStateAvailable,
+				RootDeviceType:     ec2types.DeviceTypeEbs,
+				RootDeviceName:     aws.String("/dev/xvda"),
+				VirtualizationType: ec2types.VirtualizationTypeHvm,
+				Platform:           platform,
 				BlockDeviceMappings: []ec2types.BlockDeviceMapping{
-					{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: aws.String(staged), VolumeSize: aws.Int32(8)}},
-					{DeviceName: aws.String("/dev/xvdb"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: aws.String(shared), VolumeSize: aws.Int32(8)}},
+					{
+						DeviceName: aws.String("/dev/xvda"),
+						Ebs:        &ec2types.EbsBlockDevice{SnapshotId: aws.String(staged), VolumeSize: aws.Int32(8)},
+					},
+					{
+						DeviceName: aws.String("/dev/xvdb"),
+						Ebs:        &ec2types.EbsBlockDevice{SnapshotId: aws.String(shared), VolumeSize: aws.Int32(8)},
+					},
 				},
 			},
 			UEFIData: "AA==", Keys: provenance.SigningKeys{provenance.NewSigningKey(time.Unix(0, 0))},
@@ -139,15 +185,27 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 	}
 	for _, region := range s.regions() {
 		for _, user := range s.Users {
-			facts.Sites[distribution.Location{Account: user, Region: region}] = distribution.DestinationFacts{Identity: distribution.CallerIdentity{Account: user, ARN: s.roleARN(user, s.TargetRole), Partition: s.partition()}}
+			facts.Sites[distribution.Location{Account: user, Region: region}] = distribution.DestinationFacts{
+				Identity: distribution.CallerIdentity{Account: user, ARN: s.roleARN(user, s.TargetRole), Partition: s.partition()},
+			}
 		}
 		at := distribution.Location{Account: s.SourceAccount, Region: region}
 		own := s.sourceKeyOf(region)
 		facts.Keys[at] = map[string]distribution.Key{sourceAlias: key(own), own: key(own), other: key(other)}
 		for _, target := range s.Targets {
 			at := distribution.Location{Account: target, Region: region}
-			facts.Sites[at] = distribution.DestinationFacts{Subnet: distribution.SubnetFacts{ID: "*"}, Templates: map[string]distribution.LaunchTemplateFacts{s.Template: {ID: "*", Source: 1, Default: 1}}, Identity: distribution.CallerIdentity{Account: target, ARN: s.roleARN(target, s.TargetRole), Partition: s.partition()}}
-			facts.Keys[at] = map[string]distribution.Key{s.TargetAlias: key("arn:" + s.partition() + ":kms:" + region + ":" + target + ":key/own")}
+			facts.Sites[at] = distribution.DestinationFacts{
+				Subnet:    distribution.SubnetFacts{ID: "*"},
+				Templates: map[string]distribution.LaunchTemplateFacts{s.Template: {ID: "*", Source: 1, Default: 1}},
+				Identity: distribution.CallerIdentity{
+					Account:   target,
+					ARN:       s.roleARN(target, s.TargetRole),
+					Partition: s.partition(),
+				},
+			}
+			facts.Keys[at] = map[string]distribution.Key{
+				s.TargetAlias: key("arn:" + s.partition() + ":kms:" + region + ":" + target + ":key/own"),
+			}
 		}
 	}
 	return requests, facts
@@ -166,13 +224,17 @@ func (s Setup) other(at distribution.Location) string {
 }
 
 func (s Setup) snapshot(id, key string) distribution.Snapshot {
-	return distribution.Snapshot{Snapshot: ec2types.Snapshot{SnapshotId: &id, OwnerId: &s.SourceAccount, VolumeSize: aws.Int32(8), State: ec2types.SnapshotStateCompleted,
-		Encrypted: aws.Bool(true), KmsKeyId: &key}}
+	return distribution.Snapshot{Snapshot: ec2types.Snapshot{
+		SnapshotId: &id, OwnerId: &s.SourceAccount, VolumeSize: aws.Int32(8), State: ec2types.SnapshotStateCompleted,
+		Encrypted: aws.Bool(true), KmsKeyId: &key,
+	}}
 }
 
 func key(arn string) distribution.Key {
-	return distribution.Key{Metadata: &kmstypes.KeyMetadata{Arn: &arn, KeyState: kmstypes.KeyStateEnabled, KeyManager: kmstypes.KeyManagerTypeCustomer,
-		KeySpec: kmstypes.KeySpecSymmetricDefault, KeyUsage: kmstypes.KeyUsageTypeEncryptDecrypt}}
+	return distribution.Key{Metadata: &kmstypes.KeyMetadata{
+		Arn: &arn, KeyState: kmstypes.KeyStateEnabled, KeyManager: kmstypes.KeyManagerTypeCustomer,
+		KeySpec: kmstypes.KeySpecSymmetricDefault, KeyUsage: kmstypes.KeyUsageTypeEncryptDecrypt,
+	}}
 }
 
 func requests(s Setup) []distribution.Request {

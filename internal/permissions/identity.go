@@ -94,7 +94,16 @@ func (h *holder) policy() Document {
 			}
 		}
 		if slices.Sort(resources); len(actions) > 0 {
-			all = append(all, distribution.Statement{Sid: term.name, Effect: "Allow", Action: actions, Resource: slices.Compact(resources), Condition: term.when})
+			all = append(
+				all,
+				distribution.Statement{
+					Sid:       term.name,
+					Effect:    "Allow",
+					Action:    actions,
+					Resource:  slices.Compact(resources),
+					Condition: term.when,
+				},
+			)
 		}
 	}
 	return document(all...)
@@ -103,7 +112,8 @@ func (h *holder) policy() Document {
 // ofAKey reports a resource that is a key, or any of the account.
 func ofAKey(resource string) bool { return resource == "*" || keyARN.MatchString(resource) }
 
-// makesGrants lets a holder make the grants that it was asked for, and no others: for these principals, with these operations.
+// makesGrants lets a holder make the grants that it was asked for, and no others: for these principals, with these
+// operations.
 func (h *holder) makesGrants() distribution.Statement {
 	var keys, grantees, operations []string
 	for _, grant := range h.grants {
@@ -115,8 +125,18 @@ func (h *holder) makesGrants() distribution.Statement {
 		}
 		grantees, operations = append(grantees, grantee), append(operations, grant.Operations...)
 	}
-	s := distribution.Statement{Sid: "GrantUseOfKey", Effect: "Allow", Action: []string{"kms:CreateGrant"}, Resource: distinct(keys), Condition: distribution.Condition{
-		"StringLike": {"kms:GranteePrincipal": distinct(grantees)}, "ForAllValues:StringEquals": {"kms:GrantOperations": distinct(operations)}}}
+	s := distribution.Statement{
+		Sid:      "GrantUseOfKey",
+		Effect:   "Allow",
+		Action:   []string{"kms:CreateGrant"},
+		Resource: distinct(keys),
+		Condition: distribution.Condition{
+			"StringLike": {
+				"kms:GranteePrincipal": distinct(grantees),
+			},
+			"ForAllValues:StringEquals": {"kms:GrantOperations": distinct(operations)},
+		},
+	}
 	if h.target {
 		s.Resource, s.Condition = []string{h.ownKeys()}, s.Condition.And(h.ownAlias())
 	}
@@ -148,7 +168,11 @@ func (h *holder) resources(t term, action string) []string {
 func (h *holder) terms() []term {
 	makers := h.actions(func(action string) bool {
 		call, ec2 := strings.CutPrefix(action, "ec2:")
-		return ec2 && call != "CreateTags" && h.tags(action) && slices.ContainsFunc([]string{"Copy", "Create", "Register", "Run"}, func(verb string) bool { return strings.HasPrefix(call, verb) })
+		return ec2 && call != "CreateTags" && h.tags(action) &&
+			slices.ContainsFunc(
+				[]string{"Copy", "Create", "Register", "Run"},
+				func(verb string) bool { return strings.HasPrefix(call, verb) },
+			)
 	})
 	for i, maker := range makers {
 		makers[i] = strings.TrimPrefix(maker, "ec2:")
@@ -161,8 +185,13 @@ func (h *holder) terms() []term {
 	if s := h.Setup; h.target && s.with("ami_users") || !h.target && s.with("share") {
 		allowed = slices.Concat(allowed, h.Users)
 	}
-	withdraw := distribution.Condition{"Null": {"ec2:Remove/userId": {"false"}, "ec2:Add/userId": {"true"}, "ec2:Add/group": {"true"}}}
-	share := distribution.Condition{"ForAllValues:StringEquals": {"ec2:Add/userId": distinct(allowed)}, "Null": {"ec2:Add/userId": {"false"}, "ec2:Add/group": {"true"}}}
+	withdraw := distribution.Condition{
+		"Null": {"ec2:Remove/userId": {"false"}, "ec2:Add/userId": {"true"}, "ec2:Add/group": {"true"}},
+	}
+	share := distribution.Condition{
+		"ForAllValues:StringEquals": {"ec2:Add/userId": distinct(allowed)},
+		"Null":                      {"ec2:Add/userId": {"false"}, "ec2:Add/group": {"true"}},
+	}
 	terms := []term{
 		{"Describe", has("ec2:Describe", "ec2:Get"), anything, nil},
 		{"AssumeTargetRole", is("sts:AssumeRole"), whole, nil},
@@ -173,8 +202,18 @@ func (h *holder) terms() []term {
 		{"DeleteOwnResources", is("ec2:DeleteSnapshot", "ec2:DeregisterImage", "ec2:TerminateInstances"), anywhere, ours},
 		{"Launch", is("ec2:RunInstances"), anywhere, nil},
 		{"Publish", is("ssm:PutParameter", "ssm:GetParameter", "ssm:AddTagsToResource"), here, nil},
-		{"LetAWSFindImageReferences", is("imagebuilder:GetContainerRecipe", "imagebuilder:ListContainerRecipes", "imagebuilder:ListImageRecipes", "ssm:DescribeParameters", "ssm:GetParameters"), whole,
-			distribution.Condition{"ForAnyValue:StringEquals": {"aws:CalledVia": {"ec2-images.amazonaws.com"}}}},
+		{
+			"LetAWSFindImageReferences",
+			is(
+				"imagebuilder:GetContainerRecipe",
+				"imagebuilder:ListContainerRecipes",
+				"imagebuilder:ListImageRecipes",
+				"ssm:DescribeParameters",
+				"ssm:GetParameters",
+			),
+			whole,
+			distribution.Condition{"ForAnyValue:StringEquals": {"aws:CalledVia": {"ec2-images.amazonaws.com"}}},
+		},
 		{"ListLicenses", is("license-manager:ListLicenseSpecificationsForResource"), whole, nil},
 		{"AssociateLicenses", is("license-manager:UpdateLicenseSpecificationsForResource"), everywhere, nil},
 		{"AddTemplateVersion", is("ec2:CreateLaunchTemplateVersion", "ec2:ModifyLaunchTemplate"), here, nil},
@@ -187,9 +226,16 @@ func (h *holder) terms() []term {
 		terms = append(terms, term{"DeleteTheirSnapshots", is("ec2:DeleteSnapshot"), anywhere, nil})
 	}
 	if h.target {
-		terms = append(terms,
-			term{"TagCreatedResources", is("ec2:CreateTags"), anywhere, distribution.Condition{"StringEquals": {"ec2:CreateAction": makers}}},
-			term{"SignCreatedResources", is("ec2:CreateTags"), anywhere, tagged(provenance.TagPrefix + "*").And(ours)})
+		terms = append(
+			terms,
+			term{
+				"TagCreatedResources",
+				is("ec2:CreateTags"),
+				anywhere,
+				distribution.Condition{"StringEquals": {"ec2:CreateAction": makers}},
+			},
+			term{"SignCreatedResources", is("ec2:CreateTags"), anywhere, tagged(provenance.TagPrefix + "*").And(ours)},
+		)
 	} else {
 		if h.with("run_tags") {
 			creating := distribution.Condition{"StringEquals": {"ec2:CreateAction": makers}}
@@ -205,7 +251,10 @@ func (h *holder) terms() []term {
 // tags reports whether the resources of an action get tags.
 func (h *holder) tags(action string) bool {
 	return slices.ContainsFunc(h.needs[action], func(resource string) bool {
-		return slices.ContainsFunc(h.needs["ec2:CreateTags"], func(tagged string) bool { return anywhere(tagged) == anywhere(resource) })
+		return slices.ContainsFunc(
+			h.needs["ec2:CreateTags"],
+			func(tagged string) bool { return anywhere(tagged) == anywhere(resource) },
+		)
 	})
 }
 
@@ -220,7 +269,8 @@ func (h *holder) keyTerms() []term {
 	}
 	var others []string // actions that are needed on keys of the own account that are not known beforehand
 	for action, resources := range h.needs {
-		if strings.HasPrefix(action, "kms:") && slices.ContainsFunc(resources, func(resource string) bool { return ofAKey(resource) && source(resource) == "" }) {
+		if strings.HasPrefix(action, "kms:") &&
+			slices.ContainsFunc(resources, func(resource string) bool { return ofAKey(resource) && source(resource) == "" }) {
 			others = append(others, action)
 		}
 	}
@@ -255,9 +305,13 @@ func (h *holder) keyTerms() []term {
 // ownKeys are all keys of whoever has the policy, but for the condition of ownAlias.
 func (s Setup) ownKeys() string { return "arn:" + s.partition() + ":kms:*:*:key/*" }
 
-// ownAlias is the key that bears the alias in the account of whoever has the policy; an alias cannot be the resource itself (3.3.3).
+// ownAlias is the key that bears the alias in the account of whoever has the policy; an alias cannot be the resource
+// itself (3.3.3).
 func (s Setup) ownAlias() distribution.Condition {
-	return distribution.Condition{"StringEquals": {"aws:ResourceAccount": {"${aws:PrincipalAccount}"}}, "ForAnyValue:StringEquals": {"kms:ResourceAliases": {s.TargetAlias}}}
+	return distribution.Condition{
+		"StringEquals":             {"aws:ResourceAccount": {"${aws:PrincipalAccount}"}},
+		"ForAnyValue:StringEquals": {"kms:ResourceAliases": {s.TargetAlias}},
+	}
 }
 
 // tagged allows tags of some keys and no others.
@@ -287,7 +341,8 @@ func here(resource string) string {
 	return strings.Join(parts, ":")
 }
 
-// everywhere is every license configuration that the account that asks has, or is shared with it: their ids differ by Region.
+// everywhere is every license configuration that the account that asks has, or is shared with it: their ids differ by
+// Region.
 func everywhere(resource string) string {
 	parts := strings.SplitN(resource, ":", 7)
 	parts[3], parts[4], parts[6] = "*", "*", "*"

@@ -10,28 +10,44 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// sourceKey is the policy of the keys of what is shared: its account administers them, and targets may have AWS decrypt with them for
-// their copies. No target may encrypt, or make a grant of its own (3.2.3).
+// sourceKey is the policy of the keys of what is shared: its account administers them, and targets may have AWS decrypt
+// with them for their copies. No target may encrypt, or make a grant of its own (3.2.3).
 func (s Setup) sourceKey() Document {
 	target := s.target()
 	on := func(action string) bool {
-		return slices.ContainsFunc(target.needs[action], func(resource string) bool { return slices.Contains(s.SourceKeyARNs, resource) })
+		return slices.ContainsFunc(
+			target.needs[action],
+			func(resource string) bool { return slices.Contains(s.SourceKeyARNs, resource) },
+		)
 	}
 	var principal distribution.Principals
 	for _, account := range s.Targets {
 		principal = append(principal, s.root(account))
 	}
-	// Of an account the role alone, by its name: KMS refuses a principal that is not there yet, and knows one that is made anew no longer.
+	// Of an account the role alone, by its name: KMS refuses a principal that is not there yet, and knows one that is made
+	// anew no longer.
 	when := distribution.Condition{"ArnLike": {"aws:PrincipalArn": {s.roleARN("*", s.TargetRole)}}}
 	if s.Organization != "" {
-		principal, when = distribution.Principals{"*"}, when.And(distribution.Condition{"StringEquals": {"aws:PrincipalOrgID": {s.Organization}}})
+		principal, when = distribution.Principals{
+			"*",
+		}, when.And(
+			distribution.Condition{"StringEquals": {"aws:PrincipalOrgID": {s.Organization}}},
+		)
 	}
 	return document(
 		s.administered(s.SourceAccount),
-		distribution.Statement{Sid: "TargetsCopy", Effect: "Allow", Principal: principal, Resource: []string{"*"}, Condition: when,
-			Action: target.actions(func(action string) bool { return on(action) && action != "kms:CreateGrant" })},
-		distribution.Statement{Sid: "AWSCopiesForTargets", Effect: "Allow", Principal: principal, Resource: []string{"*"}, Condition: distribution.ForAWS().And(when),
-			Action: []string{"kms:CreateGrant"}},
+		distribution.Statement{
+			Sid: "TargetsCopy", Effect: "Allow", Principal: principal, Resource: []string{"*"}, Condition: when,
+			Action: target.actions(func(action string) bool { return on(action) && action != "kms:CreateGrant" }),
+		},
+		distribution.Statement{
+			Sid:       "AWSCopiesForTargets",
+			Effect:    "Allow",
+			Principal: principal,
+			Resource:  []string{"*"},
+			Condition: distribution.ForAWS().And(when),
+			Action:    []string{"kms:CreateGrant"},
+		},
 	)
 }
 
@@ -40,7 +56,13 @@ const ownAccount = "OwnAccount"
 
 // administered lets the policies of an account say who may use its key: the key's account always can (3.2.1).
 func (s Setup) administered(account string) distribution.Statement {
-	return distribution.Statement{Sid: ownAccount, Effect: "Allow", Principal: distribution.Principals{s.root(account)}, Action: []string{"kms:*"}, Resource: []string{"*"}}
+	return distribution.Statement{
+		Sid:       ownAccount,
+		Effect:    "Allow",
+		Principal: distribution.Principals{s.root(account)},
+		Action:    []string{"kms:*"},
+		Resource:  []string{"*"},
+	}
 }
 
 // trust is who may assume the role in the target accounts.
@@ -49,12 +71,26 @@ func (s Setup) trust() Document {
 	if s.ExternalID != "" {
 		when = distribution.Condition{"StringEquals": {"sts:ExternalId": {s.ExternalID}}}
 	}
-	return document(distribution.Statement{Sid: "BuildRole", Effect: "Allow", Principal: distribution.Principals{s.buildRole()}, Action: []string{"sts:AssumeRole"}, Condition: when})
+	return document(
+		distribution.Statement{
+			Sid:       "BuildRole",
+			Effect:    "Allow",
+			Principal: distribution.Principals{s.buildRole()},
+			Action:    []string{"sts:AssumeRole"},
+			Condition: when,
+		},
+	)
 }
 
 // What a launch takes of who launches on the key of its volumes (3.1.5), and of a service-linked role (8.2).
 var (
-	launch     = []string{"kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo"}
+	launch = []string{
+		"kms:Decrypt",
+		"kms:DescribeKey",
+		"kms:GenerateDataKeyWithoutPlaintext",
+		"kms:ReEncryptFrom",
+		"kms:ReEncryptTo",
+	}
 	linked     = []string{"kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"}
 	linkedRole = "aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
 )
@@ -64,8 +100,21 @@ func (s Setup) targetKey(account string) Document {
 	role := distribution.Principals{s.roleARN(account, linkedRole)}
 	return document(
 		s.administered(account),
-		distribution.Statement{Sid: "AutoScalingLaunches", Effect: "Allow", Principal: role, Action: linked, Resource: []string{"*"}},
-		distribution.Statement{Sid: "AWSLaunchesForAutoScaling", Effect: "Allow", Principal: role, Action: []string{"kms:CreateGrant"}, Resource: []string{"*"}, Condition: distribution.ForAWS()},
+		distribution.Statement{
+			Sid:       "AutoScalingLaunches",
+			Effect:    "Allow",
+			Principal: role,
+			Action:    linked,
+			Resource:  []string{"*"},
+		},
+		distribution.Statement{
+			Sid:       "AWSLaunchesForAutoScaling",
+			Effect:    "Allow",
+			Principal: role,
+			Action:    []string{"kms:CreateGrant"},
+			Resource:  []string{"*"},
+			Condition: distribution.ForAWS(),
+		},
 	)
 }
 
@@ -75,7 +124,13 @@ func (s Setup) launchRole() Document {
 	keys := []string{"arn:" + s.partition() + ":kms:*:*:key/*"}
 	return document(
 		distribution.Statement{Sid: "UseKey", Effect: "Allow", Action: launch, Resource: keys, Condition: alias},
-		distribution.Statement{Sid: "LetAWSUseKey", Effect: "Allow", Action: []string{"kms:CreateGrant"}, Resource: keys, Condition: distribution.ForAWS().And(alias)},
+		distribution.Statement{
+			Sid:       "LetAWSUseKey",
+			Effect:    "Allow",
+			Action:    []string{"kms:CreateGrant"},
+			Resource:  keys,
+			Condition: distribution.ForAWS().And(alias),
+		},
 	)
 }
 

@@ -35,7 +35,8 @@ func (s *site) as(base aws.Config, role string, options ...func(*stscreds.Assume
 	return as
 }
 
-// What the policies are to keep out is kept out by IAM and KMS themselves: each attempt is refused because a permission is missing.
+// What the policies are to keep out is kept out by IAM and KMS themselves: each attempt is refused because a permission
+// is missing.
 func TestPolicies_refuseWhatTheJobDoesNotNeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := furnish(t, func(string, *Document) {})
@@ -45,32 +46,49 @@ func TestPolicies_refuseWhatTheJobDoesNotNeed(t *testing.T) {
 		s.must(err)
 		snapshot := seen.Snapshots[0].SnapshotId
 		targets := s.Config(target, home)
-		volume, err := ec2.NewFromConfig(targets).CreateVolume(t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1)})
+		volume, err := ec2.NewFromConfig(targets).
+			CreateVolume(t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1)})
 		s.must(err)
-		foreign, err := ec2.NewFromConfig(targets).CreateSnapshot(t.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
+		foreign, err := ec2.NewFromConfig(targets).
+			CreateSnapshot(t.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
 		s.must(err)
 
 		buildRole := s.as(s.user, s.buildRole())
-		targetRole := s.as(buildRole, s.roleARN(target, s.TargetRole), func(o *stscreds.AssumeRoleOptions) { o.ExternalID = &s.ExternalID })
+		targetRole := s.as(
+			buildRole,
+			s.roleARN(target, s.TargetRole),
+			func(o *stscreds.AssumeRoleOptions) { o.ExternalID = &s.ExternalID },
+		)
 		build, work := ec2.NewFromConfig(buildRole), ec2.NewFromConfig(targetRole)
 		key := &s.SourceKeyARNs[0]
 		user := s.Users[0]
-		granting := s.as(buildRole, s.roleARN(user, s.TargetRole), func(o *stscreds.AssumeRoleOptions) { o.ExternalID = &s.ExternalID })
+		granting := s.as(
+			buildRole,
+			s.roleARN(user, s.TargetRole),
+			func(o *stscreds.AssumeRoleOptions) { o.ExternalID = &s.ExternalID },
+		)
 		letScale := func(config aws.Config, grantee string, operations ...kmstypes.GrantOperation) error {
-			_, err := kms.NewFromConfig(config).CreateGrant(t.Context(), &kms.CreateGrantInput{KeyId: key, GranteePrincipal: &grantee, Operations: operations})
+			_, err := kms.NewFromConfig(config).
+				CreateGrant(t.Context(), &kms.CreateGrantInput{KeyId: key, GranteePrincipal: &grantee, Operations: operations})
 			return err
 		}
 		share := func(with ...ec2types.CreateVolumePermission) error {
-			_, err := build.ModifySnapshotAttribute(t.Context(), &ec2.ModifySnapshotAttributeInput{SnapshotId: snapshot, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
-				CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: with}})
+			_, err := build.ModifySnapshotAttribute(t.Context(), &ec2.ModifySnapshotAttributeInput{
+				SnapshotId: snapshot, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
+				CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: with},
+			})
 			return err
 		}
 		grant := func(config aws.Config) error {
-			_, err := kms.NewFromConfig(config).CreateGrant(t.Context(), &kms.CreateGrantInput{KeyId: key, GranteePrincipal: aws.String(s.root(target)), Operations: []kmstypes.GrantOperation{kmstypes.GrantOperationDecrypt}})
+			_, err := kms.NewFromConfig(config).
+				CreateGrant(t.Context(), &kms.CreateGrantInput{KeyId: key, GranteePrincipal: aws.String(s.root(target)), Operations: []kmstypes.GrantOperation{kmstypes.GrantOperationDecrypt}})
 			return err
 		}
 		tag := func(client *ec2.Client, id *string, key string) error {
-			_, err := client.CreateTags(t.Context(), &ec2.CreateTagsInput{Resources: []string{*id}, Tags: []ec2types.Tag{{Key: &key, Value: aws.String("x")}}})
+			_, err := client.CreateTags(
+				t.Context(),
+				&ec2.CreateTagsInput{Resources: []string{*id}, Tags: []ec2types.Tag{{Key: &key, Value: aws.String("x")}}},
+			)
 			return err
 		}
 		if err := share(ec2types.CreateVolumePermission{UserId: &target}); err != nil {
@@ -80,13 +98,19 @@ func TestPolicies_refuseWhatTheJobDoesNotNeed(t *testing.T) {
 			t.Errorf("the grant of the job itself: %v", err)
 		}
 		for name, err := range map[string]error{
-			"the role of a share block's account lets another principal use the key":    letScale(granting, s.roleARN(user, "launcher"), kmstypes.GrantOperationDecrypt),
-			"it lets Auto Scaling of another account use it":                            letScale(granting, s.roleARN(target, linkedRole), kmstypes.GrantOperationDecrypt),
-			"it lets Auto Scaling do more than launch":                                  letScale(granting, s.roleARN(user, linkedRole), kmstypes.GrantOperationRetireGrant),
-			"an administrator of a share block's account lets another principal use it": letScale(s.Config(user, home), s.roleARN(user, "launcher"), kmstypes.GrantOperationDecrypt),
-			"the build role shares with an account that is no target":                   share(ec2types.CreateVolumePermission{UserId: aws.String("666666666666")}),
-			"the build role shares with one beside a target":                            share(ec2types.CreateVolumePermission{UserId: &target}, ec2types.CreateVolumePermission{UserId: aws.String("666666666666")}),
-			"the build role makes public":                                               share(ec2types.CreateVolumePermission{Group: ec2types.PermissionGroupAll}),
+			"the role of a share block's account lets another principal use the " +
+				"key": letScale(granting, s.roleARN(user, "launcher"), kmstypes.GrantOperationDecrypt),
+			"it lets Auto Scaling of another account use " +
+				"it": letScale(granting, s.roleARN(target, linkedRole), kmstypes.GrantOperationDecrypt),
+			"it lets Auto Scaling do more than " +
+				"launch": letScale(granting, s.roleARN(user, linkedRole), kmstypes.GrantOperationRetireGrant),
+			"an administrator of a share block's account lets another principal use " +
+				"it": letScale(s.Config(user, home), s.roleARN(user, "launcher"), kmstypes.GrantOperationDecrypt),
+			"the build role shares with an account that is no " +
+				"target": share(ec2types.CreateVolumePermission{UserId: aws.String("666666666666")}),
+			"the build role shares with one beside a " +
+				"target": share(ec2types.CreateVolumePermission{UserId: &target}, ec2types.CreateVolumePermission{UserId: aws.String("666666666666")}),
+			"the build role makes public": share(ec2types.CreateVolumePermission{Group: ec2types.PermissionGroupAll}),
 			"the build role deletes what is not ours": func() error {
 				_, err := build.DeleteSnapshot(t.Context(), &ec2.DeleteSnapshotInput{SnapshotId: snapshot})
 				return err
@@ -98,8 +122,10 @@ func TestPolicies_refuseWhatTheJobDoesNotNeed(t *testing.T) {
 			}(),
 			"the target role marks something as ours": tag(work, foreign.SnapshotId, "encrypted-ami:source"),
 			"the target role shares on": func() error {
-				_, err := work.ModifySnapshotAttribute(t.Context(), &ec2.ModifySnapshotAttributeInput{SnapshotId: foreign.SnapshotId, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
-					CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: []ec2types.CreateVolumePermission{{UserId: &source}}}})
+				_, err := work.ModifySnapshotAttribute(t.Context(), &ec2.ModifySnapshotAttributeInput{
+					SnapshotId: foreign.SnapshotId, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
+					CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: []ec2types.CreateVolumePermission{{UserId: &source}}},
+				})
 				return err
 			}(),
 			"the target role encrypts with the source key": func() error {
@@ -118,7 +144,9 @@ func TestPolicies_refuseWhatTheJobDoesNotNeed(t *testing.T) {
 			}(),
 		} {
 			var refused smithy.APIError
-			if !errors.As(err, &refused) || !strings.Contains(fmt.Sprint(refused.ErrorCode()), "UnauthorizedOperation") && !strings.HasPrefix(refused.ErrorCode(), "AccessDenied") {
+			if !errors.As(err, &refused) ||
+				!strings.Contains(fmt.Sprint(refused.ErrorCode()), "UnauthorizedOperation") &&
+					!strings.HasPrefix(refused.ErrorCode(), "AccessDenied") {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -129,25 +157,53 @@ func TestPolicies_refuseWhatTheJobDoesNotNeed(t *testing.T) {
 func TestWhatIsNotOursIsRemovedOnRequestOnly(t *testing.T) {
 	for options, want := range map[string]string{"": "UnauthorizedOperation", "force_deregister": "DryRunOperation", "force_deregister,force_delete_snapshot": "DryRunOperation"} {
 		synctest.Test(t, func(t *testing.T) {
-			s := furnish(t, func(string, *Document) {}, append(slices.Clone(Options), strings.FieldsFunc(options, func(r rune) bool { return r == ',' })...)...)
+			s := furnish(
+				t,
+				func(string, *Document) {},
+				append(slices.Clone(Options), strings.FieldsFunc(options, func(r rune) bool { return r == ',' })...)...)
 			admin := ec2.NewFromConfig(s.Config(s.Targets[0], home))
-			volume, err := admin.CreateVolume(t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1)})
+			volume, err := admin.CreateVolume(
+				t.Context(),
+				&ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1)},
+			)
 			s.must(err)
 			time.Sleep(time.Minute)
 			snapshot, err := admin.CreateSnapshot(t.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
 			s.must(err)
 			time.Sleep(time.Hour)
-			foreign, err := admin.RegisterImage(t.Context(), &ec2.RegisterImageInput{Name: aws.String("taken"), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
-				BlockDeviceMappings: []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}}}})
+			foreign, err := admin.RegisterImage(t.Context(), &ec2.RegisterImageInput{
+				Name:               aws.String("taken"),
+				RootDeviceName:     aws.String("/dev/xvda"),
+				VirtualizationType: aws.String("hvm"),
+				BlockDeviceMappings: []ec2types.BlockDeviceMapping{
+					{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}},
+				},
+			})
 			s.must(err)
-			work := ec2.NewFromConfig(s.as(s.as(s.user, s.buildRole()), s.roleARN(s.Targets[0], s.TargetRole), func(o *stscreds.AssumeRoleOptions) { o.ExternalID = &s.ExternalID }))
-			_, err = work.DeregisterImage(t.Context(), &ec2.DeregisterImageInput{DryRun: aws.Bool(true), ImageId: foreign.ImageId})
+			work := ec2.NewFromConfig(
+				s.as(
+					s.as(s.user, s.buildRole()),
+					s.roleARN(s.Targets[0], s.TargetRole),
+					func(o *stscreds.AssumeRoleOptions) { o.ExternalID = &s.ExternalID },
+				),
+			)
+			_, err = work.DeregisterImage(
+				t.Context(),
+				&ec2.DeregisterImageInput{DryRun: aws.Bool(true), ImageId: foreign.ImageId},
+			)
 			var refused smithy.APIError
 			if !errors.As(err, &refused) || refused.ErrorCode() != want {
 				t.Errorf("with %q the image: %v", options, err)
 			}
-			_, err = work.DeleteSnapshot(t.Context(), &ec2.DeleteSnapshotInput{DryRun: aws.Bool(true), SnapshotId: snapshot.SnapshotId})
-			if gone := errors.As(err, &refused) && refused.ErrorCode() == "DryRunOperation"; gone != strings.Contains(options, "force_delete_snapshot") {
+			_, err = work.DeleteSnapshot(
+				t.Context(),
+				&ec2.DeleteSnapshotInput{DryRun: aws.Bool(true), SnapshotId: snapshot.SnapshotId},
+			)
+			if gone := errors.As(err, &refused) &&
+				refused.ErrorCode() == "DryRunOperation"; gone != strings.Contains(
+				options,
+				"force_delete_snapshot",
+			) {
 				t.Errorf("with %q its snapshot: %v", options, err)
 			}
 		})
@@ -159,7 +215,8 @@ func TestTheEveryOptionPlanHasEveryKindOfStep(t *testing.T) {
 	planned := map[string]bool{}
 	known := map[string]bool{
 		"PublishBarrier": len((&step.PublishBarrier{}).Permissions()) == 0, // makes no call
-		"TagResource":    true,                                             // gives the second seal, as the steps that create resources do
+		// gives the second seal, as the steps that create resources do
+		"TagResource": true,
 	}
 	for _, step := range everyStep(Example()) {
 		planned[strings.TrimPrefix(fmt.Sprintf("%T", step), "*step.")] = true
@@ -185,7 +242,8 @@ func TestTheEveryOptionPlanHasEveryKindOfStep(t *testing.T) {
 	}
 }
 
-// An option adds to what the job takes without it: no role may lack a permission because of an option that the template could also use.
+// An option adds to what the job takes without it: no role may lack a permission because of an option that the template
+// could also use.
 func TestWhatAnOptionTakesIsNotLostWithOthers(t *testing.T) {
 	all := Example().Policies()
 	for _, option := range append([]string{"none of them"}, Options...) {
@@ -215,19 +273,27 @@ func TestTheDocumentedPoliciesAreThoseOfTheExample(t *testing.T) {
 		t.Fatalf("%d files for %d policies: %v", len(files), len(Example().Policies()), err)
 	}
 	for name, policy := range Example().Policies() {
-		if text, err := os.ReadFile(filepath.Join("../../docs/policies", name)); err != nil || !bytes.Equal(text, policy.Text()) {
+		if text, err := os.ReadFile(
+			filepath.Join("../../docs/policies", name),
+		); err != nil ||
+			!bytes.Equal(text, policy.Text()) {
 			t.Errorf("%s is not what make generate makes: %v", name, err)
 		}
 	}
 }
 
-// KMS refuses a key's policy that names a role which is not there yet, and what names one that was deleted holds for none of that name.
+// KMS refuses a key's policy that names a role which is not there yet, and what names one that was deleted holds for
+// none of that name.
 func TestSourceKey_permitsTargetRoleBeforeItExists(t *testing.T) {
 	for organization, permitted := range map[string]string{"": Example().root(Example().Targets[0]), "o-1234567890": "*"} {
 		s := Example()
 		s.Organization = organization
 		for _, statement := range s.sourceKey().Statement[1:] {
-			if named := statement.Condition["ArnLike"]["aws:PrincipalArn"]; !slices.Equal(statement.Principal, []string{permitted}) || !slices.Equal(named, []string{s.roleARN("*", s.TargetRole)}) {
+			if named := statement.Condition["ArnLike"]["aws:PrincipalArn"]; !slices.Equal(
+				statement.Principal,
+				[]string{permitted},
+			) ||
+				!slices.Equal(named, []string{s.roleARN("*", s.TargetRole)}) {
 				t.Errorf("%s of organization %q permits %q of %q", statement.Sid, organization, named, statement.Principal)
 			}
 			if of := strings.Join(statement.Condition["StringEquals"]["aws:PrincipalOrgID"], ","); of != organization {
@@ -253,7 +319,15 @@ func TestWithoutUsersNoPolicyNamesAnAccountBesideSourceAndTargets(t *testing.T) 
 }
 
 func TestSetupCheck_reportsEveryProblem(t *testing.T) {
-	s := Setup{SourceAccount: "1", Targets: []string{"1", "x"}, BuildRole: "a b", SourceKeyARNs: []string{"alias/a"}, TargetAlias: "golden", TargetRole: "", Options: []string{"share", "shares"}}
+	s := Setup{
+		SourceAccount: "1",
+		Targets:       []string{"1", "x"},
+		BuildRole:     "a b",
+		SourceKeyARNs: []string{"alias/a"},
+		TargetAlias:   "golden",
+		TargetRole:    "",
+		Options:       []string{"share", "shares"},
+	}
 	for _, want := range []string{"source account", "target account 1 is", `target account "x"`, "build role", "target role", "source key", "target key", `"share": no account`, `"shares": none of`} {
 		if err := s.Check(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("nothing of %q: %v", want, err)

@@ -83,49 +83,94 @@ func furnishWith(t *testing.T, policiesOf func(*testing.T, Setup) map[string]str
 		made, err := keys.CreateKey(t.Context(), &kms.CreateKeyInput{})
 		s.must(err)
 		s.SourceKeyARNs = []string{*made.KeyMetadata.Arn}
-		_, err = keys.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/source"), TargetKeyId: made.KeyMetadata.KeyId})
+		_, err = keys.CreateAlias(
+			t.Context(),
+			&kms.CreateAliasInput{AliasName: aws.String("alias/source"), TargetKeyId: made.KeyMetadata.KeyId},
+		)
 		s.must(err)
 		policies := policiesOf(t, s.Setup)
 
 		users := iam.NewFromConfig(b.Config(source, home))
 		_, err = users.CreateUser(t.Context(), &iam.CreateUserInput{UserName: aws.String("ci")})
 		s.must(err)
-		_, err = users.PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{UserName: aws.String("ci"), PolicyName: aws.String("build"), PolicyDocument: aws.String(
-			`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "` + s.buildRole() + `"}}`)})
+		_, err = users.PutUserPolicy(
+			t.Context(),
+			&iam.PutUserPolicyInput{UserName: aws.String("ci"), PolicyName: aws.String("build"), PolicyDocument: aws.String(
+				`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "` + s.buildRole() + `"}}`,
+			)},
+		)
 		s.must(err)
 		access, err := users.CreateAccessKey(t.Context(), &iam.CreateAccessKeyInput{UserName: aws.String("ci")})
 		s.must(err)
 		s.user = s.Config(source, home)
-		s.user.Credentials = credentials.NewStaticCredentialsProvider(*access.AccessKey.AccessKeyId, *access.AccessKey.SecretAccessKey, "")
-		s.access = awsclient.Access{Region: home, AccessKey: *access.AccessKey.AccessKeyId, SecretKey: distribution.Secret(*access.AccessKey.SecretAccessKey),
-			AssumeRole: []distribution.Role{{RoleARN: distribution.Text(s.buildRole())}}, HTTPClient: s.World, Seed: 1}
-		s.role(users, s.BuildRole, `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": {"AWS": "`+s.root(source)+`"}, "Action": "sts:AssumeRole"}}`, policies["build-role.json"])
+		s.user.Credentials = credentials.NewStaticCredentialsProvider(
+			*access.AccessKey.AccessKeyId,
+			*access.AccessKey.SecretAccessKey,
+			"",
+		)
+		s.access = awsclient.Access{
+			Region:     home,
+			AccessKey:  *access.AccessKey.AccessKeyId,
+			SecretKey:  distribution.Secret(*access.AccessKey.SecretAccessKey),
+			AssumeRole: []distribution.Role{{RoleARN: distribution.Text(s.buildRole())}},
+			HTTPClient: s.World,
+			Seed:       1,
+		}
+		s.role(
+			users,
+			s.BuildRole,
+			`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": {"AWS": "`+s.root(
+				source,
+			)+`"}, "Action": "sts:AssumeRole"}}`,
+			policies["build-role.json"],
+		)
 
 		roles := iam.NewFromConfig(b.Config(target, home))
 		s.role(roles, s.TargetRole, policies["target-role-trust.json"], policies["target-role.json"])
 		s.launcher = s.launches(b, target, policies["launch-role.json"])
 		if s.with("share") {
-			s.role(iam.NewFromConfig(b.Config(s.Users[0], home)), s.TargetRole, policies["target-role-trust.json"], policies["share-role.json"])
+			s.role(
+				iam.NewFromConfig(b.Config(s.Users[0], home)),
+				s.TargetRole,
+				policies["target-role-trust.json"],
+				policies["share-role.json"],
+			)
 			s.sharer = s.launches(b, s.Users[0], policies["share-launch-role.json"])
 		}
 		owned := kms.NewFromConfig(b.Config(target, home))
 		own, err := owned.CreateKey(t.Context(), &kms.CreateKeyInput{Policy: aws.String(policies["target-key.json"])})
 		s.must(err)
-		_, err = owned.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String(s.TargetAlias), TargetKeyId: own.KeyMetadata.KeyId})
+		_, err = owned.CreateAlias(
+			t.Context(),
+			&kms.CreateAliasInput{AliasName: aws.String(s.TargetAlias), TargetKeyId: own.KeyMetadata.KeyId},
+		)
 		s.must(err)
-		_, err = ec2.NewFromConfig(b.Config(target, home)).CreateLaunchTemplate(t.Context(), &ec2.CreateLaunchTemplateInput{LaunchTemplateName: &s.Template,
-			LaunchTemplateData: &ec2types.RequestLaunchTemplateData{InstanceType: ec2types.InstanceTypeT3Nano}})
+		_, err = ec2.NewFromConfig(b.Config(target, home)).CreateLaunchTemplate(t.Context(), &ec2.CreateLaunchTemplateInput{
+			LaunchTemplateName: &s.Template,
+			LaunchTemplateData: &ec2types.RequestLaunchTemplateData{InstanceType: ec2types.InstanceTypeT3Nano},
+		})
 		s.must(err)
-		license, err := licensemanager.NewFromConfig(b.Config(target, home)).CreateLicenseConfiguration(t.Context(), &licensemanager.CreateLicenseConfigurationInput{
-			Name: aws.String("per instance"), LicenseCountingType: lmtypes.LicenseCountingTypeInstance})
+		license, err := licensemanager.NewFromConfig(b.Config(target, home)).
+			CreateLicenseConfiguration(t.Context(), &licensemanager.CreateLicenseConfigurationInput{
+				Name: aws.String("per instance"), LicenseCountingType: lmtypes.LicenseCountingTypeInstance,
+			})
 		s.must(err)
 		s.license = *license.LicenseConfigurationArn
 		other, err := keys.CreateKey(t.Context(), &kms.CreateKeyInput{})
 		s.must(err)
-		_, err = keys.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/build"), TargetKeyId: other.KeyMetadata.KeyId})
+		_, err = keys.CreateAlias(
+			t.Context(),
+			&kms.CreateAliasInput{AliasName: aws.String("alias/build"), TargetKeyId: other.KeyMetadata.KeyId},
+		)
 		s.must(err)
 		s.build(b)
-		_, err = keys.PutKeyPolicy(t.Context(), &kms.PutKeyPolicyInput{KeyId: made.KeyMetadata.KeyId, Policy: aws.String(s.added(policies["source-key.json"], policies["share-key.json"]))})
+		_, err = keys.PutKeyPolicy(
+			t.Context(),
+			&kms.PutKeyPolicyInput{
+				KeyId:  made.KeyMetadata.KeyId,
+				Policy: aws.String(s.added(policies["source-key.json"], policies["share-key.json"])),
+			},
+		)
 		return err
 	}))
 	return s
@@ -142,27 +187,47 @@ func (s *site) role(client *iam.Client, name, trust, policy string) {
 	s.Helper()
 	_, err := client.CreateRole(s.Context(), &iam.CreateRoleInput{RoleName: &name, AssumeRolePolicyDocument: &trust})
 	s.must(err)
-	_, err = client.PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{RoleName: &name, PolicyName: aws.String("permissions"), PolicyDocument: &policy})
+	_, err = client.PutRolePolicy(
+		s.Context(),
+		&iam.PutRolePolicyInput{RoleName: &name, PolicyName: aws.String("permissions"), PolicyDocument: &policy},
+	)
 	s.must(err)
 }
 
-// launches furnishes an account with a role that launches, with a policy beside all permissions of EC2, and with Auto Scaling; it is somebody who may assume it.
+// launches furnishes an account with a role that launches, with a policy beside all permissions of EC2, and with Auto
+// Scaling; it is somebody who may assume it.
 func (s *site) launches(b *awssim.Builder, account, policy string) aws.Config {
 	s.Helper()
 	client, name := iam.NewFromConfig(b.Config(account, home)), aws.String("somebody")
-	s.role(client, "launcher", `{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": {"AWS": "`+s.root(account)+`"}, "Action": "sts:AssumeRole"}}`,
-		s.added(policy, `{"Statement": [{"Effect": "Allow", "Action": "ec2:*", "Resource": "*"}]}`))
-	_, err := client.CreateServiceLinkedRole(s.Context(), &iam.CreateServiceLinkedRoleInput{AWSServiceName: aws.String("autoscaling.amazonaws.com")})
+	s.role(
+		client,
+		"launcher",
+		`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": {"AWS": "`+s.root(
+			account,
+		)+`"}, "Action": "sts:AssumeRole"}}`,
+		s.added(policy, `{"Statement": [{"Effect": "Allow", "Action": "ec2:*", "Resource": "*"}]}`),
+	)
+	_, err := client.CreateServiceLinkedRole(
+		s.Context(),
+		&iam.CreateServiceLinkedRoleInput{AWSServiceName: aws.String("autoscaling.amazonaws.com")},
+	)
 	s.must(err)
 	_, err = client.CreateUser(s.Context(), &iam.CreateUserInput{UserName: name})
 	s.must(err)
-	_, err = client.PutUserPolicy(s.Context(), &iam.PutUserPolicyInput{UserName: name, PolicyName: aws.String("launch"), PolicyDocument: aws.String(
-		`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}}`)})
+	_, err = client.PutUserPolicy(
+		s.Context(),
+		&iam.PutUserPolicyInput{UserName: name, PolicyName: aws.String("launch"), PolicyDocument: aws.String(
+			`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}}`)},
+	)
 	s.must(err)
 	key, err := client.CreateAccessKey(s.Context(), &iam.CreateAccessKeyInput{UserName: name})
 	s.must(err)
 	config := s.Config(account, home)
-	config.Credentials = credentials.NewStaticCredentialsProvider(*key.AccessKey.AccessKeyId, *key.AccessKey.SecretAccessKey, "")
+	config.Credentials = credentials.NewStaticCredentialsProvider(
+		*key.AccessKey.AccessKeyId,
+		*key.AccessKey.SecretAccessKey,
+		"",
+	)
 	return config
 }
 
@@ -191,16 +256,38 @@ func (s *site) build(b *awssim.Builder) {
 	var devices []ec2types.BlockDeviceMapping
 	for i, key := range []string{"alias/build", "alias/source"} {
 		device := []string{"/dev/xvda", "/dev/xvdb"}[i]
-		volume, err := cloud.CreateVolume(s.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(8), Encrypted: aws.Bool(true), KmsKeyId: aws.String(key)})
+		volume, err := cloud.CreateVolume(
+			s.Context(),
+			&ec2.CreateVolumeInput{
+				AvailabilityZone: aws.String(home + "a"),
+				Size:             aws.Int32(8),
+				Encrypted:        aws.Bool(true),
+				KmsKeyId:         aws.String(key),
+			},
+		)
 		s.must(err)
 		b.Wait(time.Minute)
 		snapshot, err := cloud.CreateSnapshot(s.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
 		s.must(err)
 		b.Wait(time.Hour)
-		devices = append(devices, ec2types.BlockDeviceMapping{DeviceName: aws.String(device), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}})
+		devices = append(
+			devices,
+			ec2types.BlockDeviceMapping{
+				DeviceName: aws.String(device),
+				Ebs:        &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId},
+			},
+		)
 	}
-	image, err := cloud.RegisterImage(s.Context(), &ec2.RegisterImageInput{Name: aws.String("golden"), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
-		Architecture: ec2types.ArchitectureValuesX8664, EnaSupport: aws.Bool(true), BootMode: ec2types.BootModeValuesUefi, UefiData: aws.String("QU1aTlVFRkk="), BlockDeviceMappings: devices})
+	image, err := cloud.RegisterImage(s.Context(), &ec2.RegisterImageInput{
+		Name:                aws.String("golden"),
+		RootDeviceName:      aws.String("/dev/xvda"),
+		VirtualizationType:  aws.String("hvm"),
+		Architecture:        ec2types.ArchitectureValuesX8664,
+		EnaSupport:          aws.Bool(true),
+		BootMode:            ec2types.BootModeValuesUefi,
+		UefiData:            aws.String("QU1aTlVFRkk="),
+		BlockDeviceMappings: devices,
+	})
 	s.must(err)
 	s.image = *image.ImageId
 	s.sell(b)
@@ -210,22 +297,57 @@ func (s *site) build(b *awssim.Builder) {
 func (s *site) sell(b *awssim.Builder) {
 	s.Helper()
 	vendor, buyer := ec2.NewFromConfig(b.Config("801119661308", home)), ec2.NewFromConfig(b.Config(s.SourceAccount, home))
-	volume, err := vendor.CreateVolume(s.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(8)})
+	volume, err := vendor.CreateVolume(
+		s.Context(),
+		&ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(8)},
+	)
 	s.must(err)
 	b.Wait(time.Minute)
 	snapshot, err := vendor.CreateSnapshot(s.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
 	s.must(err)
 	b.Wait(time.Hour)
-	_, err = vendor.ModifySnapshotAttribute(s.Context(), &ec2.ModifySnapshotAttributeInput{SnapshotId: snapshot.SnapshotId, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
-		CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: []ec2types.CreateVolumePermission{{UserId: &s.SourceAccount}}}})
+	_, err = vendor.ModifySnapshotAttribute(s.Context(), &ec2.ModifySnapshotAttributeInput{
+		SnapshotId: snapshot.SnapshotId,
+		Attribute:  ec2types.SnapshotAttributeNameCreateVolumePermission,
+		CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{
+			Add: []ec2types.CreateVolumePermission{{UserId: &s.SourceAccount}},
+		},
+	})
 	s.must(err)
-	sold, err := vendor.RegisterImage(s.Context(), &ec2.RegisterImageInput{Name: aws.String("Windows"), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"), EnaSupport: aws.Bool(true),
-		Architecture: ec2types.ArchitectureValuesX8664, BillingProducts: []string{"bp-0002"},
-		BlockDeviceMappings: []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}}}})
+	sold, err := vendor.RegisterImage(s.Context(), &ec2.RegisterImageInput{
+		Name: aws.String(
+			"Windows",
+		),
+		RootDeviceName:     aws.String("/dev/xvda"),
+		VirtualizationType: aws.String("hvm"),
+		EnaSupport:         aws.Bool(true),
+		Architecture:       ec2types.ArchitectureValuesX8664,
+		BillingProducts:    []string{"bp-0002"},
+		BlockDeviceMappings: []ec2types.BlockDeviceMapping{
+			{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}},
+		},
+	})
 	s.must(err)
-	_, err = vendor.ModifyImageAttribute(s.Context(), &ec2.ModifyImageAttributeInput{ImageId: sold.ImageId, LaunchPermission: &ec2types.LaunchPermissionModifications{Add: []ec2types.LaunchPermission{{UserId: &s.SourceAccount}}}})
+	_, err = vendor.ModifyImageAttribute(
+		s.Context(),
+		&ec2.ModifyImageAttributeInput{
+			ImageId: sold.ImageId,
+			LaunchPermission: &ec2types.LaunchPermissionModifications{
+				Add: []ec2types.LaunchPermission{{UserId: &s.SourceAccount}},
+			},
+		},
+	)
 	s.must(err)
-	own, err := buyer.CopyImage(s.Context(), &ec2.CopyImageInput{Name: aws.String("windows of ours"), SourceImageId: sold.ImageId, SourceRegion: aws.String(home), Encrypted: aws.Bool(true), KmsKeyId: aws.String("alias/source")})
+	own, err := buyer.CopyImage(
+		s.Context(),
+		&ec2.CopyImageInput{
+			Name:          aws.String("windows of ours"),
+			SourceImageId: sold.ImageId,
+			SourceRegion:  aws.String(home),
+			Encrypted:     aws.Bool(true),
+			KmsKeyId:      aws.String("alias/source"),
+		},
+	)
 	s.must(err)
 	b.Wait(time.Hour)
 	s.windows = *own.ImageId
@@ -312,7 +434,17 @@ func (s *site) problems() string {
 		if p.Refused() {
 			return
 		}
-		result := execute.Run(s.Context(), pool, p, execute.Options{CopyTimeout: req.CopyTimeout, PollInterval: req.PollInterval, Evidence: execute.Evidence{Run: req.RunID, Records: req.Records}}, quiet)
+		result := execute.Run(
+			s.Context(),
+			pool,
+			p,
+			execute.Options{
+				CopyTimeout:  req.CopyTimeout,
+				PollInterval: req.PollInterval,
+				Evidence:     execute.Evidence{Run: req.RunID, Records: req.Records},
+			},
+			quiet,
+		)
 		show(result.Findings)
 		for _, left := range result.Left {
 			fmt.Fprintf(&reported, "left: %+v\n", left)
@@ -332,11 +464,23 @@ func (s *site) problems() string {
 	if len(images.Images) == 0 {
 		return reported.String()
 	}
-	_, err = admin.DisableImageDeregistrationProtection(s.Context(), &ec2.DisableImageDeregistrationProtectionInput{ImageId: images.Images[0].ImageId})
+	_, err = admin.DisableImageDeregistrationProtection(
+		s.Context(),
+		&ec2.DisableImageDeregistrationProtectionInput{ImageId: images.Images[0].ImageId},
+	)
 	s.must(err)
-	_, err = admin.ModifyImageAttribute(s.Context(), &ec2.ModifyImageAttributeInput{ImageId: images.Images[0].ImageId, ImdsSupport: &ec2types.AttributeValue{Value: aws.String("v2.0")}})
+	_, err = admin.ModifyImageAttribute(
+		s.Context(),
+		&ec2.ModifyImageAttributeInput{
+			ImageId:     images.Images[0].ImageId,
+			ImdsSupport: &ec2types.AttributeValue{Value: aws.String("v2.0")},
+		},
+	)
 	s.must(err)
-	_, err = admin.ModifyEbsDefaultKmsKeyId(s.Context(), &ec2.ModifyEbsDefaultKmsKeyIdInput{KmsKeyId: aws.String(s.TargetAlias)})
+	_, err = admin.ModifyEbsDefaultKmsKeyId(
+		s.Context(),
+		&ec2.ModifyEbsDefaultKmsKeyIdInput{KmsKeyId: aws.String(s.TargetAlias)},
+	)
 	s.must(err)
 	run("run-3", 0, func(req *distribution.Request) {
 		req.Targets[0].KMSKeyID, req.Targets[0].Lifecycle.ForceDeregister = distribution.DefaultKey, true
@@ -361,38 +505,56 @@ func (s *site) release(admin *ec2.Client) {
 	images, err := admin.DescribeImages(s.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
 	s.must(err)
 	for _, image := range images.Images {
-		_, err = admin.DisableImageDeregistrationProtection(s.Context(), &ec2.DisableImageDeregistrationProtectionInput{ImageId: image.ImageId})
+		_, err = admin.DisableImageDeregistrationProtection(
+			s.Context(),
+			&ec2.DisableImageDeregistrationProtectionInput{ImageId: image.ImageId},
+		)
 		s.must(err)
-		_, err = admin.ResetImageAttribute(s.Context(), &ec2.ResetImageAttributeInput{ImageId: image.ImageId, Attribute: ec2types.ResetImageAttributeNameLaunchPermission})
+		_, err = admin.ResetImageAttribute(
+			s.Context(),
+			&ec2.ResetImageAttributeInput{ImageId: image.ImageId, Attribute: ec2types.ResetImageAttributeNameLaunchPermission},
+		)
 		s.must(err)
 	}
 	time.Sleep(24 * time.Hour)
 	cloud := ec2.NewFromConfig(s.Config(s.SourceAccount, home))
-	images, err = cloud.DescribeImages(s.Context(), &ec2.DescribeImagesInput{Filters: []ec2types.Filter{{Name: aws.String("image-id"), Values: []string{s.image}}}})
+	images, err = cloud.DescribeImages(
+		s.Context(),
+		&ec2.DescribeImagesInput{Filters: []ec2types.Filter{{Name: aws.String("image-id"), Values: []string{s.image}}}},
+	)
 	s.must(err)
 	var devices []ec2types.BlockDeviceMapping
 	for _, m := range images.Images[0].BlockDeviceMappings {
-		devices = append(devices, ec2types.BlockDeviceMapping{DeviceName: m.DeviceName, Ebs: &ec2types.EbsBlockDevice{SnapshotId: m.Ebs.SnapshotId}})
+		devices = append(
+			devices,
+			ec2types.BlockDeviceMapping{DeviceName: m.DeviceName, Ebs: &ec2types.EbsBlockDevice{SnapshotId: m.Ebs.SnapshotId}},
+		)
 	}
-	made, err := cloud.RegisterImage(s.Context(), &ec2.RegisterImageInput{Name: aws.String("golden 2"), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
-		Architecture: ec2types.ArchitectureValuesX8664, EnaSupport: aws.Bool(true), BlockDeviceMappings: devices})
+	made, err := cloud.RegisterImage(s.Context(), &ec2.RegisterImageInput{
+		Name: aws.String("golden 2"), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
+		Architecture: ec2types.ArchitectureValuesX8664, EnaSupport: aws.Bool(true), BlockDeviceMappings: devices,
+	})
 	s.must(err)
 	s.image = *made.ImageId
 	time.Sleep(5 * time.Minute)
 }
 
-// launch reports launches that do not come to run: of the target's images in its account, and of those that are shared in that of a share block.
+// launch reports launches that do not come to run: of the target's images in its account, and of those that are shared
+// in that of a share block.
 func (s *site) launch(reported *strings.Builder) {
 	s.Helper()
-	own, err := ec2.NewFromConfig(s.Config(s.Targets[0], home)).DescribeImages(s.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
+	own, err := ec2.NewFromConfig(s.Config(s.Targets[0], home)).
+		DescribeImages(s.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
 	s.must(err)
-	key, err := kms.NewFromConfig(s.Config(s.Targets[0], home)).DescribeKey(s.Context(), &kms.DescribeKeyInput{KeyId: &s.TargetAlias})
+	key, err := kms.NewFromConfig(s.Config(s.Targets[0], home)).
+		DescribeKey(s.Context(), &kms.DescribeKeyInput{KeyId: &s.TargetAlias})
 	s.must(err)
 	s.launchEach(reported, own.Images, s.Targets[0], s.launcher, *key.KeyMetadata.Arn)
 	if !s.with("share") {
 		return
 	}
-	shared, err := ec2.NewFromConfig(s.Config(s.Users[0], home)).DescribeImages(s.Context(), &ec2.DescribeImagesInput{ExecutableUsers: []string{"self"}, Owners: []string{s.SourceAccount}})
+	shared, err := ec2.NewFromConfig(s.Config(s.Users[0], home)).
+		DescribeImages(s.Context(), &ec2.DescribeImagesInput{ExecutableUsers: []string{"self"}, Owners: []string{s.SourceAccount}})
 	s.must(err)
 	if len(shared.Images) == 0 {
 		fmt.Fprintln(reported, "no image is shared")
@@ -401,28 +563,47 @@ func (s *site) launch(reported *strings.Builder) {
 }
 
 // launchEach launches images by a role, and by Auto Scaling.
-func (s *site) launchEach(reported *strings.Builder, images []ec2types.Image, account string, by aws.Config, key string) {
+func (s *site) launchEach(
+	reported *strings.Builder,
+	images []ec2types.Image,
+	account string,
+	by aws.Config,
+	key string,
+) {
 	s.Helper()
 	scaling, err := s.ServiceConfig(s.roleARN(account, linkedRole), home)
 	s.must(err)
 	admin, user := ec2.NewFromConfig(s.Config(account, home)), s.as(by, s.roleARN(account, "launcher"))
 	for _, image := range images {
 		for who, config := range map[string]aws.Config{"launcher": user, linkedRole: scaling} {
-			made, err := ec2.NewFromConfig(config).RunInstances(s.Context(), &ec2.RunInstancesInput{ImageId: image.ImageId, InstanceType: ec2types.InstanceTypeT3Nano, MinCount: aws.Int32(1), MaxCount: aws.Int32(1)})
+			made, err := ec2.NewFromConfig(config).
+				RunInstances(s.Context(), &ec2.RunInstancesInput{ImageId: image.ImageId, InstanceType: ec2types.InstanceTypeT3Nano, MinCount: aws.Int32(1), MaxCount: aws.Int32(1)})
 			s.must(err)
 			time.Sleep(time.Minute)
-			seen, err := admin.DescribeInstances(s.Context(), &ec2.DescribeInstancesInput{InstanceIds: []string{*made.Instances[0].InstanceId}})
+			seen, err := admin.DescribeInstances(
+				s.Context(),
+				&ec2.DescribeInstancesInput{InstanceIds: []string{*made.Instances[0].InstanceId}},
+			)
 			s.must(err)
 			instance := seen.Reservations[0].Instances[0]
 			if reason := instance.StateReason; reason != nil {
-				fmt.Fprintf(reported, "%+v\n", diagnose.Explain(diagnose.Case{At: distribution.Location{Account: account, Region: home}, Principal: s.roleARN(account, who), SourceAccount: s.SourceAccount,
-					Resource: key, Refusal: distribution.APIError{Operation: "ec2:RunInstances", Code: *reason.Code, Message: *reason.Message}}))
+				fmt.Fprintf(reported, "%+v\n", diagnose.Explain(diagnose.Case{
+					At: distribution.Location{
+						Account: account,
+						Region:  home,
+					},
+					Principal:     s.roleARN(account, who),
+					SourceAccount: s.SourceAccount,
+					Resource:      key,
+					Refusal:       distribution.APIError{Operation: "ec2:RunInstances", Code: *reason.Code, Message: *reason.Message},
+				}))
 			}
 		}
 	}
 }
 
-// documented are permissions that AWS's guides demand for what the plugin does, and that were seen not to be missed (3.1.8, 3.1.10).
+// documented are permissions that AWS's guides demand for what the plugin does, and that were seen not to be missed
+// (3.1.8, 3.1.10).
 var documented = map[string]string{ // file and action -> rule
 	"target-role.json kms:ReEncryptTo":                     "3.1.5",
 	"build-role.json kms:GetKeyPolicy":                     "3.2.2",
@@ -452,8 +633,8 @@ var documented = map[string]string{ // file and action -> rule
 	"target-key.json kms:ReEncrypt*":                       "8.2",
 }
 
-// One permission at a time is removed from one policy. Either whole runs and launches then report it by name, or it is one that AWS's
-// guides demand, and nothing is missed.
+// One permission at a time is removed from one policy. Either whole runs and launches then report it by name, or it is
+// one that AWS's guides demand, and nothing is missed.
 func TestPolicies_everyPermissionIsNeeded(t *testing.T) {
 	type permission struct{ file, sid, action string }
 	problemsWithout := func(without permission) (text string) {
@@ -466,7 +647,10 @@ func TestPolicies_everyPermissionIsNeeded(t *testing.T) {
 		})
 		return text
 	}
-	undisturbed := map[string]string{"": problemsWithout(permission{}), "target-key.json": problemsWithout(permission{file: "target-key.json"})}
+	undisturbed := map[string]string{
+		"":                problemsWithout(permission{}),
+		"target-key.json": problemsWithout(permission{file: "target-key.json"}),
+	}
 	var permissions, proved, unneeded, unexplained int
 	for file, d := range Example().Policies() {
 		for _, statement := range d.Statement {
@@ -496,7 +680,8 @@ func TestPolicies_everyPermissionIsNeeded(t *testing.T) {
 	fmt.Printf("actions: %d, proved: %d, documented: %d, unexplained: %d\n", permissions, proved, unneeded, unexplained)
 }
 
-// optionsFor are those of the runs that look at a policy's permissions: what the policy of a target's key lets Auto Scaling do, a grant would as well.
+// optionsFor are those of the runs that look at a policy's permissions: what the policy of a target's key lets Auto
+// Scaling do, a grant would as well.
 func optionsFor(file string) []string {
 	if file == "target-key.json" {
 		return slices.DeleteFunc(slices.Clone(Options), func(option string) bool { return option == "kms_grant" })

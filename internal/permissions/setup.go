@@ -20,12 +20,13 @@ type Setup struct {
 	Targets       []string // accounts, 12 digits each
 	TargetRole    string   // name, with its path, of the role in every target account
 	TargetAlias   string   // "alias/...", the target's own key in every Region
-	Parameter     string   // name of the SSM parameter that names the images, "/golden/ami"; a secret one is called "-secret" besides
-	Template      string   // launch template, by name
-	ExternalID    string   // "": none
-	Options       []string // those of Options and OnRequest that the template uses; nil: all of Options
-	Users         []string // accounts that may launch: of ami_users, and of share blocks; none: neither is used
-	Organization  string   // "o-...": its accounts may use the source key, instead of a list of accounts; empty for none
+	// name of the SSM parameter that names the images, "/golden/ami"; a secret one is called "-secret" besides
+	Parameter    string
+	Template     string   // launch template, by name
+	ExternalID   string   // "": none
+	Options      []string // those of Options and OnRequest that the template uses; nil: all of Options
+	Users        []string // accounts that may launch: of ami_users, and of share blocks; none: neither is used
+	Organization string   // "o-...": its accounts may use the source key, instead of a list of accounts; empty for none
 }
 
 // Example is the setup of the documentation.
@@ -61,7 +62,8 @@ func (s Setup) Check() error {
 	}
 	for _, target := range s.Targets {
 		demand(account.MatchString(target), "target account %q: not 12 digits", target)
-		demand(target != s.SourceAccount, "target account %s is the source account, which takes no policies of a target", target)
+		demand(target != s.SourceAccount, "target account %s is the source account, which takes no policies of a "+
+			"target", target)
 	}
 	demand(roleName.MatchString(s.BuildRole), "build role %q: not the name of a role", s.BuildRole)
 	demand(roleName.MatchString(s.TargetRole), "target role %q: not the name of a role", s.TargetRole)
@@ -70,7 +72,12 @@ func (s Setup) Check() error {
 		demand(keyARN.MatchString(key), "source key %q: not the ARN of a key", key)
 	}
 	for _, option := range s.Options {
-		demand(slices.Contains(Options, option) || slices.Contains(OnRequest, option), "option %q: none of %q", option, slices.Concat(Options, OnRequest))
+		demand(
+			slices.Contains(Options, option) || slices.Contains(OnRequest, option),
+			"option %q: none of %q",
+			option,
+			slices.Concat(Options, OnRequest),
+		)
 		demand(len(s.Users) > 0 || !slices.Contains(forUsers, option), "option %q: no account that may launch", option)
 	}
 	demand(keyAlias.MatchString(s.TargetAlias), "target key %q: not an alias", s.TargetAlias)
@@ -78,7 +85,23 @@ func (s Setup) Check() error {
 }
 
 // Options are the options of a template that need additional permissions.
-var Options = []string{"ami_users", "test_copy", "deprecate_at", "deregistration_protection", "fast_launch", "kms_grant", "retention", "launch_check", "launch_template", "license_configuration_arns", "copy_method = image", "run_tags", "share", "source_key_access = grant", "ssm_parameter"}
+var Options = []string{
+	"ami_users",
+	"test_copy",
+	"deprecate_at",
+	"deregistration_protection",
+	"fast_launch",
+	"kms_grant",
+	"retention",
+	"launch_check",
+	"launch_template",
+	"license_configuration_arns",
+	"copy_method = image",
+	"run_tags",
+	"share",
+	"source_key_access = grant",
+	"ssm_parameter",
+}
 
 // forUsers are those that are about other accounts than the targets.
 var forUsers = []string{"ami_users", "share"}

@@ -29,17 +29,32 @@ func TestASetUpByTemplateLetsTheWholeJobThrough(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) { text = furnishWith(t, policies).problems() })
 				return text
 			}
-			if got, want := problems(policies), problems(func(_ *testing.T, s Setup) map[string]string { return texts(s.Policies()) }); got != want {
+			if got, want := problems(
+				policies,
+			), problems(
+				func(_ *testing.T, s Setup) map[string]string { return texts(s.Policies()) },
+			); got != want {
 				t.Errorf("with the templates: %s\nwith the policies: %s", got, want)
 			}
 		})
 	}
 }
 
-// What is an example's own and stays in a policy of other accounts would open these to somebody else, or keep the job from its permissions.
+// What is an example's own and stays in a policy of other accounts would open these to somebody else, or keep the job
+// from its permissions.
 func TestASetUpOfOthersHasNothingOfTheExample(t *testing.T) {
-	example, s := Example(), Setup{SourceAccount: "222222222222", BuildRole: "packer", SourceKeyARNs: []string{"arn:aws:kms:eu-west-1:222222222222:key/0"}, Targets: []string{"333333333333"},
-		TargetRole: "copier", TargetAlias: "alias/own", Parameter: "/ours", Template: "web", Users: []string{"444444444444"}, ExternalID: "agreed"}
+	example, s := Example(), Setup{
+		SourceAccount: "222222222222",
+		BuildRole:     "packer",
+		SourceKeyARNs: []string{"arn:aws:kms:eu-west-1:222222222222:key/0"},
+		Targets:       []string{"333333333333"},
+		TargetRole:    "copier",
+		TargetAlias:   "alias/own",
+		Parameter:     "/ours",
+		Template:      "web",
+		Users:         []string{"444444444444"},
+		ExternalID:    "agreed",
+	}
 	for name, policies := range map[string]func(*testing.T, Setup) map[string]string{"CloudFormation": byCloudFormation, "Terraform": byTerraform} {
 		for file, text := range policies(t, s) {
 			for _, own := range []string{example.SourceAccount, example.Targets[0], example.Users[0], example.BuildRole, example.TargetRole, example.TargetAlias, example.ExternalID, home} {
@@ -67,7 +82,10 @@ func TestEveryParameterOfATemplateIsUsed(t *testing.T) {
 
 func TestTheTemplatesAreThoseOfTheExample(t *testing.T) {
 	for name, want := range Templates() {
-		if got, err := os.ReadFile(filepath.Join("../../example/setup/cloudformation", name)); err != nil || !bytes.Equal(got, want) {
+		if got, err := os.ReadFile(
+			filepath.Join("../../example/setup/cloudformation", name),
+		); err != nil ||
+			!bytes.Equal(got, want) {
 			t.Errorf("%s is not what make generate makes: %v", name, err)
 		}
 	}
@@ -76,10 +94,29 @@ func TestTheTemplatesAreThoseOfTheExample(t *testing.T) {
 // byCloudFormation is the policies that stacks of the templates have.
 func byCloudFormation(t *testing.T, s Setup) map[string]string {
 	target := s.Targets[0]
-	inSource := map[string]any{"AWS::Partition": "aws", "AWS::AccountId": s.SourceAccount, "BuildRoleName": s.BuildRole, "TargetRoleName": s.TargetRole,
-		"TargetAccounts": []any{target}, "SharedAccounts": []any{target, s.Users[0]}, "SourceKeyArns": []any{s.SourceKeyARNs[0]}}
-	inTarget := map[string]any{"AWS::Partition": "aws", "AWS::AccountId": target, "SourceAccount": s.SourceAccount, "BuildRoleName": s.BuildRole, "TargetRoleName": s.TargetRole,
-		"ExternalId": s.ExternalID, "KeyAlias": s.TargetAlias, "SourceKeyArns": []any{s.SourceKeyARNs[0]}, "WithAutoScaling": true, "Users": []any{s.Users[0]}}
+	inSource := map[string]any{
+		"AWS::Partition": "aws",
+		"AWS::AccountId": s.SourceAccount,
+		"BuildRoleName":  s.BuildRole,
+		"TargetRoleName": s.TargetRole,
+		"TargetAccounts": []any{
+			target,
+		},
+		"SharedAccounts": []any{target, s.Users[0]},
+		"SourceKeyArns":  []any{s.SourceKeyARNs[0]},
+	}
+	inTarget := map[string]any{
+		"AWS::Partition":  "aws",
+		"AWS::AccountId":  target,
+		"SourceAccount":   s.SourceAccount,
+		"BuildRoleName":   s.BuildRole,
+		"TargetRoleName":  s.TargetRole,
+		"ExternalId":      s.ExternalID,
+		"KeyAlias":        s.TargetAlias,
+		"SourceKeyArns":   []any{s.SourceKeyARNs[0]},
+		"WithAutoScaling": true,
+		"Users":           []any{s.Users[0]},
+	}
 	policies := texts(s.Policies())
 	for file, from := range map[string]struct {
 		template string
@@ -112,7 +149,8 @@ func byCloudFormation(t *testing.T, s Setup) map[string]string {
 	return policies
 }
 
-// resolved is a piece of a template as CloudFormation resolves it, with values for parameters, pseudo parameters and conditions.
+// resolved is a piece of a template as CloudFormation resolves it, with values for parameters, pseudo parameters and
+// conditions.
 func resolved(t *testing.T, v any, values map[string]any) any {
 	t.Helper()
 	value := func(name string) any {
@@ -157,19 +195,35 @@ func byTerraform(t *testing.T, s Setup) map[string]string {
 	target := s.Targets[0]
 	here := func(account string) cty.Value {
 		return cty.ObjectVal(map[string]cty.Value{
-			"aws_caller_identity": cty.ObjectVal(map[string]cty.Value{"here": cty.ObjectVal(map[string]cty.Value{"account_id": cty.StringVal(account)})}),
-			"aws_partition":       cty.ObjectVal(map[string]cty.Value{"here": cty.ObjectVal(map[string]cty.Value{"partition": cty.StringVal("aws")})}),
+			"aws_caller_identity": cty.ObjectVal(
+				map[string]cty.Value{"here": cty.ObjectVal(map[string]cty.Value{"account_id": cty.StringVal(account)})},
+			),
+			"aws_partition": cty.ObjectVal(
+				map[string]cty.Value{"here": cty.ObjectVal(map[string]cty.Value{"partition": cty.StringVal("aws")})},
+			),
 		})
 	}
 	source := locals(t, "../../example/setup/terraform/source", here(s.SourceAccount), map[string]cty.Value{
 		"target_accounts": cty.ListVal([]cty.Value{cty.StringVal(target)}), "target_role": cty.StringVal(s.TargetRole),
-		"share_accounts": cty.ListVal([]cty.Value{cty.StringVal(s.Users[0])})})
+		"share_accounts": cty.ListVal([]cty.Value{cty.StringVal(s.Users[0])}),
+	})
 	own := locals(t, "../../example/setup/terraform/target", here(target), map[string]cty.Value{
-		"source_account": cty.StringVal(s.SourceAccount), "build_role": cty.StringVal(s.BuildRole), "external_id": cty.StringVal(s.ExternalID), "ami_users": cty.ListVal([]cty.Value{cty.StringVal(s.Users[0])}),
-		"key_alias": cty.StringVal(s.TargetAlias), "source_key_arns": cty.ListVal([]cty.Value{cty.StringVal(s.SourceKeyARNs[0])})})
+		"source_account": cty.StringVal(
+			s.SourceAccount,
+		),
+		"build_role":  cty.StringVal(s.BuildRole),
+		"external_id": cty.StringVal(s.ExternalID),
+		"ami_users":   cty.ListVal([]cty.Value{cty.StringVal(s.Users[0])}),
+		"key_alias": cty.StringVal(
+			s.TargetAlias,
+		),
+		"source_key_arns": cty.ListVal([]cty.Value{cty.StringVal(s.SourceKeyARNs[0])}),
+	})
 	policies := texts(s.Policies())
-	for file, text := range map[string]cty.Value{"source-key.json": source["key_policy"], "build-role.json": source["build_policy"],
-		"target-key.json": own["key_policy"], "target-role-trust.json": own["trust_policy"], "target-role.json": own["role_policy"]} {
+	for file, text := range map[string]cty.Value{
+		"source-key.json": source["key_policy"], "build-role.json": source["build_policy"],
+		"target-key.json": own["key_policy"], "target-role-trust.json": own["trust_policy"], "target-role.json": own["role_policy"],
+	} {
 		policies[file] = text.AsString()
 	}
 	return policies
@@ -198,9 +252,17 @@ func locals(t *testing.T, module string, data cty.Value, variables map[string]ct
 		for range block.Body.Attributes { // each may depend on others, in any order
 			for name, attribute := range block.Body.Attributes {
 				in := &hcl.EvalContext{
-					Variables: map[string]cty.Value{"var": cty.ObjectVal(variables), "data": data, "local": cty.ObjectVal(known),
-						"path": cty.ObjectVal(map[string]cty.Value{"module": cty.StringVal(module)})},
-					Functions: map[string]function.Function{"replace": stdlib.ReplaceFunc, "join": stdlib.JoinFunc, "concat": stdlib.ConcatFunc, "formatlist": stdlib.FormatListFunc, "file": file},
+					Variables: map[string]cty.Value{
+						"var": cty.ObjectVal(variables), "data": data, "local": cty.ObjectVal(known),
+						"path": cty.ObjectVal(map[string]cty.Value{"module": cty.StringVal(module)}),
+					},
+					Functions: map[string]function.Function{
+						"replace":    stdlib.ReplaceFunc,
+						"join":       stdlib.JoinFunc,
+						"concat":     stdlib.ConcatFunc,
+						"formatlist": stdlib.FormatListFunc,
+						"file":       file,
+					},
 				}
 				if value, problems := attribute.Expr.Value(in); !problems.HasErrors() {
 					known[name] = value

@@ -12,7 +12,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-// shared are the policies of the accounts that share blocks name, by the name of their file: what the plan prints as statements to add.
+// shared are the policies of the accounts that share blocks name, by the name of their file: what the plan prints as
+// statements to add.
 func (s Setup) shared() map[string]Document {
 	key, launches, grants := document(), document(), document()
 	requests, facts := everyOption(s)

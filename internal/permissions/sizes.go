@@ -56,6 +56,7 @@ func roleTooLarge(file string, policy Document) []string {
 	if size <= maxManaged {
 		return nil
 	}
-	return []string{fmt.Sprintf("%s has %d characters without white space; a managed policy may have %d, all inline policies of a role together %d: %s. -options keeps only the permissions of the options that you use",
+	return []string{fmt.Sprintf("%s has %d characters without white space; a managed policy may have %d, all inline "+
+		"policies of a role together %d: %s. -options keeps only the permissions of the options that you use",
 		file, size, maxManaged, maxInline, next)}
 }

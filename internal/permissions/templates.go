@@ -15,27 +15,47 @@ import (
 // object is a JSON object of a CloudFormation template; its members are written in the order of their names.
 type object = map[string]any
 
-// Templates are CloudFormation templates that set up an account in one Region, by the name of their file. What is there once for an account
-// stands in a template of its own, so that a stack set can bring the others to many Regions.
+// Templates are CloudFormation templates that set up an account in one Region, by the name of their file. What is there
+// once for an account stands in a template of its own, so that a stack set can bring the others to many Regions.
 func Templates() map[string][]byte {
 	s := Example()
 	inSource, inTarget := sides()
 	targetRole := parameter("String", "Name of the role in every target account", s.TargetRole)
 	return map[string][]byte{
 		"source-key.json": template("Key of what is shared. In the source account, in each Region that targets copy from.",
-			object{"KeyAlias": parameter("String", "Alias of the key", "alias/golden-source"),
+			object{
+				"KeyAlias":       parameter("String", "Alias of the key", "alias/golden-source"),
 				"TargetAccounts": parameter("CommaDelimitedList", "Accounts that get their own copies", ""),
-				"TargetRoleName": targetRole},
+				"TargetRoleName": targetRole,
+			},
 			encryption(inSource.tree(s.sourceKey(), nil))),
-		"build-role.json": template("Permissions of the role that runs Packer. In the source account, once.",
-			object{"BuildRoleName": parameter("String", "Name of the role that runs Packer, which exists", s.BuildRole),
-				"SharedAccounts": parameter("CommaDelimitedList", "Accounts that anything is shared with: the targets, and those of share blocks", ""),
+		"build-role.json": template(
+			"Permissions of the role that runs Packer. In the source account, once.",
+			object{
+				"BuildRoleName": parameter("String", "Name of the role that runs Packer, which exists", s.BuildRole),
+				"SharedAccounts": parameter("CommaDelimitedList", "Accounts that anything is shared with: the targets, and those "+
+					"of share blocks", ""),
 				"SourceKeyArns":  parameter("CommaDelimitedList", "ARNs of the keys of what is shared", ""),
-				"TargetRoleName": targetRole},
-			object{"Policy": resource("AWS::IAM::ManagedPolicy", object{"Roles": []any{ref("BuildRoleName")}, "PolicyDocument": inSource.tree(s.build().policy(), nil)})}),
-		"target-key.json": template("Key of the account's own copies. In each target account, in each Region where it gets one.",
-			object{"KeyAlias": parameter("String", "Alias of the key", s.TargetAlias),
-				"AutoScaling": object{"Type": "String", "AllowedValues": []string{"true", "false"}, "Default": "true", "Description": "Whether Auto Scaling launches. Its service-linked role must exist"}},
+				"TargetRoleName": targetRole,
+			},
+			object{
+				"Policy": resource(
+					"AWS::IAM::ManagedPolicy",
+					object{"Roles": []any{ref("BuildRoleName")}, "PolicyDocument": inSource.tree(s.build().policy(), nil)},
+				),
+			},
+		),
+		"target-key.json": template("Key of the account's own copies. In each target account, in each Region where it gets "+
+			"one.",
+			object{
+				"KeyAlias": parameter("String", "Alias of the key", s.TargetAlias),
+				"AutoScaling": object{
+					"Type":          "String",
+					"AllowedValues": []string{"true", "false"},
+					"Default":       "true",
+					"Description":   "Whether Auto Scaling launches. Its service-linked role must exist",
+				},
+			},
 			encryption(inTarget.tree(s.targetKey(s.Targets[0]), func(statement object) any {
 				if statement["Sid"] == ownAccount {
 					return statement
@@ -44,15 +64,20 @@ func Templates() map[string][]byte {
 			})),
 			object{"WithAutoScaling": object{"Fn::Equals": []any{ref("AutoScaling"), "true"}}}),
 		"target-role.json": template("Role that copies. In every target account, once.",
-			object{"SourceAccount": parameter("String", "Account of the build", ""),
+			object{
+				"SourceAccount":  parameter("String", "Account of the build", ""),
 				"BuildRoleName":  parameter("String", "Name of the role that runs Packer in it", s.BuildRole),
 				"ExternalId":     object{"Type": "String", "NoEcho": true, "Description": "External id that the build role gives"},
 				"SourceKeyArns":  parameter("CommaDelimitedList", "ARNs of the keys of what is shared", ""),
 				"TargetRoleName": parameter("String", "Name of the role", s.TargetRole),
-				"Users":          parameter("CommaDelimitedList", "Accounts of ami_users; where there are none, the target account itself", ""),
-				"KeyAlias":       parameter("String", "Alias of the account's own key", s.TargetAlias)},
-			object{"Role": resource("AWS::IAM::Role", object{"RoleName": ref("TargetRoleName"), "AssumeRolePolicyDocument": inTarget.tree(s.trust(), nil),
-				"Policies": []any{object{"PolicyName": "copy", "PolicyDocument": inTarget.tree(s.target().policy(), nil)}}})}),
+				"Users": parameter("CommaDelimitedList", "Accounts of ami_users; where there are none, the target "+
+					"account itself", ""),
+				"KeyAlias": parameter("String", "Alias of the account's own key", s.TargetAlias),
+			},
+			object{"Role": resource("AWS::IAM::Role", object{
+				"RoleName": ref("TargetRoleName"), "AssumeRolePolicyDocument": inTarget.tree(s.trust(), nil),
+				"Policies": []any{object{"PolicyName": "copy", "PolicyDocument": inTarget.tree(s.target().policy(), nil)}},
+			})}),
 	}
 }
 
@@ -74,11 +99,19 @@ func resource(kind string, properties object) object {
 func encryption(policy object) object {
 	key := resource("AWS::KMS::Key", object{"EnableKeyRotation": true, "KeyPolicy": policy})
 	key["DeletionPolicy"], key["UpdateReplacePolicy"] = "Retain", "Retain"
-	return object{"Key": key, "Alias": resource("AWS::KMS::Alias", object{"AliasName": ref("KeyAlias"), "TargetKeyId": object{"Ref": "Key"}})}
+	return object{
+		"Key":   key,
+		"Alias": resource("AWS::KMS::Alias", object{"AliasName": ref("KeyAlias"), "TargetKeyId": object{"Ref": "Key"}}),
+	}
 }
 
 func template(description string, parameters, resources object, conditions ...object) []byte {
-	whole := object{"AWSTemplateFormatVersion": "2010-09-09", "Description": description, "Parameters": parameters, "Resources": resources}
+	whole := object{
+		"AWSTemplateFormatVersion": "2010-09-09",
+		"Description":              description,
+		"Parameters":               parameters,
+		"Resources":                resources,
+	}
 	for _, c := range conditions {
 		whole["Conditions"] = c
 	}
@@ -100,16 +133,34 @@ type side struct {
 
 func sides() (source, target side) {
 	s := Example()
-	both := []string{"arn:aws:", "arn:${AWS::Partition}:", s.BuildRole, "${BuildRoleName}", s.TargetRole, "${TargetRoleName}", s.TargetAlias, "${KeyAlias}", s.ExternalID, "${ExternalId}", "${aws:", "${!aws:"}
+	both := []string{
+		"arn:aws:",
+		"arn:${AWS::Partition}:",
+		s.BuildRole,
+		"${BuildRoleName}",
+		s.TargetRole,
+		"${TargetRoleName}",
+		s.TargetAlias,
+		"${KeyAlias}",
+		s.ExternalID,
+		"${ExternalId}",
+		"${aws:",
+		"${!aws:",
+	}
 	key, shared := s.SourceKeyARNs[0], strings.Join(distinct(slices.Concat(s.Targets, s.Users)), ",")
-	source = side{map[string]string{key: "SourceKeyArns", s.root(s.Targets[0]): "TargetAccounts", shared: "SharedAccounts"},
-		append([]string{s.SourceAccount, "${AWS::AccountId}", s.Targets[0], "*", s.Users[0], "*"}, both...)}
-	target = side{map[string]string{key: "SourceKeyArns", s.Users[0]: "Users"},
-		append([]string{s.SourceAccount, "${SourceAccount}", s.Targets[0], "${AWS::AccountId}"}, both...)}
+	source = side{
+		map[string]string{key: "SourceKeyArns", s.root(s.Targets[0]): "TargetAccounts", shared: "SharedAccounts"},
+		append([]string{s.SourceAccount, "${AWS::AccountId}", s.Targets[0], "*", s.Users[0], "*"}, both...),
+	}
+	target = side{
+		map[string]string{key: "SourceKeyArns", s.Users[0]: "Users"},
+		append([]string{s.SourceAccount, "${SourceAccount}", s.Targets[0], "${AWS::AccountId}"}, both...),
+	}
 	return source, target
 }
 
-// tree is a policy of the example with parameters in place of what is the example's own; each may change its statements.
+// tree is a policy of the example with parameters in place of what is the example's own; each may change its
+// statements.
 func (in side) tree(d Document, each func(object) any) object {
 	var policy object
 	if err := json.Unmarshal(d.Text(), &policy); err != nil {
@@ -139,7 +190,8 @@ func (in side) put(v any) any {
 		for i := range v {
 			v[i] = in.put(v[i])
 		}
-		return slices.CompactFunc(v, func(a, b any) bool { return reflect.DeepEqual(a, b) }) // two accounts of the example, and one text for both
+		// two accounts of the example, and one text for both
+		return slices.CompactFunc(v, func(a, b any) bool { return reflect.DeepEqual(a, b) })
 	case string:
 		if text := strings.NewReplacer(in.texts...).Replace(v); text != v {
 			return sub(text)

@@ -30,8 +30,8 @@ const (
 
 var others = []string{"444444444444", "555555555555", "999999999999"}
 
-// world is a source image of three volumes (under aws/ebs, under the configured key, unencrypted), and three accounts in two
-// Regions that shall have it.
+// world is a source image of three volumes (under aws/ebs, under the configured key, unencrypted), and three accounts
+// in two Regions that shall have it.
 func world() (distribution.Request, distribution.Facts) {
 	req := distribution.Request{
 		Images:   []distribution.SourceImage{{Region: tokyo, ImageID: "ami-0aaaaaaaaaaaaaaaa"}},
@@ -60,7 +60,13 @@ func world() (distribution.Request, distribution.Facts) {
 		for _, region := range []string{tokyo, oregon} {
 			at := distribution.Location{Account: account, Region: region}
 			facts.Keys[at] = map[string]distribution.Key{"alias/golden-" + region: key(account, region, "own")}
-			facts.Sites[at] = distribution.DestinationFacts{Identity: distribution.CallerIdentity{Account: account, ARN: "arn:aws:sts::" + account + ":assumed-role/golden-image-target/s", Partition: "aws"}}
+			facts.Sites[at] = distribution.DestinationFacts{
+				Identity: distribution.CallerIdentity{
+					Account:   account,
+					ARN:       "arn:aws:sts::" + account + ":assumed-role/golden-image-target/s",
+					Partition: "aws",
+				},
+			}
 		}
 	}
 	return req, facts
@@ -69,14 +75,34 @@ func world() (distribution.Request, distribution.Facts) {
 func image() distribution.Image {
 	return distribution.Image{
 		Image: &ec2types.Image{
-			ImageId: aws.String("ami-0aaaaaaaaaaaaaaaa"), Name: aws.String("golden 1"), OwnerId: aws.String(source), State: ec2types.ImageStateAvailable,
-			RootDeviceType: ec2types.DeviceTypeEbs, RootDeviceName: aws.String("/dev/xvda"), Architecture: ec2types.ArchitectureValuesArm64,
-			VirtualizationType: ec2types.VirtualizationTypeHvm, EnaSupport: aws.Bool(true),
-			Tags: []ec2types.Tag{{Key: aws.String("team"), Value: aws.String("platform")}, {Key: aws.String("aws:x"), Value: aws.String("y")}},
+			ImageId: aws.String(
+				"ami-0aaaaaaaaaaaaaaaa",
+			),
+			Name:               aws.String("golden 1"),
+			OwnerId:            aws.String(source),
+			State:              ec2types.ImageStateAvailable,
+			RootDeviceType:     ec2types.DeviceTypeEbs,
+			RootDeviceName:     aws.String("/dev/xvda"),
+			Architecture:       ec2types.ArchitectureValuesArm64,
+			VirtualizationType: ec2types.VirtualizationTypeHvm,
+			EnaSupport:         aws.Bool(true),
+			Tags: []ec2types.Tag{
+				{Key: aws.String("team"), Value: aws.String("platform")},
+				{Key: aws.String("aws:x"), Value: aws.String("y")},
+			},
 			BlockDeviceMappings: []ec2types.BlockDeviceMapping{
-				{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: aws.String("snap-0a"), VolumeSize: aws.Int32(8)}},
-				{DeviceName: aws.String("/dev/xvdc"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: aws.String("snap-0c"), VolumeSize: aws.Int32(20)}},
-				{DeviceName: aws.String("/dev/xvdb"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: aws.String("snap-0b"), VolumeSize: aws.Int32(100)}},
+				{
+					DeviceName: aws.String("/dev/xvda"),
+					Ebs:        &ec2types.EbsBlockDevice{SnapshotId: aws.String("snap-0a"), VolumeSize: aws.Int32(8)},
+				},
+				{
+					DeviceName: aws.String("/dev/xvdc"),
+					Ebs:        &ec2types.EbsBlockDevice{SnapshotId: aws.String("snap-0c"), VolumeSize: aws.Int32(20)},
+				},
+				{
+					DeviceName: aws.String("/dev/xvdb"),
+					Ebs:        &ec2types.EbsBlockDevice{SnapshotId: aws.String("snap-0b"), VolumeSize: aws.Int32(100)},
+				},
 			},
 		},
 		Snapshots: map[string]distribution.Snapshot{
@@ -88,7 +114,13 @@ func image() distribution.Image {
 }
 
 func snapshot(id string, gib int32, key string) distribution.Snapshot {
-	s := ec2types.Snapshot{SnapshotId: &id, VolumeSize: &gib, State: ec2types.SnapshotStateCompleted, Encrypted: aws.Bool(key != ""), OwnerId: aws.String(source)}
+	s := ec2types.Snapshot{
+		SnapshotId: &id,
+		VolumeSize: &gib,
+		State:      ec2types.SnapshotStateCompleted,
+		Encrypted:  aws.Bool(key != ""),
+		OwnerId:    aws.String(source),
+	}
 	if key != "" {
 		s.KmsKeyId = &key
 	}
@@ -101,8 +133,13 @@ func keyARN(account, region, name string) string {
 
 func key(account, region, name string) distribution.Key {
 	return distribution.Key{Metadata: &kmstypes.KeyMetadata{
-		Arn: aws.String(keyARN(account, region, name)), KeyState: kmstypes.KeyStateEnabled, KeyManager: kmstypes.KeyManagerTypeCustomer,
-		KeySpec: kmstypes.KeySpecSymmetricDefault, KeyUsage: kmstypes.KeyUsageTypeEncryptDecrypt,
+		Arn: aws.String(
+			keyARN(account, region, name),
+		),
+		KeyState:   kmstypes.KeyStateEnabled,
+		KeyManager: kmstypes.KeyManagerTypeCustomer,
+		KeySpec:    kmstypes.KeySpecSymmetricDefault,
+		KeyUsage:   kmstypes.KeyUsageTypeEncryptDecrypt,
 	}}
 }
 
@@ -117,7 +154,8 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 		for _, s := range p.Steps {
 			fmt.Fprintf(&out, "%-40s %s\n", s.Meta().ID, s)
 		}
-		fmt.Fprintf(&out, "%d copies, %d GiB stored, %d GiB between Regions, %s\n", p.Estimate.Copies, p.Estimate.GiBStored, p.Estimate.GiBTransferred, p.Estimate.Takes)
+		fmt.Fprintf(&out, "%d copies, %d GiB stored, %d GiB between Regions, "+
+			"%s\n", p.Estimate.Copies, p.Estimate.GiBStored, p.Estimate.GiBTransferred, p.Estimate.Takes)
 		golden.Equal(t, "testdata/"+filepath.Base(t.Name())+".golden", out.String())
 	}
 	for name, change := range map[string]func(*distribution.Request, *distribution.Facts){
@@ -125,7 +163,8 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 		"no source key in the other Region: straight across": func(_ *distribution.Request, f *distribution.Facts) {
 			f.Keys[distribution.Location{Account: source, Region: oregon}] = map[string]distribution.Key{"alias/golden-source": {}}
 		},
-		"one account in the other Region: straight, from what is staged for others": func(r *distribution.Request, _ *distribution.Facts) {
+		"one account in the other Region: straight, from what is staged for " +
+			"others": func(r *distribution.Request, _ *distribution.Facts) {
 			away := r.Targets[0]
 			away.Name, away.AccountIDs, away.Regions = "away", others[:1], []string{oregon}
 			r.Targets[0].AccountIDs, r.Targets[0].Regions = others[:1], []string{tokyo}
@@ -206,7 +245,10 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 func taken(f *distribution.Facts, account string) {
 	at := distribution.Location{Account: account, Region: tokyo}
 	s := f.Sites[at]
-	s.NameUsed = &ec2types.Image{ImageId: aws.String("ami-0bbbbbbbbbbbbbbbb"), DeregistrationProtection: aws.String("disabled")}
+	s.NameUsed = &ec2types.Image{
+		ImageId:                  aws.String("ami-0bbbbbbbbbbbbbbbb"),
+		DeregistrationProtection: aws.String("disabled"),
+	}
 	f.Sites[at] = s
 }
 
@@ -235,7 +277,8 @@ func inOrder(t *testing.T, steps []step.Step) {
 	}
 }
 
-// TestRefusalsNameFieldCauseAndNextStep goes through everything that stands against a plan; the golden file is what people read.
+// TestRefusalsNameFieldCauseAndNextStep goes through everything that stands against a plan; the golden file is what
+// people read.
 func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 	at := distribution.Location{Account: "999999999999", Region: tokyo}
 	home := distribution.Location{Account: source, Region: tokyo}
@@ -267,19 +310,35 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 	}{
 		{"no target", func(r *distribution.Request, _ *distribution.Facts) { r.Targets = nil }},
 		{"no image", func(r *distribution.Request, _ *distribution.Facts) { r.Images = nil }},
-		{"account and Region named twice", func(r *distribution.Request, _ *distribution.Facts) { r.Targets = append(r.Targets, r.Targets[0]) }},
+		{
+			"account and Region named twice",
+			func(r *distribution.Request, _ *distribution.Facts) { r.Targets = append(r.Targets, r.Targets[0]) },
+		},
 		{"no credentials for the target", func(r *distribution.Request, _ *distribution.Facts) { r.Targets[0].Roles = nil }},
 		{"role that cannot be assumed", site(func(s *distribution.DestinationFacts) {
-			*s = distribution.DestinationFacts{Err: &distribution.APIError{Operation: "sts:AssumeRole", Status: 403, Code: "AccessDenied", Message: "User is not authorized"}}
+			*s = distribution.DestinationFacts{
+				Err: &distribution.APIError{
+					Operation: "sts:AssumeRole",
+					Status:    403,
+					Code:      "AccessDenied",
+					Message:   "User is not authorized",
+				},
+			}
 		})},
 		{"Region not enabled", site(func(s *distribution.DestinationFacts) {
-			s.Err = &distribution.APIError{Operation: "ec2:DescribeImages", Status: 401, Code: "AuthFailure", Message: "AWS was not able to validate the provided access credentials"}
+			s.Err = &distribution.APIError{
+				Operation: "ec2:DescribeImages",
+				Status:    401,
+				Code:      "AuthFailure",
+				Message:   "AWS was not able to validate the provided access credentials",
+			}
 		})},
 		{"a Region that does not exist", func(r *distribution.Request, f *distribution.Facts) {
 			f.Regions, r.Targets[0].Regions = []string{tokyo, oregon}, []string{"ap-northeast-11"}
 		}},
 		{"role of another account", site(func(s *distribution.DestinationFacts) {
-			*s = distribution.DestinationFacts{Err: &distribution.APIError{Operation: "sts:AssumeRole", Message: "they belong to account 222222222222"}}
+			*s = distribution.DestinationFacts{Err: &distribution.APIError{Operation: "sts:AssumeRole", Message: "they belong " +
+				"to account 222222222222"}}
 		})},
 		{"name taken", site(func(s *distribution.DestinationFacts) {
 			s.NameUsed = &ec2types.Image{ImageId: aws.String("ami-0bbbbbbbbbbbbbbbb")}
@@ -293,21 +352,33 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 		{"name taken by a protected image", func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].AMIName, r.Targets[0].Lifecycle.ForceDeregister = "golden", true
 			s := f.Sites[at]
-			s.NameUsed = &ec2types.Image{ImageId: aws.String("ami-0bbbbbbbbbbbbbbbb"), DeregistrationProtection: aws.String("disabled after 2026-11-21T00:00:00Z")}
+			s.NameUsed = &ec2types.Image{
+				ImageId:                  aws.String("ami-0bbbbbbbbbbbbbbbb"),
+				DeregistrationProtection: aws.String("disabled after 2026-11-21T00:00:00Z"),
+			}
 			f.Sites[at] = s
 		}},
-		{"name taken by an image with our tags that is not provably ours", func(r *distribution.Request, f *distribution.Facts) {
+		{"name taken by an image with our tags that is not provably " +
+			"ours", func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].AMIName, r.Targets[0].Lifecycle.ForceDeregister = "golden", true
 			taken := ec2types.Image{
 				ImageId: aws.String("ami-0bbbbbbbbbbbbbbbb"), OwnerId: aws.String(at.Account), Name: aws.String("golden"),
 				Tags: []ec2types.Tag{{Key: aws.String(provenance.TagSource), Value: aws.String(ownSource.String())}},
 			}
 			s := f.Sites[at]
-			s.NameUsed, f.Earlier = &taken, map[distribution.Location]distribution.ExistingResources{at: {Images: []ec2types.Image{taken}}}
+			s.NameUsed, f.Earlier = &taken, map[distribution.Location]distribution.ExistingResources{
+				at: {Images: []ec2types.Image{taken}},
+			}
 			f.Sites[at] = s
 		}},
-		{"name that AWS does not take", func(r *distribution.Request, _ *distribution.Facts) { r.Targets[0].AMIName = "golden?" }},
-		{"template that fails", func(r *distribution.Request, _ *distribution.Facts) { r.Targets[0].AMIName = "{{ .Nothing }}" }},
+		{
+			"name that AWS does not take",
+			func(r *distribution.Request, _ *distribution.Facts) { r.Targets[0].AMIName = "golden?" },
+		},
+		{"template that fails", func(r *distribution.Request, _ *distribution.Facts) {
+			r.Targets[0].AMIName = "{{ .Nothing " +
+				"}}"
+		}},
 		{"51 tags", func(r *distribution.Request, _ *distribution.Facts) {
 			r.Targets[0].Tags = map[string]distribution.Text{}
 			for i := range 48 {
@@ -315,11 +386,23 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 			}
 		}},
 		{"target key missing", func(_ *distribution.Request, f *distribution.Facts) {
-			f.Keys[at] = map[string]distribution.Key{"alias/golden-" + tokyo: {Err: &distribution.APIError{Operation: "kms:DescribeKey", Status: 400, Code: "NotFoundException", Message: "Alias is not found."}}}
+			f.Keys[at] = map[string]distribution.Key{
+				"alias/golden-" + tokyo: {
+					Err: &distribution.APIError{
+						Operation: "kms:DescribeKey",
+						Status:    400,
+						Code:      "NotFoundException",
+						Message:   "Alias is not found.",
+					},
+				},
+			}
 		}},
 		{"target key disabled", ownKey(func(m *kmstypes.KeyMetadata) { m.KeyState = kmstypes.KeyStateDisabled })},
 		{"target key pending import", ownKey(func(m *kmstypes.KeyMetadata) { m.KeyState = kmstypes.KeyStatePendingImport })},
-		{"target key pending deletion", ownKey(func(m *kmstypes.KeyMetadata) { m.KeyState = kmstypes.KeyStatePendingDeletion })},
+		{
+			"target key pending deletion",
+			ownKey(func(m *kmstypes.KeyMetadata) { m.KeyState = kmstypes.KeyStatePendingDeletion }),
+		},
 		{"target key whose material expires soon", ownKey(func(m *kmstypes.KeyMetadata) {
 			m.ValidTo = aws.Time(time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC))
 		})},
@@ -333,14 +416,25 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 		{"target key that may not be described", func(r *distribution.Request, f *distribution.Facts) {
 			arn := keyARN("222222222222", tokyo, "third")
 			r.Targets[0].KMSKeyID = distribution.Text(arn)
-			f.Keys[at][arn] = distribution.Key{Err: &distribution.APIError{Operation: "kms:DescribeKey", Status: 400, Code: "AccessDeniedException", Message: "no"}}
+			f.Keys[at][arn] = distribution.Key{
+				Err: &distribution.APIError{
+					Operation: "kms:DescribeKey",
+					Status:    400,
+					Code:      "AccessDeniedException",
+					Message:   "no",
+				},
+			}
 		}},
-		{"no kms_key_id while a snapshot is under aws/ebs", func(r *distribution.Request, _ *distribution.Facts) { r.KMSKeyID = "" }},
+		{"no kms_key_id while a snapshot is under " +
+			"aws/ebs", func(r *distribution.Request, _ *distribution.Facts) { r.KMSKeyID = "" }},
 		{"source key that AWS manages", func(r *distribution.Request, f *distribution.Facts) {
 			r.KMSKeyID = "alias/aws/ebs"
 			f.Keys[home]["alias/aws/ebs"] = managed(key(source, tokyo, "aws-ebs"))
 		}},
-		{"source key of another Region", func(r *distribution.Request, _ *distribution.Facts) { r.KMSKeyID = keyARN(source, oregon, "cust") }},
+		{
+			"source key of another Region",
+			func(r *distribution.Request, _ *distribution.Facts) { r.KMSKeyID = keyARN(source, oregon, "cust") },
+		},
 		{"image gone", func(_ *distribution.Request, f *distribution.Facts) { f.Images[tokyo] = distribution.Image{} }},
 		{"image gone, with the credentials of the target", func(r *distribution.Request, f *distribution.Facts) {
 			f.Images[tokyo] = distribution.Image{}
@@ -348,13 +442,19 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 		}},
 		{"image pending", sourceImage(func(i *ec2types.Image) { i.State = ec2types.ImageStatePending })},
 		{"image failed", sourceImage(func(i *ec2types.Image) {
-			i.State, i.StateReason = ec2types.ImageStateFailed, &ec2types.StateReason{Message: aws.String("Copy image failed with an internal error")}
+			i.State, i.StateReason = ec2types.ImageStateFailed, &ec2types.StateReason{Message: aws.String("Copy image failed " +
+				"with an internal error")}
 		})},
 		{"image disabled", sourceImage(func(i *ec2types.Image) { i.State = ec2types.ImageStateDisabled })},
-		{"image instance-store", sourceImage(func(i *ec2types.Image) { i.RootDeviceType = ec2types.DeviceTypeInstanceStore })},
+		{
+			"image instance-store",
+			sourceImage(func(i *ec2types.Image) { i.RootDeviceType = ec2types.DeviceTypeInstanceStore }),
+		},
 		{"image of another account", sourceImage(func(i *ec2types.Image) { i.OwnerId = aws.String("222222222222") })},
 		{"image with a Marketplace code", sourceImage(func(i *ec2types.Image) {
-			i.ProductCodes = []ec2types.ProductCode{{ProductCodeId: aws.String("x"), ProductCodeType: ec2types.ProductCodeValuesMarketplace}}
+			i.ProductCodes = []ec2types.ProductCode{
+				{ProductCodeId: aws.String("x"), ProductCodeType: ec2types.ProductCodeValuesMarketplace},
+			}
 		})},
 		{"image of a billed platform, by snapshots", func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].Method = distribution.BySnapshot
@@ -408,7 +508,10 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 		{"snapshot on an Outpost", sourceSnapshot(func(s *ec2types.Snapshot) {
 			s.OutpostArn = aws.String("arn:aws:outposts:ap-northeast-1:111111111111:outpost/op-1")
 		})},
-		{"snapshot gone", func(_ *distribution.Request, f *distribution.Facts) { delete(f.Images[tokyo].Snapshots, "snap-0a") }},
+		{
+			"snapshot gone",
+			func(_ *distribution.Request, f *distribution.Facts) { delete(f.Images[tokyo].Snapshots, "snap-0a") },
+		},
 	}
 	var out strings.Builder
 	for _, c := range cases {
@@ -445,7 +548,9 @@ func TestRunGoesOnWithoutWhatMayFail(t *testing.T) {
 		req, facts := world()
 		req.Targets[0].Regions, req.Targets[0].Optional, req.MaxFailedDestinations = nil, c.optional, c.max
 		for _, account := range others[:c.refused] {
-			facts.Sites[distribution.Location{Account: account, Region: tokyo}] = distribution.DestinationFacts{Err: &distribution.APIError{Operation: "sts:AssumeRole", Code: "AccessDenied"}}
+			facts.Sites[distribution.Location{Account: account, Region: tokyo}] = distribution.DestinationFacts{
+				Err: &distribution.APIError{Operation: "sts:AssumeRole", Code: "AccessDenied"},
+			}
 		}
 		p := plan.Decide(req, facts)
 		if p.Refused() == c.goesOn || (len(p.Steps) > 0) != c.goesOn {
@@ -474,7 +579,11 @@ func TestARegionThatTheSourceAccountIsKeptOutOfIsServedFromAnother(t *testing.T)
 	at := distribution.Location{Account: source, Region: oregon}
 	facts.Unseen = blinded(at, "ec2:DescribeSnapshots")
 	p := plan.Decide(req, facts)
-	if p.Refused() || !slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool { return f.Location == at && f.Level == distribution.Warning }) {
+	if p.Refused() ||
+		!slices.ContainsFunc(
+			p.Findings,
+			func(f distribution.Finding) bool { return f.Location == at && f.Level == distribution.Warning },
+		) {
 		t.Errorf("%+v", p.Findings)
 	}
 	for _, s := range p.Steps {
@@ -486,11 +595,23 @@ func TestARegionThatTheSourceAccountIsKeptOutOfIsServedFromAnother(t *testing.T)
 		t.Errorf("a clean-up needs it: %+v", p.Findings)
 	}
 	served := req
-	served.Targets = append(slices.Clone(req.Targets), distribution.Target{Name: "own", AccountIDs: []string{source}, Regions: []string{oregon}, KMSKeyID: "alias/golden-source"})
+	served.Targets = append(
+		slices.Clone(req.Targets),
+		distribution.Target{
+			Name:       "own",
+			AccountIDs: []string{source},
+			Regions:    []string{oregon},
+			KMSKeyID:   "alias/golden-source",
+		},
+	)
 	facts.Sites[at] = distribution.DestinationFacts{Identity: facts.Source}
-	if p := plan.Decide(served, facts); !p.Refused() || !slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool {
-		return f.Location == at && strings.HasPrefix(f.Field, `target "own"`)
-	}) {
+	if p := plan.Decide(
+		served,
+		facts,
+	); !p.Refused() ||
+		!slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool {
+			return f.Location == at && strings.HasPrefix(f.Field, `target "own"`)
+		}) {
 		t.Errorf("the source account is to have the image there, where nothing can be seen: %+v", p.Findings)
 	}
 	facts.Unseen[0].At.Region = tokyo // where the image is
@@ -501,11 +622,14 @@ func TestARegionThatTheSourceAccountIsKeptOutOfIsServedFromAnother(t *testing.T)
 
 // A key policy may let EC2 alone use the key for us (3.2.4): named by its ARN, it is used.
 func TestAKeyThatOnlyEC2MayLookAtIsUsedByItsARN_3_2_4(t *testing.T) {
-	aliasARN := "arn:aws:kms:" + tokyo + ":" + source + ":alias/golden-source" // AWS shows a key's ARN later, never this one
+	// AWS shows a key's ARN later, never this one
+	aliasARN := "arn:aws:kms:" + tokyo + ":" + source + ":alias/golden-source"
 	for asked, refused := range map[string]bool{keyARN(source, tokyo, "cust"): false, "alias/golden-source": true, aliasARN: true} {
 		req, facts := world()
 		req.Targets[0].Regions, req.KMSKeyID = []string{tokyo}, asked
-		facts.Keys[distribution.Location{Account: source, Region: tokyo}][asked] = distribution.Key{Err: &distribution.APIError{Operation: "kms:DescribeKey", Code: "AccessDeniedException"}}
+		facts.Keys[distribution.Location{Account: source, Region: tokyo}][asked] = distribution.Key{
+			Err: &distribution.APIError{Operation: "kms:DescribeKey", Code: "AccessDeniedException"},
+		}
 		p := plan.Decide(req, facts)
 		if p.Refused() != refused {
 			t.Errorf("%s: %+v", asked, p.Findings)
@@ -562,7 +686,15 @@ func numbered(name string, n int) []string {
 
 // written is a finding in a golden file.
 func written(f distribution.Finding) string {
-	text := fmt.Sprintf("%s %s [%s] %s: %s\n  because: %s\n", f.Level, f.Field, f.Reference, f.Location, f.Summary, f.Detail)
+	text := fmt.Sprintf(
+		"%s %s [%s] %s: %s\n  because: %s\n",
+		f.Level,
+		f.Field,
+		f.Reference,
+		f.Location,
+		f.Summary,
+		f.Detail,
+	)
 	if f.Remediation != "" {
 		text += "  next: " + f.Remediation + "\n"
 	}

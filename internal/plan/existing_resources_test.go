@@ -72,7 +72,14 @@ func tags(s provenance.Statement, how proof) []ec2types.Tag {
 }
 
 // left is a snapshot that an earlier run left, a copy for a destination or a staged one.
-func left(at distribution.Location, id, device, key string, gib int32, state ec2types.SnapshotState, how proof, run string) ec2types.Snapshot {
+func left(
+	at distribution.Location,
+	id, device, key string,
+	gib int32,
+	state ec2types.SnapshotState,
+	how proof,
+	run string,
+) ec2types.Snapshot {
 	s := snapshot(id, gib, key).Snapshot
 	s.OwnerId, s.VolumeId, s.State = aws.String(at.Account), aws.String("vol-ffffffff"), state
 	s.StartTime = aws.Time(time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC))
@@ -80,7 +87,14 @@ func left(at distribution.Location, id, device, key string, gib int32, state ec2
 		s.VolumeSize, s.Encrypted, s.KmsKeyId = aws.Int32(0), aws.Bool(false), nil
 	}
 	s.Tags = tags(statement(at, id, device, key, run), how)
-	call := provenance.Call{Kind: provenance.Snapshot, Account: at.Account, Region: at.Region, Source: ownSource, Run: run, Purpose: id}
+	call := provenance.Call{
+		Kind:    provenance.Snapshot,
+		Account: at.Account,
+		Region:  at.Region,
+		Source:  ownSource,
+		Run:     run,
+		Purpose: id,
+	}
 	s.Description = aws.String(signingKey.CallToken(call).Description("a copy"))
 	return s
 }
@@ -103,7 +117,10 @@ func finished() (distribution.Request, distribution.Facts) {
 	for i, m := range registered.BlockDeviceMappings {
 		id := fmt.Sprintf("snap-0copy%d", i)
 		gib := aws.ToInt32(m.Ebs.VolumeSize)
-		snapshots = append(snapshots, left(there, id, aws.ToString(m.DeviceName), own, gib, ec2types.SnapshotStateCompleted, signed, "run-0"))
+		snapshots = append(
+			snapshots,
+			left(there, id, aws.ToString(m.DeviceName), own, gib, ec2types.SnapshotStateCompleted, signed, "run-0"),
+		)
 		registered.BlockDeviceMappings[i].Ebs = &ec2types.EbsBlockDevice{SnapshotId: &id, VolumeSize: m.Ebs.VolumeSize}
 	}
 	facts.Earlier[there] = distribution.ExistingResources{Snapshots: snapshots, Images: []ec2types.Image{registered}}
@@ -156,10 +173,12 @@ func TestWhatEarlierRunsLeftIsTakenUp(t *testing.T) {
 		{"a failed copy is removed", in(there, left(there, "snap-0failed", "/dev/xvda", own, 8, failed, signed, "run-0"))},
 		{"a second copy is removed, the older stays", in(there,
 			left(there, "snap-0first", "/dev/xvda", own, 8, completed, signed, "run-0"), left(there, "snap-0second", "/dev/xvda", own, 8, completed, signed, "run-0b"))},
-		{"evidence of the call, without a signature: deleted", in(there, left(there, "snap-0half", "/dev/xvda", own, 8, completed, unsigned, "run-0"))},
+		{"evidence of the call, without a signature: " +
+			"deleted", in(there, left(there, "snap-0half", "/dev/xvda", own, 8, completed, unsigned, "run-0"))},
 		{"two of one run without a signature: both are deleted", in(there,
 			left(there, "snap-0half", "/dev/xvda", own, 8, completed, unsigned, "run-0"), left(there, "snap-0half2", "/dev/xvda", own, 8, completed, unsigned, "run-0"))},
-		{"a wrong signature: neither used nor deleted", in(there, left(there, "snap-0evil", "/dev/xvda", own, 8, completed, forged, "run-0"))},
+		{"a wrong signature: neither used nor " +
+			"deleted", in(there, left(there, "snap-0evil", "/dev/xvda", own, 8, completed, forged, "run-0"))},
 		{"ours under a weaker key: removed", in(there, left(there, "snap-0weak", "/dev/xvda", keyARN(there.Account, tokyo, "weak"), 8, completed, signed, "run-0"))},
 		{"copies of a release under another name: left to it", func() (distribution.Request, distribution.Facts) {
 			req, facts := finished()
@@ -188,7 +207,8 @@ func TestWhatEarlierRunsLeftIsTakenUp(t *testing.T) {
 			turned(&facts)
 			return req, facts
 		}},
-		{"finished, and the alias leads to another key now, and the target lets it make way", func() (distribution.Request, distribution.Facts) {
+		{"finished, and the alias leads to another key now, and the target lets it make " +
+			"way", func() (distribution.Request, distribution.Facts) {
 			req, facts := finished()
 			turned(&facts)
 			req.Targets[0].Lifecycle.ForceDeregister = true
@@ -236,7 +256,8 @@ func TestCleaningRemovesWhatIsUnfinishedAndProvablyOurs(t *testing.T) {
 			f.Images[tokyo].Snapshots["snap-0b"] = s
 		}},
 		{"not as wanted, and not signed: deleted with its snapshots", finished, unfinished},
-		{"finished, and changed since: stays with its snapshots", finished, func(f *distribution.Facts) { f.Earlier[there].Images[0].EnaSupport = nil }},
+		{"finished, and changed since: stays with its " +
+			"snapshots", finished, func(f *distribution.Facts) { f.Earlier[there].Images[0].EnaSupport = nil }},
 		{"finished, and the alias leads to another key now: stays with its snapshots", finished, turned},
 		{"a role that cannot be assumed hinders no other", finished, func(f *distribution.Facts) {
 			f.Sites[there] = distribution.DestinationFacts{Err: &distribution.APIError{Operation: "sts:AssumeRole", Status: 403, Code: "AccessDenied", Message: "no"}}

@@ -81,7 +81,8 @@ func TestDecide_encryptionCauses(t *testing.T) {
 		{"encryption by default, encrypt_boot = false", true, standard, base("137112412989", ""), []string{byDefault}},
 		{"an encrypted base image of one's own", false, keyARN(source, tokyo, "cust"), base(source, keyARN(source, tokyo, "cust")), []string{byBase}},
 		{"a key of one's own", true, keyARN(source, tokyo, "cust"), base("137112412989", ""), []string{byBuild}},
-		{"an encrypted base image of another account", false, standard, base("137112412989", keyARN("137112412989", tokyo, "x")), []string{byOthers}},
+		{"an encrypted base image of another " +
+			"account", false, standard, base("137112412989", keyARN("137112412989", tokyo, "x")), []string{byOthers}},
 		{"default and base: cannot tell", true, standard, base(source, standard), []string{byDefault, byBase}},
 		{"base image that cannot be seen", false, standard, func(*distribution.Image) {}, []string{byBuild}},
 	} {

@@ -54,7 +54,8 @@ func TestDecide_publication(t *testing.T) {
 	}{
 		{"none yet", finished, []distribution.Parameter{name, secret}, stored(distribution.ParameterFacts{})},
 		{"before there is an image", earlier, []distribution.Parameter{name}, func(*distribution.Request, *distribution.Facts) {}},
-		{"it names the image of the release before", finished, []distribution.Parameter{name}, stored(distribution.ParameterFacts{
+		{"it names the image of the release " +
+			"before", finished, []distribution.Parameter{name}, stored(distribution.ParameterFacts{
 			Type:     "String",
 			DataType: "aws:ec2:image",
 			ImageID:  older,
@@ -64,12 +65,14 @@ func TestDecide_publication(t *testing.T) {
 			DataType: "aws:ec2:image",
 			ImageID:  ours,
 		})},
-		{"it names the image already, and must not be overwritten", finished, []distribution.Parameter{strict}, stored(distribution.ParameterFacts{
+		{"it names the image already, and must not be " +
+			"overwritten", finished, []distribution.Parameter{strict}, stored(distribution.ParameterFacts{
 			Type:     "String",
 			DataType: "aws:ec2:image",
 			ImageID:  ours,
 		})},
-		{"it names another image, and must not be overwritten", finished, []distribution.Parameter{strict}, stored(distribution.ParameterFacts{
+		{"it names another image, and must not be " +
+			"overwritten", finished, []distribution.Parameter{strict}, stored(distribution.ParameterFacts{
 			Type:     "String",
 			DataType: "aws:ec2:image",
 			ImageID:  older,
@@ -173,7 +176,8 @@ func TestDecide_launchTemplateVersion(t *testing.T) {
 			Source:  3,
 			Naming:  map[string][]int64{ours: {5, 6}},
 		}},
-		{"a version names it already, and is not the default", finished, []distribution.LaunchTemplate{first}, distribution.LaunchTemplateFacts{
+		{"a version names it already, and is not the " +
+			"default", finished, []distribution.LaunchTemplate{first}, distribution.LaunchTemplateFacts{
 			ID:      id,
 			Default: 3,
 			Source:  3,

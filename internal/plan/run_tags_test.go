@@ -44,7 +44,8 @@ func TestDecide_runTags(t *testing.T) {
 				check("volumes and network interfaces", s, s.PartTags, true)
 			}
 		}
-		if seen["empty snapshot"] == 0 || seen["snapshot"] == 0 || seen["instance"] == 0 || method == distribution.ByImage && seen["image"] == 0 {
+		if seen["empty snapshot"] == 0 || seen["snapshot"] == 0 || seen["instance"] == 0 ||
+			method == distribution.ByImage && seen["image"] == 0 {
 			t.Errorf("%s: got the steps %v", method, seen)
 		}
 	}

@@ -11,15 +11,26 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-// Two principals that may do different things with a shared key: no statement lets one of them be granted what the other is to have.
+// Two principals that may do different things with a shared key: no statement lets one of them be granted what the
+// other is to have.
 func TestAStatementAdmitsNoGrantThatWasNotAskedFor(t *testing.T) {
 	req, facts := world()
 	req.Targets = nil
-	facts.Sites[distribution.Location{Account: others[0], Region: tokyo}] = distribution.DestinationFacts{Identity: distribution.CallerIdentity{Account: others[0]}}
-	req.Shares = []distribution.Share{{Name: "share", AccountIDs: others[:1], Roles: []distribution.Role{{RoleName: "granter"}}, Grants: []distribution.Grant{
-		{Grantee: "arn:aws:iam::444444444444:role/reader", Operations: []string{"Decrypt"}},
-		{Grantee: "arn:aws:iam::444444444444:role/other", Operations: []string{"Decrypt"}},
-		{Grantee: "arn:aws:iam::444444444444:role/launcher", Operations: []string{"CreateGrant", "Decrypt"}}}}}
+	facts.Sites[distribution.Location{Account: others[0], Region: tokyo}] = distribution.DestinationFacts{
+		Identity: distribution.CallerIdentity{Account: others[0]},
+	}
+	req.Shares = []distribution.Share{
+		{
+			Name:       "share",
+			AccountIDs: others[:1],
+			Roles:      []distribution.Role{{RoleName: "granter"}},
+			Grants: []distribution.Grant{
+				{Grantee: "arn:aws:iam::444444444444:role/reader", Operations: []string{"Decrypt"}},
+				{Grantee: "arn:aws:iam::444444444444:role/other", Operations: []string{"Decrypt"}},
+				{Grantee: "arn:aws:iam::444444444444:role/launcher", Operations: []string{"CreateGrant", "Decrypt"}},
+			},
+		},
+	}
 	told := 0
 	for _, f := range plan.Decide(req, facts).Findings {
 		if f.Reference != "3.1.6" {
@@ -31,7 +42,11 @@ func TestAStatementAdmitsNoGrantThatWasNotAskedFor(t *testing.T) {
 				continue
 			}
 			told++
-			if all := strings.Contains(statement, `["CreateGrant","Decrypt"]`); strings.Contains(statement, "role/launcher") != all || strings.Contains(statement, "role/reader") == all || strings.Contains(statement, "role/other") == all {
+			if all := strings.Contains(
+				statement,
+				`["CreateGrant","Decrypt"]`,
+			); strings.Contains(statement, "role/launcher") != all || strings.Contains(statement, "role/reader") == all ||
+				strings.Contains(statement, "role/other") == all {
 				t.Errorf("%s", statement)
 			}
 		}

@@ -53,7 +53,8 @@ func TestDecide_completionDuration(t *testing.T) {
 	}{
 		{"439 GiB go in 15 minutes", 15, []int32{439}, nil},
 		{"440 GiB do not", 15, []int32{8, 440}, nil},
-		{"of a large volume only a little was ever written", 15, []int32{16384}, func(_ *distribution.Request, f *distribution.Facts) {
+		{"of a large volume only a little was ever " +
+			"written", 15, []int32{16384}, func(_ *distribution.Request, f *distribution.Facts) {
 			s := f.Images[tokyo].Snapshots["snap-0a"]
 			s.FullSnapshotSizeInBytes = aws.Int64(100 << 30)
 			f.Images[tokyo].Snapshots["snap-0a"] = s

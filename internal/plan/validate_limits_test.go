@@ -203,8 +203,8 @@ func TestDecide_atAndBeyondEachLimit(t *testing.T) {
 	}
 }
 
-// limitWorlds returns a world at a limit, and one beyond it. Both are nil if no rendered or carried value has the limit;
-// the second one is nil if the value beyond is no value at all.
+// limitWorlds returns a world at a limit, and one beyond it. Both are nil if no rendered or carried value has the
+// limit; the second one is nil if the value beyond is no value at all.
 func limitWorlds(limit awslimits.Limit) (within, beyond *limitWorld) {
 	with := func(change func(*limitWorld)) *limitWorld {
 		w := newLimitWorld()

@@ -64,7 +64,8 @@ func TestCheckFindsWhatNoLongerStands(t *testing.T) {
 		{"a look at what was made is refused", true, func(_ *distribution.Request, f *distribution.Facts) {
 			f.Earlier[there], f.Unseen = distribution.ExistingResources{}, blinded(there, "ec2:DescribeImages")
 		}},
-		{"a look at what was made in the source account is refused", true, func(r *distribution.Request, f *distribution.Facts) {
+		{"a look at what was made in the source account is " +
+			"refused", true, func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].AccountIDs, r.Targets[0].Roles = []string{source}, nil
 			f.Sites[home] = distribution.DestinationFacts{Identity: f.Source}
 			f.Keys[home][own] = key(source, tokyo, "own")
@@ -76,9 +77,13 @@ func TestCheckFindsWhatNoLongerStands(t *testing.T) {
 		}},
 	} {
 		req, facts := finished()
-		req.Targets[0].Parameters = []distribution.Parameter{{Name: "golden", Type: "String", DataType: "text", Overwrite: true}}
+		req.Targets[0].Parameters = []distribution.Parameter{
+			{Name: "golden", Type: "String", DataType: "text", Overwrite: true},
+		}
 		site := facts.Sites[there]
-		site.Parameters = map[string]distribution.ParameterFacts{"golden": {Type: "String", DataType: "text", ImageID: "ami-0ccccccccccccccc1"}}
+		site.Parameters = map[string]distribution.ParameterFacts{
+			"golden": {Type: "String", DataType: "text", ImageID: "ami-0ccccccccccccccc1"},
+		}
 		facts.Sites[there] = site
 		c.change(&req, &facts)
 		p := plan.Verify(req, facts)
@@ -100,5 +105,16 @@ func TestCheckFindsWhatNoLongerStands(t *testing.T) {
 
 // blinded is a look that nothing is done without, and that AWS refused.
 func blinded(at distribution.Location, operation string) []distribution.FailedLookup {
-	return []distribution.FailedLookup{{At: at, Vital: true, Refusal: distribution.APIError{Operation: operation, Status: 403, Code: "UnauthorizedOperation", Message: "with an explicit deny in a service control policy"}}}
+	return []distribution.FailedLookup{
+		{
+			At:    at,
+			Vital: true,
+			Refusal: distribution.APIError{
+				Operation: operation,
+				Status:    403,
+				Code:      "UnauthorizedOperation",
+				Message:   "with an explicit deny in a service control policy",
+			},
+		},
+	}
 }

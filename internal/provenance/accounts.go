@@ -12,22 +12,24 @@ import (
 	"strings"
 )
 
-// An account id and its comma take 13 of the 256 characters of a tag. Both lists are bounded, because a resource has 50 tags.
+// An account id and its comma take 13 of the 256 characters of a tag. Both lists are bounded, because a resource has 50
+// tags.
 const (
 	accountsPerTag   = 19
 	maxBaselineTags  = 3
 	maxPermanentTags = 5
 )
 
-// TooManyAccountsError says that the accounts with a permission do not fit into tags. Such a snapshot or image must be staged.
+// TooManyAccountsError says that the accounts with a permission do not fit into tags. Such a snapshot or image must be
+// staged.
 type TooManyAccountsError struct{ Count, Limit int }
 
 func (e TooManyAccountsError) Error() string {
 	return fmt.Sprintf("%d accounts have a permission; tags can remember %d", e.Count, e.Limit)
 }
 
-// BaselineTags returns the tags that remember which accounts had a permission on a resource before any run. Write them once, before
-// the first share, and never again: a second writer would take temporary permissions for older ones.
+// BaselineTags returns the tags that remember which accounts had a permission on a resource before any run. Write them
+// once, before the first share, and never again: a second writer would take temporary permissions for older ones.
 func BaselineTags(accounts []string) (map[string]string, error) {
 	accounts = sortedSet(accounts)
 	if limit := accountsPerTag * maxBaselineTags; len(accounts) > limit {
@@ -40,7 +42,8 @@ func BaselineTags(accounts []string) (map[string]string, error) {
 	return tags, nil
 }
 
-// Baseline reads the tags of BaselineTags. It fails if there are tags and they are not complete: then nothing may be withdrawn.
+// Baseline reads the tags of BaselineTags. It fails if there are tags and they are not complete: then nothing may be
+// withdrawn.
 func Baseline(tags map[string]string) (accounts []string, known bool, err error) {
 	first, known := tags[TagBaseline]
 	if !known {
@@ -69,8 +72,9 @@ func baselineKey(i int) string {
 	return fmt.Sprintf("%s:%d", TagBaseline, i+1)
 }
 
-// PermanentTags returns the tags that remember which accounts a share block gives a permission. Write them before the permission.
-// The key is a hash of the value: no run ever changes the tag of another one. existing are the tags of the image already.
+// PermanentTags returns the tags that remember which accounts a share block gives a permission. Write them before the
+// permission. The key is a hash of the value: no run ever changes the tag of another one. existing are the tags of the
+// image already.
 func PermanentTags(accounts []string, existing map[string]string) (map[string]string, error) {
 	tags := map[string]string{}
 	missing := slices.DeleteFunc(sortedSet(accounts), func(account string) bool {
@@ -107,15 +111,18 @@ func countPermanentTags(tags map[string]string) (count int) {
 	return count
 }
 
-// Withdrawable returns the accounts whose permission is temporary: those beyond the baseline and the permanent ones. It is empty
-// without a baseline, because then all permissions may be older than our runs.
+// Withdrawable returns the accounts whose permission is temporary: those beyond the baseline and the permanent ones. It
+// is empty without a baseline, because then all permissions may be older than our runs.
 func Withdrawable(permitted []string, owner string, tags map[string]string) ([]string, error) {
 	baseline, known, err := Baseline(tags)
 	if err != nil || !known {
 		return nil, err
 	}
 	stay := slices.Concat(baseline, Permanent(tags), []string{owner})
-	return slices.DeleteFunc(sortedSet(permitted), func(account string) bool { return slices.Contains(stay, account) }), nil
+	return slices.DeleteFunc(
+		sortedSet(permitted),
+		func(account string) bool { return slices.Contains(stay, account) },
+	), nil
 }
 
 func sortedSet(accounts []string) []string {

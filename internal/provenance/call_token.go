@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// CallToken is evidence of one creating call: a nonce with a MAC. A run puts it where AWS lets no caller change it later: the
-// description of a snapshot, the client token of an instance, the name of a grant. An existing resource cannot acquire one.
-// It has at most 64 characters, so that it serves as a client token (rule 4.2.3).
+// CallToken is evidence of one creating call: a nonce with a MAC. A run puts it where AWS lets no caller change it
+// later: the description of a snapshot, the client token of an instance, the name of a grant. An existing resource
+// cannot acquire one. It has at most 64 characters, so that it serves as a client token (rule 4.2.3).
 type CallToken string
 
 const nonceLength = 8 // bytes
@@ -24,7 +24,8 @@ type Call struct {
 	Region  string
 	Source  SourceImage
 	Run     string
-	Purpose string // distinguishes the calls of one run: the step's id, and the attempt if it creates again after a failure
+	// distinguishes the calls of one run: the step's id, and the attempt if it creates again after a failure
+	Purpose string
 }
 
 // CallToken returns the token of one call. A repeat of the call gives the same token.
@@ -71,8 +72,8 @@ func tokenOfDescription(description string) CallToken {
 	return CallToken(found[1])
 }
 
-// IsIn reports whether a description ends with this token. The process that called may sign such a snapshot: the answer of
-// its own call was lost.
+// IsIn reports whether a description ends with this token. The process that called may sign such a snapshot: the answer
+// of its own call was lost.
 func (t CallToken) IsIn(description string) bool {
 	return t != "" && tokenOfDescription(description) == t
 }

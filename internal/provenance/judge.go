@@ -69,7 +69,8 @@ const (
 	Adoptable                // signed: it may be adopted, or deleted if it is temporary
 )
 
-// Judge holds all that a verdict depends on besides the resource. Fill it with what was read in the same attempt as the call.
+// Judge holds all that a verdict depends on besides the resource. Fill it with what was read in the same attempt as the
+// call.
 type Judge struct {
 	Source SourceImage
 	Keys   SigningKeys
@@ -142,13 +143,15 @@ func (j Judge) evidence(r Resource) string {
 	return ""
 }
 
-// wasCopied reports whether an image has the name and source that CopyImage would have given it, and was created during its run.
+// wasCopied reports whether an image has the name and source that CopyImage would have given it, and was created during
+// its run.
 func (j Judge) wasCopied(r Resource, run string) bool {
 	return slices.Contains(r.Expected.Names, r.Name) && r.SourceImageID != "" &&
 		slices.Contains(r.Expected.SourceImageIDs, r.SourceImageID) && j.Runs.Covers(run, r.Created)
 }
 
-// wasRegistered reports whether an image has the name that RegisterImage would have given it, and all its snapshots are signed.
+// wasRegistered reports whether an image has the name that RegisterImage would have given it, and all its snapshots are
+// signed.
 func (j Judge) wasRegistered(r Resource) bool {
 	return slices.Contains(r.Expected.Names, r.Name) && r.SourceImageID == "" && len(r.Snapshots) > 0 &&
 		!slices.ContainsFunc(r.Snapshots, func(s Resource) bool {
@@ -157,7 +160,8 @@ func (j Judge) wasRegistered(r Resource) bool {
 		})
 }
 
-// DeletionProof names a resource that a run may delete. Only a Judgment gives one, so that whatever deletes has judged before.
+// DeletionProof names a resource that a run may delete. Only a Judgment gives one, so that whatever deletes has judged
+// before.
 type DeletionProof struct {
 	id   string
 	kind Kind
@@ -185,22 +189,24 @@ func (j Judgment) Deletion() (DeletionProof, error) {
 	return DeletionProof{j.id, j.kind}, nil
 }
 
-// Replacement returns the proof that a delivered image may be deleted for a release: by force_deregister or by retention. It is
-// refused for a newer release, and for the same release while its run works.
+// Replacement returns the proof that a delivered image may be deleted for a release: by force_deregister or by
+// retention. It is refused for a newer release, and for the same release while its run works.
 func (j Judgment) Replacement(release time.Time) (DeletionProof, error) {
 	switch {
 	case j.Signed == nil:
 		return j.Deletion()
 	case j.Signed.Release.After(release) && !invariant.ReleaseOrder.IsOff():
-		return DeletionProof{}, fmt.Errorf("image %s is not replaced: its release of %s is newer", j.id, formatTime(j.Signed.Release))
+		return DeletionProof{}, fmt.Errorf("image %s is not replaced: its release of %s is "+
+			"newer", j.id, formatTime(j.Signed.Release))
 	case j.Verdict == Working && !j.Signed.Release.Before(release):
 		return DeletionProof{}, fmt.Errorf("image %s is not replaced: %s", j.id, j.Reason)
 	}
 	return DeletionProof{j.id, j.kind}, nil
 }
 
-// ReplacementByName returns the proof for an image that the template asks to replace by its name (force_deregister). judge
-// returns the Judge for a source image, and false if its signing keys are unknown: then nothing is known against the image.
+// ReplacementByName returns the proof for an image that the template asks to replace by its name (force_deregister).
+// judge returns the Judge for a source image, and false if its signing keys are unknown: then nothing is known against
+// the image.
 func ReplacementByName(r Resource, judge func(SourceImage) (Judge, bool), release time.Time) (DeletionProof, error) {
 	if source, ok := ParseSourceImage(r.Tags[TagSource]); ok {
 		if j, isKnown := judge(source); isKnown {

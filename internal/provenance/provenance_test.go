@@ -138,7 +138,14 @@ func TestJudge_evidence(t *testing.T) {
 		return signer.CallToken(provenance.Call{Kind: kind, Account: target, Region: region, Source: source, Run: run})
 	}
 	resource := func(kind provenance.Kind, run string, change func(*provenance.Resource)) provenance.Resource {
-		r := provenance.Resource{Kind: kind, ID: string(kind) + "-1", Account: target, Region: region, Created: created, Tags: tags(run)}
+		r := provenance.Resource{
+			Kind:    kind,
+			ID:      string(kind) + "-1",
+			Account: target,
+			Region:  region,
+			Created: created,
+			Tags:    tags(run),
+		}
 		change(&r)
 		return r
 	}
@@ -199,7 +206,8 @@ func TestJudge_evidence(t *testing.T) {
 		{"copied image before its run", copied(func(r *provenance.Resource) { r.Created = created.Add(-time.Second) }), provenance.Unproven},
 		{"copied image of another source", copied(func(r *provenance.Resource) { r.SourceImageID = "ami-1" }), provenance.Unproven},
 		{"copied image under another name", copied(func(r *provenance.Resource) { r.Name = "other" }), provenance.Unproven},
-		{"copied image of a run without a record", copied(func(r *provenance.Resource) { r.Tags = tags("own") }), provenance.Unproven},
+		{"copied image of a run without a " +
+			"record", copied(func(r *provenance.Resource) { r.Tags = tags("own") }), provenance.Unproven},
 		{"registered image", registered(signed()), provenance.Deletable},
 		{"registered image with an unsigned snapshot", registered(signed(), unsigned), provenance.Unproven},
 		{"registered image without snapshots", registered(), provenance.Unproven},
@@ -236,7 +244,8 @@ func TestJudgment_owners(t *testing.T) {
 		{"delivery, ended run, same release", signed(delivery), release, true, false, true},
 		{"delivery, ended run, newer than ours", signed(delivery), release.Add(-time.Second), true, false, false},
 		{"delivery, working run, same release", signed(delivery, run("live")), release, false, false, false},
-		{"delivery, working run, older than ours", signed(delivery, run("live")), release.Add(time.Second), false, false, true},
+		{"delivery, working run, older than " +
+			"ours", signed(delivery, run("live")), release.Add(time.Second), false, false, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := provenance.Judge{Source: source, Keys: keys, Runs: records}.Judge(c.resource)

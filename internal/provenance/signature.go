@@ -34,7 +34,8 @@ type Statement struct {
 // SharedImage stands for the device in the signature of an image of the source account that share blocks hand out.
 const SharedImage = "shared"
 
-// SignedTags returns the tags that prove who created a resource. They are written in one call, when it was created and when it is adopted.
+// SignedTags returns the tags that prove who created a resource. They are written in one call, when it was created and
+// when it is adopted.
 func (k SigningKey) SignedTags(s Statement) map[string]string {
 	tags := CreationTags(s.Source, s.Run)
 	tags[TagSignature] = "kid=" + k.ID + " mac=" + k.mac(s.fields()...) + " role=" + string(s.Role) +

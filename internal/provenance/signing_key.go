@@ -17,8 +17,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/invariant"
 )
 
-// SigningKey is a secret that lives in a tag of a source image. Other accounts never see the tags of an image (rule 2.2.12,
-// tags of a shared AMI are omitted), so who may write tags in a target account cannot sign. It prints as "(secret)".
+// SigningKey is a secret that lives in a tag of a source image. Other accounts never see the tags of an image (rule
+// 2.2.12, tags of a shared AMI are omitted), so who may write tags in a target account cannot sign. It prints as
+// "(secret)".
 type SigningKey struct {
 	ID      string    // hash of the secret: an overwritten secret no longer fits the key of its tag
 	Release time.Time // of the images that are copied from the source image, written once with the secret
@@ -51,7 +52,8 @@ func newSigningKey(secret string, release time.Time) SigningKey {
 	}
 }
 
-// Tag returns the tag that stores the key. It must never be overwritten: what was signed with the old secret would be lost.
+// Tag returns the tag that stores the key. It must never be overwritten: what was signed with the old secret would be
+// lost.
 func (k SigningKey) Tag() (key, value string) {
 	return tagSigningKey + k.ID, k.secret + " release=" + k.Release.Format(time.RFC3339)
 }
@@ -77,7 +79,8 @@ func ParseSigningKeys(tags map[string]string) SigningKeys {
 	return keys
 }
 
-// Signer returns the key to sign with: the lowest id. Two runs that each wrote a key choose the same one once they see both.
+// Signer returns the key to sign with: the lowest id. Two runs that each wrote a key choose the same one once they see
+// both.
 func (ks SigningKeys) Signer() (SigningKey, bool) {
 	if len(ks) == 0 {
 		return SigningKey{}, false
@@ -104,7 +107,8 @@ func (ks SigningKeys) hasMAC(id, mac string, fields ...string) bool {
 	})
 }
 
-// mac returns HMAC-SHA-256 of the fields, cut to 128 bits. Each field has its length in front, so that no two lists read alike.
+// mac returns HMAC-SHA-256 of the fields, cut to 128 bits. Each field has its length in front, so that no two lists
+// read alike.
 func (k SigningKey) mac(fields ...string) string {
 	hash := hmac.New(sha256.New, []byte(k.secret))
 	for _, field := range fields {

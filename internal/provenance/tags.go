@@ -8,10 +8,12 @@ import (
 	"strings"
 )
 
-// TagPrefix begins the key of every tag that this plugin writes. Tags under it are never carried over from a source image.
+// TagPrefix begins the key of every tag that this plugin writes. Tags under it are never carried over from a source
+// image.
 const TagPrefix = "encrypted-ami:"
 
-// Keys of the tags on what a run creates. The first two are given in the creating call, the third as soon as the id is known.
+// Keys of the tags on what a run creates. The first two are given in the creating call, the third as soon as the id is
+// known.
 const (
 	TagSource    = TagPrefix + "source"    // SourceImage as text
 	TagRun       = TagPrefix + "run"       // id of the run that owns the resource
@@ -54,7 +56,8 @@ type SourceImage struct {
 	ImageID string
 }
 
-// String returns the value of TagSource. Everything that comes from one image has the same value, so that one look finds all of it.
+// String returns the value of TagSource. Everything that comes from one image has the same value, so that one look
+// finds all of it.
 func (s SourceImage) String() string { return s.Account + "/" + s.Region + "/" + s.ImageID }
 
 var sourceImage = regexp.MustCompile(`^(\d{12})/([a-z0-9-]+)/(ami-[0-9a-f]+)$`)

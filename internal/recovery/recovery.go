@@ -1,8 +1,8 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package recovery converts panics to errors. A panic in any goroutine would end the plugin, and Packer would delete the
-// image.
+// Package recovery converts panics to errors. A panic in any goroutine would end the plugin, and Packer would delete
+// the image.
 package recovery
 
 import (

@@ -11,7 +11,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Drawing is the flow of the data: source images, what is staged, and the targets, those of one block in one Region together.
+// Drawing is the flow of the data: source images, what is staged, and the targets, those of one block in one Region
+// together.
 type Drawing struct {
 	Nodes []Node
 	Edges []Edge
@@ -185,7 +186,8 @@ func (s *sketch) node(b box) int {
 	return i
 }
 
-// from is where data of a Region comes from: what is staged there, else the image there, else the first image. -1: nothing is known.
+// from is where data of a Region comes from: what is staged there, else the image there, else the first image. -1:
+// nothing is known.
 func (s *sketch) from(kind Kind, region string) int {
 	for _, kind := range []Kind{kind, FromSource} {
 		if i, known := s.nodes[box{kind, "", region}]; known {

@@ -152,15 +152,16 @@ type Destination struct {
 	CopyMethod          OptionalString `json:"copy_method"`
 	CopyMethodReason    OptionalString `json:"copy_method_reason"`
 	CreatedByEarlierRun bool           `json:"created_by_earlier_run"`
-	CreatedByRunID      OptionalString `json:"created_by_run_id"` // null if it does not exist, or if an earlier run created it
-	KMSKeyARN           OptionalString `json:"kms_key_arn"`
-	StartedAt           Time           `json:"started_at"`
-	EndedAt             Time           `json:"ended_at"`
-	Snapshots           []Snapshot     `json:"snapshots"`
-	Attributes          []Attribute    `json:"attributes"`
-	Published           []Publication  `json:"published"`
-	LaunchCheck         *LaunchCheck   `json:"launch_check"`
-	FindingIDs          []string       `json:"finding_ids"`
+	// null if it does not exist, or if an earlier run created it
+	CreatedByRunID OptionalString `json:"created_by_run_id"`
+	KMSKeyARN      OptionalString `json:"kms_key_arn"`
+	StartedAt      Time           `json:"started_at"`
+	EndedAt        Time           `json:"ended_at"`
+	Snapshots      []Snapshot     `json:"snapshots"`
+	Attributes     []Attribute    `json:"attributes"`
+	Published      []Publication  `json:"published"`
+	LaunchCheck    *LaunchCheck   `json:"launch_check"`
+	FindingIDs     []string       `json:"finding_ids"`
 }
 
 // Snapshot is a snapshot of a destination's image.

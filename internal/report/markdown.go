@@ -336,8 +336,8 @@ func (t *text) retainedResources(m Manifest) {
 	}
 }
 
-// words is text of others in Markdown: what could be markup, of Markdown, of HTML or of GitHub, is a character reference, which is
-// never markup (CommonMark 2.5).
+// words is text of others in Markdown: what could be markup, of Markdown, of HTML or of GitHub, is a character
+// reference, which is never markup (CommonMark 2.5).
 func words(foreign string) string {
 	var out strings.Builder
 	for i, r := range foreign {

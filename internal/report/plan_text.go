@@ -158,7 +158,8 @@ func (t *planText) shares(all []plan.SharePlan) {
 		if s.Staged {
 			what = "a copy of " + s.ImageID
 		}
-		t.line("  Shared without a copy: %s in %s with %s (%s)", what, s.At.Region, clean(s.With.String()), clean(list(s.Names)))
+		t.line("  Shared without a copy: %s in %s with %s "+
+			"(%s)", what, s.At.Region, clean(s.With.String()), clean(list(s.Names)))
 		for _, g := range s.Grants {
 			t.line("    %s creates a grant on %s for %s", g.At.Account, t.Key(g.KeyARN), g.Grantee)
 		}

@@ -29,11 +29,19 @@ func (t StepText) Doing(s step.Step) string {
 	case *step.CopyImage:
 		return t.copyingImage(s)
 	case *step.ShareSnapshot:
-		return fmt.Sprintf("Sharing %s with %s", t.snapshot(s.Snapshot, s.Device, 0), t.accounts(s.Accounts, s.Location.Region))
+		return fmt.Sprintf(
+			"Sharing %s with %s",
+			t.snapshot(s.Snapshot, s.Device, 0),
+			t.accounts(s.Accounts, s.Location.Region),
+		)
 	case *step.ShareImage:
 		return fmt.Sprintf("Sharing %s with %s", t.image(s.Image), t.audience(s.With, s.Location.Region))
 	case *step.UnshareSnapshot:
-		return fmt.Sprintf("Unsharing %s from %s", t.snapshot(s.Snapshot, s.Device, 0), t.accounts(s.Accounts, s.Location.Region))
+		return fmt.Sprintf(
+			"Unsharing %s from %s",
+			t.snapshot(s.Snapshot, s.Device, 0),
+			t.accounts(s.Accounts, s.Location.Region),
+		)
 	case *step.UnshareImage:
 		return fmt.Sprintf("Unsharing %s from %s", t.image(s.Image), t.accounts(s.Accounts, s.Location.Region))
 	case *step.RegisterImage:
@@ -150,7 +158,13 @@ func (t StepText) CopyProgress(s step.Step, percent int) string {
 	if info.Device == "" {
 		what = t.image(info.Source)
 	}
-	return fmt.Sprintf("Copying %s %s: %d%% of %d GiB", what, t.whereTo(base.Destination, base.Location), percent, info.GiB)
+	return fmt.Sprintf(
+		"Copying %s %s: %d%% of %d GiB",
+		what,
+		t.whereTo(base.Destination, base.Location),
+		percent,
+		info.GiB,
+	)
 }
 
 // id returns the AWS id of a reference. Empty if nothing was created yet.

@@ -129,7 +129,10 @@ func (l Labels) Left(left []distribution.RetainedResource, accounts int) []strin
 		if r.GiB > 0 {
 			size = fmt.Sprintf(" (%d GiB)", r.GiB)
 		}
-		lines = append(lines, fmt.Sprintf("Left behind: %s %s%s in %s: %s", r.Kind, r.Resource, size, l.Location(r.At), clean(r.Why)))
+		lines = append(
+			lines,
+			fmt.Sprintf("Left behind: %s %s%s in %s: %s", r.Kind, r.Resource, size, l.Location(r.At), clean(r.Why)),
+		)
 	}
 	if more := len(left) - shown; more > 0 {
 		lines = append(lines, fmt.Sprintf("Left behind: %d more, see the report", more))
@@ -194,7 +197,8 @@ func (t *text) statements(f distribution.Finding) {
 	}
 }
 
-// monthlyCost returns what resources cost a month, at the list price that package distribution names. Empty for nothing.
+// monthlyCost returns what resources cost a month, at the list price that package distribution names. Empty for
+// nothing.
 func monthlyCost(usd float64) string {
 	if usd > 0 {
 		return fmt.Sprintf("up to $%.2f a month (list price, us-east-1)", usd)

@@ -65,7 +65,10 @@ func (f File) variables(options map[string]any) []Variable {
 	var all []Variable
 	for _, option := range credentialOptions {
 		if value, ok := options[option].(string); ok && value != "" {
-			all = append(all, Variable{Name: option, Optional: true, description: option + " of the source account", value: value})
+			all = append(
+				all,
+				Variable{Name: option, Optional: true, description: option + " of the source account", value: value},
+			)
 		}
 	}
 	locations, values := externalIDs(options)

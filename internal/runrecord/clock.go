@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Clock shows AWS's time: the last Date header and what the wall clock has advanced since. The monotonic clock stops while a machine
-// is suspended, so it would let a run work on after its record has lapsed.
+// Clock shows AWS's time: the last Date header and what the wall clock has advanced since. The monotonic clock stops
+// while a machine is suspended, so it would let a run work on after its record has lapsed.
 type Clock struct {
 	mu   sync.Mutex
 	aws  time.Time // Zero before the first response

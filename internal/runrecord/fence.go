@@ -15,8 +15,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// fenceBefore is how long before until the last mutating call may be signed. AWS refuses a signature that is older than 15 minutes,
-// so whatever was signed before takes effect before the record lapses.
+// fenceBefore is how long before until the last mutating call may be signed. AWS refuses a signature that is older than
+// 15 minutes, so whatever was signed before takes effect before the record lapses.
 const fenceBefore = 16 * time.Minute
 
 // ErrLapsed says that the record of the run was not renewed in time. Other runs may own its resources by now.
@@ -25,8 +25,9 @@ var ErrLapsed = errors.New("the record of this run has lapsed, because the run w
 // ErrNoRecord says that a mutating call was tried before the run had a record.
 var ErrNoRecord = errors.New("the run has no record on the source image yet")
 
-// Check is the fence: it reports whether a mutating call may be sent. signed is the date in its signature: only that bounds when AWS
-// accepts the call, whatever pause or clock comes between. Protection, signing keys and records need no record.
+// Check is the fence: it reports whether a mutating call may be sent. signed is the date in its signature: only that
+// bounds when AWS accepts the call, whatever pause or clock comes between. Protection, signing keys and records need no
+// record.
 func (r *Run) Check(input any, signed time.Time) error {
 	r.mu.Lock()
 	until := r.until

@@ -44,7 +44,9 @@ const AllRegions = "*"
 
 const maxTagValue = 256
 
-var recordValue = regexp.MustCompile(`^(working|ended) began=(\S+) until=(\S+) protection=(held|needed|lifting|none) scope=(\S*) regions=(\S*)$`)
+var recordValue = regexp.MustCompile(
+	`^(working|ended) began=(\S+) until=(\S+) protection=(held|needed|lifting|none) scope=(\S*) regions=(\S*)$`,
+)
 
 // tag returns the tag that stores a record.
 func (r Record) tag() (key, value string) {
@@ -61,7 +63,8 @@ func (r Record) tag() (key, value string) {
 	return provenance.RecordKey(r.ID), value + regions
 }
 
-// parseRecord reads a tag. False if it is not the tag of a record. A record that cannot be read is an error: its run may work.
+// parseRecord reads a tag. False if it is not the tag of a record. A record that cannot be read is an error: its run
+// may work.
 func parseRecord(key, value string) (Record, bool, error) {
 	id, ok := provenance.ParseRecordKey(key)
 	if !ok {
@@ -94,7 +97,8 @@ func parseRecord(key, value string) (Record, bool, error) {
 }
 
 func unreadable(key, value string) error {
-	return fmt.Errorf("tag %s of the source image cannot be read: %q; delete it once no run of another version works on the image", key, value)
+	return fmt.Errorf("tag %s of the source image cannot be read: %q; delete it once no run of another version works on "+
+		"the image", key, value)
 }
 
 func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }
@@ -141,8 +145,9 @@ type Records struct {
 	takesOver    bool
 }
 
-// IsOver reports whether a run owns its resources no longer. It is also true for the run that asks and the one that it resumes.
-// created is when AWS says that the resource was created: a record that is younger than the last look may be missing.
+// IsOver reports whether a run owns its resources no longer. It is also true for the run that asks and the one that it
+// resumes. created is when AWS says that the resource was created: a record that is younger than the last look may be
+// missing.
 func (rs Records) IsOver(run string, created time.Time) bool {
 	if rs.isOurs(run) || invariant.Ownership.IsOff() {
 		return true
@@ -172,23 +177,25 @@ func (rs Records) Over() []Record {
 	return rs.where(func(r Record) bool { return rs.IsOver(r.ID, r.Began) && r.ID != rs.own })
 }
 
-// OtherHoldsProtection reports whether the record of another run holds the protection of the source image. A failed run holds it until it
-// is resumed: without protection Packer would deregister the image.
+// OtherHoldsProtection reports whether the record of another run holds the protection of the source image. A failed run
+// holds it until it is resumed: without protection Packer would deregister the image.
 func (rs Records) OtherHoldsProtection() bool {
 	return len(rs.where(func(r Record) bool {
 		isWorking := r.isWorking(rs.now)
-		isHeld := r.Protection == ProtectionHeld && (!rs.takesOver || isWorking) || r.Protection == ProtectionNeeded && isWorking
+		isHeld := r.Protection == ProtectionHeld && (!rs.takesOver || isWorking) ||
+			r.Protection == ProtectionNeeded && isWorking
 		return isHeld && !rs.isOurs(r.ID)
 	})) > 0
 }
 
-// AnyHoldsProtection reports whether any record holds the protection. A protection that no record holds was set by somebody else.
+// AnyHoldsProtection reports whether any record holds the protection. A protection that no record holds was set by
+// somebody else.
 func (rs Records) AnyHoldsProtection() bool {
 	return len(rs.where(func(r Record) bool { return r.claimsProtection() })) > 0
 }
 
-// IsProtectionHeld reports whether a record among the tags of a source image holds its protection, or says that its run was
-// about to lift it.
+// IsProtectionHeld reports whether a record among the tags of a source image holds its protection, or says that its run
+// was about to lift it.
 func IsProtectionHeld(tags map[string]string) bool {
 	for key, value := range tags {
 		if r, ok, err := parseRecord(key, value); ok && (err != nil || r.claimsProtection()) {

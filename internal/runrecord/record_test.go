@@ -121,8 +121,20 @@ func ids(records []Record) string {
 // A run works on as long as it works on one of its images, and no longer than the earliest record says.
 func TestRecord_mergedOverImages(t *testing.T) {
 	a := Record{ID: "a", Ended: true, Began: noon, Until: noon.Add(time.Hour), Regions: []string{"us-west-2"}}
-	b := Record{ID: "a", Began: noon.Add(time.Minute), Until: noon.Add(time.Minute), Protection: ProtectionHeld, Regions: []string{"eu-west-1", "us-west-2"}}
-	want := Record{ID: "a", Began: noon, Until: noon.Add(time.Minute), Protection: ProtectionHeld, Regions: []string{"eu-west-1", "us-west-2"}}
+	b := Record{
+		ID:         "a",
+		Began:      noon.Add(time.Minute),
+		Until:      noon.Add(time.Minute),
+		Protection: ProtectionHeld,
+		Regions:    []string{"eu-west-1", "us-west-2"},
+	}
+	want := Record{
+		ID:         "a",
+		Began:      noon,
+		Until:      noon.Add(time.Minute),
+		Protection: ProtectionHeld,
+		Regions:    []string{"eu-west-1", "us-west-2"},
+	}
 	for _, got := range []Record{a.merge(b), b.merge(a)} {
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v, want %+v", got, want)

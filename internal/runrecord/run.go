@@ -44,9 +44,10 @@ type Run struct {
 
 // Options are what a record says, and where it is kept.
 type Options struct {
-	Stores     []Store           // one for each source image that is used
-	Resumes    string            // id of the run that this one resumes. Empty if none
-	TakesOver  bool              // the run completes what every run that is over left, and lifts the protection that they hold
+	Stores  []Store // one for each source image that is used
+	Resumes string  // id of the run that this one resumes. Empty if none
+	// the run completes what every run that is over left, and lifts the protection that they hold
+	TakesOver  bool
 	Regions    []string          // where the run creates resources
 	Scope      string            // digest of the accounts and keys that it uses
 	Protection Protection        // Held or Needed for the image of a build
@@ -71,11 +72,13 @@ func (r *Run) IsRecorded() bool {
 	return !r.began.IsZero()
 }
 
-// Use sets where the records are and what the record of this run will say. Begin does so as well: Use is for reading the records before.
+// Use sets where the records are and what the record of this run will say. Begin does so as well: Use is for reading
+// the records before.
 func (r *Run) Use(options Options) { r.options = options }
 
-// Begin writes the record, renews it from then on, and waits until every other run's record is renewed, ended or lapsed. The
-// returned context ends with ErrLapsed if the record cannot be renewed. End must be called after Begin, also if Begin fails.
+// Begin writes the record, renews it from then on, and waits until every other run's record is renewed, ended or
+// lapsed. The returned context ends with ErrLapsed if the record cannot be renewed. End must be called after Begin,
+// also if Begin fails.
 func (r *Run) Begin(ctx context.Context, options Options) (context.Context, error) {
 	r.options = options
 	if _, ok := r.clock.Now(); !ok { // any response brings AWS's time
@@ -171,8 +174,8 @@ func (r *Run) renew(ctx context.Context) error {
 	}
 }
 
-// waitForOthers waits for other runs that seem to work: one that renews its record is alive, and works beside this run; one that died
-// lapses.
+// waitForOthers waits for other runs that seem to work: one that renews its record is alive, and works beside this run;
+// one that died lapses.
 func (r *Run) waitForOthers(ctx context.Context) error {
 	first := map[string]time.Time{} // until of each record when it was seen first
 	for {
@@ -233,9 +236,9 @@ func (r *Run) Records(ctx context.Context) (Records, error) {
 	return result, nil
 }
 
-// End stops the renewal, writes that the run has ended, and reads the records of the others. The fence stays as it is, so that the
-// run can clean up. holdsProtection is true after a failure: whoever resumes the run then needs the protection. After a
-// success the record says that the run lifts it: if the run is killed before, a later one does.
+// End stops the renewal, writes that the run has ended, and reads the records of the others. The fence stays as it is,
+// so that the run can clean up. holdsProtection is true after a failure: whoever resumes the run then needs the
+// protection. After a success the record says that the run lifts it: if the run is killed before, a later one does.
 func (r *Run) End(ctx context.Context, holdsProtection bool) (Records, error) {
 	if r.stop != nil {
 		r.stop()
@@ -264,8 +267,8 @@ func (r *Run) End(ctx context.Context, holdsProtection bool) (Records, error) {
 	return r.Records(ctx)
 }
 
-// Clear deletes the records of runs that are over, this run's included. It keeps one that holds the protection for a run that may
-// still be resumed. Call it after nothing temporary is left, and only while no other run works.
+// Clear deletes the records of runs that are over, this run's included. It keeps one that holds the protection for a
+// run that may still be resumed. Call it after nothing temporary is left, and only while no other run works.
 func (r *Run) Clear(ctx context.Context) error {
 	records, err := r.Records(ctx)
 	if err != nil {

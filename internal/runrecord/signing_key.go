@@ -11,12 +11,12 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// keyDelay is how long after writing a signing key the tags are read again. Runs that begin at once then see both keys and choose
-// the same one. If they do not, each key still verifies what it signed.
+// keyDelay is how long after writing a signing key the tags are read again. Runs that begin at once then see both keys
+// and choose the same one. If they do not, each key still verifies what it signed.
 const keyDelay = 3 * time.Second
 
-// EnsureSigningKey returns the signing keys of the source image. It writes one if there is none, with the release time of the
-// build's images.
+// EnsureSigningKey returns the signing keys of the source image. It writes one if there is none, with the release time
+// of the build's images.
 func (s TagStore) EnsureSigningKey(ctx context.Context, release time.Time) (provenance.SigningKeys, error) {
 	tags, err := s.Tags(ctx)
 	if err != nil {

@@ -104,8 +104,8 @@ func (s TagStore) write(ctx context.Context, tags map[string]string) error {
 	return err
 }
 
-// A resource has at most 50 tags, those of AWS not counted. A run needs one for its signing key, one for its record, and one for
-// the accounts of its permissions.
+// A resource has at most 50 tags, those of AWS not counted. A run needs one for its signing key, one for its record,
+// and one for the accounts of its permissions.
 const (
 	maxTags    = 50
 	neededTags = 3

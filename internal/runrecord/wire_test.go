@@ -47,7 +47,10 @@ func newWorld(t *testing.T, options ...awssim.Option) *world {
 	w := &world{World: awssim.New(options...)}
 	err := w.Build(func(b *awssim.Builder) error {
 		client := ec2.NewFromConfig(b.Config(owner, home))
-		volume, err := client.CreateVolume(t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1)})
+		volume, err := client.CreateVolume(
+			t.Context(),
+			&ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1)},
+		)
 		if err != nil {
 			return err
 		}
@@ -58,11 +61,13 @@ func newWorld(t *testing.T, options ...awssim.Option) *world {
 		}
 		b.Wait(time.Hour)
 		image, err := client.RegisterImage(t.Context(), &ec2.RegisterImageInput{
-			Name:                aws.String("golden"),
-			Architecture:        types.ArchitectureValuesX8664,
-			VirtualizationType:  aws.String("hvm"),
-			RootDeviceName:      aws.String("/dev/xvda"),
-			BlockDeviceMappings: []types.BlockDeviceMapping{{DeviceName: aws.String("/dev/xvda"), Ebs: &types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}}},
+			Name:               aws.String("golden"),
+			Architecture:       types.ArchitectureValuesX8664,
+			VirtualizationType: aws.String("hvm"),
+			RootDeviceName:     aws.String("/dev/xvda"),
+			BlockDeviceMappings: []types.BlockDeviceMapping{
+				{DeviceName: aws.String("/dev/xvda"), Ebs: &types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}},
+			},
 		})
 		if err != nil {
 			return err
@@ -85,7 +90,8 @@ type process struct {
 	report func(string)
 }
 
-// line is a connection that can be cut, that holds a signed request back for a time, or that answers reads of tags with old ones.
+// line is a connection that can be cut, that holds a signed request back for a time, or that answers reads of tags with
+// old ones.
 type line struct {
 	world *awssim.World
 	mu    sync.Mutex
@@ -163,7 +169,12 @@ func (w *world) start(t *testing.T) *process {
 
 func (p *process) begin(t *testing.T, change ...func(*runrecord.Options)) context.Context {
 	t.Helper()
-	options := runrecord.Options{Stores: []runrecord.Store{p.store}, Regions: []string{home}, Protection: runrecord.ProtectionHeld, Report: p.report}
+	options := runrecord.Options{
+		Stores:     []runrecord.Store{p.store},
+		Regions:    []string{home},
+		Protection: runrecord.ProtectionHeld,
+		Report:     p.report,
+	}
 	for _, c := range change {
 		c(&options)
 	}
@@ -365,7 +376,8 @@ func TestBegin_resumes(t *testing.T) {
 	})
 }
 
-// A run that failed holds the protection of its image until it is resumed: no other run may lift it or delete the record.
+// A run that failed holds the protection of its image until it is resumed: no other run may lift it or delete the
+// record.
 func TestEnd_failedRunHoldsProtection(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *world) {
 		a, b, c := w.start(t), w.start(t), w.start(t)

@@ -14,7 +14,10 @@ import (
 // policies were printed.
 func TestPostProcess_oneMissingPermissionIsAdvisedOnce(t *testing.T) {
 	onStage(t, func(s *stage) {
-		s.setTargetActions(prod, `["ec2:*","kms:DescribeKey","kms:Decrypt","kms:ReEncryptFrom","kms:GenerateDataKeyWithoutPlaintext"]`)
+		s.setTargetActions(
+			prod,
+			`["ec2:*","kms:DescribeKey","kms:Decrypt","kms:ReEncryptFrom","kms:GenerateDataKeyWithoutPlaintext"]`,
+		)
 		options := s.options(prod)
 		options["test_copy"] = false
 		_, err := s.run(s.Context(), options)

@@ -59,8 +59,8 @@ func (r *run) artifact() *artifact {
 func (*artifact) BuilderId() string { return BuilderID }
 func (*artifact) Files() []string   { return nil }
 
-// Id returns region:ami-id:account of each image, sorted and joined by commas. Without a target, it names the shared images.
-// It is that of the input artifact if the mode creates none.
+// Id returns region:ami-id:account of each image, sorted and joined by commas. Without a target, it names the shared
+// images. It is that of the input artifact if the mode creates none.
 func (a *artifact) Id() string {
 	if a.mode != report.Distribute {
 		return a.input
@@ -99,7 +99,10 @@ func (a *artifact) String() string {
 	case len(a.result.Images) == 0:
 		lines[0] = "No AMI was distributed."
 	}
-	images := slices.SortedFunc(slices.Values(a.result.Images), func(a, b distribution.CreatedImage) int { return a.At.Compare(b.At) })
+	images := slices.SortedFunc(
+		slices.Values(a.result.Images),
+		func(a, b distribution.CreatedImage) int { return a.At.Compare(b.At) },
+	)
 	for _, created := range images {
 		lines = append(lines, fmt.Sprintf("%s: %s", created.At, created.ImageID))
 	}
@@ -123,7 +126,10 @@ func (a *artifact) String() string {
 // launchedFrom reports whether a share block shares one of the source AMIs itself.
 func launchedFrom(result distribution.Result, images []distribution.SourceImage) bool {
 	return slices.ContainsFunc(result.Shares, func(shared distribution.Shared) bool {
-		return slices.ContainsFunc(images, func(image distribution.SourceImage) bool { return image.ImageID == shared.ImageID })
+		return slices.ContainsFunc(
+			images,
+			func(image distribution.SourceImage) bool { return image.ImageID == shared.ImageID },
+		)
 	})
 }
 
@@ -147,8 +153,8 @@ func (a *artifact) State(name string) any {
 	return nil
 }
 
-// registered returns the images for HCP Packer, sorted. The labels of all images become one map of the build there, so each
-// image has a key of its own.
+// registered returns the images for HCP Packer, sorted. The labels of all images become one map of the build there, so
+// each image has a key of its own.
 func (a *artifact) registered() []*registryimage.Image {
 	images := make([]*registryimage.Image, len(a.result.Images))
 	for i, created := range a.result.Images {
@@ -166,8 +172,8 @@ func (a *artifact) registered() []*registryimage.Image {
 	return images
 }
 
-// Destroy deregisters the AMIs that this run created and that nothing published refers to. A failure is logged, because Packer prints an
-// error of Destroy as an unreadable text.
+// Destroy deregisters the AMIs that this run created and that nothing published refers to. A failure is logged, because
+// Packer prints an error of Destroy as an unreadable text.
 func (a *artifact) Destroy() error {
 	stays := func(m distribution.CreatedImage) bool {
 		return m.Earlier || slices.ContainsFunc(m.Pointers, func(p distribution.Pointer) bool { return p.Set })

@@ -14,15 +14,18 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// Whoever may do everything in a target account prepares it, from what a genuine run has left there: a snapshot of their own making,
-// under the account's key, with all tags of a genuine copy, and an image of it.
+// Whoever may do everything in a target account prepares it, from what a genuine run has left there: a snapshot of
+// their own making, under the account's key, with all tags of a genuine copy, and an image of it.
 
 // forged makes a snapshot in an account as a copy of ours looks (volume vol-ffffffff, the correct key and size), with
 // the tags given.
 func (s *stage) forged(account string, tags []ec2types.Tag) string {
 	s.Helper()
 	cloud := s.cloud(account)
-	volume, err := cloud.CreateVolume(s.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(tokyo + "a"), Size: aws.Int32(8)})
+	volume, err := cloud.CreateVolume(
+		s.Context(),
+		&ec2.CreateVolumeInput{AvailabilityZone: aws.String(tokyo + "a"), Size: aws.Int32(8)},
+	)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -32,9 +35,11 @@ func (s *stage) forged(account string, tags []ec2types.Tag) string {
 		s.Fatal(err)
 	}
 	time.Sleep(time.Hour)
-	copied, err := cloud.CopySnapshot(s.Context(), &ec2.CopySnapshotInput{SourceRegion: aws.String(tokyo), SourceSnapshotId: evil.SnapshotId,
+	copied, err := cloud.CopySnapshot(s.Context(), &ec2.CopySnapshotInput{
+		SourceRegion: aws.String(tokyo), SourceSnapshotId: evil.SnapshotId,
 		Encrypted: aws.Bool(true), KmsKeyId: aws.String("alias/golden"), Description: aws.String("/dev/xvda of golden 1"),
-		TagSpecifications: []ec2types.TagSpecification{{ResourceType: ec2types.ResourceTypeSnapshot, Tags: tags}}})
+		TagSpecifications: []ec2types.TagSpecification{{ResourceType: ec2types.ResourceTypeSnapshot, Tags: tags}},
+	})
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -45,13 +50,15 @@ func (s *stage) forged(account string, tags []ec2types.Tag) string {
 // prepared registers an image of a snapshot, with the name and tags given.
 func (s *stage) prepared(account, name, snapshot string, tags []ec2types.Tag) string {
 	s.Helper()
-	made, err := s.cloud(account).RegisterImage(s.Context(), &ec2.RegisterImageInput{Name: &name, RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
+	made, err := s.cloud(account).RegisterImage(s.Context(), &ec2.RegisterImageInput{
+		Name: &name, RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
 		Architecture: ec2types.ArchitectureValuesX8664, EnaSupport: aws.Bool(true),
 		BlockDeviceMappings: []ec2types.BlockDeviceMapping{
 			{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: &snapshot}},
 			{DeviceName: aws.String("/dev/xvdb"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: &snapshot}},
 		},
-		TagSpecifications: []ec2types.TagSpecification{{ResourceType: ec2types.ResourceTypeImage, Tags: tags}}})
+		TagSpecifications: []ec2types.TagSpecification{{ResourceType: ec2types.ResourceTypeImage, Tags: tags}},
+	})
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -81,7 +88,8 @@ func (s *stage) leftAlone(ids ...string) {
 	s.Helper()
 	for _, call := range s.world.Records()[s.begun:] {
 		attacker := strings.HasSuffix(call.Principal, ":root")
-		if !attacker && !strings.HasPrefix(call.Action, "ec2:Describe") && slices.ContainsFunc(ids, func(id string) bool { return slices.Contains(call.Resources, id) }) {
+		if !attacker && !strings.HasPrefix(call.Action, "ec2:Describe") &&
+			slices.ContainsFunc(ids, func(id string) bool { return slices.Contains(call.Resources, id) }) {
 			s.Errorf("%s names %v", call.Action, call.Resources)
 		}
 	}
@@ -96,7 +104,10 @@ func (s *stage) leftAlone(ids ...string) {
 
 // uses reports whether an image starts from a snapshot.
 func uses(image ec2types.Image, id string) bool {
-	return slices.ContainsFunc(image.BlockDeviceMappings, func(m ec2types.BlockDeviceMapping) bool { return *m.Ebs.SnapshotId == id })
+	return slices.ContainsFunc(
+		image.BlockDeviceMappings,
+		func(m ec2types.BlockDeviceMapping) bool { return *m.Ebs.SnapshotId == id },
+	)
 }
 
 func TestSnapshotsWithCopiedTagsAreNeitherUsedNorRemoved(t *testing.T) {
@@ -104,7 +115,8 @@ func TestSnapshotsWithCopiedTagsAreNeitherUsedNorRemoved(t *testing.T) {
 		"all tags of a genuine copy": slices.Clone[[]ec2types.Tag],
 		"without a signature":        func(tags []ec2types.Tag) []ec2types.Tag { return untagged(tags, ":signature") },
 		"a signature of zeroes": func(tags []ec2types.Tag) []ec2types.Tag {
-			value := "kid=00000000 mac=" + strings.Repeat("0", 32) + " role=temporary release=2000-01-01T00:00:00Z key= device=/dev/xvda"
+			value := "kid=00000000 mac=" + strings.Repeat("0", 32) + " role=temporary release=2000-01-01T00:00:00Z key= " +
+				"device=/dev/xvda"
 			forged := ec2types.Tag{Key: aws.String("encrypted-ami:signature"), Value: aws.String(value)}
 			return append(untagged(tags, ":signature"), forged)
 		},
@@ -127,7 +139,8 @@ func TestSnapshotsWithCopiedTagsAreNeitherUsedNorRemoved(t *testing.T) {
 				s.leftAlone(evil)
 
 				// where the genuine image is gone, it is made anew, from new copies
-				if _, err := s.cloud(prod).DeregisterImage(s.Context(), &ec2.DeregisterImageInput{ImageId: &first, DeleteAssociatedSnapshots: aws.Bool(true)}); err != nil {
+				if _, err := s.cloud(prod).
+					DeregisterImage(s.Context(), &ec2.DeregisterImageInput{ImageId: &first, DeleteAssociatedSnapshots: aws.Bool(true)}); err != nil {
 					s.Fatal(err)
 				}
 				if output, err = s.after(s.Context(), nullBuilder, s.withExistingAMI(prod)); err != nil {
@@ -172,7 +185,8 @@ func TestAnImageUnderThePredictableNameIsNeitherAdoptedNorRemoved(t *testing.T) 
 				}
 				imageTags, snapshotTags := s.genuine(prod)
 				genuine := *s.images(prod)[0].ImageId
-				if _, err := s.cloud(prod).DeregisterImage(s.Context(), &ec2.DeregisterImageInput{ImageId: &genuine, DeleteAssociatedSnapshots: aws.Bool(true)}); err != nil {
+				if _, err := s.cloud(prod).
+					DeregisterImage(s.Context(), &ec2.DeregisterImageInput{ImageId: &genuine, DeleteAssociatedSnapshots: aws.Bool(true)}); err != nil {
 					s.Fatal(err)
 				}
 				evil := s.forged(prod, snapshotTags)

@@ -17,7 +17,8 @@ func byImage(options map[string]any, last map[string]any) map[string]any {
 	return options
 }
 
-// AWS answers a token with what the first call of it made, though that is gone by now, and refuses it to a call of other parameters.
+// AWS answers a token with what the first call of it made, though that is gone by now, and refuses it to a call of
+// other parameters.
 func TestEveryBlockOfABuildGetsItsImages(t *testing.T) {
 	for name, second := range map[string]func(s *stage) map[string]any{
 		"another account": func(s *stage) map[string]any { return byImage(s.options(other), nil) },

@@ -46,10 +46,16 @@ func (r *run) clean(ctx context.Context, request distribution.Request, failed di
 	defer cancel()
 	swept, err := r.sweep(ctx, request)
 	if err != nil {
-		failed.Findings = append(failed.Findings, distribution.Finding{Level: distribution.Warning, Field: "on_failure", Summary: err.Error()})
+		failed.Findings = append(
+			failed.Findings,
+			distribution.Finding{Level: distribution.Warning, Field: "on_failure", Summary: err.Error()},
+		)
 	}
 	removed := func(l distribution.RetainedResource) bool {
-		return slices.ContainsFunc(swept.Steps, func(s distribution.StepResult) bool { return s.Made == l.Resource && s.Failure == nil })
+		return slices.ContainsFunc(
+			swept.Steps,
+			func(s distribution.StepResult) bool { return s.Made == l.Resource && s.Failure == nil },
+		)
 	}
 	failed.Left = append(slices.DeleteFunc(failed.Left, removed), swept.Left...)
 	failed.LeftUSD = distribution.USDPerMonth(failed.Left)
@@ -58,7 +64,8 @@ func (r *run) clean(ctx context.Context, request distribution.Request, failed di
 	return failed
 }
 
-// sweep removes what this run and those before it have left unfinished. The error is that it could not see or remove all of it.
+// sweep removes what this run and those before it have left unfinished. The error is that it could not see or remove
+// all of it.
 func (r *run) sweep(ctx context.Context, request distribution.Request) (distribution.Result, error) {
 	request.CleansUp = true
 	facts, err := r.look(ctx, request)
@@ -78,8 +85,9 @@ func (r *run) sweep(ctx context.Context, request distribution.Request) (distribu
 			p.Findings = append(p.Findings, distribution.Finding{
 				Level: distribution.Refused, Reference: "2.2.12", Resource: image.ImageID,
 				Location: distribution.Location{Account: r.account, Region: image.Region}, Summary: image.ImageID + " is not there",
-				Detail:      "a tag of the source AMI proves what runs created",
-				Remediation: "look in the target accounts for snapshots with tags " + provenance.TagPrefix + "* and delete what is not needed",
+				Detail: "a tag of the source AMI proves what runs created",
+				Remediation: "look in the target accounts for snapshots with tags " +
+					"" + provenance.TagPrefix + "* and delete what is not needed",
 			})
 		}
 	}

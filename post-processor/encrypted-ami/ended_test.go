@@ -45,7 +45,13 @@ func TestResume_afterExpiredSession(t *testing.T) {
 				if err == nil {
 					s.Fatalf("a run whose credentials ended is a success:\n%s", s.screen)
 				}
-				if n := strings.Count(err.Error(), "the source credentials have ended") + strings.Count(err.Error(), "the source credentials cannot be used"); n != 1 {
+				if n := strings.Count(
+					err.Error(),
+					"the source credentials have ended",
+				) + strings.Count(
+					err.Error(),
+					"the source credentials cannot be used",
+				); n != 1 {
 					s.Errorf("got the error %d times, want it once: %v", n, err)
 				}
 				s.safe()
@@ -88,7 +94,11 @@ func TestARunCutOffAtItsVeryBeginningLeavesTheImageProtected(t *testing.T) {
 			onStage(t, func(s *stage) {
 				ctx, cancel := context.WithTimeout(s.Context(), after)
 				defer cancel()
-				if _, err := s.run(ctx, s.options(prod)); !s.mentions("is kept and protected", err) || s.mentions("Packer deregisters it now", err) {
+				if _, err := s.run(
+					ctx,
+					s.options(prod),
+				); !s.mentions("is kept and protected", err) ||
+					s.mentions("Packer deregisters it now", err) {
 					s.Errorf("got %v", err)
 				}
 				s.safe()
@@ -134,7 +144,13 @@ func TestAPanicAtAnyCallIsAnError(t *testing.T) {
 			if _, ours := s.protected(); !s.mentions("not protected", err) && !ours {
 				s.Errorf("the image is not protected after a panic at call %d: %v", call, err)
 			}
-			if _, err := s.after(s.Context(), nullBuilder, s.withExistingAMI(prod)); err != nil && !s.mentions("where that image comes from", err) { // it died before the second seal
+			// it died before the second seal
+			if _, err := s.after(
+				s.Context(),
+				nullBuilder,
+				s.withExistingAMI(prod),
+			); err != nil &&
+				!s.mentions("where that image comes from", err) {
 				s.Errorf("after a panic at call %d: %v", call, err)
 			}
 		})
@@ -165,7 +181,11 @@ func (s *stage) behindItsProof() error {
 	if err := p.Configure(s.options(prod)); err != nil {
 		s.Fatal(err)
 	}
-	_, _, _, err := p.PostProcess(ctx, cancelingScreen{s.screen, "done: verify", cancel}, built("mitchellh.amazonebs", tokyo+":"+s.image, map[string]any{"PackerRunUUID": "run-1"}))
+	_, _, _, err := p.PostProcess(
+		ctx,
+		cancelingScreen{s.screen, "done: verify", cancel},
+		built("mitchellh.amazonebs", tokyo+":"+s.image, map[string]any{"PackerRunUUID": "run-1"}),
+	)
 	return err
 }
 
@@ -187,7 +207,8 @@ func TestProtection_staysAfterSuccess(t *testing.T) {
 			s.Fatal(err)
 		}
 		s.safe()
-		if !s.mentions("Still protected from deregistration: "+s.image+" in "+tokyo, nil) || !s.mentions("disable-image-deregistration-protection", nil) {
+		if !s.mentions("Still protected from deregistration: "+s.image+" in "+tokyo, nil) ||
+			!s.mentions("disable-image-deregistration-protection", nil) {
 			s.Errorf("not reported:\n%s", s.screen)
 		}
 	})

@@ -59,7 +59,11 @@ func (s *screen) Machine(category string, fields ...string) {
 
 // built is what a builder returns.
 func built(builder, id string, data map[string]any) packersdk.Artifact {
-	return &packersdk.MockArtifact{BuilderIdValue: builder, IdValue: id, StateValues: map[string]any{"generated_data": data}}
+	return &packersdk.MockArtifact{
+		BuilderIdValue: builder,
+		IdValue:        id,
+		StateValues:    map[string]any{"generated_data": data},
+	}
 }
 
 func TestArtifactIdsNameTheirImages(t *testing.T) {
@@ -67,12 +71,17 @@ func TestArtifactIdsNameTheirImages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []distribution.SourceImage{{Region: "ap-northeast-1", ImageID: "ami-01234567"}, {Region: "us-east-1", ImageID: "ami-0123456789abcdef0"}}
+	want := []distribution.SourceImage{
+		{Region: "ap-northeast-1", ImageID: "ami-01234567"},
+		{Region: "us-east-1", ImageID: "ami-0123456789abcdef0"},
+	}
 	if diff := cmp.Diff(want, images); diff != "" {
 		t.Error(diff)
 	}
-	for _, id := range []string{"", "Null", "us-east-1:vol-0123456789abcdef0", "us-east-1:ami-0123456789abcdef0,", "ami-0123456789abcdef0",
-		"us-east-1:ami-0123456789abcdef0,us-east-1:ami-0123456789abcdef1", "us-east-1:ami-0123456789abcdef0:111111111111"} {
+	for _, id := range []string{
+		"", "Null", "us-east-1:vol-0123456789abcdef0", "us-east-1:ami-0123456789abcdef0,", "ami-0123456789abcdef0",
+		"us-east-1:ami-0123456789abcdef0,us-east-1:ami-0123456789abcdef1", "us-east-1:ami-0123456789abcdef0:111111111111",
+	} {
 		if images, err := imagesOf(id); err == nil {
 			t.Errorf("%q was read as %v", id, images)
 		}
@@ -81,8 +90,10 @@ func TestArtifactIdsNameTheirImages(t *testing.T) {
 
 func TestOnlyMakersOfAMIsAreTaken(t *testing.T) {
 	var text strings.Builder
-	for _, builder := range []string{"mitchellh.amazonebs", "mitchellh.amazon.ebssurrogate", "mitchellh.amazon.chroot", "packer.post-processor.amazon-import",
-		"mitchellh.amazon.instance", "mitchellh.amazon.ebsvolume", "packer.docker"} {
+	for _, builder := range []string{
+		"mitchellh.amazonebs", "mitchellh.amazon.ebssurrogate", "mitchellh.amazon.chroot", "packer.post-processor.amazon-import",
+		"mitchellh.amazon.instance", "mitchellh.amazon.ebsvolume", "packer.docker",
+	} {
 		fmt.Fprintf(&text, "%s: %v\n", builder, accepted(builder))
 	}
 	golden.Equal(t, "testdata/builders.golden", text.String())
@@ -90,16 +101,30 @@ func TestOnlyMakersOfAMIsAreTaken(t *testing.T) {
 
 func TestPostProcess_unsupportedBuilder(t *testing.T) {
 	p := new(PostProcessor)
-	_, _, _, err := p.PostProcess(t.Context(), new(screen), built("mitchellh.amazon.ebsvolume", "us-east-1:vol-0123456789abcdef0", nil))
+	_, _, _, err := p.PostProcess(
+		t.Context(),
+		new(screen),
+		built("mitchellh.amazon.ebsvolume", "us-east-1:vol-0123456789abcdef0", nil),
+	)
 	if err == nil || !strings.Contains(err.Error(), "volumes") {
 		t.Errorf("got %v", err)
 	}
 }
 
-// The data of the build crosses the boundary of the plugin as a map with keys of any type. Passwords and keys are in it.
+// The data of the build crosses the boundary of the plugin as a map with keys of any type. Passwords and keys are in
+// it.
 func TestGenerated_withoutSecrets(t *testing.T) {
-	data := map[any]any{"PackerRunUUID": "run-1", "SourceAMI": "ami-0b", "BuildRegion": "eu-west-1", "PackerBuildName": "golden", "ID": "i-1", 7: "x",
-		"Password": "hush", "SSHPrivateKey": "hush", "WinRMPassword": "hush"}
+	data := map[any]any{
+		"PackerRunUUID":   "run-1",
+		"SourceAMI":       "ami-0b",
+		"BuildRegion":     "eu-west-1",
+		"PackerBuildName": "golden",
+		"ID":              "i-1",
+		7:                 "x",
+		"Password":        "hush",
+		"SSHPrivateKey":   "hush",
+		"WinRMPassword":   "hush",
+	}
 	handed := generated(&packersdk.MockArtifact{StateValues: map[string]any{"generated_data": data}})
 	if handed["ID"] != "i-1" || len(handed) != 5 || strings.Contains(fmt.Sprint(handed), "hush") {
 		t.Errorf("got %v", handed)
@@ -116,26 +141,57 @@ func TestGenerated_withoutSecrets(t *testing.T) {
 func result() distribution.Result {
 	made := func(account, region, id string) distribution.CreatedImage {
 		arn := "arn:aws:kms:" + region + ":" + account + ":key/own"
-		return distribution.CreatedImage{At: distribution.Location{Account: account, Region: region}, ImageID: id,
-			Snapshots: []distribution.CreatedSnapshot{{Device: "/dev/xvda", SnapshotID: "snap-0a", KeyARN: arn, GiB: 8}, {Device: "/dev/xvdb", SnapshotID: "snap-0b", KeyARN: arn, GiB: 8}}}
+		return distribution.CreatedImage{
+			At:      distribution.Location{Account: account, Region: region},
+			ImageID: id,
+			Snapshots: []distribution.CreatedSnapshot{
+				{Device: "/dev/xvda", SnapshotID: "snap-0a", KeyARN: arn, GiB: 8},
+				{Device: "/dev/xvdb", SnapshotID: "snap-0b", KeyARN: arn, GiB: 8},
+			},
+		}
 	}
-	return distribution.Result{Images: []distribution.CreatedImage{made("999999999999", "us-west-2", "ami-0c"), made("888888888888", "us-west-2", "ami-0d"), made("999999999999", "ap-northeast-1", "ami-0b")}}
+	return distribution.Result{
+		Images: []distribution.CreatedImage{
+			made("999999999999", "us-west-2", "ami-0c"),
+			made("888888888888", "us-west-2", "ami-0d"),
+			made("999999999999", "ap-northeast-1", "ami-0b"),
+		},
+	}
 }
 
 func TestTheArtifactNamesTheTargetsImages(t *testing.T) {
 	a := &artifact{mode: report.Distribute, result: result(), generated: map[string]any{"PackerRunUUID": "run-1"}}
 	a.result.Destinations = []distribution.DestinationResult{
-		{At: distribution.Location{Account: "777777777777", Region: "us-west-2"}, Target: "lab", Optional: true, State: distribution.Excluded},
+		{
+			At:       distribution.Location{Account: "777777777777", Region: "us-west-2"},
+			Target:   "lab",
+			Optional: true,
+			State:    distribution.Excluded,
+		},
 		{At: a.result.Images[0].At, Target: "prod", State: distribution.DestinationSucceeded},
-		{At: distribution.Location{Account: "777777777777", Region: "us-east-1"}, Target: "lab", Optional: true, State: distribution.DestinationFailed}}
-	none := &artifact{mode: report.Distribute, input: "us-west-2:ami-0a", result: distribution.Result{Destinations: a.result.Destinations[:1]}}
+		{
+			At:       distribution.Location{Account: "777777777777", Region: "us-east-1"},
+			Target:   "lab",
+			Optional: true,
+			State:    distribution.DestinationFailed,
+		},
+	}
+	none := &artifact{
+		mode:   report.Distribute,
+		input:  "us-west-2:ami-0a",
+		result: distribution.Result{Destinations: a.result.Destinations[:1]},
+	}
 	golden.Equal(t, "testdata/artifact.golden", a.Id()+"\n"+a.String()+"\n\n"+none.Id()+"\n"+none.String()+"\n")
 	if diff := cmp.Diff(map[string]any{"PackerRunUUID": "run-1"}, a.State("generated_data")); diff != "" {
 		t.Error(diff)
 	}
 	a.manifest.PluginVersion = "0.1.0"
 	var m report.Manifest
-	if err := json.Unmarshal([]byte(a.State("encrypted-ami.manifest").(string)), &m); err != nil || m.PluginVersion != "0.1.0" {
+	if err := json.Unmarshal(
+		[]byte(a.State("encrypted-ami.manifest").(string)),
+		&m,
+	); err != nil ||
+		m.PluginVersion != "0.1.0" {
 		t.Errorf("got the state %+v, %v, want the manifest", m, err)
 	}
 	if a.State("par.artifact.metadata") != nil || a.Files() != nil {
@@ -196,7 +252,11 @@ func TestAPanicBecomesAnError(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
 	none := ""
 	p := &PostProcessor{client: panicking{}, config: config.Config{OutputDirectory: &none}}
-	_, _, _, err := p.PostProcess(t.Context(), new(screen), built("mitchellh.amazonebs", "us-east-1:ami-0123456789abcdef0", nil))
+	_, _, _, err := p.PostProcess(
+		t.Context(),
+		new(screen),
+		built("mitchellh.amazonebs", "us-east-1:ami-0123456789abcdef0", nil),
+	)
 	if err == nil || !strings.Contains(err.Error(), "out of luck") {
 		t.Errorf("got %v", err)
 	}

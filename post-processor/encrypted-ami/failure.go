@@ -209,7 +209,10 @@ func errorsOf(err error) []string {
 func limitCauses(lines []string) []string {
 	lines = slices.Compact(lines)
 	if more := len(lines) - mostCauses; more > 0 {
-		return append(lines[:mostCauses:mostCauses], "and "+distribution.Count(more, "more cause", "more causes")+", see above")
+		return append(
+			lines[:mostCauses:mostCauses],
+			"and "+distribution.Count(more, "more cause", "more causes")+", see above",
+		)
 	}
 	return lines
 }
@@ -223,7 +226,8 @@ func (r *run) resumes() bool {
 func (r *run) resumeCommand() (lines []string, giveUp string) {
 	path := r.resumeFile()
 	if path == "" {
-		return []string{"the same options with source \"null\" and existing_amis = " + r.imagesAsHCL()}, `the same with mode = "cleanup"`
+		return []string{"the same options with source \"null\" and existing_amis = " +
+			"" + r.imagesAsHCL()}, `the same with mode = "cleanup"`
 	}
 	lines = []string{"packer build " + quotePath(path)}
 	if variables := r.resumeNeeds(); variables != "" {
@@ -341,7 +345,8 @@ func (r *run) howToDelete() []string {
 }
 
 // unprotectedAdvice says what to do if the protection cannot be enabled.
-const unprotectedAdvice = "The AMI is not protected: Packer deregisters it if this post-processor fails. To keep it in every case, " +
+const unprotectedAdvice = "The AMI is not protected: Packer deregisters it if this post-processor fails. To keep it " +
+	"in every case, " +
 	"put the post-processor \"manifest\" before this one in the same post-processors block."
 
 // printFindings prints findings, each once in a run, errors and warnings first.

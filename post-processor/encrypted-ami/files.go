@@ -24,7 +24,8 @@ type file struct {
 	rests   time.Time
 }
 
-// newFiles returns the files of output_directory. A directory that cannot be created is reported, and does not end the run.
+// newFiles returns the files of output_directory. A directory that cannot be created is reported, and does not end the
+// run.
 func (r *run) newFiles() []*file {
 	directory, err := r.config.RenderOutputDirectory(r.images, r.build)
 	if directory == "" && err == nil {
@@ -39,9 +40,21 @@ func (r *run) newFiles() []*file {
 	}
 	m := func() report.Manifest { return r.manifest() }
 	return []*file{
-		{kind: "manifest", path: filepath.Join(directory, "manifest.json"), content: func() ([]byte, error) { return m().JSON() }},
-		{kind: "report_html", path: filepath.Join(directory, "report.html"), content: func() ([]byte, error) { return m().HTML() }},
-		{kind: "report_markdown", path: filepath.Join(directory, "report.md"), content: func() ([]byte, error) { return m().Markdown(), nil }},
+		{
+			kind:    "manifest",
+			path:    filepath.Join(directory, "manifest.json"),
+			content: func() ([]byte, error) { return m().JSON() },
+		},
+		{
+			kind:    "report_html",
+			path:    filepath.Join(directory, "report.html"),
+			content: func() ([]byte, error) { return m().HTML() },
+		},
+		{
+			kind:    "report_markdown",
+			path:    filepath.Join(directory, "report.md"),
+			content: func() ([]byte, error) { return m().Markdown(), nil },
+		},
 	}
 }
 
@@ -96,8 +109,8 @@ func (r *run) write() {
 	}
 }
 
-// twentieth is the part of a run's time that writing a file may take. A report of a thousand targets takes a tenth of a second to write, and
-// a thousand targets change their state at once.
+// twentieth is the part of a run's time that writing a file may take. A report of a thousand targets takes a tenth of a
+// second to write, and a thousand targets change their state at once.
 const twentieth = 20
 
 // writeDue writes the files that are stale, those that take long less often.

@@ -133,7 +133,10 @@ func TestWritingFilesTakesATwentiethOfTheTimeAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow, fast := 0, 0
 		r := &run{files: []*file{
-			{path: filepath.Join(t.TempDir(), "slow"), content: func() ([]byte, error) { slow++; time.Sleep(time.Second); return nil, nil }},
+			{
+				path:    filepath.Join(t.TempDir(), "slow"),
+				content: func() ([]byte, error) { slow++; time.Sleep(time.Second); return nil, nil },
+			},
 			{path: filepath.Join(t.TempDir(), "fast"), content: func() ([]byte, error) { fast++; return nil, nil }},
 		}}
 		for range 100 {

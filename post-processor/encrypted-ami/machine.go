@@ -65,7 +65,8 @@ var destinationEvents = map[distribution.State]string{
 	distribution.Excluded:             "destination_skipped",
 }
 
-// machineStart prints the start of a run for programs. The number of destinations is empty while organizational units are not listed.
+// machineStart prints the start of a run for programs. The number of destinations is empty while organizational units
+// are not listed.
 func (r *run) machineStart() {
 	destinations := 0
 	for _, t := range r.config.Targets {

@@ -71,7 +71,8 @@ func (s *stage) addSigningKey(release string) {
 		Key:   aws.String(provenance.TagPrefix + "signing-key:" + hex.EncodeToString(id[:4])),
 		Value: aws.String(secret + " release=" + release),
 	}
-	_, err := s.cloud(source).CreateTags(s.Context(), &ec2.CreateTagsInput{Resources: []string{s.image}, Tags: []ec2types.Tag{tag}})
+	_, err := s.cloud(source).
+		CreateTags(s.Context(), &ec2.CreateTagsInput{Resources: []string{s.image}, Tags: []ec2types.Tag{tag}})
 	s.must(err)
 }
 
@@ -167,9 +168,24 @@ func aSession(s *stage) pairs { return s.session(prod) }
 func aCredentialsFile(s *stage) pairs {
 	f := s.fixtures()
 	f.Roles(source, other)
-	return pairs{"shared_credentials_file": f.Profiles(*s.key.AccessKeyId, *s.key.SecretAccessKey, source, prod, other), "kms_key_id": "alias/golden",
-		"target": list{pairs{"account_ids": list{prod}, "kms_key_id": "alias/golden", "profile": prod}},
-		"share":  list{pairs{"account_ids": list{other}, "profile": other, "kms_grant": list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}}}}}
+	return pairs{
+		"shared_credentials_file": f.Profiles(
+			*s.key.AccessKeyId,
+			*s.key.SecretAccessKey,
+			source,
+			prod,
+			other,
+		),
+		"kms_key_id": "alias/golden",
+		"target":     list{pairs{"account_ids": list{prod}, "kms_key_id": "alias/golden", "profile": prod}},
+		"share": list{
+			pairs{
+				"account_ids": list{other},
+				"profile":     other,
+				"kms_grant":   list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}},
+			},
+		},
+	}
 }
 
 // roles has a block assume_role wherever there may be one, each with its options.
@@ -179,8 +195,21 @@ func roles(s *stage) pairs {
 	o := s.options(prod)
 	o["assume_role"] = optioncoverage.AssumeRoleBlock(source)
 	o["organizations_role"] = optioncoverage.AssumeRoleBlock(management)
-	o["target"] = list{pairs{"organizational_unit_ids": list{tree.upper}, "exclude_account_ids": list{other, bare}, "kms_key_id": "alias/golden", "assume_role": list{optioncoverage.AssumeRoleBlock(prod)}}}
-	o["share"] = list{pairs{"account_ids": list{other}, "assume_role": list{optioncoverage.AssumeRoleBlock(other)}, "kms_grant": list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}}}}
+	o["target"] = list{
+		pairs{
+			"organizational_unit_ids": list{tree.upper},
+			"exclude_account_ids":     list{other, bare},
+			"kms_key_id":              "alias/golden",
+			"assume_role":             list{optioncoverage.AssumeRoleBlock(prod)},
+		},
+	}
+	o["share"] = list{
+		pairs{
+			"account_ids": list{other},
+			"assume_role": list{optioncoverage.AssumeRoleBlock(other)},
+			"kms_grant":   list{pairs{"grantee_principal": "arn:aws:iam::" + other + ":role/plain"}},
+		},
+	}
 	return o
 }
 
@@ -238,7 +267,8 @@ func olderRelease(s *stage) pairs {
 	return o
 }
 
-// windows is an image of AWS's; the target has fast launch for it by a launch template that an option names, "" for none.
+// windows is an image of AWS's; the target has fast launch for it by a launch template that an option names, "" for
+// none.
 func windows(option string) func(*stage) pairs {
 	return func(s *stage) pairs {
 		f := s.fixtures()

@@ -19,8 +19,8 @@ const (
 	closed     = "666666666666"
 )
 
-// tree is an organization on the stage: the source account and one that is closed in a unit, the targets and an account without the role in a
-// unit below it.
+// tree is an organization on the stage: the source account and one that is closed in a unit, the targets and an account
+// without the role in a unit below it.
 type tree struct {
 	*stage
 	client      *organizations.Client
@@ -30,7 +30,10 @@ type tree struct {
 func (s *stage) grow() tree {
 	s.Helper()
 	o := tree{stage: s, client: organizations.NewFromConfig(s.world.Config(management, tokyo))}
-	_, err := o.client.CreateOrganization(s.Context(), &organizations.CreateOrganizationInput{FeatureSet: orgtypes.OrganizationFeatureSetAll})
+	_, err := o.client.CreateOrganization(
+		s.Context(),
+		&organizations.CreateOrganizationInput{FeatureSet: orgtypes.OrganizationFeatureSetAll},
+	)
 	o.must(err)
 	roots, err := o.client.ListRoots(s.Context(), &organizations.ListRootsInput{})
 	o.must(err)
@@ -46,19 +49,31 @@ func (s *stage) grow() tree {
 			Target: &orgtypes.HandshakeParty{Id: &account, Type: orgtypes.HandshakePartyTypeAccount},
 		})
 		o.must(err)
-		_, err = organizations.NewFromConfig(s.world.Config(account, tokyo)).AcceptHandshake(s.Context(), &organizations.AcceptHandshakeInput{HandshakeId: invited.Handshake.Id})
+		_, err = organizations.NewFromConfig(s.world.Config(account, tokyo)).
+			AcceptHandshake(s.Context(), &organizations.AcceptHandshakeInput{HandshakeId: invited.Handshake.Id})
 		o.must(err)
-		_, err = o.client.MoveAccount(s.Context(), &organizations.MoveAccountInput{AccountId: &account, SourceParentId: &o.root, DestinationParentId: &unit})
+		_, err = o.client.MoveAccount(
+			s.Context(),
+			&organizations.MoveAccountInput{AccountId: &account, SourceParentId: &o.root, DestinationParentId: &unit},
+		)
 		o.must(err)
 	}
 	_, err = o.client.CloseAccount(s.Context(), &organizations.CloseAccountInput{AccountId: aws.String(closed)})
 	o.must(err)
 	roles := iam.NewFromConfig(s.world.Config(management, tokyo))
-	_, err = roles.CreateRole(s.Context(), &iam.CreateRoleInput{RoleName: aws.String("lister"), AssumeRolePolicyDocument: aws.String(
-		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + source + `:root"},"Action":"sts:AssumeRole"}]}`)})
+	_, err = roles.CreateRole(
+		s.Context(),
+		&iam.CreateRoleInput{RoleName: aws.String("lister"), AssumeRolePolicyDocument: aws.String(
+			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + source + `:root"},"Action":"sts:AssumeRole"}]}`,
+		)},
+	)
 	o.must(err)
-	_, err = roles.PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{RoleName: aws.String("lister"), PolicyName: aws.String("list"), PolicyDocument: aws.String(
-		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["organizations:ListAccountsForParent","organizations:ListOrganizationalUnitsForParent"],"Resource":"*"}]}`)})
+	_, err = roles.PutRolePolicy(
+		s.Context(),
+		&iam.PutRolePolicyInput{RoleName: aws.String("lister"), PolicyName: aws.String("list"), PolicyDocument: aws.String(
+			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["organizations:ListAccountsForParent","organizations:ListOrganizationalUnitsForParent"],"Resource":"*"}]}`,
+		)},
+	)
 	o.must(err)
 	return o
 }
@@ -72,7 +87,10 @@ func (o tree) must(err error) {
 
 func (o tree) unit(name, parent string) string {
 	o.Helper()
-	made, err := o.client.CreateOrganizationalUnit(o.Context(), &organizations.CreateOrganizationalUnitInput{ParentId: &parent, Name: &name})
+	made, err := o.client.CreateOrganizationalUnit(
+		o.Context(),
+		&organizations.CreateOrganizationalUnitInput{ParentId: &parent, Name: &name},
+	)
 	o.must(err)
 	return *made.OrganizationalUnit.Id
 }
@@ -91,7 +109,10 @@ func (o tree) options(change func(target map[string]any)) map[string]any {
 func TestTheAccountsOfAUnitAndOfThoseBelowGetTheImage(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.grow()
-		output, err := s.run(s.Context(), o.options(func(target map[string]any) { target["exclude_account_ids"] = []any{bare} }))
+		output, err := s.run(
+			s.Context(),
+			o.options(func(target map[string]any) { target["exclude_account_ids"] = []any{bare} }),
+		)
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -112,13 +133,20 @@ func TestTheAccountsOfAUnitAndOfThoseBelowGetTheImage(t *testing.T) {
 func TestAnAccountWithoutTheRoleFailsTheRunUnlessItIsSkipped(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.grow()
-		if _, err := s.run(s.Context(), o.options(func(map[string]any) {})); err == nil || !s.mentions("account "+bare+" cannot be used", err) {
+		if _, err := s.run(
+			s.Context(),
+			o.options(func(map[string]any) {}),
+		); err == nil ||
+			!s.mentions("account "+bare+" cannot be used", err) {
 			s.Errorf("got %v", err)
 		}
 		if made := len(s.made()); made > 0 {
 			s.Errorf("%d calls made something", made)
 		}
-		if _, err := s.run(s.Context(), o.options(func(target map[string]any) { target["on_missing_role"] = "skip" })); err != nil {
+		if _, err := s.run(
+			s.Context(),
+			o.options(func(target map[string]any) { target["on_missing_role"] = "skip" }),
+		); err != nil {
 			s.Fatal(err)
 		}
 		if len(s.images(prod)) != 1 || len(s.images(other)) != 1 || !s.mentions("account "+bare+" cannot be used", nil) {
@@ -133,7 +161,8 @@ func TestOrganization_cannotListUnit(t *testing.T) {
 		options := o.options(func(map[string]any) {})
 		delete(options, "organizations_role")
 		_, err := s.run(s.Context(), options)
-		if err == nil || !strings.Contains(err.Error(), "the accounts of "+o.upper+" cannot be listed") || !s.mentions("management account", err) {
+		if err == nil || !strings.Contains(err.Error(), "the accounts of "+o.upper+" cannot be listed") ||
+			!s.mentions("management account", err) {
 			s.Errorf("got %v", err)
 		}
 	})

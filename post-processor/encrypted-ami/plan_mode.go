@@ -57,6 +57,6 @@ func destinationsAt(p plan.Plan, locations map[distribution.Location]bool) (n in
 	return n
 }
 
-// onlyShown reports whether an error is shown and does not fail the build: a plan does not protect the AMI of a build, so Packer would
-// deregister it.
+// onlyShown reports whether an error is shown and does not fail the build: a plan does not protect the AMI of a build,
+// so Packer would deregister it.
 func (r *run) onlyShown() bool { return r.config.Mode == config.ModePlan && !r.userSupplied }

@@ -78,7 +78,12 @@ func TestPlanOnlyFailsOnlyWhereNothingOfABuildCanBeLost(t *testing.T) {
 			s.Errorf("the refusal is not shown:\n%s", s.screen.String())
 		}
 		options["existing_amis"] = map[string]any{tokyo: s.image}
-		if _, err := s.after(s.Context(), nullBuilder, options); err == nil || !strings.Contains(err.Error(), "alias/missing cannot be used") {
+		if _, err := s.after(
+			s.Context(),
+			nullBuilder,
+			options,
+		); err == nil ||
+			!strings.Contains(err.Error(), "alias/missing cannot be used") {
 			s.Errorf("with an image of the caller's: %v", err)
 		}
 		s.untouched()
@@ -89,7 +94,9 @@ func TestDryRun_missingPermission(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.setTargetActions(prod, `["ec2:CopySnapshot","ec2:CreateTags","ec2:Describe*","ec2:Get*","kms:*"]`)
 		_, err := s.run(s.Context(), s.options(prod, other))
-		if err == nil || !strings.Contains(err.Error(), "nothing was created") || !strings.Contains(err.Error(), "ec2:RegisterImage") || len(s.made()) > 0 {
+		if err == nil || !strings.Contains(err.Error(), "nothing was created") ||
+			!strings.Contains(err.Error(), "ec2:RegisterImage") ||
+			len(s.made()) > 0 {
 			s.Errorf("%d resources were created: %v", len(s.made()), err)
 		}
 		options := s.options(prod, other)
@@ -117,8 +124,14 @@ func TestDryRun_oncePerPermission(t *testing.T) {
 				tried[call.Action]++
 			}
 		}
-		// The source account stages and shares under a key of its own; each target copies and registers, under its own key and from the source's.
-		want := map[string]int{"ec2:CopySnapshot": 3, "ec2:ModifySnapshotAttribute": 1, "ec2:RegisterImage": 2, "kms:CreateGrant": 6}
+		// The source account stages and shares under a key of its own; each target copies and registers, under its own key
+		// and from the source's.
+		want := map[string]int{
+			"ec2:CopySnapshot":            3,
+			"ec2:ModifySnapshotAttribute": 1,
+			"ec2:RegisterImage":           2,
+			"kms:CreateGrant":             6,
+		}
 		if diff := cmp.Diff(want, tried); diff != "" {
 			s.Error(diff)
 		}

@@ -30,7 +30,8 @@ type PostProcessor struct {
 
 var _ packersdk.PostProcessor = (*PostProcessor)(nil)
 
-// Through makes a PostProcessor that reaches AWS by a client of the caller's, and draws the jitter between its repeats from a seed.
+// Through makes a PostProcessor that reaches AWS by a client of the caller's, and draws the jitter between its repeats
+// from a seed.
 func Through(client aws.HTTPClient, seed uint64) *PostProcessor {
 	return &PostProcessor{client: client, seed: seed}
 }
@@ -38,9 +39,9 @@ func Through(client aws.HTTPClient, seed uint64) *PostProcessor {
 // ConfigSpec returns the schema of the options.
 func (p *PostProcessor) ConfigSpec() hcldec.ObjectSpec { return p.config.FlatMapstructure().HCL2Spec() }
 
-// Configure takes the options. Packer calls it when the template is read, with placeholders for what is unknown, and again
-// with the build's values right before PostProcess. An error of the second call would make Packer destroy the image that has been
-// built: it is kept, and reported by PostProcess after the image has been protected.
+// Configure takes the options. Packer calls it when the template is read, with placeholders for what is unknown, and
+// again with the build's values right before PostProcess. An error of the second call would make Packer destroy the
+// image that has been built: it is kept, and reported by PostProcess after the image has been protected.
 func (p *PostProcessor) Configure(raws ...any) error {
 	p.raws = raws
 	err := p.config.Prepare(raws...)
@@ -52,8 +53,8 @@ func (p *PostProcessor) Configure(raws ...any) error {
 	return err
 }
 
-// memory is how much, in bytes, the garbage collector lets pile up before it takes more pains. A run of a thousand targets waits for hours
-// beside the builds: memory is dearer than the processor time.
+// memory is how much, in bytes, the garbage collector lets pile up before it takes more pains. A run of a thousand
+// targets waits for hours beside the builds: memory is dearer than the processor time.
 const memory = 100 << 20
 
 // thrifty sets that limit until the returned function is called. GOMEMLIMIT goes before it.
@@ -65,9 +66,13 @@ func limitMemory() func() {
 	return func() { debug.SetMemoryLimit(math.MaxInt64) }
 }
 
-// PostProcess hands the images to the targets. It returns an artifact of what the targets own, and keeps the input: against the
-// template's own word where a destination is still to be served from it, or others launch from it.
-func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, input packersdk.Artifact) (_ packersdk.Artifact, keep, forceOverride bool, err error) {
+// PostProcess hands the images to the targets. It returns an artifact of what the targets own, and keeps the input:
+// against the template's own word where a destination is still to be served from it, or others launch from it.
+func (p *PostProcessor) PostProcess(
+	ctx context.Context,
+	ui packersdk.Ui,
+	input packersdk.Artifact,
+) (_ packersdk.Artifact, keep, forceOverride bool, err error) {
 	defer limitMemory()()
 	r := newRun(p, ui, input)
 	err = r.run(ctx)
@@ -77,5 +82,6 @@ func (p *PostProcessor) PostProcess(ctx context.Context, ui packersdk.Ui, input 
 	if _, printed := errors.AsType[*outcomeError](err); err != nil && !printed {
 		ui.Error(err.Error())
 	}
-	return r.artifact(), true, p.config.Mode == config.ModePlan || len(unfinished(r.result)) > 0 || launchedFrom(r.result, r.images), nil
+	return r.artifact(), true, p.config.Mode == config.ModePlan || len(unfinished(r.result)) > 0 ||
+		launchedFrom(r.result, r.images), nil
 }

@@ -28,7 +28,8 @@ func (s *stage) publishing(accounts ...string) map[string]any {
 // parameter is the value of an account's parameter; "" for none.
 func (s *stage) parameter(account, name string) string {
 	s.Helper()
-	out, err := ssm.NewFromConfig(s.world.Config(account, tokyo)).GetParameter(s.Context(), &ssm.GetParameterInput{Name: &name})
+	out, err := ssm.NewFromConfig(s.world.Config(account, tokyo)).
+		GetParameter(s.Context(), &ssm.GetParameterInput{Name: &name})
 	if err != nil {
 		return ""
 	}
@@ -52,8 +53,12 @@ func TestDestroyLeavesWhatIsPublished(t *testing.T) {
 		if err := output.Destroy(); err != nil {
 			s.Error(err)
 		}
-		if images := s.images(prod); len(images) != 1 || s.parameter(prod, "/golden/"+tokyo) != aws.ToString(images[0].ImageId) || len(s.images(other)) != 0 {
-			s.Errorf("the targets have %d and %d images; the parameter says %q", len(images), len(s.images(other)), s.parameter(prod, "/golden/"+tokyo))
+		if images := s.images(
+			prod,
+		); len(images) != 1 || s.parameter(prod, "/golden/"+tokyo) != aws.ToString(images[0].ImageId) ||
+			len(s.images(other)) != 0 {
+			s.Errorf("the targets have %d and %d images; the parameter says "+
+				"%q", len(images), len(s.images(other)), s.parameter(prod, "/golden/"+tokyo))
 		}
 	})
 }
@@ -62,10 +67,17 @@ func TestDestroyLeavesWhatIsPublished(t *testing.T) {
 func TestNothingIsPublishedThatCannotBeProved(t *testing.T) {
 	onStage(t, func(s *stage) {
 		users := iam.NewFromConfig(s.world.Config(source, tokyo))
-		if err := s.allow(users, `{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"ec2:CreateTags","Resource":"arn:aws:ec2:*::image/*"}`); err != nil {
+		if err := s.allow(
+			users,
+			`{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"ec2:CreateTags","Resource":"arn:aws:ec2:*::image/*"}`,
+		); err != nil {
 			s.Fatal(err)
 		}
-		if _, err := s.run(s.Context(), s.publishing(prod)); err == nil || !s.mentions("allow ec2:CreateTags", err) || len(s.made()) > 0 {
+		if _, err := s.run(
+			s.Context(),
+			s.publishing(prod),
+		); err == nil || !s.mentions("allow ec2:CreateTags", err) ||
+			len(s.made()) > 0 {
 			s.Errorf("got %v, %d calls made something", err, len(s.made()))
 		}
 	})
@@ -76,8 +88,13 @@ func TestNothingIsPublishedThatCannotBeProved(t *testing.T) {
 func TestATargetIsServedWhenItsImageIsPublished(t *testing.T) {
 	onStage(t, func(s *stage) {
 		roles := iam.NewFromConfig(s.world.Config(prod, tokyo))
-		deny := &iam.PutRolePolicyInput{RoleName: aws.String("golden-image-target"), PolicyName: aws.String("but-not"),
-			PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"ssm:PutParameter","Resource":"*"}]}`)}
+		deny := &iam.PutRolePolicyInput{
+			RoleName:   aws.String("golden-image-target"),
+			PolicyName: aws.String("but-not"),
+			PolicyDocument: aws.String(
+				`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"ssm:PutParameter","Resource":"*"}]}`,
+			),
+		}
 		if _, err := roles.PutRolePolicy(s.Context(), deny); err != nil {
 			s.Fatal(err)
 		}
@@ -87,23 +104,32 @@ func TestATargetIsServedWhenItsImageIsPublished(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "1 of 1 destination failed") || !s.mentions("ssm:PutParameter", err) {
 			s.Errorf("got %v", err)
 		}
-		if state := s.state(path); state.Status != report.Failed || string(state.AMIID) != aws.ToString(s.images(prod)[0].ImageId) {
+		if state := s.state(
+			path,
+		); state.Status != report.Failed ||
+			string(state.AMIID) != aws.ToString(s.images(prod)[0].ImageId) {
 			s.Errorf("the manifest says %+v", state)
 		}
-		if _, err := roles.DeleteRolePolicy(s.Context(), &iam.DeleteRolePolicyInput{RoleName: deny.RoleName, PolicyName: deny.PolicyName}); err != nil {
+		if _, err := roles.DeleteRolePolicy(
+			s.Context(),
+			&iam.DeleteRolePolicyInput{RoleName: deny.RoleName, PolicyName: deny.PolicyName},
+		); err != nil {
 			s.Fatal(err)
 		}
 		if _, err := s.run(s.Context(), o); err != nil {
 			s.Error(err)
 		}
-		if state := s.state(path); state.Status != report.Succeeded || len(s.images(prod)) != 1 || s.parameter(prod, "/golden/"+tokyo) != string(state.AMIID) {
+		if state := s.state(
+			path,
+		); state.Status != report.Succeeded || len(s.images(prod)) != 1 ||
+			s.parameter(prod, "/golden/"+tokyo) != string(state.AMIID) {
 			s.Errorf("the manifest says %+v", state)
 		}
 	})
 }
 
-// merged is what HCP Packer knows of a build: Packer's core decodes the state of each artifact, keeps images apart by provider, id and
-// Region, and makes one map of all labels, of which the last goes before the others.
+// merged is what HCP Packer knows of a build: Packer's core decodes the state of each artifact, keeps images apart by
+// provider, id and Region, and makes one map of all labels, of which the last goes before the others.
 func merged(t *testing.T, states ...any) (images map[string]registryimage.Image, labels map[string]string) {
 	t.Helper()
 	images, labels = map[string]registryimage.Image{}, map[string]string{}
@@ -136,7 +162,9 @@ func TestHCPPackerKnowsTheImagesOfAllAccounts(t *testing.T) {
 		if err != nil {
 			s.Fatal(err)
 		}
-		builders := []*registryimage.Image{{ImageID: s.image, ProviderName: "aws", ProviderRegion: tokyo, Labels: map[string]string{"source_image": "ami-0"}}}
+		builders := []*registryimage.Image{
+			{ImageID: s.image, ProviderName: "aws", ProviderRegion: tokyo, Labels: map[string]string{"source_image": "ami-0"}},
+		}
 		images, labels := merged(s.T, builders, output.State(registryimage.ArtifactStateURI))
 		if len(images) != 3 || len(labels) != 3 || labels["source_image"] != "ami-0" {
 			s.Errorf("images %v, labels %v", images, labels)
@@ -163,8 +191,13 @@ func TestHCPPackerGetsNothingUnlessAsked(t *testing.T) {
 // A failed lookup is reported, and leaves the existing image in the result.
 func TestVerify_warningKeepsImage(t *testing.T) {
 	onStage(t, func(s *stage) {
-		_, err := iam.NewFromConfig(s.world.Config(prod, tokyo)).PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{RoleName: aws.String("golden-image-target"), PolicyName: aws.String("but-not"),
-			PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"ec2:GetEbsEncryptionByDefault","Resource":"*"}]}`)})
+		_, err := iam.NewFromConfig(s.world.Config(prod, tokyo)).PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{
+			RoleName:   aws.String("golden-image-target"),
+			PolicyName: aws.String("but-not"),
+			PolicyDocument: aws.String(
+				`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"ec2:GetEbsEncryptionByDefault","Resource":"*"}]}`,
+			),
+		})
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -180,13 +213,17 @@ func TestVerify_warningKeepsImage(t *testing.T) {
 		if err != nil {
 			s.Fatal(err)
 		}
-		if d := s.state(path); d.Status != report.Succeeded || string(d.AMIID) != *s.images(prod)[0].ImageId || strings.Contains(output.String(), "no image") {
+		if d := s.state(
+			path,
+		); d.Status != report.Succeeded || string(d.AMIID) != *s.images(prod)[0].ImageId ||
+			strings.Contains(output.String(), "no image") {
 			s.Errorf("got %+v, and %s", d, output)
 		}
 	})
 }
 
-// mode = "verify" finds all in order behind a run, and changes nothing; a parameter that was changed since fails it, with its name.
+// mode = "verify" finds all in order behind a run, and changes nothing; a parameter that was changed since fails it,
+// with its name.
 func TestVerify_parameterDeleted(t *testing.T) {
 	onStage(t, func(s *stage) {
 		if _, err := s.run(s.Context(), s.publishing(prod)); err != nil {
@@ -206,7 +243,12 @@ func TestVerify_parameterDeleted(t *testing.T) {
 		if _, err := store.DeleteParameter(s.Context(), &ssm.DeleteParameterInput{Name: &name}); err != nil {
 			s.Fatal(err)
 		}
-		if _, err := s.after(s.Context(), nullBuilder, o); err == nil || !strings.Contains(err.Error(), "SSM parameter "+name+" does not name ami-") {
+		if _, err := s.after(
+			s.Context(),
+			nullBuilder,
+			o,
+		); err == nil ||
+			!strings.Contains(err.Error(), "SSM parameter "+name+" does not name ami-") {
 			s.Errorf("got %v", err)
 		}
 	})

@@ -58,8 +58,8 @@ func (r *run) recordOptions() runrecord.Options {
 	}
 }
 
-// protection returns what the record says about the protection of the images. The run of a build needs it also if somebody
-// else enabled it: another run must not disable it meanwhile.
+// protection returns what the record says about the protection of the images. The run of a build needs it also if
+// somebody else enabled it: another run must not disable it meanwhile.
 func (r *run) protection() runrecord.Protection {
 	switch {
 	case len(protected(r.result.Source)) > 0:
@@ -70,8 +70,8 @@ func (r *run) protection() runrecord.Protection {
 	return runrecord.NoProtection
 }
 
-// scopeOf returns the digest of the accounts and keys of a request. A run with another one does not look everywhere where
-// this run creates resources.
+// scopeOf returns the digest of the accounts and keys of a request. A run with another one does not look everywhere
+// where this run creates resources.
 func scopeOf(request distribution.Request) string {
 	used := []string{request.KMSKeyID, string(request.SourceKeyAccess)}
 	for _, region := range slices.Sorted(maps.Keys(request.RegionKMSKeyIDs)) {
@@ -83,8 +83,8 @@ func scopeOf(request distribution.Request) string {
 	return runrecord.Scope(distribution.Union(used, nil))
 }
 
-// recordFindings returns notes about what this run has not looked at or does not change: where ended runs with other accounts
-// or keys worked, and protection that no run holds.
+// recordFindings returns notes about what this run has not looked at or does not change: where ended runs with other
+// accounts or keys worked, and protection that no run holds.
 func (r *run) recordFindings(ctx context.Context, facts distribution.Facts) ([]distribution.Finding, error) {
 	var notes []distribution.Finding
 	for _, image := range r.images {
@@ -111,10 +111,11 @@ func (r *run) recordFindings(ctx context.Context, facts distribution.Facts) ([]d
 			continue
 		}
 		notes = append(notes, distribution.Finding{
-			Level:       distribution.Note,
-			Resource:    other.ID,
-			Summary:     fmt.Sprintf("run %s, which has ended, used other accounts or keys", other.ID),
-			Detail:      "it worked in " + strings.Join(other.Regions, ", ") + "; what it left elsewhere than this run works is not listed",
+			Level:    distribution.Note,
+			Resource: other.ID,
+			Summary:  fmt.Sprintf("run %s, which has ended, used other accounts or keys", other.ID),
+			Detail: "it worked in " + strings.Join(other.Regions, ", ") + "; what it left elsewhere than this run works " +
+				"is not listed",
 			Remediation: "run the resume file of that run with -var mode=cleanup",
 		})
 	}
@@ -151,7 +152,8 @@ func (r *run) begin(ctx context.Context) (context.Context, error) {
 	case awsclient.HasEnded(err):
 		err = credentialsEnded(err)
 	case awsclient.IsUnauthorized(err):
-		err = fmt.Errorf("nothing was created: a run records itself in a tag of the source image; allow ec2:CreateTags on it: %w", err)
+		err = fmt.Errorf("nothing was created: a run records itself in a tag of the source image; allow ec2:CreateTags on "+
+			"it: %w", err)
 	default:
 		err = fmt.Errorf("nothing was created: %w", err)
 	}
@@ -162,8 +164,8 @@ func credentialsEnded(err error) error {
 	return fmt.Errorf("nothing was created: the source credentials have ended: %w", err)
 }
 
-// end writes that the run has ended and, if no other run works, withdraws what runs shared for the time of copies. It returns what is still
-// shared. It does nothing the second time, and nothing for a run without a record.
+// end writes that the run has ended and, if no other run works, withdraws what runs shared for the time of copies. It
+// returns what is still shared. It does nothing the second time, and nothing for a run without a record.
 func (r *run) end(ctx context.Context, failed bool) (left []distribution.RetainedResource) {
 	holds := failed && !r.userSupplied && len(protected(r.result.Source)) > 0
 	if r.ended || !r.begun && !holds {
@@ -193,7 +195,8 @@ func (r *run) end(ctx context.Context, failed bool) (left []distribution.Retaine
 		r.ui.Error("The end of the run could not be recorded. Other runs wait until its record lapses: " + err.Error())
 	case r.others:
 		for _, other := range records.Working() {
-			r.ui.Say("Run " + other.ID + " works on the same image. What is shared until copies are made stays, and that run withdraws it.")
+			r.ui.Say("Run " + other.ID + " works on the same image. What is shared until copies are made stays, and that run " +
+				"withdraws it.")
 		}
 	case r.begun:
 		err := recovery.Do(func() error {
@@ -202,7 +205,10 @@ func (r *run) end(ctx context.Context, failed bool) (left []distribution.Retaine
 		})
 		if err != nil {
 			at := distribution.Location{Account: r.account, Region: r.images[0].Region}
-			left = append(left, distribution.RetainedResource{At: at, Kind: "share", Resource: r.images[0].ImageID, Why: err.Error()})
+			left = append(
+				left,
+				distribution.RetainedResource{At: at, Kind: "share", Resource: r.images[0].ImageID, Why: err.Error()},
+			)
 		}
 	}
 	return left
@@ -217,7 +223,8 @@ func (r *run) isLast(ctx context.Context) (bool, error) {
 // endTime is how long the end of a run may last: withdrawals are read back.
 const endTime = 6 * time.Minute
 
-// canceledEndTime is how long the end of a canceled run may last. What it does not withdraw is listed, and a later run does.
+// canceledEndTime is how long the end of a canceled run may last. What it does not withdraw is listed, and a later run
+// does.
 const canceledEndTime = 30 * time.Second
 
 // isProtectionNeeded reports whether another run needs the protection, or whether the records could not be read.
@@ -228,7 +235,8 @@ func (r *run) isProtectionNeeded(ctx context.Context) bool {
 	return err != nil || records.OtherHoldsProtection()
 }
 
-// conclude lifts the protection after a success, unless another run needs it, and deletes the records of runs that are over.
+// conclude lifts the protection after a success, unless another run needs it, and deletes the records of runs that are
+// over.
 func (r *run) conclude(ctx context.Context) {
 	r.held = r.held || r.isProtectionNeeded(ctx) // another run may have begun since this one ended
 	if r.held {

@@ -24,7 +24,8 @@ func (r *run) resumeFile() string { return r.resumePath }
 // resumeNeeds returns which variables the resume file needs. Empty if it needs none.
 func (r *run) resumeNeeds() string { return resume.Needed(r.resumeVariables) }
 
-// writeResumeFile writes the file that resumes the run. If that fails, the run goes on: its error says how to resume without the file.
+// writeResumeFile writes the file that resumes the run. If that fails, the run goes on: its error says how to resume
+// without the file.
 func (r *run) writeResumeFile() {
 	if r.mode() != report.Distribute || r.directory() == "" || r.resumePath != "" {
 		return
@@ -112,8 +113,8 @@ func identifyResumeFile(path string) (ami, run string, err error) {
 	return ami, run, nil
 }
 
-// removeResumeFiles deletes the resume files that a successful run makes useless: its own, that of the run that it resumed, and with
-// existing AMIs those of the same AMI.
+// removeResumeFiles deletes the resume files that a successful run makes useless: its own, that of the run that it
+// resumed, and with existing AMIs those of the same AMI.
 func (r *run) removeResumeFiles() {
 	r.resumePath = ""
 	if r.directory() == "" {
@@ -138,7 +139,11 @@ func (r *run) resumeOfManifest() *report.Resume {
 	if r.resumePath == "" {
 		return nil
 	}
-	m := &report.Resume{File: filepath.Base(r.resumePath), Command: "packer build " + quotePath(r.resumePath), Variables: []string{}}
+	m := &report.Resume{
+		File:      filepath.Base(r.resumePath),
+		Command:   "packer build " + quotePath(r.resumePath),
+		Variables: []string{},
+	}
 	for _, v := range r.resumeVariables {
 		if !v.Optional {
 			m.Variables = append(m.Variables, v.Name)
@@ -147,7 +152,8 @@ func (r *run) resumeOfManifest() *report.Resume {
 	return m
 }
 
-// checkResumedAccount verifies the account of a run that is resumed: with other credentials nothing of it would be found.
+// checkResumedAccount verifies the account of a run that is resumed: with other credentials nothing of it would be
+// found.
 func (r *run) checkResumedAccount() error {
 	if r.config.Resume == nil || r.config.Resume.SourceAccountID == "" || r.config.Resume.SourceAccountID == r.account {
 		return nil

@@ -31,14 +31,21 @@ import (
 func (s *stage) closed(account string) {
 	s.trust(account, `{"Effect":"Deny","Principal":"*","Action":"sts:AssumeRole"}`)
 }
+
 func (s *stage) open(account string) {
-	s.trust(account, `{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::`+source+`:root"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"hush-external"}}}`)
+	s.trust(
+		account,
+		`{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::`+source+`:root"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"hush-external"}}}`,
+	)
 }
 
 func (s *stage) trust(account, statement string) {
 	s.Helper()
-	_, err := iam.NewFromConfig(s.world.Config(account, tokyo)).UpdateAssumeRolePolicy(s.Context(), &iam.UpdateAssumeRolePolicyInput{
-		RoleName: aws.String("golden-image-target"), PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[` + statement + `]}`)})
+	_, err := iam.NewFromConfig(s.world.Config(account, tokyo)).
+		UpdateAssumeRolePolicy(s.Context(), &iam.UpdateAssumeRolePolicyInput{
+			RoleName:       aws.String("golden-image-target"),
+			PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[` + statement + `]}`),
+		})
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -53,8 +60,13 @@ func (s *stage) keyless(account string) {
 
 func (s *stage) setTargetActions(account, actions string) {
 	s.Helper()
-	_, err := iam.NewFromConfig(s.world.Config(account, tokyo)).PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{RoleName: aws.String("golden-image-target"), PolicyName: aws.String("all"),
-		PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":` + actions + `,"Resource":"*"}]}`)})
+	_, err := iam.NewFromConfig(s.world.Config(account, tokyo)).PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{
+		RoleName:   aws.String("golden-image-target"),
+		PolicyName: aws.String("all"),
+		PolicyDocument: aws.String(
+			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":` + actions + `,"Resource":"*"}]}`,
+		),
+	})
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -77,7 +89,8 @@ func (s *stage) tidy() {
 	}
 	for _, snapshot := range snapshots {
 		out, err := s.cloud(source).DescribeSnapshotAttribute(context.Background(), &ec2.DescribeSnapshotAttributeInput{
-			SnapshotId: snapshot.SnapshotId, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission})
+			SnapshotId: snapshot.SnapshotId, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
+		})
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -124,19 +137,25 @@ func TestAFinishedRunMadeAgainChangesNothing(t *testing.T) {
 			s.Fatalf("%v, %v", output, err)
 		}
 		for _, call := range s.world.Records()[before:] {
-			if _, operation, _ := strings.Cut(call.Action, ":"); !strings.HasPrefix(operation, "Describe") && !strings.HasPrefix(operation, "Get") && operation != "AssumeRole" {
+			if _, operation, _ := strings.Cut(
+				call.Action,
+				":",
+			); !strings.HasPrefix(operation, "Describe") && !strings.HasPrefix(operation, "Get") &&
+				operation != "AssumeRole" {
 				s.Errorf("%s", call.Action)
 			}
 		}
 	})
 }
 
-// Tags and descriptions may contain the AMI of the build, which a later run does not know: a finished image keeps those of the run that created it.
+// Tags and descriptions may contain the AMI of the build, which a later run does not know: a finished image keeps those
+// of the run that created it.
 func TestAnImageThatIsFinishedKeepsTheTextsOfItsRun(t *testing.T) {
 	onStage(t, func(s *stage) {
 		worded := func(o map[string]any) map[string]any {
 			target := o["target"].([]any)[0].(map[string]any)
-			target["ami_description"], target["tags"] = "of {{ .AMI }}, {{ isotime `2006-01-02` }}", map[string]any{"Created": "{{ timestamp }}", "Base": "{{ .SourceAMI }}"}
+			target["ami_description"], target["tags"] = "of {{ .AMI }}, {{ isotime `2006-01-02` "+
+				"}}", map[string]any{"Created": "{{ timestamp }}", "Base": "{{ .SourceAMI }}"}
 			return o
 		}
 		if _, err := s.run(s.Context(), worded(s.options(prod))); err != nil {
@@ -148,8 +167,12 @@ func TestAnImageThatIsFinishedKeepsTheTextsOfItsRun(t *testing.T) {
 		if err != nil {
 			s.Fatal(err)
 		}
-		if again := s.images(prod); !reflect.DeepEqual(before, again) || len(output.result.Images) != 1 || len(s.made()) != made {
-			s.Errorf("%d images in the artifact, %d resources created; it was %+v, it is %+v", len(output.result.Images), len(s.made())-made, before, again)
+		if again := s.images(
+			prod,
+		); !reflect.DeepEqual(before, again) || len(output.result.Images) != 1 ||
+			len(s.made()) != made {
+			s.Errorf("%d images in the artifact, %d resources created; it was %+v, it is "+
+				"%+v", len(output.result.Images), len(s.made())-made, before, again)
 		}
 	})
 }
@@ -179,7 +202,8 @@ func TestAnImageOfTheCallersIsNeitherProtectedNorRemoved(t *testing.T) {
 	})
 }
 
-// A later post-processor that does not keep the artifact has the run's own images removed: those that an earlier run has made may be in use.
+// A later post-processor that does not keep the artifact has the run's own images removed: those that an earlier run
+// has made may be in use.
 func TestWhatAnEarlierRunMadeOutlivesTheArtifact(t *testing.T) {
 	onStage(t, func(s *stage) {
 		if _, err := s.run(s.Context(), s.options(prod)); err != nil {
@@ -204,7 +228,8 @@ func TestExistingAMIs_none(t *testing.T) {
 		o := s.options(prod)
 		o["existing_amis"] = map[string]any{}
 		path := manifestOf(s, o)
-		if _, err := s.after(s.Context(), nullBuilder, o); err == nil || !strings.Contains(err.Error(), "existing_amis: empty") {
+		if _, err := s.after(s.Context(), nullBuilder, o); err == nil || !strings.Contains(err.Error(), "existing_amis: "+
+			"empty") {
 			s.Errorf("got %v", err)
 		}
 		if len(s.world.Records()) != s.begun {
@@ -218,7 +243,11 @@ func TestExistingAMIs_none(t *testing.T) {
 
 func TestImagesNamedBesideTheArtifactsOwnAreRefused(t *testing.T) {
 	onStage(t, func(s *stage) {
-		if _, err := s.run(s.Context(), s.withExistingAMI(prod)); err == nil || !strings.Contains(err.Error(), "existing_amis: no effect") {
+		if _, err := s.run(
+			s.Context(),
+			s.withExistingAMI(prod),
+		); err == nil ||
+			!strings.Contains(err.Error(), "existing_amis: no effect") {
 			s.Errorf("got %v", err)
 		}
 		s.safe()
@@ -242,7 +271,8 @@ func TestATargetThatIsNotRequiredMayFail(t *testing.T) {
 				if !s.forced {
 					s.Error("the image is not kept for the target that still needs it")
 				}
-				if !strings.Contains(output.String(), other+" "+tokyo+": none") || strings.Contains(output.Id(), other) || !strings.Contains(output.Id(), prod) {
+				if !strings.Contains(output.String(), other+" "+tokyo+": none") || strings.Contains(output.Id(), other) ||
+					!strings.Contains(output.Id(), prod) {
 					s.Errorf("%s\n%s", output.Id(), output)
 				}
 				if !s.mentions("1 of 2 destinations, not required, failed. To try again: ", nil) {
@@ -394,10 +424,12 @@ func TestManifest_isArtifactState(t *testing.T) {
 		if text != output.State("encrypted-ami.manifest") {
 			s.Error("the state of the artifact is not the manifest")
 		}
-		if m.Status != report.Succeeded || m.Error != "" || m.Run.EndedAt.IsZero() || m.SourceAMIs[0].DeregistrationProtection != "" {
+		if m.Status != report.Succeeded || m.Error != "" || m.Run.EndedAt.IsZero() ||
+			m.SourceAMIs[0].DeregistrationProtection != "" {
 			s.Errorf("got %s, want a run that succeeded and an image without protection", text)
 		}
-		if d := m.Destinations[0]; d.Status != report.Succeeded || string(d.AMIID) != *s.images(prod)[0].ImageId || len(d.Snapshots) != 2 {
+		if d := m.Destinations[0]; d.Status != report.Succeeded || string(d.AMIID) != *s.images(prod)[0].ImageId ||
+			len(d.Snapshots) != 2 {
 			s.Errorf("got %+v, want the image with its snapshots", d)
 		}
 		if want := []report.Status{report.Pending, report.InProgress}; !slices.Equal(seen, want) {
@@ -505,7 +537,8 @@ func TestNoSecretIsWrittenAnywhere(t *testing.T) {
 		"failure": func(s *stage, _ map[string]any) { s.keyless(prod) },
 		"refused": func(s *stage, _ map[string]any) { s.closed(prod) },
 		"an external id that STS repeats": func(_ *stage, o map[string]any) {
-			o["target"].([]any)[0].(map[string]any)["assume_role"].([]any)[0].(map[string]any)["external_id"] = "hush external {{ .AccountId }}" // blanks: 5.5
+			// blanks: 5.5
+			o["target"].([]any)[0].(map[string]any)["assume_role"].([]any)[0].(map[string]any)["external_id"] = "hush external {{ .AccountId }}"
 		},
 		"the source's external id": func(_ *stage, o map[string]any) {
 			o["assume_role"] = map[string]any{"role_arn": "arn:aws:iam::111111111111:role/x", "external_id": "hush-external"}
@@ -543,7 +576,13 @@ func TestNoSecretIsWrittenAnywhere(t *testing.T) {
 					text, _ := os.ReadFile(file)
 					fmt.Fprintln(&written, string(text))
 				}
-				if hasResumeFile := slices.Contains(files, filepath.Join(filepath.Dir(path), "resume.pkr.hcl")); hasResumeFile != s.mentions("is kept and protected", err) {
+				if hasResumeFile := slices.Contains(
+					files,
+					filepath.Join(filepath.Dir(path), "resume.pkr.hcl"),
+				); hasResumeFile != s.mentions(
+					"is kept and protected",
+					err,
+				) {
 					s.Errorf("the run ends with %v, and has a resume file: %v", err, hasResumeFile)
 				}
 				fmt.Fprintln(&written, err, s.screen, &logged, manifest)

@@ -198,8 +198,9 @@ func (r *run) protect(ctx context.Context) {
 	}
 }
 
-// protectAgain protects the images of a build that failed once more: the first time may have been cut off or met a passing reason, and a run for
-// other accounts, or somebody who has taken the image up meanwhile, may have lifted the protection when it succeeded.
+// protectAgain protects the images of a build that failed once more: the first time may have been cut off or met a
+// passing reason, and a run for other accounts, or somebody who has taken the image up meanwhile, may have lifted the
+// protection when it succeeded.
 func (r *run) protectAgain(ctx context.Context) error {
 	if !r.protects() {
 		return nil
@@ -213,7 +214,8 @@ func (r *run) protectAgain(ctx context.Context) error {
 	}
 	ends, findings := execute.EnableProtection(ctx, r.pool, r.account, r.images, func(distribution.Event) {})
 	unseen := len(findings) > 0 || ctx.Err() != nil
-	for i, known := range r.result.Source { // of the same images; what was known stays so where nothing can be seen any more, as with credentials that have ended
+	// of the same images; what was known stays so where nothing can be seen any more, as with credentials that have ended
+	for i, known := range r.result.Source {
 		if known.Protected { // set again, if another run has lifted it
 			ends[i] = known
 		}
@@ -238,7 +240,8 @@ func (r *run) share(ctx context.Context, request distribution.Request) error {
 	missing := report.Missing(p, result)
 	required := slices.DeleteFunc(slices.Clone(missing), func(d plan.DestinationPlan) bool { return d.Optional })
 	unshared := report.Unshared(p, result)
-	failed := len(required) > request.MaxFailedDestinations || len(unshared) > 0 || len(missing) > 0 && ctx.Err() != nil // who cancels has not got what was asked for
+	// who cancels has not got what was asked for
+	failed := len(required) > request.MaxFailedDestinations || len(unshared) > 0 || len(missing) > 0 && ctx.Err() != nil
 	if failed && r.config.CleansUp() {
 		result = r.clean(ctx, request, result)
 	}
@@ -255,8 +258,8 @@ func (r *run) share(ctx context.Context, request distribution.Request) error {
 	return nil
 }
 
-// prepare makes the plan. The record of a build's run is written before anything is looked at. For existing images it is written only if
-// the plan has something to do, so that a run which finds everything finished changes nothing.
+// prepare makes the plan. The record of a build's run is written before anything is looked at. For existing images it
+// is written only if the plan has something to do, so that a run which finds everything finished changes nothing.
 func (r *run) prepare(
 	ctx context.Context, request distribution.Request,
 ) (context.Context, distribution.Request, plan.Plan, error) {
@@ -303,7 +306,8 @@ func (r *run) decide(ctx context.Context, request distribution.Request) (plan.Pl
 	return p, facts, err
 }
 
-// ensureSigningKeys returns the images with the keys that sign what runs create. It writes a key to an image without one.
+// ensureSigningKeys returns the images with the keys that sign what runs create. It writes a key to an image without
+// one.
 func (r *run) ensureSigningKeys(ctx context.Context) ([]distribution.SourceImage, error) {
 	created := make([]time.Time, 0, len(r.images))
 	for _, image := range r.images {
@@ -320,7 +324,8 @@ func (r *run) ensureSigningKeys(ctx context.Context) ([]distribution.SourceImage
 	for i, image := range images {
 		keys, err := r.tagStore(image).EnsureSigningKey(ctx, release)
 		if err != nil {
-			return nil, fmt.Errorf("nothing was created: write the signing key to a tag of %s in %s: %w", image.ImageID, image.Region, err)
+			return nil, fmt.Errorf("nothing was created: write the signing key to a tag of %s in %s: "+
+				"%w", image.ImageID, image.Region, err)
 		}
 		images[i].Keys = keys
 	}
@@ -337,7 +342,14 @@ func (r *run) look(ctx context.Context, request distribution.Request) (distribut
 	if r.userSupplied {
 		r.result.Source = nil
 		for _, image := range r.images {
-			r.result.Source = append(r.result.Source, distribution.SourceImageResult{Region: image.Region, ImageID: image.ImageID, Protected: bearsProtection(facts.Images[image.Region])})
+			r.result.Source = append(
+				r.result.Source,
+				distribution.SourceImageResult{
+					Region:    image.Region,
+					ImageID:   image.ImageID,
+					Protected: bearsProtection(facts.Images[image.Region]),
+				},
+			)
 		}
 	}
 	return facts, nil
@@ -348,8 +360,8 @@ func bearsProtection(image distribution.Image) bool {
 	return image.Image != nil && step.IsProtected(*image.Image) && runrecord.IsProtectionHeld(tagsOf(image.Image.Tags))
 }
 
-// lift switches the protection off that this run has set, or one before it that it completed, also if the run is canceled after its last
-// step. If that fails, the images stay protected, and nothing is lost.
+// lift switches the protection off that this run has set, or one before it that it completed, also if the run is
+// canceled after its last step. If that fails, the images stay protected, and nothing is lost.
 func (r *run) lift(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), liftTime)
 	defer cancel()
@@ -378,9 +390,17 @@ const liftTime = time.Minute
 // failureSummary returns what a run did not achieve, as the beginning of its error.
 func failureSummary(p plan.Plan, missing []plan.DestinationPlan, unshared []plan.SharePlan) string {
 	if len(missing) == 0 {
-		return fmt.Sprintf("%d of %s could not be shared", len(unshared), distribution.Count(len(p.Shares), "image", "images"))
+		return fmt.Sprintf(
+			"%d of %s could not be shared",
+			len(unshared),
+			distribution.Count(len(p.Shares), "image", "images"),
+		)
 	}
-	return fmt.Sprintf("%d of %s failed", len(missing), distribution.Count(len(p.Destinations), "destination", "destinations"))
+	return fmt.Sprintf(
+		"%d of %s failed",
+		len(missing),
+		distribution.Count(len(p.Destinations), "destination", "destinations"),
+	)
 }
 
 func optionsOf(request distribution.Request) execute.Options {

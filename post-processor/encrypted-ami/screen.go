@@ -56,8 +56,10 @@ func (r *run) printPlan(p plan.Plan, request distribution.Request, facts distrib
 	}
 	r.ui.Say(text)
 	if len(p.Steps) > 0 {
-		r.progress.begin("Checking permissions with " + distribution.Count(execute.CountDryRuns(r.pool, p), "dry run", "dry runs") +
-			" in " + distribution.Count(r.accountsOf(p), "account", "accounts"))
+		r.progress.begin(
+			"Checking permissions with " + distribution.Count(execute.CountDryRuns(r.pool, p), "dry run", "dry runs") +
+				" in " + distribution.Count(r.accountsOf(p), "account", "accounts"),
+		)
 	}
 }
 
@@ -102,7 +104,9 @@ func (r *run) printResult(result distribution.Result) {
 }
 
 // keptForResume returns a line for each kind of resource that a resumed run continues with, and the other resources.
-func (r *run) keptForResume(left []distribution.RetainedResource) (lines []string, other []distribution.RetainedResource) {
+func (r *run) keptForResume(
+	left []distribution.RetainedResource,
+) (lines []string, other []distribution.RetainedResource) {
 	var staged, copies, pending, images []distribution.RetainedResource
 	for _, l := range left {
 		switch {

@@ -27,9 +27,10 @@ import (
 // their percentages are left out, and which device is the first is not named.
 func (s *stage) shown(err error) string {
 	text := regexp.MustCompile(`(?m)^(machine: |Copying .*% of |Still ).*\n`).ReplaceAllString(s.screen.String(), "")
-	text = regexp.MustCompile(`/dev/xvd[ab], 8 GiB\)|\(/dev/xvd[ab]\)`).ReplaceAllStringFunc(text, func(device string) string {
-		return strings.NewReplacer("xvda", "xvdX", "xvdb", "xvdX").Replace(device)
-	})
+	text = regexp.MustCompile(`/dev/xvd[ab], 8 GiB\)|\(/dev/xvd[ab]\)`).
+		ReplaceAllStringFunc(text, func(device string) string {
+			return strings.NewReplacer("xvda", "xvdX", "xvdb", "xvdX").Replace(device)
+		})
 	if err != nil {
 		text += "\n" + err.Error() + "\n"
 	}
@@ -90,7 +91,10 @@ func TestScreen_success(t *testing.T) {
 
 func TestScreen_failure(t *testing.T) {
 	onStage(t, func(s *stage) {
-		s.setTargetActions(other, `["ec2:*","kms:DescribeKey","kms:Decrypt","kms:ReEncryptFrom","kms:GenerateDataKeyWithoutPlaintext"]`)
+		s.setTargetActions(
+			other,
+			`["ec2:*","kms:DescribeKey","kms:Decrypt","kms:ReEncryptFrom","kms:GenerateDataKeyWithoutPlaintext"]`,
+		)
 		_, err := s.run(s.Context(), s.screenOptions(prod, other))
 		s.checkError(err)
 		golden.Equal(s.T, "testdata/screen-failure.golden", s.shown(err))
@@ -242,7 +246,11 @@ func play(p *progress, steps plan.Plan) {
 	}
 	time.Sleep(2*time.Minute + time.Second)
 	for i, s := range steps.Steps[1:] {
-		d := distribution.DestinationResult{At: s.Meta().Destination, State: distribution.DestinationSucceeded, ImageID: "ami-0a"}
+		d := distribution.DestinationResult{
+			At:      s.Meta().Destination,
+			State:   distribution.DestinationSucceeded,
+			ImageID: "ami-0a",
+		}
 		if i == len(steps.Steps)-2 {
 			e := at(s, distribution.Failed, -1)
 			e.Text += ": Given key ID is not accessible"
@@ -312,8 +320,14 @@ func TestFailure_lines(t *testing.T) {
 // An AMI that is not protected cannot be resumed from.
 func TestExplain_stateOfTheAMI(t *testing.T) {
 	var text strings.Builder
-	two := []distribution.SourceImage{{Region: "ap-northeast-1", ImageID: "ami-0a"}, {Region: "us-west-2", ImageID: "ami-0b"}}
-	ours := []distribution.SourceImageResult{{Region: "ap-northeast-1", ImageID: "ami-0a", Protected: true}, {Region: "us-west-2", ImageID: "ami-0b"}}
+	two := []distribution.SourceImage{
+		{Region: "ap-northeast-1", ImageID: "ami-0a"},
+		{Region: "us-west-2", ImageID: "ami-0b"},
+	}
+	ours := []distribution.SourceImageResult{
+		{Region: "ap-northeast-1", ImageID: "ami-0a", Protected: true},
+		{Region: "us-west-2", ImageID: "ami-0b"},
+	}
 	failed := &outcomeError{"1 of 2 destinations failed"}
 	for _, c := range []struct {
 		title string
@@ -343,7 +357,12 @@ func TestProgress_retry(t *testing.T) {
 		copied := steps.Steps[1]
 		copied.(*step.CopySnapshot).Trial = true
 		p.follow(steps)
-		e := distribution.Event{Time: time.Now(), Kind: distribution.Begun, Step: copied.Meta().ID, At: copied.Meta().Location}
+		e := distribution.Event{
+			Time: time.Now(),
+			Kind: distribution.Begun,
+			Step: copied.Meta().ID,
+			At:   copied.Meta().Location,
+		}
 		p.say(e)
 		e.Kind, e.Text, e.ETA = distribution.Retrying, "Given key ID is not accessible", time.Now().Add(7*time.Minute)
 		p.say(e)
@@ -368,7 +387,8 @@ func TestMachine_events(t *testing.T) {
 			"step_completed,RegisterImage," + prod + "," + tokyo + "," + *image.ImageId,
 			"destination_completed," + prod + "," + tokyo + ",to " + prod + "," + *image.ImageId,
 			"destination_failed," + other + "," + tokyo + ",to " + other + ",",
-			"finding,error,kms_create_grant_denied," + other + "," + tokyo + ",role golden-image-target may not kms:CreateGrant on ",
+			"finding,error,kms_create_grant_denied," + other + "," + tokyo + ",role golden-image-target may not " +
+				"kms:CreateGrant on ",
 			"file,resume," + s.directory,
 			"file,manifest," + s.directory,
 			"run_failed,1,1,0",
@@ -397,7 +417,9 @@ func TestConfigure_errors(t *testing.T) {
 }
 
 // oldWords matches words that only this project used. AWS and Packer have others for the same.
-var oldWords = regexp.MustCompile(`(?i)\b(refusals?|served|canary|canaries|seals?|sealed|redo|take up|taken up|hand(ed)? on|under way|left out|provably)\b`)
+var oldWords = regexp.MustCompile(
+	`(?i)\b(refusals?|served|canary|canaries|seals?|sealed|redo|take up|taken up|hand(ed)? on|under way|left out|provably)\b`,
+)
 
 func TestScreen_words(t *testing.T) {
 	paths, err := filepath.Glob("testdata/*.golden")

@@ -17,7 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// pointed are options that name an image of an account, with a parameter there that names the account's: what is not proved is never named.
+// pointed are options that name an image of an account, with a parameter there that names the account's: what is not
+// proved is never named.
 func (s *stage) pointed(account string) map[string]any {
 	o := s.withExistingAMI(account)
 	o["target"].([]any)[0].(map[string]any)["ssm_parameter"] = []any{map[string]any{"name": "/golden"}}
@@ -122,7 +123,11 @@ func TestTwoTemplatesThatBeginAtOnceSealWithOneKey(t *testing.T) {
 						s.Fatal(err)
 					}
 					go func() {
-						_, _, _, err := p.PostProcess(s.Context(), s.screen, built(nullBuilder, "Null", map[string]any{"PackerRunUUID": fmt.Sprintf("run-%d", i)}))
+						_, _, _, err := p.PostProcess(
+							s.Context(),
+							s.screen,
+							built(nullBuilder, "Null", map[string]any{"PackerRunUUID": fmt.Sprintf("run-%d", i)}),
+						)
 						ended <- err
 					}()
 				}

@@ -25,8 +25,9 @@ var builders = map[string]string{
 	"mitchellh.amazon.ebssurrogate":       "",
 	"mitchellh.amazon.chroot":             "",
 	"packer.post-processor.amazon-import": "",
-	"mitchellh.amazon.instance":           "amazon-instance makes images whose root is in S3: they have no snapshots that could be shared or encrypted",
-	"mitchellh.amazon.ebsvolume":          "amazon-ebsvolume makes volumes, not an image",
+	"mitchellh.amazon.instance": "amazon-instance makes images whose root is in S3: they have no snapshots " +
+		"that could be shared or encrypted",
+	"mitchellh.amazon.ebsvolume": "amazon-ebsvolume makes volumes, not an image",
 }
 
 // errNoAMI says that there is nothing to distribute.
@@ -44,7 +45,8 @@ func accepted(builder string) error {
 	case against == "":
 		return nil
 	}
-	return fmt.Errorf("%s. This post-processor takes the AMIs of amazon-ebs, amazon-ebssurrogate, amazon-chroot and amazon-import, or those that existing_amis names under source \"null\"", against)
+	return fmt.Errorf("%s. This post-processor takes the AMIs of amazon-ebs, amazon-ebssurrogate, amazon-chroot and "+
+		"amazon-import, or those that existing_amis names under source \"null\"", against)
 }
 
 // resolveSourceImages finds the images: those of the artifact or, if it has none, those of existing_amis.
@@ -68,7 +70,8 @@ func (r *run) validateSourceImages() error {
 		return nil
 	}
 	if len(r.config.ExistingAMIs) > 0 {
-		return fmt.Errorf("existing_amis: no effect beside the artifact's own images, %s; it is for source %q", r.input.Id(), "null")
+		return fmt.Errorf("existing_amis: no effect beside the artifact's own images, %s; it is for source "+
+			"%q", r.input.Id(), "null")
 	}
 	return accepted(r.input.BuilderId())
 }
@@ -94,7 +97,8 @@ func imagesOf(id string) ([]distribution.SourceImage, error) {
 	return images, nil
 }
 
-// secretData are the names of passwords and private keys in a build's data. No post-processor needs them after the build.
+// secretData are the names of passwords and private keys in a build's data. No post-processor needs them after the
+// build.
 var secretData = []string{"Password", "SSHPrivateKey", "WinRMPassword"}
 
 // generated returns what the build reports about itself, under the names of Packer's build variables, without secrets.

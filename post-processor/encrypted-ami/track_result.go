@@ -58,7 +58,11 @@ func (r *run) time(e distribution.Event) {
 	case distribution.Finished:
 		s.Ended, s.Made = e.Time, e.Resource
 	case distribution.Failed:
-		s.Ended, s.Made, s.Failure = e.Time, e.Resource, &distribution.Finding{Level: distribution.Refused, Location: e.At, Summary: e.Text}
+		s.Ended, s.Made, s.Failure = e.Time, e.Resource, &distribution.Finding{
+			Level:    distribution.Refused,
+			Location: e.At,
+			Summary:  e.Text,
+		}
 	case distribution.Skipped:
 		s.Ended, s.Skipped = e.Time, true
 	}
@@ -66,7 +70,10 @@ func (r *run) time(e distribution.Event) {
 
 // advance updates the state of a destination. It reports whether the state changed.
 func (r *run) advance(newStep step.Step, e distribution.Event) bool {
-	i := slices.IndexFunc(r.result.Destinations, func(d distribution.DestinationResult) bool { return d.At == newStep.Meta().Destination })
+	i := slices.IndexFunc(
+		r.result.Destinations,
+		func(d distribution.DestinationResult) bool { return d.At == newStep.Meta().Destination },
+	)
 	if i < 0 {
 		return false
 	}
@@ -114,5 +121,8 @@ func (r *run) keep(result distribution.Result) {
 
 // unfinished returns the destinations without a published AMI.
 func unfinished(result distribution.Result) []distribution.DestinationResult {
-	return slices.DeleteFunc(slices.Clone(result.Destinations), func(d distribution.DestinationResult) bool { return d.State == distribution.DestinationSucceeded })
+	return slices.DeleteFunc(
+		slices.Clone(result.Destinations),
+		func(d distribution.DestinationResult) bool { return d.State == distribution.DestinationSucceeded },
+	)
 }

@@ -16,7 +16,8 @@ import (
 // check is the whole of a run with mode = "verify": it looks whether all still stands, and changes nothing.
 func (r *run) check(ctx context.Context, request distribution.Request) error {
 	if !r.userSupplied {
-		return errors.New("mode: \"verify\" has no effect on the image of a build, which no target has yet; name the image that they have in existing_amis")
+		return errors.New("mode: \"verify\" has no effect on the image of a build, which no target has yet; name the image " +
+			"that they have in existing_amis")
 	}
 	facts, err := r.look(ctx, request)
 	if err != nil {

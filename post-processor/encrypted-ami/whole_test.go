@@ -33,10 +33,11 @@ const (
 // it.
 type stage struct {
 	*testing.T
-	world     *awssim.World
-	image     string
-	key       *iamtypes.AccessKey // of the user ci, who may do everything in the source account: an account's root cannot assume roles
-	begun     int                 // calls that furnished the world
+	world *awssim.World
+	image string
+	// of the user ci, who may do everything in the source account: an account's root cannot assume roles
+	key       *iamtypes.AccessKey
+	begun     int // calls that furnished the world
 	screen    *screen
 	runs      int
 	started   int    // calls of after: each has a run id of its own
@@ -44,8 +45,8 @@ type stage struct {
 	forced    bool   // the last run kept the source image against the template's word
 }
 
-// onStage plays in virtual time. The world has an image of two volumes under aws/ebs in the source account, a key there that all may use,
-// and in two target accounts a key and a role with an external id.
+// onStage plays in virtual time. The world has an image of two volumes under aws/ebs in the source account, a key there
+// that all may use, and in two target accounts a key and a role with an external id.
 func onStage(t *testing.T, play func(s *stage)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stage{T: t, world: awssim.New(awssim.WithSeed(1)), screen: new(screen)}
@@ -78,13 +79,22 @@ func (s *stage) furnish(b *awssim.Builder) error {
 			continue
 		}
 		roles := iam.NewFromConfig(b.Config(account, tokyo))
-		_, err := roles.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("golden-image-target"), AssumeRolePolicyDocument: aws.String(
-			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + source + `:root"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"hush-external"}}}]}`)})
+		_, err := roles.CreateRole(
+			ctx,
+			&iam.CreateRoleInput{RoleName: aws.String("golden-image-target"), AssumeRolePolicyDocument: aws.String(
+				`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + source + `:root"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"hush-external"}}}]}`,
+			)},
+		)
 		if err != nil {
 			return err
 		}
-		_, err = roles.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: aws.String("golden-image-target"), PolicyName: aws.String("all"),
-			PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*"],"Resource":"*"}]}`)})
+		_, err = roles.PutRolePolicy(ctx, &iam.PutRolePolicyInput{
+			RoleName:   aws.String("golden-image-target"),
+			PolicyName: aws.String("all"),
+			PolicyDocument: aws.String(
+				`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*"],"Resource":"*"}]}`,
+			),
+		})
 		if err != nil {
 			return err
 		}
@@ -94,8 +104,10 @@ func (s *stage) furnish(b *awssim.Builder) error {
 
 // allow replaces the policy of the user ci.
 func (s *stage) allow(users *iam.Client, statements string) error {
-	_, err := users.PutUserPolicy(s.Context(), &iam.PutUserPolicyInput{UserName: aws.String("ci"), PolicyName: aws.String("ci"),
-		PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[` + statements + `]}`)})
+	_, err := users.PutUserPolicy(s.Context(), &iam.PutUserPolicyInput{
+		UserName: aws.String("ci"), PolicyName: aws.String("ci"),
+		PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[` + statements + `]}`),
+	})
 	return err
 }
 
@@ -103,7 +115,10 @@ func (s *stage) build(b *awssim.Builder) error {
 	ctx, cloud := s.Context(), ec2.NewFromConfig(b.Config(source, tokyo))
 	var devices []ec2types.BlockDeviceMapping
 	for _, name := range []string{"/dev/xvda", "/dev/xvdb"} {
-		volume, err := cloud.CreateVolume(ctx, &ec2.CreateVolumeInput{AvailabilityZone: aws.String(tokyo + "a"), Size: aws.Int32(8), Encrypted: aws.Bool(true)})
+		volume, err := cloud.CreateVolume(
+			ctx,
+			&ec2.CreateVolumeInput{AvailabilityZone: aws.String(tokyo + "a"), Size: aws.Int32(8), Encrypted: aws.Bool(true)},
+		)
 		if err != nil {
 			return err
 		}
@@ -113,10 +128,18 @@ func (s *stage) build(b *awssim.Builder) error {
 			return err
 		}
 		b.Wait(time.Hour)
-		devices = append(devices, ec2types.BlockDeviceMapping{DeviceName: aws.String(name), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}})
+		devices = append(
+			devices,
+			ec2types.BlockDeviceMapping{
+				DeviceName: aws.String(name),
+				Ebs:        &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId},
+			},
+		)
 	}
-	image, err := cloud.RegisterImage(ctx, &ec2.RegisterImageInput{Name: aws.String("golden 1"), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
-		Architecture: ec2types.ArchitectureValuesX8664, EnaSupport: aws.Bool(true), BlockDeviceMappings: devices})
+	image, err := cloud.RegisterImage(ctx, &ec2.RegisterImageInput{
+		Name: aws.String("golden 1"), RootDeviceName: aws.String("/dev/xvda"), VirtualizationType: aws.String("hvm"),
+		Architecture: ec2types.ArchitectureValuesX8664, EnaSupport: aws.Bool(true), BlockDeviceMappings: devices,
+	})
 	if err == nil {
 		s.image = *image.ImageId
 	}
@@ -127,10 +150,19 @@ func (s *stage) build(b *awssim.Builder) error {
 func (s *stage) options(accounts ...string) map[string]any {
 	var targets []any
 	for _, account := range accounts {
-		targets = append(targets, map[string]any{"name": "to " + account, "account_ids": []any{account}, "kms_key_id": "alias/golden",
-			"assume_role": []any{map[string]any{"role_arn": "arn:aws:iam::{{ .AccountId }}:role/golden-image-target", "external_id": "hush-external"}}})
+		targets = append(targets, map[string]any{
+			"name": "to " + account, "account_ids": []any{account}, "kms_key_id": "alias/golden",
+			"assume_role": []any{map[string]any{"role_arn": "arn:aws:iam::{{ .AccountId " +
+				"}}:role/golden-image-target", "external_id": "hush-external"}},
+		})
 	}
-	return map[string]any{"output_directory": "", "access_key": *s.key.AccessKeyId, "secret_key": *s.key.SecretAccessKey, "kms_key_id": "alias/golden", "target": targets}
+	return map[string]any{
+		"output_directory": "",
+		"access_key":       *s.key.AccessKeyId,
+		"secret_key":       *s.key.SecretAccessKey,
+		"kms_key_id":       "alias/golden",
+		"target":           targets,
+	}
 }
 
 // run configures as Packer does after a build, and post-processes.
@@ -159,7 +191,19 @@ func (s *stage) postProcess(ctx context.Context, p *PostProcessor, builder strin
 	if builder == nullBuilder {
 		id = "Null"
 	}
-	output, keep, force, err := p.PostProcess(ctx, s.screen, built(builder, id, map[string]any{"PackerRunUUID": fmt.Sprintf("run-%d", s.runs), "Password": "hush-password", "SSHPrivateKey": "hush-key"}))
+	output, keep, force, err := p.PostProcess(
+		ctx,
+		s.screen,
+		built(
+			builder,
+			id,
+			map[string]any{
+				"PackerRunUUID": fmt.Sprintf("run-%d", s.runs),
+				"Password":      "hush-password",
+				"SSHPrivateKey": "hush-key",
+			},
+		),
+	)
 	if s.mentions("hush", err) || s.mentions(*s.key.SecretAccessKey, err) {
 		s.Error("a secret is shown")
 	}
@@ -198,7 +242,8 @@ func (s *stage) images(account string) []ec2types.Image {
 // snapshots are an account's own.
 func (s *stage) snapshots(account string) []ec2types.Snapshot {
 	s.Helper()
-	out, err := s.cloud(account).DescribeSnapshots(context.Background(), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}})
+	out, err := s.cloud(account).
+		DescribeSnapshots(context.Background(), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}})
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -262,7 +307,8 @@ func TestAnErrorOfTheSecondConfigureLeavesTheImageAlone(t *testing.T) {
 			s.Fatal(err)
 		}
 		_, err := s.postProcess(s.Context(), p, "mitchellh.amazonebs")
-		if err == nil || !strings.Contains(err.Error(), "account_ids[0]") || !strings.Contains(err.Error(), "is kept and protected") {
+		if err == nil || !strings.Contains(err.Error(), "account_ids[0]") || !strings.Contains(err.Error(), "is kept and "+
+			"protected") {
 			s.Errorf("got %v", err)
 		}
 		s.safe()
@@ -306,7 +352,12 @@ func TestAnImageWithoutSnapshotsIsRefusedAndLeftAlone(t *testing.T) {
 		if err := p.Configure(s.options(prod)); err != nil {
 			s.Fatal(err)
 		}
-		if _, err := s.postProcess(s.Context(), p, "mitchellh.amazon.instance"); err == nil || !strings.Contains(err.Error(), "S3") {
+		if _, err := s.postProcess(
+			s.Context(),
+			p,
+			"mitchellh.amazon.instance",
+		); err == nil ||
+			!strings.Contains(err.Error(), "S3") {
 			s.Errorf("got %v", err)
 		}
 		s.safe()
@@ -315,8 +366,10 @@ func TestAnImageWithoutSnapshotsIsRefusedAndLeftAlone(t *testing.T) {
 
 func TestProtection_denied(t *testing.T) {
 	onStage(t, func(s *stage) {
-		err := s.allow(iam.NewFromConfig(s.world.Config(source, tokyo)),
-			`{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"ec2:EnableImageDeregistrationProtection","Resource":"*"}`)
+		err := s.allow(
+			iam.NewFromConfig(s.world.Config(source, tokyo)),
+			`{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"ec2:EnableImageDeregistrationProtection","Resource":"*"}`,
+		)
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -331,7 +384,8 @@ func TestProtection_denied(t *testing.T) {
 	})
 }
 
-// While a run copies, another one for other accounts may succeed, and lift the protection. When the first fails, Packer wants to destroy the image.
+// While a run copies, another one for other accounts may succeed, and lift the protection. When the first fails, Packer
+// wants to destroy the image.
 func TestTheImageOfABuildThatFailsIsProtectedWhateverOthersHaveLifted(t *testing.T) {
 	onStage(t, func(s *stage) {
 		ctx, cancel := context.WithCancel(s.Context())
@@ -340,7 +394,10 @@ func TestTheImageOfABuildThatFailsIsProtectedWhateverOthersHaveLifted(t *testing
 		time.AfterFunc(30*time.Second, func() {
 			lifted = true
 			cloud := ec2.NewFromConfig(s.world.Config(source, tokyo))
-			_, err := cloud.DisableImageDeregistrationProtection(s.Context(), &ec2.DisableImageDeregistrationProtectionInput{ImageId: &s.image})
+			_, err := cloud.DisableImageDeregistrationProtection(
+				s.Context(),
+				&ec2.DisableImageDeregistrationProtectionInput{ImageId: &s.image},
+			)
 			if err != nil {
 				s.Error(err)
 			}
@@ -357,8 +414,13 @@ func TestTheImageOfABuildThatFailsIsProtectedWhateverOthersHaveLifted(t *testing
 func TestOneTargetsFailureNamesItAndServesTheOthers(t *testing.T) {
 	onStage(t, func(s *stage) {
 		roles := iam.NewFromConfig(s.world.Config(other, tokyo))
-		_, err := roles.PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{RoleName: aws.String("golden-image-target"), PolicyName: aws.String("all"),
-			PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:DescribeKey"],"Resource":"*"}]}`)})
+		_, err := roles.PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{
+			RoleName:   aws.String("golden-image-target"),
+			PolicyName: aws.String("all"),
+			PolicyDocument: aws.String(
+				`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:DescribeKey"],"Resource":"*"}]}`,
+			),
+		})
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -409,7 +471,12 @@ func TestWhoActsIsAskedOnceForEachAccount(t *testing.T) {
 			s.Fatal(err)
 		}
 		calls := s.world.Records()[s.begun:]
-		if asked, assumed := len(calls.Calls("sts:GetCallerIdentity")), len(calls.Calls("sts:AssumeRole")); asked != 3 || assumed != 2 {
+		if asked, assumed := len(
+			calls.Calls("sts:GetCallerIdentity"),
+		), len(
+			calls.Calls("sts:AssumeRole"),
+		); asked != 3 ||
+			assumed != 2 {
 			s.Errorf("asked %d times who acts, want 3; assumed %d roles, want 2", asked, assumed)
 		}
 	})
@@ -429,7 +496,8 @@ func TestAnEndpointOutOfReachIsNamedWhileItIsWaitedForAndInTheEnd(t *testing.T) 
 			})
 			begun := time.Now()
 			_, err := s.run(s.Context(), o)
-			if err == nil || !strings.Contains(err.Error(), "no response from "+call) || time.Since(begun) > time.Hour+time.Minute {
+			if err == nil || !strings.Contains(err.Error(), "no response from "+call) ||
+				time.Since(begun) > time.Hour+time.Minute {
 				s.Errorf("after %v: %v", time.Since(begun), err)
 			}
 		})

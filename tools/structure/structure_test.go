@@ -43,8 +43,8 @@ var share = ID("share/" + "x")
 // source is a package with one file.
 type source struct{ folder, text string }
 
-// standard imports the standard library, which takes a second for the first package. A binary that is built with -trimpath
-// does not know where it is.
+// standard imports the standard library, which takes a second for the first package. A binary that is built with
+// -trimpath does not know where it is.
 var standard = func() types.Importer {
 	if root, err := exec.Command("go", "env", "GOROOT").Output(); err == nil {
 		build.Default.GOROOT = strings.TrimSpace(string(root))

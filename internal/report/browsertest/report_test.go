@@ -252,10 +252,22 @@ func testFilter(t *testing.T, b *browser) {
 func testFailure(t *testing.T, b *browser) {
 	m := reporttest.Manifest(3)
 	b.open(t, m)
-	text := evaluate[string](t, b, `document.getElementById("failure").textContent + document.getElementById("resume").textContent`)
+	text := evaluate[string](
+		t,
+		b,
+		`document.getElementById("failure").textContent + document.getElementById("resume").textContent`,
+	)
 	f := m.Findings[0]
-	if !containsAll(text, string(m.Error), f.Summary, string(f.NextStep), `"Effect":"Allow"`, f.PolicyStatements[0].AttachTo,
-		m.Resume.Command, "-var external_id=...") {
+	if !containsAll(
+		text,
+		string(m.Error),
+		f.Summary,
+		string(f.NextStep),
+		`"Effect":"Allow"`,
+		f.PolicyStatements[0].AttachTo,
+		m.Resume.Command,
+		"-var external_id=...",
+	) {
 		t.Errorf("got %q", text)
 	}
 	if n := evaluate[int](t, b, `document.querySelectorAll("#findings [data-severity=error]").length`); n > 0 {

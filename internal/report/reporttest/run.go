@@ -71,8 +71,8 @@ func NewManifest(p plan.Plan, r distribution.Result) report.Manifest {
 	})
 }
 
-// Run returns the plan and the result of a run for a number of accounts, in two Regions each. The image has two volumes,
-// staged in each Region. In the second Region of the last account the copy of a volume failed.
+// Run returns the plan and the result of a run for a number of accounts, in two Regions each. The image has two
+// volumes, staged in each Region. In the second Region of the last account the copy of a volume failed.
 func Run(accounts int) (plan.Plan, distribution.Result) {
 	p := Plan()
 	p.Steps, p.Destinations = nil, nil
@@ -245,5 +245,6 @@ func (s sample) failLastStep(destinations int) {
 		GiB:      8,
 		Why:      "completed; a resumed run continues with it",
 	})
-	r.Failure = fmt.Sprintf("1 of %d destinations failed; ami-0aaaaaaaaaaaaaaaa is kept and protected from deregistration", destinations)
+	r.Failure = fmt.Sprintf("1 of %d destinations failed; ami-0aaaaaaaaaaaaaaaa is kept and protected from "+
+		"deregistration", destinations)
 }

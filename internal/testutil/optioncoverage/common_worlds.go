@@ -123,7 +123,9 @@ func grants(s Setup) pairs {
 	s.AutoScaling(s.Target)
 	s.AutoScaling(s.Other)
 	o := s.With(pairs{"kms_grant": list{pairs{}}})
-	o["share"] = list{pairs{"account_ids": list{s.Other}, "assume_role": list{pairs{"role_name": "plain"}}, "kms_grant": list{pairs{}}}}
+	o["share"] = list{
+		pairs{"account_ids": list{s.Other}, "assume_role": list{pairs{"role_name": "plain"}}, "kms_grant": list{pairs{}}},
+	}
 	return o
 }
 

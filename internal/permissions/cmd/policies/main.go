@@ -36,14 +36,19 @@ func run(args []string, warn io.Writer) error {
 	list(flags, &s.Targets, "target-accounts", "accounts that get their own copies")
 	flags.StringVar(&s.TargetRole, "target-role", s.TargetRole, "name, with its path, of the role in the target accounts")
 	flags.StringVar(&s.TargetAlias, "target-key", s.TargetAlias, "alias of the target accounts' own keys")
-	list(flags, &s.Users, "users", "accounts of ami_users and share blocks; without them no policy allows other accounts to launch")
-	flags.StringVar(&s.Parameter, "parameter", s.Parameter, "name of the SSM parameter that names the AMIs; an encrypted one ends with \"-secret\"")
-	flags.Func("options", fmt.Sprintf("options of the template that need additional permissions (default %q; only if named: %q)", permissions.Options, permissions.OnRequest), func(text string) error {
+	list(flags, &s.Users, "users", "accounts of ami_users and share blocks; without them no policy allows other "+
+		"accounts to launch")
+	flags.StringVar(&s.Parameter, "parameter", s.Parameter, "name of the SSM parameter that names the AMIs; an "+
+		"encrypted one ends with \"-secret\"")
+	flags.Func("options", fmt.Sprintf("options of the template that need additional permissions (default %q; only if "+
+		"named: %q)", permissions.Options, permissions.OnRequest), func(text string) error {
 		s.Options = strings.FieldsFunc(text, func(r rune) bool { return r == ',' })
 		return nil
 	})
-	flags.StringVar(&s.ExternalID, "external-id", s.ExternalID, "external ID that the target role requires; empty for none")
-	flags.StringVar(&s.Organization, "organization", s.Organization, "organization (o-...) whose accounts may all use the source key")
+	flags.StringVar(&s.ExternalID, "external-id", s.ExternalID, "external ID that the target role requires; empty for "+
+		"none")
+	flags.StringVar(&s.Organization, "organization", s.Organization, "organization (o-...) whose accounts may all use "+
+		"the source key")
 	if err := flags.Parse(args); err != nil { // ExitOnError has ended the program
 		return err
 	}

@@ -13,7 +13,8 @@ import (
 )
 
 func TestRun_reportsPoliciesTooLarge(t *testing.T) {
-	for accounts, warning := range map[string]string{"222222222222": "", "222222222222" + many(60): "build-role.json has "} {
+	for accounts, warning := range map[string]string{"222222222222": "", "222222222222" + many(60): "build-role.json " +
+		"has "} {
 		folder := t.TempDir()
 		var warned bytes.Buffer
 		if err := run([]string{"-out", folder, "-target-accounts", accounts, "-users", "444444444444"}, &warned); err != nil {
