@@ -167,12 +167,12 @@ func TestEveryBadSituationIsAFindingOfItsOwnBeforeTheBuild(t *testing.T) {
 		{"Control Tower denies grants", func(s *stage, _ map[string]any) {
 			s.denied(`{"Effect":"Deny","Action":"kms:CreateGrant","Resource":"*","Condition":{"Bool":{"kms:GrantIsForAWSResource":"false"}}}`)
 		}},
-		{"the key's policy admits the account, and the role has no right on keys", func(s *stage, _ map[string]any) {
+		{"the key policy allows the account, and the role has no permission on keys", func(s *stage, _ map[string]any) {
 			s.role(`{"Effect":"Allow","Action":["ec2:*","kms:DescribeKey"],"Resource":"*"}`)
 		}},
-		{"the role has the right, and the key's policy does not admit the " +
+		{"the role has the permission, and the key policy does not allow the " +
 			"account", func(s *stage, _ map[string]any) { s.sourceKey() }},
-		{"the key's policy admits it only for EC2", func(s *stage, _ map[string]any) {
+		{"the key policy allows it only for EC2", func(s *stage, _ map[string]any) {
 			s.sourceKey(`{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + prod + `:root"},"Action":"kms:*","Resource":"*","Condition":{"Bool":{"kms:GrantIsForAWSResource":"true"}}}`)
 		}},
 		{"the target's key is disabled", func(s *stage, _ map[string]any) {

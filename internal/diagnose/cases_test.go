@@ -167,7 +167,7 @@ var cases = []titledCase{
 			"Not authorized to use key "+thirdKey+" "),
 	},
 	{
-		"1.8.4 CopySnapshot in the target, a right is missing on one of two keys",
+		"1.8.4 CopySnapshot in the target, a permission is missing on one of two keys",
 		inTarget(copySnapshot(targetKey, sourceKey), "ec2:CopySnapshot", 0, "", "Given key ID is not accessible"),
 	},
 	{
@@ -183,7 +183,7 @@ var cases = []titledCase{
 		inSource(copyInSource(), "ec2:CopySnapshot", 0, "", "Given key ID is not accessible"),
 	},
 	{
-		"1.8.4 CopySnapshot, nobody told who called",
+		"1.8.4 CopySnapshot by an unknown caller",
 		inTarget(copySnapshot(targetKey, ""), "ec2:CopySnapshot", 0, "", "Given key ID is not accessible").calledBy(""),
 	},
 	{
@@ -314,7 +314,7 @@ var cases = []titledCase{
 		inTarget(nil, "ec2:DescribeImageAttribute", 400, "AuthFailure", "Not authorized for image:"+image).about(image),
 	},
 	{
-		"2.2.11 reading an attribute that is shown to nobody",
+		"2.2.11 reading an attribute that no account may read",
 		inSource(nil, "ec2:DescribeImageAttribute", 400, "AuthFailure",
 			"Unauthorized attempt to access restricted resource").about(image),
 	},
@@ -395,7 +395,7 @@ var cases = []titledCase{
 				noIdentityPolicy+"kms:DescribeKey action").about("alias/golden-target"),
 	},
 	{
-		"3.2.1 the source key's policy does not admit the target role",
+		"3.2.1 the source key's policy does not allow the target role",
 		inTarget(nil, "kms:DescribeKey", 400, "AccessDeniedException",
 			"User: "+targetRole+" is not authorized to perform: kms:DescribeKey on this resource "+
 				noResourcePolicies).about(sourceKey),
@@ -407,13 +407,13 @@ var cases = []titledCase{
 				targetKey+" "+noIdentityPolicy+"kms:CreateGrant action").about(targetKey),
 	},
 	{
-		"3.2.1 the policy of a third account's key does not admit the target role",
+		"3.2.1 the policy of a third account's key does not allow the target role",
 		inTarget(nil, "kms:CreateGrant", 400, "AccessDeniedException",
 			"User: "+targetRole+" is not authorized to perform: kms:CreateGrant on this resource "+
 				noResourcePolicies).about(thirdKey),
 	},
 	{
-		"3.2.1 the target key's policy does not admit its own account's role",
+		"3.2.1 the target key's policy does not allow its own account's role",
 		inTarget(nil, "kms:DescribeKey", 400, "AccessDeniedException",
 			"User: "+targetRole+" is not authorized to perform: kms:DescribeKey on resource: "+
 				targetKey+" because no resource-based policy allows the kms:DescribeKey action").about(targetKey),
@@ -935,12 +935,12 @@ var cases = []titledCase{
 
 	{
 		"- a refusal that no rule names",
-		inTarget(registerImage(), "ec2:RegisterImage", 400, "NobodyKnowsThis",
-			"The moon is in the wrong house.").about(image),
+		inTarget(registerImage(), "ec2:RegisterImage", 400, "UnknownErrorCode",
+			"The moon is in the wrong phase.").about(image),
 	},
 	{
 		"- a copy that failed for an unknown reason",
-		inTarget(copySnapshot(targetKey, sourceKey), "ec2:CopySnapshot", 0, "", "The moon is in the wrong house."),
+		inTarget(copySnapshot(targetKey, sourceKey), "ec2:CopySnapshot", 0, "", "The moon is in the wrong phase."),
 	},
 	{
 		"- a call that did not come through",

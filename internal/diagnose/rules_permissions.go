@@ -105,7 +105,7 @@ var permissionRules = []rule{
 		messageContains: []string{"no resource-based policies allow access"},
 		aboutKey:        true,
 		summary:         "{who} may not use {key}",
-		detail: "KMS does not tell another account the cause: the key does not exist in {region}, its key policy " +
+		detail: "KMS does not report the cause to another account: the key does not exist in {region}, its key policy " +
 			"does not allow the caller, or it denies the caller explicitly.",
 		remediation: "If the key does not exist or its policy denies the caller, no statement helps: check the ARN " +
 			"and ask the owner of the key.",

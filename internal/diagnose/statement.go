@@ -179,7 +179,7 @@ func (m match) allowOnKey(key string, actions ...string) []distribution.Addition
 	var additions []distribution.Addition
 	if policy := caller.identityPolicy(); policy != "" {
 		if keyARN.account == caller.account {
-			policy += ", which is enough where the key policy admits the account"
+			policy += ", which is enough where the key policy allows the account"
 		}
 		resource, condition := m.keyResource(key)
 		for _, s := range m.splitGrantAction(actions) {

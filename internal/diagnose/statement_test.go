@@ -35,7 +35,7 @@ type statementTest struct {
 
 var statementTests = []statementTest{
 	{
-		title: "1.8.4 CopySnapshot in the target, a right",
+		title: "1.8.4 CopySnapshot in the target, a permission",
 		key:   sourceKey,
 		request: iampolicy.Request{
 			Principal:       asTarget,
@@ -46,7 +46,7 @@ var statementTests = []statementTest{
 		},
 	},
 	{
-		title: "1.8.4 CopySnapshot in the target, a right",
+		title: "1.8.4 CopySnapshot in the target, a permission",
 		key:   sourceKey,
 		omit:  "key policy",
 		request: iampolicy.Request{
@@ -59,7 +59,7 @@ var statementTests = []statementTest{
 		denied: true,
 	},
 	{
-		title: "1.8.4 CopySnapshot in the target, a right",
+		title: "1.8.4 CopySnapshot in the target, a permission",
 		key:   sourceKey,
 		omit:  "identity policy",
 		request: iampolicy.Request{
@@ -72,7 +72,7 @@ var statementTests = []statementTest{
 		denied: true,
 	},
 	{
-		title: "1.8.4 CopySnapshot in the target, a right",
+		title: "1.8.4 CopySnapshot in the target, a permission",
 		key:   sourceKey,
 		request: iampolicy.Request{
 			Principal:       asTarget,
@@ -84,7 +84,7 @@ var statementTests = []statementTest{
 		denied: true,
 	},
 	{
-		title: "1.8.4 CopySnapshot in the target, a right",
+		title: "1.8.4 CopySnapshot in the target, a permission",
 		key:   sourceKey,
 		request: iampolicy.Request{
 			Principal:       asTarget,
@@ -95,7 +95,7 @@ var statementTests = []statementTest{
 		denied: true,
 	},
 	{
-		title: "1.8.4 CopySnapshot in the target, a right",
+		title: "1.8.4 CopySnapshot in the target, a permission",
 		key:   targetKey,
 		omit:  "identity policy",
 		request: iampolicy.Request{
@@ -106,7 +106,7 @@ var statementTests = []statementTest{
 		},
 	},
 	{
-		title: "1.8.4 CopySnapshot in the target, a right",
+		title: "1.8.4 CopySnapshot in the target, a permission",
 		key:   targetKey,
 		omit:  "identity policy",
 		request: iampolicy.Request{
@@ -116,7 +116,7 @@ var statementTests = []statementTest{
 		},
 	},
 	{
-		title:    "1.8.4 CopySnapshot in the target, a right",
+		title:    "1.8.4 CopySnapshot in the target, a permission",
 		key:      targetKey,
 		existing: delegating,
 		omit:     "key policy",

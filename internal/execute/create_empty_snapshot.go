@@ -144,7 +144,7 @@ func canaryLostNote(err error) *distribution.Finding {
 		Level:     distribution.Note,
 		Reference: "4.6.5",
 		Field:     "test_copy",
-		Summary:   "the canary tells nothing",
+		Summary:   "the canary gives no result",
 		Detail:    err.Error() + ": another run of the same destinations may have removed it",
 	}
 }

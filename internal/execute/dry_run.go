@@ -404,7 +404,7 @@ func (d dryRun) finding(ctx context.Context, pool *awsclient.Pool, p plan.Plan, 
 		switch isAllowed, isKnown := d.isAllowedByKeyPolicy(ctx, pool, who); {
 		case isKnown && !isAllowed:
 			e.Level, e.Reference = distribution.Refused, "3.2.1"
-			e.Summary = "the policy of the key " + d.resource + " does not admit " + who.ARN
+			e.Summary = "the policy of the key " + d.resource + " does not allow " + who.ARN
 		case isKnown && !isExplicit && strings.Contains(refusal.Message, "resource-based policy"):
 			return nil // the key policy allows only EC2, as it should
 		default:

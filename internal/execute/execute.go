@@ -159,7 +159,7 @@ func (t *executor) executeStep(ctx context.Context, j *stepRun, end func(StepOut
 	case *step.DisableSourceProtection:
 		end(t.disableSourceProtection(ctx, s))
 	default:
-		end(StepOutcome{Err: fmt.Errorf("nobody knows how to do a step of type %T", s)})
+		end(StepOutcome{Err: fmt.Errorf("no operation for a step of type %T", s)})
 	}
 }
 

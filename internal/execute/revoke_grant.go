@@ -140,7 +140,7 @@ func (t *executor) verifyGrantsRevoked(ctx context.Context, s *step.VerifyGrants
 				aws.ToString(g.GranteePrincipal),
 			),
 			Detail: fmt.Sprintf(
-				"the grant %s (%q, %s) was made while the account was admitted, and does not end with its admission",
+				"the grant %s (%q, %s) was created while the account had a grant, and stays when that grant is revoked",
 				aws.ToString(g.GrantId),
 				aws.ToString(g.Name),
 				operationsOf(g),

@@ -55,7 +55,7 @@ type quotaExceeded struct {
 	err   error // response of AWS
 }
 
-func (quotaExceeded) Error() string { return "too many on their way" }
+func (quotaExceeded) Error() string { return "too many in progress" }
 
 // stepRun is a step that the runner executes.
 type stepRun struct {

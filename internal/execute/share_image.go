@@ -155,7 +155,7 @@ func (t *executor) describeLaunchPermissions(
 	return distribution.NewLaunchPermissions(out.LaunchPermissions), nil
 }
 
-// modifyLaunchPermissions changes one attribute with one operation, because AWS takes no more in one call (rule
+// modifyLaunchPermissions changes one attribute with one operation, because AWS takes at most one in a call (rule
 // 2.2.10).
 func (t *executor) modifyLaunchPermissions(
 	ctx context.Context,

@@ -55,7 +55,7 @@ func (t *executor) shareSnapshot(ctx context.Context, j *stepRun, s *step.ShareS
 }
 
 // writeSnapshotSharingTags writes which accounts had a permission before any run, and which ones keep it. Without
-// these tags a temporary permission cannot be told from others. They are written once, before the permission.
+// these tags a temporary permission cannot be distinguished from others. They are written once, before the permission.
 func (t *executor) writeSnapshotSharingTags(ctx context.Context, s *step.ShareSnapshot, id string) error {
 	if s.PermanentOn != "" {
 		if err := t.writePermanentTags(ctx, s.Location, s.PermanentOn, s.Accounts); err != nil {

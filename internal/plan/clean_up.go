@@ -118,7 +118,7 @@ func (c *cleanUp) listShared(image ec2types.Image, j provenance.Judgment) {
 			Location:    c.at,
 			Resource:    resource,
 			Summary:     summary,
-			Remediation: "deregister the image if nobody needs it",
+			Remediation: "deregister the image if it is not needed",
 		})
 	}
 }

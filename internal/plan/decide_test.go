@@ -31,7 +31,7 @@ const (
 var others = []string{"444444444444", "555555555555", "999999999999"}
 
 // world is a source image of three volumes (under aws/ebs, under the configured key, unencrypted), and three accounts
-// in two Regions that shall have it.
+// in two Regions that receive copies.
 func world() (distribution.Request, distribution.Facts) {
 	req := distribution.Request{
 		Images:   []distribution.SourceImage{{Region: tokyo, ImageID: "ami-0aaaaaaaaaaaaaaaa"}},
@@ -219,7 +219,7 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 			under(f, keyARN(source, tokyo, "cust"))
 			r.Targets, r.Shares = nil, []distribution.Share{{Name: "ours", AccountIDs: []string{"777777777777"}}}
 		},
-		"shared already: shared no more, never withdrawn": func(r *distribution.Request, f *distribution.Facts) {
+		"shared already: not shared again, never unshared": func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].Regions = nil
 			s := f.Images[tokyo].Snapshots["snap-0b"]
 			s.SharedWith = []string{"444444444444", "555555555555", "999999999999"}
@@ -277,8 +277,7 @@ func inOrder(t *testing.T, steps []step.Step) {
 	}
 }
 
-// TestRefusalsNameFieldCauseAndNextStep goes through everything that stands against a plan; the golden file is what
-// people read.
+// TestRefusalsNameFieldCauseAndNextStep goes through every error of a plan. The golden file holds the text.
 func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 	at := distribution.Location{Account: "999999999999", Region: tokyo}
 	home := distribution.Location{Account: source, Region: tokyo}
@@ -343,7 +342,7 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 		{"name taken", site(func(s *distribution.DestinationFacts) {
 			s.NameUsed = &ec2types.Image{ImageId: aws.String("ami-0bbbbbbbbbbbbbbbb")}
 		})},
-		{"name taken by the image that is handed on", func(r *distribution.Request, f *distribution.Facts) {
+		{"name taken by the source image", func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].AMIName, r.Targets[0].Lifecycle.ForceDeregister = "golden", true
 			s := f.Sites[at]
 			s.NameUsed = &ec2types.Image{ImageId: aws.String("ami-0aaaaaaaaaaaaaaaa")}

@@ -143,7 +143,7 @@ func turned(facts *distribution.Facts) {
 	}
 }
 
-func TestWhatEarlierRunsLeftIsTakenUp(t *testing.T) {
+func TestDecide_existingResources(t *testing.T) {
 	own, staged := keyARN(there.Account, tokyo, "own"), keyARN(source, tokyo, "cust")
 	const completed, pending, failed = ec2types.SnapshotStateCompleted, ec2types.SnapshotStatePending, ec2types.SnapshotStateError
 	in := func(at distribution.Location, snapshots ...ec2types.Snapshot) func() (distribution.Request, distribution.Facts) {
@@ -167,9 +167,9 @@ func TestWhatEarlierRunsLeftIsTakenUp(t *testing.T) {
 			facts.Images[tokyo].Snapshots["snap-0b"] = s
 			return req, facts
 		}},
-		{"one copy completed, one under way", in(there,
+		{"one copy completed, one in progress", in(there,
 			left(there, "snap-0done", "/dev/xvda", own, 8, completed, signed, "run-0"), left(there, "snap-0going", "/dev/xvdb", own, 100, pending, signed, "run-0"))},
-		{"a staged copy under way", in(home, left(home, "snap-0going", "/dev/xvda", staged, 8, pending, signed, "run-0"))},
+		{"a staged copy in progress", in(home, left(home, "snap-0going", "/dev/xvda", staged, 8, pending, signed, "run-0"))},
 		{"a failed copy is removed", in(there, left(there, "snap-0failed", "/dev/xvda", own, 8, failed, signed, "run-0"))},
 		{"a second copy is removed, the older stays", in(there,
 			left(there, "snap-0first", "/dev/xvda", own, 8, completed, signed, "run-0"), left(there, "snap-0second", "/dev/xvda", own, 8, completed, signed, "run-0b"))},
@@ -196,7 +196,7 @@ func TestWhatEarlierRunsLeftIsTakenUp(t *testing.T) {
 			facts.Earlier[there].Images[0].ImdsSupport = ec2types.ImdsSupportValuesV20
 			return req, facts
 		}},
-		{"finished, and changed since, and the target lets it make way", func() (distribution.Request, distribution.Facts) {
+		{"finished, and changed since, and force_deregister", func() (distribution.Request, distribution.Facts) {
 			req, facts := finished()
 			facts.Earlier[there].Images[0].ImdsSupport = ec2types.ImdsSupportValuesV20
 			req.Targets[0].Lifecycle.ForceDeregister = true
@@ -207,8 +207,7 @@ func TestWhatEarlierRunsLeftIsTakenUp(t *testing.T) {
 			turned(&facts)
 			return req, facts
 		}},
-		{"finished, and the alias leads to another key now, and the target lets it make " +
-			"way", func() (distribution.Request, distribution.Facts) {
+		{"finished, and the alias leads to another key now, and force_deregister", func() (distribution.Request, distribution.Facts) {
 			req, facts := finished()
 			turned(&facts)
 			req.Targets[0].Lifecycle.ForceDeregister = true

@@ -10,7 +10,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-func TestKeyAdmits(t *testing.T) {
+func TestKeyPolicyAllows(t *testing.T) {
 	const key = "arn:aws:kms:ap-northeast-1:111111111111:key/0a1b2c3d-0000-4000-8000-0123456789ab"
 	who := distribution.CallerIdentity{
 		Account:   "999999999999",
@@ -22,7 +22,7 @@ func TestKeyAdmits(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name, document string
-		admits, told   bool
+		allows, known  bool
 	}{
 		{"the account", policy("arn:aws:iam::999999999999:root", ""), true, true},
 		{"the role", policy("arn:aws:iam::999999999999:role/golden-image-target", ""), true, true},
@@ -40,9 +40,9 @@ func TestKeyAdmits(t *testing.T) {
 		{"the account, for some grants", policy("arn:aws:iam::999999999999:root", `,"Condition":{"ForAllValues:StringEquals":{"kms:GrantOperations":["Decrypt"]}}`), false, false},
 		{"no policy", `{`, false, false},
 	} {
-		admits, err := plan.KeyPolicyAllows(c.document, key, who)
-		if admits != c.admits || (err == nil) != c.told {
-			t.Errorf("%s: admits %v, %v", c.name, admits, err)
+		allows, err := plan.KeyPolicyAllows(c.document, key, who)
+		if allows != c.allows || (err == nil) != c.known {
+			t.Errorf("%s: got %v, %v", c.name, allows, err)
 		}
 	}
 }

@@ -69,7 +69,7 @@ func TestDecide_encryptionCauses(t *testing.T) {
 		byDefault = "EBS encryption by default is on in ap-northeast-1"
 		byBase    = "the base AMI ami-0base has the same key"
 		byOthers  = "the base AMI ami-0base of another account is encrypted, and its volumes get the default key"
-		byBuild   = "the builder was told to (encrypt_boot, kms_key_id or launch_block_device_mappings)"
+		byBuild   = "the builder is configured to (encrypt_boot, kms_key_id or launch_block_device_mappings)"
 	)
 	for _, c := range []struct {
 		name      string
@@ -83,7 +83,7 @@ func TestDecide_encryptionCauses(t *testing.T) {
 		{"a key of one's own", true, keyARN(source, tokyo, "cust"), base("137112412989", ""), []string{byBuild}},
 		{"an encrypted base image of another " +
 			"account", false, standard, base("137112412989", keyARN("137112412989", tokyo, "x")), []string{byOthers}},
-		{"default and base: cannot tell", true, standard, base(source, standard), []string{byDefault, byBase}},
+		{"default and base: both possible", true, standard, base(source, standard), []string{byDefault, byBase}},
 		{"base image that cannot be seen", false, standard, func(*distribution.Image) {}, []string{byBuild}},
 	} {
 		req, facts := world()

@@ -234,7 +234,7 @@ func TestDecide_publishAll(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		all  bool
-		gate []distribution.StepID
+		want []distribution.StepID
 	}{
 		{"each", false, nil},
 		{"all", true, []distribution.StepID{"verify/444444444444/" + tokyo, "verify/555555555555/" + tokyo}},
@@ -253,17 +253,17 @@ func TestDecide_publishAll(t *testing.T) {
 		req.Targets = append(req.Targets, optional)
 		p := plan.Decide(req, facts)
 		inOrder(t, p.Steps)
-		var gate []distribution.StepID
+		var got []distribution.StepID
 		for _, s := range p.Steps {
 			if all, is := s.(*step.PublishBarrier); is {
-				gate = all.DependsOn
+				got = all.DependsOn
 			}
 			if _, points := plan.PointerOf(s); points && slices.Contains(s.Meta().DependsOn, "publish/all") != c.all {
 				t.Errorf("%s: %s needs %v", c.name, s.Meta().ID, s.Meta().DependsOn)
 			}
 		}
-		if !slices.Equal(gate, c.gate) {
-			t.Errorf("%s: the gate needs %v", c.name, gate)
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: the barrier depends on %v, want %v", c.name, got, c.want)
 		}
 	}
 	req, facts := finished()

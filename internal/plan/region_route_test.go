@@ -18,7 +18,7 @@ const (
 	virginia  = "us-east-1"
 )
 
-// abroad is an unencrypted image of 100 GiB in Tokyo that one account each shall have in some Regions, and the source's
+// abroad is an unencrypted image of 100 GiB in Tokyo that is copied to one account in some Regions, and the source's
 // keys elsewhere.
 func abroad(keys []string, targets ...string) (distribution.Request, distribution.Facts) {
 	req, facts := world()
@@ -69,7 +69,7 @@ func TestRegionRoutes_cheapest(t *testing.T) {
 			keyARN(source, frankfurt, "cust"),
 			[]plan.RegionRoute{{Region: oregon, Accounts: 1, Route: route(frankfurt, 100, 100)}},
 		},
-		"from the build's where both have to be staged": {
+		"from the build's where both must be staged": {
 			[]string{tokyo, frankfurt},
 			[]string{oregon},
 			"",

@@ -72,7 +72,7 @@ func validateName(
 			d.Target,
 			"ami_name",
 		), fmt.Sprintf(
-			"the image %s, which an earlier run made, is not what it has to be now",
+			"the image %s, which an earlier run made, no longer matches the plan",
 			id,
 		)
 		f.Detail = strings.Join(imageDifferences(req, facts, d, *taken), "; ")
@@ -87,7 +87,7 @@ func validateName(
 			f.Remediation = "find out where that image comes from; then deregister it, or set another ami_name"
 		}
 	case slices.ContainsFunc(req.Images, func(i distribution.SourceImage) bool { return i.ImageID == id }):
-		f.Detail, f.Remediation = "it is the image that is handed on", "set another ami_name"
+		f.Detail, f.Remediation = "it is the source image", "set another ami_name"
 	case step.IsProtected(*taken):
 		f.Reference, f.Detail = "A.2.1", "it is protected against deregistration"
 		f.Remediation = "switch the protection off with `aws ec2 disable-image-deregistration-protection`, " +
@@ -96,7 +96,7 @@ func validateName(
 		f.Reference, f.Detail = "2.1.8", "it bears our tags, and is not provably ours: another run may be making it"
 		f.Remediation = "find out where it comes from, and deregister it if it is not wanted"
 	case req.PublishAll && len(d.Parameters)+len(d.Templates) > 0:
-		f.Level, f.Summary = distribution.Warning, fmt.Sprintf("the image %s makes way before anything names the new one", id)
+		f.Level, f.Summary = distribution.Warning, fmt.Sprintf("the image %s is deregistered before anything names the new one", id)
 		f.Detail = `publish = "all" waits until all images are proved, and two images cannot have one name: ` +
 			`what names this one until then launches nothing`
 		f.Remediation = "give every release a name of its own by ami_name, and let retention remove the older ones"

@@ -143,7 +143,7 @@ func retentionFindings(
 				Resource:  strings.Join(ids, ", "),
 				Summary:   "images that may be older releases stay",
 				Detail: "they are not provably ours, and of this line: what they were made of is gone, cannot be looked " +
-					"at, or has no image_family in its tags, or their seals are not right",
+					"at, or has no image_family in its tags, or their seals do not match",
 				Remediation: "delete what is not needed",
 			})
 		}

@@ -274,7 +274,7 @@ func (s *shareSource) validateBaseline(
 			Summary:   subject + " cannot be shared for the time of copies",
 			Detail:    "to leave them as they are, tags remember the accounts that may use it: " + err.Error(),
 			Remediation: "share with an organization in place of its accounts, or name another kms_key_id: of a staged " +
-				"copy nothing has to be remembered",
+				"copy no accounts are recorded",
 		},
 	}
 }

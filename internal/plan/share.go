@@ -81,7 +81,7 @@ func launchFindings(
 				Reference: "3.1.6",
 				Location:  s.location,
 				Resource:  key,
-				Summary:   "who launches the shared image has to be allowed to use its key",
+				Summary:   "who launches the shared image needs access to its key",
 				Detail:    "a launch decrypts the image's snapshots for the one who launches, and sharing an image shares no key",
 				Remediation: "add the statements to the policies that they are for, unless they are there already; for " +
 					"Auto Scaling in another account, its account has to give its service-linked role a grant on the key " +
@@ -287,7 +287,7 @@ func permanentShareFindings(req distribution.Request, facts distribution.Facts) 
 			Resource:    resource,
 			Summary:     resource + " stays shared with " + strings.Join(accounts, ", "),
 			Detail:      "a share block of an earlier run shared it, and this run has no such block",
-			Remediation: "withdraw the permission yourself if nobody needs it",
+			Remediation: "withdraw the permission yourself if it is not needed",
 		})
 	}
 

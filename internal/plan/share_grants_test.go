@@ -11,9 +11,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-// Two principals that may do different things with a shared key: no statement lets one of them be granted what the
-// other is to have.
-func TestAStatementAdmitsNoGrantThatWasNotAskedFor(t *testing.T) {
+// Two principals have different permissions on a shared key. No statement lets one of them be granted the other's.
+func TestShareGrants_onlyRequestedOperations(t *testing.T) {
 	req, facts := world()
 	req.Targets = nil
 	facts.Sites[distribution.Location{Account: others[0], Region: tokyo}] = distribution.DestinationFacts{
@@ -31,7 +30,7 @@ func TestAStatementAdmitsNoGrantThatWasNotAskedFor(t *testing.T) {
 			},
 		},
 	}
-	told := 0
+	statements := 0
 	for _, f := range plan.Decide(req, facts).Findings {
 		if f.Reference != "3.1.6" {
 			continue
@@ -41,7 +40,7 @@ func TestAStatementAdmitsNoGrantThatWasNotAskedFor(t *testing.T) {
 			if !strings.Contains(statement, "kms:GrantOperations") {
 				continue
 			}
-			told++
+			statements++
 			if all := strings.Contains(
 				statement,
 				`["CreateGrant","Decrypt"]`,
@@ -51,7 +50,7 @@ func TestAStatementAdmitsNoGrantThatWasNotAskedFor(t *testing.T) {
 			}
 		}
 	}
-	if told != 4 { // two sets of operations, for the key's policy and for the role's
-		t.Errorf("%d statements", told)
+	if statements != 4 { // two sets of operations, for the key's policy and for the role's
+		t.Errorf("%d statements, want 4", statements)
 	}
 }

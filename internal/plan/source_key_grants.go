@@ -32,7 +32,7 @@ type keyGrant struct {
 }
 
 // targetPrincipal returns the principal of a destination for grants and policies. Empty for an account's root,
-// which stands for the whole account. The path of a role is unknown if no option names the role.
+// which represents the whole account. The path of a role is unknown if no option names the role.
 func targetPrincipal(d distribution.Destination, facts distribution.Facts) string {
 	if len(d.Roles) > 0 {
 		return string(d.Roles[len(d.Roles)-1].RoleARN)
@@ -71,16 +71,16 @@ func (b *builder) grantSourceKey(g destinationState, source *shareSource, keyARN
 		b.keyGrants,
 	); slices.ContainsFunc(
 		b.keyGrants,
-		func(grant *keyGrant) bool { return grant.create.ID == "admit/"+location },
+		func(grant *keyGrant) bool { return grant.create.ID == "allow/"+location },
 	) {
 		location += distribution.StepID(fmt.Sprintf("/%d", n+1))
 	}
 
 	grant := &keyGrant{
 		create: &step.CreateGrant{
-			Base:       step.Base{ID: "admit/" + location, Location: source.location, ExpectedDuration: callTime},
+			Base:       step.Base{ID: "allow/" + location, Location: source.location, ExpectedDuration: callTime},
 			KeyARN:     keyARN,
-			Name:       b.grantName(source, "admit/"+location),
+			Name:       b.grantName(source, "allow/"+location),
 			Grantee:    grantee,
 			Operations: copyOperations,
 			Retiring:   principalARN(b.facts.Source.ARN),
@@ -138,7 +138,7 @@ func (b *builder) revokeGrants() {
 	}
 
 	for _, a := range b.keyGrants {
-		location := strings.TrimPrefix(string(a.create.ID), "admit/")
+		location := strings.TrimPrefix(string(a.create.ID), "allow/")
 		revoke := &step.RevokeGrant{
 			Base: step.Base{
 				ID:               distribution.StepID("revoke/" + location),
@@ -263,7 +263,7 @@ func validateKeyAccess(
 			Field:       "source_key_access",
 			Location:    d.At,
 			Principal:   facts.Sites[d.At].Identity.ARN,
-			Summary:     "nobody in account " + d.At.Account + " can be given a grant",
+			Summary:     "account " + d.At.Account + " has no role for a grant",
 			Detail:      "its credentials are those of its root user, and a grant for that is one for the whole account",
 			Remediation: "give an assume_role block",
 		},

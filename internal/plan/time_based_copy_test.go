@@ -19,8 +19,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
-// sized is the world with volumes of these sizes in GiB that nothing is staged for, which one account shall have within
-// minutes.
+// sized is the world with volumes of these sizes in GiB that need no staged copy. One account must have
+// them within minutes.
 func sized(minutes int, gib ...int32) (distribution.Request, distribution.Facts) {
 	req, facts := world()
 	req.Targets[0].AccountIDs, req.Targets[0].Regions, req.Targets[0].CopyMinutes = others[:1], []string{tokyo}, minutes
@@ -130,7 +130,7 @@ func TestEstimate_queues(t *testing.T) {
 		{"all at once", 60, []int32{400, 400, 400}, time.Hour},
 		{"in two turns, for the throughput", 15, []int32{439, 439, 439, 439, 439}, 30 * time.Minute},
 		{"in three turns, for the throughput", 15, []int32{439, 439, 439, 439, 439, 439, 439, 439, 439}, 45 * time.Minute},
-		{"in two turns, because AWS admits twenty copies", 30, make([]int32, 26), time.Hour},
+		{"in two turns, because AWS allows twenty copies", 30, make([]int32, 26), time.Hour},
 		{"in two turns, without a time", 0, make([]int32, 26), 2 * time.Minute},
 	} {
 		req, facts := sized(c.minutes, c.gib...)

@@ -96,7 +96,7 @@ func validateManagedKeyGrants(d distribution.Destination, facts distribution.Fac
 	}
 	f := destinationFinding(d, facts, distribution.Refused, "8.1", "kms_grant")
 	f.Resource = key.ARN()
-	f.Summary = "nobody can give grants on the key " + d.KMSKeyID
+	f.Summary = "grants cannot be created on the key " + d.KMSKeyID
 	f.Detail = "AWS manages it; the service-linked roles of its account may use it as it is"
 	f.Remediation = "leave out kms_grant, or name a customer managed key"
 	return []distribution.Finding{f}
@@ -175,7 +175,7 @@ func siteRemedy(d distribution.Destination, site distribution.DestinationFacts, 
 	case site.Err.Code == "": // the credentials belong to another account, which is not an error of AWS (rule 5.10)
 		return "name a role or profile of account " + d.At.Account
 	case len(d.Roles) > 0:
-		return fmt.Sprintf("check that the role exists, that its trust policy admits %s, the external id, and that "+
+		return fmt.Sprintf("check that the role exists, that its trust policy allows %s, the external id, and that "+
 			"sts:AssumeRole is allowed on it", facts.Source.ARN)
 	}
 	return "check the profile " + d.Profile

@@ -179,7 +179,7 @@ func missingImageDetail(
 	for _, image := range at.changed {
 		detail = append(
 			detail,
-			aws.ToString(image.ImageId)+" is not what it has to be: "+strings.Join(imageDifferences(req, facts, d, image), "; "),
+			aws.ToString(image.ImageId)+" does not match the plan: "+strings.Join(imageDifferences(req, facts, d, image), "; "),
 		)
 	}
 

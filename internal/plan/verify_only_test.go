@@ -18,7 +18,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
-// Everything that no longer stands is found, each on its own; what stands is not.
+// Every difference from the plan is found on its own. What matches the plan is not.
 func TestCheckFindsWhatNoLongerStands(t *testing.T) {
 	own := "alias/golden-" + tokyo
 	var out strings.Builder

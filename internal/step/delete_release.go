@@ -58,7 +58,7 @@ func (s *DeleteRelease) ResourceID() string { return s.ImageID }
 
 func (s *DeleteRelease) String() string {
 	if s.DryRun {
-		return fmt.Sprintf("tell whether the older release %s %q in %s would be deregistered", s.ImageID, s.Name, s.Location)
+		return fmt.Sprintf("check whether the older release %s %q in %s would be deregistered", s.ImageID, s.Name, s.Location)
 	}
 	return fmt.Sprintf(
 		"deregister the older release %s %q with its snapshots in %s, unless it is in use",

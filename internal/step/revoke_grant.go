@@ -43,5 +43,5 @@ func (s *VerifyGrantsRevoked) Permissions() []Permission {
 func (s *VerifyGrantsRevoked) ResourceID() string { return s.KeyARN }
 
 func (s *VerifyGrantsRevoked) String() string {
-	return fmt.Sprintf("look whether the admitted accounts let anybody else use %s", s.KeyARN)
+	return fmt.Sprintf("look whether the accounts with a grant let others use %s", s.KeyARN)
 }

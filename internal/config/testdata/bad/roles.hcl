@@ -24,7 +24,7 @@ target {
 }
 
 target {
-  name        = "two ways"
+  name        = "role and profile"
   account_ids = ["777777777777"]
   kms_key_id  = "default"
   assume_role { role_name = "golden-image-target" }
