@@ -72,7 +72,7 @@ func (h *testWorld) attemptOf(
 		}
 	}()
 	store := runrecord.TagStore{Client: pool.EC2(at), ImageID: h.images[0].ImageID}
-	if ctx, err = run.Begin(ctx, runrecord.Options{Stores: []runrecord.Store{store}, TakesOver: true}); err != nil {
+	if ctx, err = run.Begin(ctx, runrecord.Options{Stores: []runrecord.Store{store}, TakesOver: runrecord.TakesOverAll}); err != nil {
 		return result, err
 	}
 	req.RunID = run.ID

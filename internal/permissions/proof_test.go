@@ -406,7 +406,7 @@ func (s *site) problems() string {
 		if failed(err) {
 			return
 		}
-		_, err = record.Begin(s.Context(), runrecord.Options{Stores: []runrecord.Store{store}, TakesOver: true})
+		_, err = record.Begin(s.Context(), runrecord.Options{Stores: []runrecord.Store{store}, TakesOver: runrecord.TakesOverAll})
 		defer func() {
 			_, endErr := record.End(context.WithoutCancel(s.Context()), false)
 			failed(endErr)

@@ -142,7 +142,8 @@ type Records struct {
 	all          []Record // sorted by id
 	now          time.Time
 	own, resumed string
-	takesOver    bool
+	takesOver    Takeover
+	scope        string // of the asking run
 }
 
 // IsOver reports whether a run owns its resources no longer. It is also true for the run that asks and the one that it
@@ -177,15 +178,25 @@ func (rs Records) Over() []Record {
 	return rs.where(func(r Record) bool { return rs.IsOver(r.ID, r.Began) && r.ID != rs.own })
 }
 
-// OtherHoldsProtection reports whether the record of another run holds the protection of the source image. A failed run
-// holds it until it is resumed: without protection Packer would deregister the image.
-func (rs Records) OtherHoldsProtection() bool {
-	return len(rs.where(func(r Record) bool {
-		isWorking := r.isWorking(rs.now)
-		isHeld := r.Protection == ProtectionHeld && (!rs.takesOver || isWorking) ||
-			r.Protection == ProtectionNeeded && isWorking
-		return isHeld && !rs.isOurs(r.ID)
-	})) > 0
+// OtherHoldsProtection reports whether the record of another run holds the protection of the source image.
+func (rs Records) OtherHoldsProtection() bool { return len(rs.ProtectionHolders()) > 0 }
+
+// ProtectionHolders returns the records of other runs that need the protection of the source image. A failed run needs
+// it until it is resumed: without protection Packer would deregister the image.
+func (rs Records) ProtectionHolders() []Record {
+	return rs.where(func(r Record) bool {
+		needs := r.Protection == ProtectionHeld && !rs.replaces(r) || r.Protection == ProtectionNeeded && r.isWorking(rs.now)
+		return needs && !rs.isOurs(r.ID)
+	})
+}
+
+// IsWorking reports whether the run of a record owns its resources.
+func (rs Records) IsWorking(r Record) bool { return r.isWorking(rs.now) }
+
+// replaces reports whether the asking run replaces the run of a record, which is over.
+func (rs Records) replaces(r Record) bool {
+	isTaken := rs.takesOver == TakesOverAll || rs.takesOver == TakesOverScope && r.Scope == rs.scope
+	return isTaken && !r.isWorking(rs.now)
 }
 
 // AnyHoldsProtection reports whether any record holds the protection. A protection that no record holds was set by

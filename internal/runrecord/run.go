@@ -46,13 +46,23 @@ type Run struct {
 type Options struct {
 	Stores  []Store // one for each source image that is used
 	Resumes string  // id of the run that this one resumes. Empty if none
-	// the run completes what every run that is over left, and lifts the protection that they hold
-	TakesOver  bool
+	TakesOver  Takeover          // of which runs that are over the run lifts the protection
 	Regions    []string          // where the run creates resources
 	Scope      string            // digest of the accounts and keys that it uses
 	Protection Protection        // Held or Needed for the image of a build
 	Report     func(text string) // receives what the run waits for, from any goroutine. Nil if nothing listens
 }
+
+// Takeover says which runs that are over a run replaces, besides the one that it resumes. It lifts the protection that
+// they hold and deletes their records.
+type Takeover int
+
+// Which runs a run replaces.
+const (
+	TakesOverNone  Takeover = iota
+	TakesOverScope          // runs with the same accounts and keys: the run has looked wherever they worked
+	TakesOverAll
+)
 
 // New draws the id of a run. Its fence is closed until Begin.
 func New(clock *Clock) *Run { return &Run{ID: newID(), clock: clock} }
@@ -210,7 +220,7 @@ func (r *Run) report(format string, arguments ...any) {
 
 // Records reads the records of all runs. Each deletion, withdrawal and adoption reads them again.
 func (r *Run) Records(ctx context.Context) (Records, error) {
-	result := Records{own: r.ID, resumed: r.options.Resumes, takesOver: r.options.TakesOver}
+	result := Records{own: r.ID, resumed: r.options.Resumes, takesOver: r.options.TakesOver, scope: r.options.Scope}
 	merged := map[string]Record{}
 	for _, store := range r.options.Stores {
 		records, err := store.List(ctx)
@@ -280,7 +290,7 @@ func (r *Run) Clear(ctx context.Context) error {
 			return fmt.Errorf("read the records of runs: %w", err)
 		}
 		for _, record := range all {
-			kept := record.Protection == ProtectionHeld && !records.isOurs(record.ID) && !r.options.TakesOver
+			kept := record.Protection == ProtectionHeld && !records.isOurs(record.ID) && !records.replaces(record)
 			if kept || !records.IsOver(record.ID, record.Began) {
 				continue
 			}

@@ -50,12 +50,24 @@ func (r *run) recordOptions() runrecord.Options {
 	return runrecord.Options{
 		Stores:     r.stores(),
 		Resumes:    r.config.ResumedRun(),
-		TakesOver:  r.userSupplied && r.config.Mode != config.ModeCleanup,
+		TakesOver:  r.takeover(),
 		Regions:    distribution.Union(regions, nil),
 		Scope:      r.scope,
 		Protection: r.protection(),
 		Report:     r.ui.Say,
 	}
+}
+
+// takeover returns which ended runs this one replaces. A cleanup gives up only what it has looked at: another block of
+// the build may have failed in other accounts, and waits to be resumed.
+func (r *run) takeover() runrecord.Takeover {
+	switch {
+	case !r.userSupplied:
+		return runrecord.TakesOverNone
+	case r.config.Mode == config.ModeCleanup:
+		return runrecord.TakesOverScope
+	}
+	return runrecord.TakesOverAll
 }
 
 // protection returns what the record says about the protection of the images. The run of a build needs it also if
@@ -227,20 +239,38 @@ const endTime = 6 * time.Minute
 // does.
 const canceledEndTime = 30 * time.Second
 
-// isProtectionNeeded reports whether another run needs the protection, or whether the records could not be read.
-func (r *run) isProtectionNeeded(ctx context.Context) bool {
+// protectionHolders returns why the protection must stay: a line for each run that needs it. If the records cannot be
+// read, another run may need it.
+func (r *run) protectionHolders(ctx context.Context) []string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), liftTime)
 	defer cancel()
 	records, err := r.record.Records(ctx)
-	return err != nil || records.OtherHoldsProtection()
+	if err != nil {
+		return []string{"Keeping deregistration protection: whether another run needs it cannot be read: " + err.Error()}
+	}
+	var lines []string
+	for _, holder := range records.ProtectionHolders() {
+		why := " has not succeeded. Run its resume file, or give it up with -var mode=cleanup"
+		if records.IsWorking(holder) {
+			why = " works on the same AMI"
+		}
+		lines = append(lines, "Keeping deregistration protection for run "+holder.ID+", which"+why)
+	}
+	return lines
 }
 
 // conclude lifts the protection after a success, unless another run needs it, and deletes the records of runs that are
 // over.
 func (r *run) conclude(ctx context.Context) {
-	r.held = r.held || r.isProtectionNeeded(ctx) // another run may have begun since this one ended
+	holders := r.protectionHolders(ctx) // another run may have begun since this one ended
+	if r.held && len(holders) == 0 {
+		holders = []string{"Keeping deregistration protection: another run needed it when this one ended"}
+	}
+	r.held = len(holders) > 0
 	if r.held {
-		r.ui.Say("Another run needs the protection of the source image: it stays.")
+		for _, line := range holders {
+			r.ui.Say(line)
+		}
 		for i := range r.result.Source {
 			r.result.Source[i].Held = r.result.Source[i].Protected
 		}

@@ -356,8 +356,68 @@ func TestCleaningUpRemovesWhatIsUnfinishedAndNothingElse(t *testing.T) {
 		if len(s.images(prod)) != 1 || len(s.snapshots(prod)) != 2 {
 			s.Errorf("the target that was served has %d images and %d snapshots", len(s.images(prod)), len(s.snapshots(prod)))
 		}
-		if protected, _ := s.protected(); !protected || !s.mentions("is kept. To delete it: aws ec2 deregister-image", nil) {
-			s.Error("the image lost its protection, or the command that disables it is not shown")
+		if protected, ours := s.protected(); protected || ours {
+			s.Errorf("got a source AMI that is protected: %v, by a run: %v, after giving up", protected, ours)
+		}
+		if !s.mentions("is kept. To delete it: aws ec2 deregister-image", nil) {
+			s.Error("the command that deletes the source AMI is not shown")
+		}
+	})
+}
+
+// Another block of the same build failed in other accounts. It needs the protection until it is resumed or given up.
+func TestCleanup_otherBlockNeedsProtection(t *testing.T) {
+	onStage(t, func(s *stage) {
+		s.keyless(other)
+		s.keyless(prod)
+		for _, account := range []string{other, prod} {
+			if _, err := s.run(s.Context(), s.options(account)); err == nil {
+				s.Fatal("got no error")
+			}
+		}
+		for _, c := range []struct {
+			account string
+			stays   bool
+		}{{other, true}, {prod, false}} {
+			s.screen = new(screen)
+			o := s.withExistingAMI(c.account)
+			o["mode"] = "cleanup"
+			if _, err := s.after(s.Context(), nullBuilder, o); err != nil {
+				s.Fatal(err)
+			}
+			if protected, ours := s.protected(); protected != c.stays || ours != c.stays {
+				s.Errorf("cleanup for %s: got protected %v, by a run %v, want %v", c.account, protected, ours, c.stays)
+			}
+			const why = "which has not succeeded. Run its resume file, or give it up with -var mode=cleanup"
+			if got := s.mentions(why, nil); got != c.stays {
+				s.Errorf("cleanup for %s: got the reason why the protection stays: %v, want %v", c.account, got, c.stays)
+			}
+		}
+	})
+}
+
+// A run that works on the same AMI needs the protection, whatever its options.
+func TestCleanup_workingRunNeedsProtection(t *testing.T) {
+	onStage(t, func(s *stage) {
+		running := make(chan error)
+		go func() {
+			_, err := s.run(s.Context(), s.options(prod))
+			running <- err
+		}()
+		time.Sleep(15 * time.Second) // the run renews its record soon, so the cleanup does not wait for its end
+		o := s.withExistingAMI(prod)
+		o["mode"] = "cleanup"
+		if _, err := s.after(s.Context(), nullBuilder, o); err != nil {
+			s.Fatal(err)
+		}
+		if protected, ours := s.protected(); !protected || !ours {
+			s.Errorf("got a source AMI that is protected: %v, by a run: %v, while a run works", protected, ours)
+		}
+		if err := <-running; err != nil {
+			s.Error(err)
+		}
+		if protected, ours := s.protected(); protected || ours {
+			s.Errorf("got a source AMI that is protected: %v, by a run: %v, after both runs", protected, ours)
 		}
 	})
 }
