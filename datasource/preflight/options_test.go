@@ -79,7 +79,7 @@ var worlds = append(
 			{Option: "token", Without: "InvalidClientTokenId"},
 		}},
 		{Name: "a credentials file", Run: on(aCredentialsFile), Cases: []optioncoverage.Case{
-			{Option: "shared_credentials_file", Without: "failed to refresh cached credentials"},
+			{Option: "shared_credentials_file", Without: "is neither in"},
 			{Option: "profile", Value: source},
 			{Option: "target.profile", Without: "there are no credentials for account " + prod},
 			{Option: "share.profile", Without: "there are no credentials for account " + other},

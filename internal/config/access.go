@@ -15,6 +15,7 @@ import (
 // configuration and credentials files, IAM Identity Center, web identity, and the roles of containers and instances.
 type Access struct {
 	// The profile in the shared configuration and credentials files. `credential_process` and `sso_session` work.
+	// `packer validate` fails if the profile is missing.
 	Profile string `mapstructure:"profile"`
 	// The access key. Requires `secret_key`. Conflicts with `profile` and `shared_credentials_file`.
 	AccessKey string `mapstructure:"access_key"`
@@ -23,7 +24,7 @@ type Access struct {
 	// The session token of a temporary `access_key`. A run that outlives the session fails. `profile` and
 	// `assume_role` are renewed.
 	Token string `mapstructure:"token"`
-	// The path of a credentials file. Default: `~/.aws/credentials`.
+	// The path of a credentials file. `packer validate` fails if it cannot be read. Default: `~/.aws/credentials`.
 	SharedCredentialsFile string `mapstructure:"shared_credentials_file"`
 	// A role in the source account, assumed with the credentials above. See [assume_role](#assume_role).
 	AssumeRole *AssumeRole `mapstructure:"assume_role"`

@@ -298,6 +298,7 @@ func (c *Config) check(p *diagnostics) {
 	for i := range c.Shares {
 		c.Shares[i].check(p.in(c.Shares[i].label(i)), chained)
 	}
+	c.checkProfiles(p)
 	c.checkRequired(p)
 }
 

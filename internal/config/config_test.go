@@ -162,9 +162,9 @@ var options = []struct {
 	},
 	{
 		"shared_credentials_file",
-		prod + "\nshared_credentials_file = \"/c\"",
+		prod + "\nshared_credentials_file = \"/dev/null\"",
 		func(r run) any { return r.SharedCredentialsFile },
-		"/c",
+		"/dev/null",
 	},
 	{
 		"assume_role.role_name",

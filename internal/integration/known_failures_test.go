@@ -10,9 +10,6 @@ const onlyWhole = " with -whole"
 // fails. When the fault is mended, the test fails until its line is removed here.
 var knownFailures = map[string]string{
 	"TestArtifact_namesDeregisteredImage":                   "fault 17",
-	"TestConfigure_missingProfile/credentials_file":         "fault 14",
-	"TestConfigure_missingProfile/profile":                  "fault 14",
-	"TestConfigure_missingProfile/profile_of_a_target":      "fault 14",
 	"TestDeviceNames_withAndWithoutPrefix/image":            "fault 19",
 	"TestDeviceNames_withAndWithoutPrefix/snapshot":         "fault 19",
 	"TestProtect_withoutSTS/15_minutes":                     "fault 15",
