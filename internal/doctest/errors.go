@@ -5,6 +5,7 @@ package doctest
 
 import (
 	"cmp"
+	_ "embed"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,8 +30,13 @@ func (e explanation) service() string {
 	}[service], strings.ToUpper(service))
 }
 
-// Errors returns the guide to errors in Markdown, with one heading for each code of a finding. It is made of the golden
-// file that explains every error.
+// planFindings explains the findings that do not come from an error of AWS.
+//
+//go:embed findings.md
+var planFindings string
+
+// Errors returns the guide to errors in Markdown, with one heading for each code of a finding. It is made of
+// planFindings and of the golden file that explains every error of AWS.
 func Errors(findings string) (string, error) {
 	byCode, codes := map[string][]explanation{}, []string{}
 	for block := range strings.SplitSeq(strings.TrimSpace(findings), "\n\n") {
@@ -51,7 +57,7 @@ func Errors(findings string) (string, error) {
 	})
 
 	var out strings.Builder
-	out.WriteString(introduction)
+	out.WriteString(introduction + "\n" + planFindings)
 	service := ""
 	for _, code := range codes {
 		if s := byCode[code][0].service(); s != service {
@@ -103,13 +109,13 @@ func appendNew(list []string, text string) []string {
 	return append(list, text)
 }
 
-const introduction = `<!-- Made from internal/diagnose/testdata/rules.golden by make generate; do not edit. -->
+const introduction = `<!-- Made from internal/doctest/findings.md and internal/diagnose/testdata/rules.golden by make generate; do not edit. -->
 
 # Errors by code
 
-Each finding of a run has a code: in the report, in ` + "`manifest.json`" + ` and in machine-readable output. This page has a heading for each code, with the
-messages of AWS that lead to it. Search for a part of your message that holds no ID. The accounts, roles and keys are examples: source account 111111111111,
-target account 999999999999, role ` + "`golden-image-target`" + `.
+Each finding of a run has a code: in the report, in ` + "`manifest.json`" + ` and in machine-readable output. This page has a heading for each code: first
+those of the plugin's own checks, then those of AWS's errors with their messages. Search for a part of your message that holds no ID. The accounts,
+roles and keys are examples: source account 111111111111, target account 999999999999, role ` + "`golden-image-target`" + `.
 `
 
 // readExplanation reads one block of the golden file.

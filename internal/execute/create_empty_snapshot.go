@@ -142,9 +142,10 @@ func canaryLostNote(err error) *distribution.Finding {
 
 	return &distribution.Finding{
 		Level:     distribution.Note,
+		Code:      distribution.CodeTestCopyInconclusive,
 		Reference: "4.6.5",
 		Field:     "test_copy",
-		Summary:   "the canary gives no result",
+		Summary:   "the test copies have no result",
 		Detail:    err.Error() + ": another run of the same destinations may have removed it",
 	}
 }

@@ -18,9 +18,10 @@ import (
 // deleteRelease deletes an older release that nothing uses. A release that stays is only a finding, because the
 // destination has its image anyway.
 func (t *executor) deleteRelease(ctx context.Context, s *step.DeleteRelease) StepOutcome {
-	newFinding := func(level distribution.Level, summary, detail string) distribution.Finding {
+	newFinding := func(level distribution.Level, code, summary, detail string) distribution.Finding {
 		return distribution.Finding{
 			Level:     level,
+			Code:      code,
 			Reference: "9.12",
 			Field:     "retention",
 			Location:  s.Location,
@@ -46,6 +47,7 @@ func (t *executor) deleteRelease(ctx context.Context, s *step.DeleteRelease) Ste
 			Notes: []distribution.Finding{
 				newFinding(
 					distribution.Warning,
+					distribution.CodeReleaseKept,
 					"the older release "+s.ImageID+" stays",
 					"whether something needs it could not be looked at: "+reason(err),
 				),
@@ -53,13 +55,16 @@ func (t *executor) deleteRelease(ctx context.Context, s *step.DeleteRelease) Ste
 		}
 	case use != "":
 		return StepOutcome{
-			Notes: []distribution.Finding{newFinding(distribution.Note, "the older release "+s.ImageID+" stays", use)},
+			Notes: []distribution.Finding{
+				newFinding(distribution.Note, distribution.CodeReleaseKept, "the older release "+s.ImageID+" stays", use),
+			},
 		}
 	case s.DryRun:
 		return StepOutcome{
 			Notes: []distribution.Finding{
 				newFinding(
 					distribution.Note,
+					distribution.CodeReleaseWouldBeRemoved,
 					"the older release "+s.ImageID+" would be removed with its snapshots",
 					"nothing needs it; retention has dry_run = true",
 				),
@@ -72,7 +77,12 @@ func (t *executor) deleteRelease(ctx context.Context, s *step.DeleteRelease) Ste
 		return StepOutcome{
 			Retained: left,
 			Notes: []distribution.Finding{
-				newFinding(distribution.Warning, "the older release "+s.ImageID+" stays", reason(err)),
+				newFinding(
+					distribution.Warning,
+					distribution.CodeReleaseKept,
+					"the older release "+s.ImageID+" stays",
+					reason(err),
+				),
 			},
 		}
 	}

@@ -26,6 +26,7 @@ func (t *executor) deregisterImage(ctx context.Context, j *stepRun, s *step.Dere
 				Notes: []distribution.Finding{
 					{
 						Level:    distribution.Note,
+						Code:     distribution.CodeAMIKept,
 						Location: s.Location,
 						Resource: id,
 						Summary:  "the image " + id + " stays",

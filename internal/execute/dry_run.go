@@ -75,7 +75,12 @@ func DryRun(ctx context.Context, pool *awsclient.Pool, p plan.Plan, mayFail int)
 
 	if err := group.Wait(); err != nil {
 		return []distribution.Finding{
-			{Level: distribution.Warning, Summary: "the permissions could not be checked", Detail: err.Error()},
+			{
+				Level:   distribution.Warning,
+				Code:    distribution.CodePermissionsUnchecked,
+				Summary: "the permissions could not be checked",
+				Detail:  err.Error(),
+			},
 		}
 	}
 
@@ -349,6 +354,7 @@ func (d dryRun) performedFinding() *distribution.Finding {
 	operation, _, _ := strings.Cut(d.action, " ")
 	return &distribution.Finding{
 		Level:       distribution.Refused,
+		Code:        distribution.CodeDryRunPerformed,
 		Reference:   "6.1",
 		Location:    d.step.Meta().Location,
 		Operation:   operation,

@@ -94,6 +94,7 @@ func resultOf(
 			if d.Err != nil {
 				r.Findings = append(r.Findings, distribution.Finding{
 					Level:       distribution.Note,
+					Code:        distribution.CodeNothingPublished,
 					Field:       "publish",
 					Summary:     "nothing was published",
 					Detail:      `publish = "all", and not every required destination has a proved image`,
@@ -237,7 +238,7 @@ func retainedBy(
 
 	switch s := s.(type) {
 	case *step.CreateEmptySnapshot:
-		left.Kind, left.Why = "snapshot", "the canary; the next run removes it"
+		left.Kind, left.Why = "snapshot", "the source of the test copies; the next run deletes it"
 		return left, !removed[d.ID]
 	case *step.CopySnapshot:
 		left.Kind, left.Why = "snapshot", distribution.KeptCompleted
@@ -297,6 +298,7 @@ func explain(ctx context.Context, pool *awsclient.Pool, source string, s step.St
 	if !isAWS { // the error did not come from AWS
 		return &distribution.Finding{
 			Level:       distribution.Refused,
+			Code:        distribution.CodeStepFailed,
 			Location:    s.Meta().Location,
 			Resource:    s.ResourceID(),
 			Summary:     "could not " + s.String(),

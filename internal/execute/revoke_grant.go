@@ -128,6 +128,7 @@ func (t *executor) verifyGrantsRevoked(ctx context.Context, s *step.VerifyGrants
 
 		notes = append(notes, distribution.Finding{
 			Level:     distribution.Warning,
+			Code:      distribution.CodeGrantDelegated,
 			Reference: "3.2.6",
 			Field:     "source_key_access",
 			Location:  s.Location,

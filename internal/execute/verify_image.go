@@ -49,6 +49,7 @@ func (e *verificationError) Error() string {
 func (e *verificationError) finding(s step.Step) *distribution.Finding {
 	d := &distribution.Finding{
 		Level:       distribution.Refused,
+		Code:        distribution.CodeCopyDiffers,
 		Reference:   "4.6.1",
 		Location:    s.Meta().Location,
 		Resource:    e.image,

@@ -115,6 +115,7 @@ func (c *cleanUp) listShared(image ec2types.Image, j provenance.Judgment) {
 	for _, resource := range append([]string{id}, snapshotIDs(image)...) {
 		c.findings = append(c.findings, distribution.Finding{
 			Level:       distribution.Note,
+			Code:        distribution.CodeShareKept,
 			Location:    c.at,
 			Resource:    resource,
 			Summary:     summary,
@@ -267,6 +268,7 @@ func (c *cleanUp) instances() {
 func (c *cleanUp) list(kind, id string, j provenance.Judgment) {
 	c.findings = append(c.findings, distribution.Finding{
 		Level:    distribution.Note,
+		Code:     distribution.CodeRunWorking,
 		Location: c.at,
 		Resource: id,
 		Summary:  fmt.Sprintf("%s %s belongs to run %s, which works on the same image", kind, id, j.Run),
@@ -278,6 +280,7 @@ func (c *cleanUp) list(kind, id string, j provenance.Judgment) {
 func unprovenFinding(at distribution.Location, kind, id string) distribution.Finding {
 	return distribution.Finding{
 		Level:     distribution.Warning,
+		Code:      distribution.CodeResourceUnproven,
 		Reference: "2.1.8",
 		Location:  at,
 		Resource:  id,

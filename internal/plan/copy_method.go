@@ -56,6 +56,7 @@ func validateMethod(
 	if d.At.Account != facts.Source.Account && isFromMarketplace(*image) {
 		add(distribution.Finding{
 			Level:     distribution.Refused,
+			Code:      distribution.CodeMarketplaceImage,
 			Reference: "2.3.1",
 			Field:     field(d.Target, "account_ids"),
 			Summary:   "the image carries an AWS Marketplace product code",
@@ -79,6 +80,7 @@ func validateMethod(
 		if req.Strict && attributeHandling(d, a) == distribution.Lost && a.Text(*image) != "" {
 			add(distribution.Finding{
 				Level:       distribution.Refused,
+				Code:        distribution.CodeAttributeLost,
 				Reference:   a.Rule,
 				Field:       "on_attribute_loss",
 				Summary:     a.Name + " would be lost",
@@ -98,7 +100,11 @@ func regionalFinding(d distribution.Destination, a step.Attribute, image ec2type
 	}
 
 	value := a.Text(image) + " is of " + d.FromRegion
-	f := distribution.Finding{Reference: a.Rule, Field: field(d.Target, "copy_method")}
+	f := distribution.Finding{
+		Code:      distribution.CodeAttributeOfRegion,
+		Reference: a.Rule,
+		Field:     field(d.Target, "copy_method"),
+	}
 	switch d.Method {
 	case distribution.BySnapshot:
 		f.Level = distribution.Refused
@@ -122,7 +128,7 @@ func registerFinding(d distribution.Destination, a step.Attribute, image ec2type
 		return distribution.Finding{}, false
 	}
 
-	f := distribution.Finding{Reference: a.Rule, Field: field(d.Target, "copy_method")}
+	f := distribution.Finding{Code: distribution.CodeTPMBootMode, Reference: a.Rule, Field: field(d.Target, "copy_method")}
 	switch a.Name {
 	case "TpmSupport":
 		f.Level = distribution.Refused
@@ -130,7 +136,7 @@ func registerFinding(d distribution.Destination, a step.Attribute, image ec2type
 		f.Detail = a.Weighs(image)
 		f.Remediation = `set copy_method = "image", or build the image with boot mode uefi`
 	case "UsageOperation":
-		f.Level = distribution.Warning
+		f.Level, f.Code = distribution.Warning, distribution.CodeBillingUncertain
 		f.Summary = "the image's billing may be lost"
 		f.Detail = a.Weighs(image) + "; it comes from the snapshots, or it does not"
 		f.Remediation = `the image is discarded if its billing is another than the source's; copy_method = "image" keeps it`

@@ -151,6 +151,7 @@ func validateRequest(req distribution.Request, destinations []distribution.Desti
 			found,
 			distribution.Finding{
 				Level:   distribution.Refused,
+				Code:    distribution.CodeSourceAMIMissing,
 				Summary: "there is no AMI to distribute",
 				Detail:  "the artifact names none",
 			},
@@ -162,6 +163,7 @@ func validateRequest(req distribution.Request, destinations []distribution.Desti
 			found,
 			distribution.Finding{
 				Level:       distribution.Warning,
+				Code:        distribution.CodePublishWithoutEffect,
 				Field:       "publish",
 				Summary:     `publish = "all" has no effect`,
 				Detail:      "no target has an ssm_parameter or a launch_template",
@@ -173,6 +175,7 @@ func validateRequest(req distribution.Request, destinations []distribution.Desti
 	if len(destinations)+len(req.Shares) == 0 {
 		found = append(found, distribution.Finding{
 			Level:       distribution.Refused,
+			Code:        distribution.CodeDestinationMissing,
 			Field:       "target",
 			Summary:     "there is no destination",
 			Detail:      "no target block names an account, and there is no share block",
@@ -209,6 +212,7 @@ func unseenFindings(facts distribution.Facts) []distribution.Finding {
 func failedLookupFinding(u distribution.FailedLookup) distribution.Finding {
 	f := distribution.Finding{
 		Level:     distribution.Warning,
+		Code:      distribution.CodeLookupDenied,
 		Location:  u.At,
 		Operation: u.Refusal.Operation,
 		Resource:  u.Resource,

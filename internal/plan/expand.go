@@ -259,6 +259,7 @@ func findDuplicateDestinations(all []distribution.Destination) []distribution.Fi
 		if target, there := first[d.At]; there {
 			findings = append(findings, distribution.Finding{
 				Level:       distribution.Refused,
+				Code:        distribution.CodeDestinationDuplicate,
 				Field:       field(d.Target, "account_ids"),
 				Location:    d.At,
 				Summary:     fmt.Sprintf("account %s in %s is named twice", d.At.Account, d.At.Region),
@@ -288,7 +289,13 @@ type renderer struct {
 func (r *renderer) text(option string, text distribution.Text) string {
 	out, err := text.Render(r.vars, r.functions)
 	if err != nil {
-		r.refuse(option, "the template cannot be rendered", err.Error(), "see the template variables in the documentation")
+		r.refuse(
+			distribution.CodeTemplateTextInvalid,
+			option,
+			"the template cannot be rendered",
+			err.Error(),
+			"see the template variables in the documentation",
+		)
 	}
 	return out
 }
@@ -299,14 +306,16 @@ func (r *renderer) time(option string, text distribution.Text) time.Time {
 	at, err := time.Parse(time.RFC3339, rendered)
 	if err != nil {
 		summary := fmt.Sprintf("%s is not a time", abridged(rendered))
-		r.refuse(option, summary, "a time is written in the format of RFC 3339", "write a time such as 2027-06-30T00:00:00Z")
+		r.refuse(distribution.CodeTimeInvalid, option, summary, "a time is written in the format of RFC 3339",
+			"write a time such as 2027-06-30T00:00:00Z")
 	}
 	return at
 }
 
-func (r *renderer) refuse(option, summary, detail, remediation string) {
+func (r *renderer) refuse(code, option, summary, detail, remediation string) {
 	r.findings = append(r.findings, distribution.Finding{
 		Level:       distribution.Refused,
+		Code:        code,
 		Field:       field(r.target, option),
 		Location:    r.at,
 		Summary:     summary,

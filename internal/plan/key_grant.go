@@ -52,6 +52,7 @@ func validateGrants(d distribution.Destination) []distribution.Finding {
 		if other >= 0 {
 			found = append(found, distribution.Finding{
 				Level:       distribution.Refused,
+				Code:        distribution.CodeGrantNameDuplicate,
 				Field:       field(d.Target, "kms_grant: name"),
 				Location:    d.At,
 				Resource:    k.Grantee,

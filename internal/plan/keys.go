@@ -75,6 +75,7 @@ func keyExpiryFindings(
 	date := k.Metadata.ValidTo.UTC().Format("2006-01-02 15:04 MST")
 	return []distribution.Finding{{
 		Level:       distribution.Warning,
+		Code:        distribution.CodeKeyMaterialExpires,
 		Reference:   "3.5.4",
 		Field:       field,
 		Location:    at,

@@ -79,7 +79,14 @@ func validateSubnet(d distribution.Destination, facts distribution.Facts) []dist
 		return nil
 	}
 
-	f := destinationFinding(d, facts, distribution.Refused, "8.6", "launch_check: subnet_filter")
+	f := destinationFinding(
+		d,
+		facts,
+		distribution.Refused,
+		distribution.CodeSubnetMissing,
+		"8.6",
+		"launch_check: subnet_filter",
+	)
 	f.Summary = "no subnet matches the filters"
 	f.Detail = "the instance of the launch check needs a subnet"
 	f.Remediation = "correct the filters, or create a subnet that matches them in each account and Region of the target"

@@ -58,6 +58,7 @@ func leftoverFindings(
 func leftoverFinding(at distribution.Location, id, why string) distribution.Finding {
 	return distribution.Finding{
 		Level:       distribution.Note,
+		Code:        distribution.CodeResourceKept,
 		Location:    at,
 		Resource:    id,
 		Summary:     id + " stays: " + why,

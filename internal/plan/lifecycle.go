@@ -26,6 +26,7 @@ func validateLifecycle(d distribution.Destination, facts distribution.Facts) []d
 	if !at.IsZero() && !isValidDeprecation(at, facts.At) {
 		found = append(found, distribution.Finding{
 			Level:       distribution.Refused,
+			Code:        distribution.CodeDeprecationTimeInvalid,
 			Reference:   "9.21",
 			Field:       field(d.Target, "deprecate_at"),
 			Location:    d.At,
@@ -39,6 +40,7 @@ func validateLifecycle(d distribution.Destination, facts distribution.Facts) []d
 	if !d.Lifecycle.Users.IsEmpty() && key.IsManagedByAWS() {
 		found = append(found, distribution.Finding{
 			Level:       distribution.Refused,
+			Code:        distribution.CodeAWSManagedKeyShare,
 			Reference:   "2.2.2",
 			Field:       field(d.Target, "ami_users"),
 			Location:    d.At,
@@ -53,6 +55,7 @@ func validateLifecycle(d distribution.Destination, facts distribution.Facts) []d
 	if d.Lifecycle.FastLaunch != nil && image != nil && image.Platform != ec2types.PlatformValuesWindows {
 		found = append(found, distribution.Finding{
 			Level:       distribution.Refused,
+			Code:        distribution.CodeFastLaunchNotWindows,
 			Reference:   "9.0",
 			Field:       field(d.Target, "fast_launch"),
 			Location:    d.At,

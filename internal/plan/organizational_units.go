@@ -21,6 +21,7 @@ func targetAccounts(t distribution.Target, facts distribution.Facts) ([]string, 
 		if unit.Err != nil {
 			findings = append(findings, distribution.Finding{
 				Level:     distribution.Refused,
+				Code:      distribution.CodeOrganizationalUnitDenied,
 				Field:     field(t.Name, "organizational_unit_ids"),
 				Resource:  id,
 				Principal: facts.Source.ARN,
@@ -28,7 +29,7 @@ func targetAccounts(t distribution.Target, facts distribution.Facts) ([]string, 
 				Summary:   "the accounts of " + id + " cannot be listed",
 				Detail:    unit.Err.Error(),
 				Remediation: "only the management account of an organization and its delegated administrators may look at " +
-					"it: give the organizations block a role there",
+					"it: set organizations_role to a role there",
 			})
 			continue
 		}
@@ -47,20 +48,22 @@ func targetAccounts(t distribution.Target, facts distribution.Facts) ([]string, 
 		if len(inactive) > 0 {
 			findings = append(findings, distribution.Finding{
 				Level:    distribution.Note,
+				Code:     distribution.CodeAccountsInactive,
 				Field:    field(t.Name, "organizational_unit_ids"),
 				Resource: id,
-				Summary:  "accounts are left out: " + strings.Join(inactive, ", "),
-				Detail:   "they are suspended, or about to be closed",
+				Summary:  "accounts are skipped: " + strings.Join(inactive, ", "),
+				Detail:   "they are suspended, or are about to be closed",
 			})
 		}
 
 		if len(active) == 0 {
 			findings = append(findings, distribution.Finding{
 				Level:    distribution.Warning,
+				Code:     distribution.CodeOrganizationalUnitEmpty,
 				Field:    field(t.Name, "organizational_unit_ids"),
 				Resource: id,
-				Summary:  id + " has no account to serve",
-				Detail:   fmt.Sprintf("it has %d accounts, and all are left out", len(unit.Accounts)),
+				Summary:  id + " has no active account",
+				Detail:   fmt.Sprintf("it has %d accounts, and all are skipped", len(unit.Accounts)),
 			})
 		}
 

@@ -69,9 +69,10 @@ type encryption struct {
 	rule      string
 }
 
-func (p *prediction) refuse(rule, option, summary, detail, remediation string) {
+func (p *prediction) refuse(code, rule, option, summary, detail, remediation string) {
 	p.findings = append(p.findings, distribution.Finding{
 		Level:       distribution.Refused,
+		Code:        code,
 		Reference:   rule,
 		Field:       "build: " + option,
 		Location:    p.home,
@@ -86,7 +87,7 @@ func (p *prediction) validate() {
 	intent := p.req.Intent
 	p.validateBase()
 	if !isTrue(intent.EncryptBoot) && (intent.KMSKeyID != "" || len(intent.RegionKMSKeyIDs) > 0) {
-		p.refuse("1.4.7", "kms_key_id",
+		p.refuse(distribution.CodeBuilderKeyUnused, "1.4.7", "kms_key_id",
 			"amazon-ebs refuses a key without encrypt_boot",
 			"kms_key_id and region_kms_key_ids encrypt the copy that encrypt_boot makes",
 			"set encrypt_boot = true, or leave the keys to launch_block_device_mappings")
@@ -109,7 +110,7 @@ func (p *prediction) validateBase() {
 	}
 
 	if p.facts.BaseMatches > 1 {
-		p.refuse("2.5.2", "source_ami_filter",
+		p.refuse(distribution.CodeBaseAMIAmbiguous, "2.5.2", "source_ami_filter",
 			fmt.Sprintf("%d images match", p.facts.BaseMatches),
 			"amazon-ebs takes one",
 			"set most_recent = true, or filter for one")
@@ -121,7 +122,7 @@ func (p *prediction) validateBase() {
 		option = "source_ami"
 	}
 
-	p.refuse("2.2.12", option,
+	p.refuse(distribution.CodeBaseAMIMissing, "2.2.12", option,
 		"there is no image to start from",
 		"AWS shows none to the source credentials",
 		"check id, owners, filters, Region and credentials")
@@ -134,7 +135,14 @@ func (p *prediction) validateKey(at distribution.Location, option, name string) 
 	}
 	key := p.facts.Keys[at][name]
 	if reason, rule := keyUnusableReason(key); reason != "" && !key.IsHidden() {
-		p.refuse(rule, option, fmt.Sprintf("the key %s cannot be used", name), reason, keyRemedy(key))
+		p.refuse(
+			distribution.CodeKeyUnusable,
+			rule,
+			option,
+			fmt.Sprintf("the key %s cannot be used", name),
+			reason,
+			keyRemedy(key),
+		)
 		p.findings[len(p.findings)-1].Location = at
 	}
 }
@@ -230,13 +238,13 @@ func (p *prediction) isValidVolume(v distribution.LaunchVolume, isEncrypted bool
 	option := "launch_block_device_mappings " + v.Device
 	switch {
 	case v.KMSKeyID != "" && !isTrue(v.Encrypted):
-		p.refuse("1.1.11", option,
+		p.refuse(distribution.CodeBuilderKeyUnused, "1.1.11", option,
 			"AWS refuses a key without encrypted = true",
 			"KmsKeyId requires the parameter Encrypted to be set",
 			"set encrypted = true")
 		return false
 	case isFalse(v.Encrypted) && isEncrypted:
-		p.refuse("1.1.12", option,
+		p.refuse(distribution.CodeBuilderDecrypts, "1.1.12", option,
 			"an encrypted volume cannot become unencrypted",
 			"the source AMI's snapshot of "+v.Device+" is encrypted",
 			"leave encrypted out")
@@ -263,7 +271,7 @@ func (p *prediction) copy(volumes []predictedVolume, at distribution.Location) [
 	for _, v := range volumes {
 		e, isPossible := p.copyEncryption(v.encryption, at)
 		if !isPossible {
-			p.refuse("1.4.8", "encrypt_boot",
+			p.refuse(distribution.CodeBuilderDecrypts, "1.4.8", "encrypt_boot",
 				"the copy to "+at.Region+" would be refused",
 				"the volume "+v.device+" is encrypted, and encrypt_boot = false asks for an unencrypted copy of it",
 				"leave encrypt_boot out, or set it to true")

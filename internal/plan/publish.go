@@ -87,6 +87,7 @@ func isNewer(facts distribution.Facts, d distribution.Destination, imageID strin
 func newerFinding(at distribution.Location, name, imageID string) distribution.Finding {
 	return distribution.Finding{
 		Level:    distribution.Note,
+		Code:     distribution.CodeNewerReleasePublished,
 		Location: at,
 		Resource: name,
 		Summary:  name + " still names " + imageID,
@@ -206,6 +207,7 @@ func validatePublication(
 		if slices.ContainsFunc(d.Parameters[:i], hasSameName) {
 			found = append(found, distribution.Finding{
 				Level:       distribution.Refused,
+				Code:        distribution.CodeParameterDuplicate,
 				Reference:   "7.8",
 				Field:       parameterField(d.Target, p),
 				Location:    d.At,
@@ -233,9 +235,10 @@ func validateLaunchTemplate(
 ) []distribution.Finding {
 	site := facts.Sites[d.At]
 	template := site.Templates[string(t.Template)]
-	refuse := func(summary, detail, remediation string) []distribution.Finding {
+	refuse := func(code, summary, detail, remediation string) []distribution.Finding {
 		return []distribution.Finding{{
 			Level:       distribution.Refused,
+			Code:        code,
 			Reference:   "A.4.12",
 			Field:       field(d.Target, fmt.Sprintf("launch_template %q", t.Template)),
 			Location:    d.At,
@@ -253,18 +256,21 @@ func validateLaunchTemplate(
 	switch {
 	case template.Err != nil && strings.HasPrefix(template.Err.Code, "InvalidLaunchTemplate"):
 		return refuse(
+			distribution.CodeLaunchTemplateNotFound,
 			"there is no such launch template, or no version "+t.Source+" of it",
 			template.Err.Error(),
 			"make it in account "+d.At.Account+" in "+d.At.Region+", or correct id, name and source_version",
 		)
 	case template.Err != nil:
 		return refuse(
+			distribution.CodeLaunchTemplateUnreadable,
 			"the launch template cannot be looked at",
 			template.Err.Error(),
 			"allow "+template.Err.Operation+" to "+site.Identity.ARN,
 		)
 	case slices.ContainsFunc(before, isSameTemplate):
 		return refuse(
+			distribution.CodeLaunchTemplateDuplicate,
 			"the launch template is named twice",
 			"both blocks come to "+template.ID,
 			"name each launch template once",
@@ -296,9 +302,10 @@ func validateParameter(
 	p distribution.Parameter,
 ) []distribution.Finding {
 	site := facts.Sites[d.At]
-	refuse := func(rule, summary, detail, remediation string) distribution.Finding {
+	refuse := func(code, rule, summary, detail, remediation string) distribution.Finding {
 		return distribution.Finding{
 			Level:       distribution.Refused,
+			Code:        code,
 			Reference:   rule,
 			Field:       parameterField(d.Target, p),
 			Location:    d.At,
@@ -312,7 +319,13 @@ func validateParameter(
 
 	if err := CheckParameterName(string(p.Name), d.At); err != nil {
 		return []distribution.Finding{
-			refuse("7.7", "it cannot be the name of a parameter", "it "+err.Error(), "name it otherwise"),
+			refuse(
+				distribution.CodeParameterNameInvalid,
+				"7.7",
+				"it cannot be the name of a parameter",
+				"it "+err.Error(),
+				"name it otherwise",
+			),
 		}
 	}
 
@@ -320,7 +333,10 @@ func validateParameter(
 	key := facts.Keys[d.At][string(p.KeyID)]
 	reason, rule := keyUnusableReason(key)
 	if p.KeyID != "" && reason != "" && !key.IsHidden() {
-		found = append(found, refuse(rule, "the key "+string(p.KeyID)+" cannot be used", reason, keyRemedy(key)))
+		found = append(
+			found,
+			refuse(distribution.CodeKeyUnusable, rule, "the key "+string(p.KeyID)+" cannot be used", reason, keyRemedy(key)),
+		)
 	}
 
 	stored, exists := site.Parameters[string(p.Name)]
@@ -330,6 +346,7 @@ func validateParameter(
 		found = append(
 			found,
 			refuse(
+				distribution.CodeParameterUnreadable,
 				"7.6",
 				"the parameter cannot be looked at",
 				stored.Err.Error(),
@@ -338,12 +355,22 @@ func validateParameter(
 		)
 	case !exists:
 	case stored.Type != p.Type:
-		found = append(found, refuse("B.6.1", "the parameter is a "+stored.Type, "AWS would convert it to "+p.Type+
-			", for all its readers", remake+", or give type"))
+		found = append(
+			found,
+			refuse(
+				distribution.CodeParameterTypeMismatch,
+				"B.6.1",
+				"the parameter is a "+stored.Type,
+				"AWS would convert it to "+p.Type+
+					", for all its readers",
+				remake+", or give type",
+			),
+		)
 	case stored.DataType != p.DataType:
 		found = append(
 			found,
 			refuse(
+				distribution.CodeParameterDataType,
 				"7.4",
 				"the parameter is of data type "+stored.DataType,
 				"the data type of an existing parameter cannot be changed to "+p.DataType,
@@ -351,8 +378,17 @@ func validateParameter(
 			),
 		)
 	case !p.Overwrite && !isPublished(pointers(req, facts, d), parameterPointer, string(p.Name)):
-		found = append(found, refuse("7.8", "there is such a parameter already", "with overwrite = false it is not "+
-			"touched, and it does not name this image", "name it otherwise, or leave overwrite out"))
+		found = append(
+			found,
+			refuse(
+				distribution.CodeParameterExists,
+				"7.8",
+				"there is such a parameter already",
+				"with overwrite = false it is not "+
+					"touched, and it does not name this image",
+				"name it otherwise, or leave overwrite out",
+			),
+		)
 	}
 
 	return found

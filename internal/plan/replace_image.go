@@ -58,6 +58,7 @@ func validateName(
 
 	f := distribution.Finding{
 		Level:     distribution.Refused,
+		Code:      distribution.CodeAMINotReplaceable,
 		Reference: "2.5.2",
 		Field:     field(d.Target, "force_deregister"),
 		Location:  d.At,
@@ -68,6 +69,7 @@ func validateName(
 
 	switch {
 	case !d.Lifecycle.ForceDeregister && hasImage(ours.changed, *taken):
+		f.Code = distribution.CodeAMIChanged
 		f.Field, f.Summary = field(
 			d.Target,
 			"ami_name",
@@ -79,6 +81,7 @@ func validateName(
 		f.Remediation = "put back what was changed; or set another ami_name; or, to replace that image, set " +
 			"ami_name to its name and force_deregister = true"
 	case !d.Lifecycle.ForceDeregister:
+		f.Code = distribution.CodeAMINameTaken
 		f.Field, f.Summary = field(d.Target, "ami_name"), fmt.Sprintf("the name %q is taken", d.Name)
 		f.Detail = fmt.Sprintf("image %s of account %s in %s has it", id, d.At.Account, d.At.Region)
 		f.Remediation = "set another ami_name; or deregister that image; or, to replace it, set ami_name to its " +
@@ -93,10 +96,14 @@ func validateName(
 		f.Remediation = "switch the protection off with `aws ec2 disable-image-deregistration-protection`, " +
 			"with a cool-down a day before, or set another ami_name"
 	case hasImage(ours.unproven, *taken):
-		f.Reference, f.Detail = "2.1.8", "it bears our tags, and is not provably ours: another run may be making it"
+		f.Reference, f.Detail = "2.1.8", "it has our tags and no valid signature: another run may be creating it"
 		f.Remediation = "find out where it comes from, and deregister it if it is not wanted"
 	case req.PublishAll && len(d.Parameters)+len(d.Templates) > 0:
-		f.Level, f.Summary = distribution.Warning, fmt.Sprintf("the image %s is deregistered before anything names the new one", id)
+		f.Code = distribution.CodeAMIReplacedEarly
+		f.Level, f.Summary = distribution.Warning, fmt.Sprintf(
+			"the image %s is deregistered before anything names the new one",
+			id,
+		)
 		f.Detail = `publish = "all" waits until all images are proved, and two images cannot have one name: ` +
 			`what names this one until then launches nothing`
 		f.Remediation = "give every release a name of its own by ami_name, and let retention remove the older ones"

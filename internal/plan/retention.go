@@ -137,13 +137,14 @@ func retentionFindings(
 
 			found = append(found, distribution.Finding{
 				Level:     distribution.Note,
+				Code:      distribution.CodeOlderReleasesUnproven,
 				Reference: "2.1.8",
 				Field:     field(d.Target, "retention"),
 				Location:  d.At,
 				Resource:  strings.Join(ids, ", "),
 				Summary:   "images that may be older releases stay",
-				Detail: "they are not provably ours, and of this line: what they were made of is gone, cannot be looked " +
-					"at, or has no image_family in its tags, or their seals do not match",
+				Detail: "no valid signature proves that they are releases of this image family: their source AMI is gone, cannot be " +
+					"read, or has no image_family in its tags",
 				Remediation: "delete what is not needed",
 			})
 		}

@@ -181,8 +181,13 @@ func (s *shareSource) decideStaging(req distribution.Request, facts distribution
 	s.existingImageID = s.sharedImage(req, facts)
 	if keyName == "" && (req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0) {
 		findings = append(findings, distribution.Finding{
-			Level: distribution.Refused, Reference: "1.7.5", Field: "kms_key_id", Location: s.location,
-			Summary: "there is no key for " + s.location.Region, Detail: req.KMSKeyID + " is of another Region",
+			Level:       distribution.Refused,
+			Code:        distribution.CodeKeyOfOtherRegion,
+			Reference:   "1.7.5",
+			Field:       "kms_key_id",
+			Location:    s.location,
+			Summary:     "there is no key for " + s.location.Region,
+			Detail:      req.KMSKeyID + " is of another Region",
 			Remediation: "use an alias that exists in every Region of the artifact, or region_kms_key_ids",
 		})
 	}
@@ -224,6 +229,7 @@ func (s *shareSource) validateImageShare(facts distribution.Facts) []distributio
 		return []distribution.Finding{
 			{
 				Level:     distribution.Refused,
+				Code:      distribution.CodeTooManyAccounts,
 				Reference: "2.2.5",
 				Location:  s.location,
 				Resource:  aws.ToString(image.Image.ImageId),
@@ -268,6 +274,7 @@ func (s *shareSource) validateBaseline(
 	return []distribution.Finding{
 		{
 			Level:     distribution.Refused,
+			Code:      distribution.CodeTooManyTags,
 			Reference: "9.4",
 			Location:  s.location,
 			Resource:  id,
@@ -338,9 +345,9 @@ func shareRemedy(rule string) string {
 
 // validateSourceKey returns findings if the configured key cannot encrypt what is shared.
 func validateSourceKey(at distribution.Location, name string, key distribution.Key) []distribution.Finding {
-	refuse := func(rule, detail, remediation string) []distribution.Finding {
+	refuse := func(code, rule, detail, remediation string) []distribution.Finding {
 		return []distribution.Finding{{
-			Level: distribution.Refused, Reference: rule, Field: "kms_key_id", Location: at, Resource: key.ARN(),
+			Level: distribution.Refused, Code: code, Reference: rule, Field: "kms_key_id", Location: at, Resource: key.ARN(),
 			Summary: fmt.Sprintf("the key %s cannot be used", name), Detail: detail, Remediation: remediation,
 		}}
 	}
@@ -351,6 +358,7 @@ func validateSourceKey(at distribution.Location, name string, key distribution.K
 		return []distribution.Finding{
 			{
 				Level:       distribution.Warning,
+				Code:        distribution.CodeKeyUnreadable,
 				Reference:   "3.2.4",
 				Field:       "kms_key_id",
 				Location:    at,
@@ -361,11 +369,12 @@ func validateSourceKey(at distribution.Location, name string, key distribution.K
 			},
 		}
 	case reason != "":
-		return refuse(rule, reason, keyRemedy(key))
+		return refuse(distribution.CodeKeyUnusable, rule, reason, keyRemedy(key))
 	}
 
 	if key.IsManagedByAWS() {
-		return refuse("2.1.1", "AWS manages it, and what it encrypts cannot be shared", "name a customer managed key")
+		return refuse(distribution.CodeAWSManagedKeyShare, "2.1.1", "AWS manages it, and what it encrypts cannot be shared",
+			"name a customer managed key")
 	}
 
 	return nil

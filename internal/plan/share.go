@@ -78,6 +78,7 @@ func launchFindings(
 		for _, key := range s.keys() {
 			f := distribution.Finding{
 				Level:     distribution.Note,
+				Code:      distribution.CodeSharedKeyAccess,
 				Reference: "3.1.6",
 				Location:  s.location,
 				Resource:  key,
@@ -283,6 +284,7 @@ func permanentShareFindings(req distribution.Request, facts distribution.Facts) 
 
 		found = append(found, distribution.Finding{
 			Level:       distribution.Note,
+			Code:        distribution.CodeShareKept,
 			Location:    distribution.Location{Account: facts.Source.Account, Region: region},
 			Resource:    resource,
 			Summary:     resource + " stays shared with " + strings.Join(accounts, ", "),

@@ -54,11 +54,12 @@ func validateSharers(
 ) []distribution.Finding {
 	var found []distribution.Finding
 	for i, d := range granters {
-		add := func(rule, option, summary, detail, remediation string) {
+		add := func(code, rule, option, summary, detail, remediation string) {
 			found = append(
 				found,
 				distribution.Finding{
 					Level:       distribution.Refused,
+					Code:        code,
 					Reference:   rule,
 					Field:       field(d.Target, option),
 					Location:    d.At,
@@ -75,6 +76,7 @@ func validateSharers(
 		switch {
 		case slices.ContainsFunc(granters[:i], same):
 			add(
+				distribution.CodeDestinationDuplicate,
 				"",
 				"account_ids",
 				"two share blocks with kms_grant name account "+d.At.Account,
@@ -84,6 +86,7 @@ func validateSharers(
 		case other >= 0 &&
 			(!reflect.DeepEqual(destinations[other].Roles, d.Roles) || destinations[other].Profile != d.Profile):
 			add(
+				distribution.CodeCredentialsDiffer,
 				"",
 				d.Via,
 				"account "+d.At.Account+" has other credentials in "+field(destinations[other].Target, d.Via),
@@ -92,6 +95,7 @@ func validateSharers(
 			)
 		case d.At.Account != facts.Source.Account && len(d.Roles) == 0 && d.Profile == "":
 			add(
+				distribution.CodeCredentialsMissing,
 				"5.10",
 				"assume_role",
 				"there are no credentials for account "+d.At.Account,
@@ -106,6 +110,7 @@ func validateSharers(
 		for _, s := range sources {
 			if s.location.Region == d.At.Region && len(s.keys()) == 0 {
 				add(
+					distribution.CodeKeyMissing,
 					"8.3",
 					"kms_grant",
 					"there is no key to give grants on",

@@ -241,6 +241,7 @@ func (b *builder) listGrant(at distribution.Location, g kmstypes.GrantListEntry,
 			f.Resource,
 			j.Run,
 		)
+		f.Code = distribution.CodeRunWorking
 		f.Detail, f.Remediation = "that run revokes it, or a later run does", ""
 	}
 	b.findings = append(b.findings, f)
@@ -259,6 +260,7 @@ func validateKeyAccess(
 	return []distribution.Finding{
 		{
 			Level:       distribution.Refused,
+			Code:        distribution.CodeGrantRoleMissing,
 			Reference:   "3.2.6",
 			Field:       "source_key_access",
 			Location:    d.At,

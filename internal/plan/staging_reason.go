@@ -51,7 +51,7 @@ var unsharableDetails = map[string]string{
 func unsharable(s *shareSource, v volume, rule string) distribution.Finding {
 	return distribution.Finding{
 		Level:       distribution.Refused,
-		Code:        "snapshot_not_shareable",
+		Code:        distribution.CodeSnapshotNotShareable,
 		Reference:   rule,
 		Field:       "kms_key_id",
 		Location:    s.location,

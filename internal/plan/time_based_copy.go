@@ -107,6 +107,7 @@ func queueFindings(steps []step.Step) []distribution.Finding {
 
 	return []distribution.Finding{{
 		Level:     distribution.Note,
+		Code:      distribution.CodeTimeBasedCopiesQueue,
 		Reference: "4.8.3",
 		Field:     "snapshot_copy_duration_minutes",
 		Resource:  most.Known,
@@ -168,6 +169,7 @@ func durationFindings(d distribution.Destination, subject, resource string, mib,
 	const increment = 15 * time.Minute // 4.8.1
 	return []distribution.Finding{{
 		Level:     distribution.Warning,
+		Code:      distribution.CodeCopyDurationTooShort,
 		Reference: "4.8.2",
 		Field:     field(d.Target, "snapshot_copy_duration_minutes"),
 		Resource:  resource,

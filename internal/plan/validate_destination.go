@@ -16,10 +16,11 @@ func destinationFinding(
 	d distribution.Destination,
 	facts distribution.Facts,
 	level distribution.Level,
-	rule, option string,
+	code, rule, option string,
 ) distribution.Finding {
 	return distribution.Finding{
 		Level:     level,
+		Code:      code,
 		Reference: rule,
 		Field:     field(d.Target, option),
 		Location:  d.At,
@@ -65,19 +66,19 @@ func validateDestinationKey(d distribution.Destination, facts distribution.Facts
 	keyRegion := distribution.ARNRegion(d.KMSKeyID)
 	switch {
 	case key.IsConcealed(d.KMSKeyID, d.At.Region):
-		f := destinationFinding(d, facts, distribution.Warning, "3.2.4", "kms_key_id")
+		f := destinationFinding(d, facts, distribution.Warning, distribution.CodeKeyUnreadable, "3.2.4", "kms_key_id")
 		f.Summary = "the key could not be looked at"
 		f.Detail = reason
 		f.Remediation = "the copy will show whether it can be used; to know before, allow kms:DescribeKey to " + f.Principal
 		return []distribution.Finding{f}
 	case keyRegion != "" && keyRegion != d.At.Region:
-		f := destinationFinding(d, facts, distribution.Refused, "1.7.5", "kms_key_id")
+		f := destinationFinding(d, facts, distribution.Refused, distribution.CodeKeyOfOtherRegion, "1.7.5", "kms_key_id")
 		f.Summary = "the key is of another Region"
 		f.Detail = d.KMSKeyID + " is not in " + d.At.Region
 		f.Remediation = "use an alias that exists in every Region, or region_kms_key_ids"
 		return []distribution.Finding{f}
 	case reason != "":
-		f := destinationFinding(d, facts, distribution.Refused, rule, "kms_key_id")
+		f := destinationFinding(d, facts, distribution.Refused, distribution.CodeKeyUnusable, rule, "kms_key_id")
 		f.Resource = key.ARN()
 		f.Summary = "the key " + d.KMSKeyID + " cannot be used"
 		f.Detail = reason
@@ -94,7 +95,7 @@ func validateManagedKeyGrants(d distribution.Destination, facts distribution.Fac
 	if len(d.Grants) == 0 || !key.IsManagedByAWS() {
 		return nil
 	}
-	f := destinationFinding(d, facts, distribution.Refused, "8.1", "kms_grant")
+	f := destinationFinding(d, facts, distribution.Refused, distribution.CodeAWSManagedKeyGrant, "8.1", "kms_grant")
 	f.Resource = key.ARN()
 	f.Summary = "grants cannot be created on the key " + d.KMSKeyID
 	f.Detail = "AWS manages it; the service-linked roles of its account may use it as it is"
@@ -106,7 +107,7 @@ func validateManagedKeyGrants(d distribution.Destination, facts distribution.Fac
 // otherwise.
 func missingAccess(d distribution.Destination, facts distribution.Facts) *distribution.Finding {
 	if !facts.HasRegion(d.At.Region) {
-		f := destinationFinding(d, facts, distribution.Refused, "5.8", "regions")
+		f := destinationFinding(d, facts, distribution.Refused, distribution.CodeRegionUnknown, "5.8", "regions")
 		f.Summary = "there is no Region " + d.At.Region
 		f.Detail = "AWS does not list it for the partition " + facts.Source.Partition
 		f.Remediation = "correct the name"
@@ -114,7 +115,7 @@ func missingAccess(d distribution.Destination, facts distribution.Facts) *distri
 	}
 
 	if d.At.Account != facts.Source.Account && len(d.Roles) == 0 && d.Profile == "" {
-		f := destinationFinding(d, facts, distribution.Refused, "5.10", "assume_role")
+		f := destinationFinding(d, facts, distribution.Refused, distribution.CodeCredentialsMissing, "5.10", "assume_role")
 		f.Summary = "there are no credentials for account " + d.At.Account
 		f.Detail = "the source credentials belong to account " + facts.Source.Account
 		f.Remediation = "give assume_role or profile"
@@ -153,6 +154,7 @@ func lookupFinding(
 
 	return distribution.Finding{
 		Level:       distribution.Refused,
+		Code:        distribution.CodeAccountUnusable,
 		Reference:   rule,
 		Field:       field(d.Target, option),
 		Location:    d.At,

@@ -16,6 +16,7 @@ func validateLicenses(d distribution.Destination) []distribution.Finding {
 	for _, arn := range d.Licenses {
 		f := distribution.Finding{
 			Level:       distribution.Refused,
+			Code:        distribution.CodeLicenseInvalid,
 			Reference:   "9.0",
 			Field:       field(d.Target, "license_configuration_arns"),
 			Location:    d.At,

@@ -84,7 +84,7 @@ func limitFindings(
 func limitFinding(
 	d distribution.Destination, facts distribution.Facts, v limited, err error,
 ) distribution.Finding {
-	f := destinationFinding(d, facts, distribution.Refused, v.rule, v.option)
+	f := destinationFinding(d, facts, distribution.Refused, distribution.CodeValueInvalid, v.rule, v.option)
 	f.Summary = fmt.Sprintf("the %s cannot be used", v.subject)
 	if !v.hidden {
 		f.Summary = fmt.Sprintf("the %s %s cannot be used", v.subject, abridged(v.value))
@@ -236,14 +236,15 @@ func validateCounts(d distribution.Destination, facts distribution.Facts) []dist
 
 	for _, p := range d.Parameters {
 		if err := awslimits.CheckCount(awslimits.ParameterTags, len(p.Tags)); err != nil {
-			f := destinationFinding(d, facts, distribution.Refused, "7.8", fmt.Sprintf("ssm_parameter %q: tags", p.Name))
+			option := fmt.Sprintf("ssm_parameter %q: tags", p.Name)
+			f := destinationFinding(d, facts, distribution.Refused, distribution.CodeTooManyTags, "7.8", option)
 			f.Summary, f.Detail, f.Remediation = "the parameter cannot have so many tags", err.Error(), "give fewer tags"
 			found = append(found, f)
 		}
 	}
 
 	if err := awslimits.CheckCount(awslimits.ImageShares, d.Lifecycle.Users.Size()); err != nil {
-		f := destinationFinding(d, facts, distribution.Refused, "2.2.5", "ami_users")
+		f := destinationFinding(d, facts, distribution.Refused, distribution.CodeTooManyAccounts, "2.2.5", "ami_users")
 		f.Summary, f.Detail, f.Remediation = "the image cannot be shared with so many", err.Error(),
 			"name organizations or organizational units in place of accounts"
 		found = append(found, f)
@@ -261,7 +262,7 @@ func validateTagCount(
 	if awslimits.CheckCount(awslimits.Tags, total) == nil {
 		return nil
 	}
-	f := destinationFinding(d, facts, distribution.Refused, "9.4", option)
+	f := destinationFinding(d, facts, distribution.Refused, distribution.CodeTooManyTags, "9.4", option)
 	f.Summary = fmt.Sprintf("%s would have %d tags", resource, total)
 	f.Detail = fmt.Sprintf("AWS allows %d tags for a resource, and this plugin needs %d of them",
 		awslimits.Number(awslimits.Tags, awslimits.MaxCount), OwnTags)

@@ -28,6 +28,7 @@ func Verify(req distribution.Request, facts distribution.Facts) Plan {
 		if facts.Images[source.Region].Image == nil {
 			p.Findings = append(p.Findings, distribution.Finding{
 				Level:       distribution.Refused,
+				Code:        distribution.CodeSourceAMIMissing,
 				Reference:   "2.2.12",
 				Location:    distribution.Location{Account: facts.Source.Account, Region: source.Region},
 				Resource:    source.ImageID,
@@ -82,11 +83,12 @@ func verifyDestination(
 		return found
 	}
 
-	differences := func(rule, resource, summary, detail, remediation string) {
+	differences := func(code, rule, resource, summary, detail, remediation string) {
 		found = append(
 			found,
 			distribution.Finding{
 				Level:       distribution.Refused,
+				Code:        code,
 				Reference:   rule,
 				Field:       field(d.Target, "mode"),
 				Location:    d.At,
@@ -101,6 +103,7 @@ func verifyDestination(
 	if m := facts.Keys[d.At][DestinationKey(d, facts)].Metadata; m != nil && m.ValidTo != nil &&
 		m.ValidTo.Sub(facts.At) < keyExpiryWarning {
 		differences(
+			distribution.CodeKeyMaterialExpires,
 			"3.5.1",
 			aws.ToString(m.Arn),
 			"the key's material expires at "+m.ValidTo.UTC().Format(time.RFC3339),
@@ -119,6 +122,7 @@ func verifyDestination(
 		}
 
 		differences(
+			distribution.CodeCopyMissing,
 			"2.1.8",
 			"",
 			fmt.Sprintf("there is no image %q", d.Name),
@@ -131,7 +135,14 @@ func verifyDestination(
 
 	id := aws.ToString(at.use.ImageId)
 	if at.use.State != ec2types.ImageStateAvailable {
-		differences("4.5.4", id, id+" cannot be launched", "its state is "+string(at.use.State), "enable it")
+		differences(
+			distribution.CodeAMIUnavailable,
+			"4.5.4",
+			id,
+			id+" cannot be launched",
+			"its state is "+string(at.use.State),
+			"enable it",
+		)
 	}
 
 	for _, p := range pointers(req, facts, d) {
@@ -141,6 +152,7 @@ func verifyDestination(
 				rule = "A.4.12"
 			}
 			differences(
+				distribution.CodePublicationChanged,
 				rule,
 				id,
 				"the "+p.String()+" does not name "+id,

@@ -70,9 +70,10 @@ func validateImage(
 	source distribution.SourceImage, image distribution.Image, account string, targets []distribution.Target,
 ) []distribution.Finding {
 	at := distribution.Location{Account: account, Region: source.Region}
-	refuse := func(rule, summary, detail, remediation string) distribution.Finding {
+	refuse := func(code, rule, summary, detail, remediation string) distribution.Finding {
 		return distribution.Finding{
 			Level:       distribution.Refused,
+			Code:        code,
 			Reference:   rule,
 			Location:    at,
 			Resource:    source.ImageID,
@@ -85,15 +86,32 @@ func validateImage(
 	i := image.Image
 	isOfAccount := func(t distribution.Target) bool { return slices.Contains(t.AccountIDs, account) }
 	if target := slices.IndexFunc(targets, isOfAccount); i == nil && target >= 0 {
-		return []distribution.Finding{refuse("2.2.12", "the source credentials are those of a target account",
-			fmt.Sprintf("target %q copies to account %s, to which AWS shows no image of this id", targets[target].Name, account),
-			"use the credentials of the account that built the image")}
+		return []distribution.Finding{
+			refuse(
+				distribution.CodeSourceCredentialsOfTarget,
+				"2.2.12",
+				"the source credentials are those of a target account",
+				fmt.Sprintf(
+					"target %q copies to account %s, to which AWS shows no image of this id",
+					targets[target].Name,
+					account,
+				),
+				"use the credentials of the account that built the image",
+			),
+		}
 	}
 
 	if i == nil {
-		return []distribution.Finding{refuse("2.2.12", "the image is not there", "AWS shows no image of this id to the "+
-			"source credentials: it was deregistered, or belongs to another account or Region",
-			"check the region and the credentials of the post-processor against the builder's")}
+		return []distribution.Finding{
+			refuse(
+				distribution.CodeSourceAMIMissing,
+				"2.2.12",
+				"the image is not there",
+				"AWS shows no image of this id to the "+
+					"source credentials: it was deregistered, or belongs to another account or Region",
+				"check the region and the credentials of the post-processor against the builder's",
+			),
+		}
 	}
 
 	var found []distribution.Finding
@@ -101,6 +119,7 @@ func validateImage(
 		found = append(
 			found,
 			refuse(
+				distribution.CodeImageNotOwned,
 				"2.1.7",
 				"the image belongs to another account",
 				"its owner is "+owner+"; only an owner can share its snapshots",
@@ -114,13 +133,23 @@ func validateImage(
 		if i.StateReason != nil {
 			detail += ": " + aws.ToString(i.StateReason.Message)
 		}
-		found = append(found, refuse("4.5.4", "the image is not available", detail, unavailableNextStep(source, i.State)))
+		found = append(
+			found,
+			refuse(
+				distribution.CodeAMIUnavailable,
+				"4.5.4",
+				"the image is not available",
+				detail,
+				unavailableNextStep(source, i.State),
+			),
+		)
 	}
 
 	if i.RootDeviceType != ec2types.DeviceTypeEbs {
 		found = append(
 			found,
 			refuse(
+				distribution.CodeAMINotEBSBacked,
 				"2.4",
 				"the image is not backed by EBS",
 				"its root device is of type "+string(i.RootDeviceType)+"; there is no snapshot to copy",
@@ -155,9 +184,10 @@ func validateSnapshot(
 	s distribution.Snapshot,
 	seen bool,
 ) []distribution.Finding {
-	refuse := func(rule, summary, detail, remediation string) []distribution.Finding {
+	refuse := func(code, rule, summary, detail, remediation string) []distribution.Finding {
 		return []distribution.Finding{{
 			Level:       distribution.Refused,
+			Code:        code,
 			Reference:   rule,
 			Location:    at,
 			Resource:    id,
@@ -170,16 +200,24 @@ func validateSnapshot(
 	switch {
 	case !seen:
 		return refuse(
+			distribution.CodeSnapshotNotFound,
 			"2.5.4",
 			"is not there",
 			"AWS shows no snapshot of this id to the source credentials",
 			"allow ec2:DescribeSnapshots, or build the image again",
 		)
 	case s.OutpostArn != nil:
-		return refuse("9.0", "is on an Outpost", "snapshots on an Outpost cannot be shared or copied to "+
-			"another account", "build the image in the Region")
+		return refuse(
+			distribution.CodeSnapshotOnOutpost,
+			"9.0",
+			"is on an Outpost",
+			"snapshots on an Outpost cannot be shared or copied to "+
+				"another account",
+			"build the image in the Region",
+		)
 	case s.StorageTier == ec2types.StorageTierArchive:
 		return refuse(
+			distribution.CodeSnapshotArchived,
 			"4.7.1",
 			"is in the archive tier",
 			"an archived snapshot cannot be copied",
@@ -187,6 +225,7 @@ func validateSnapshot(
 		)
 	case s.State != ec2types.SnapshotStateCompleted:
 		return refuse(
+			distribution.CodeSnapshotPending,
 			"4.6.5",
 			"is not complete",
 			fmt.Sprintf("its state is %s %s", s.State, aws.ToString(s.StateMessage)),

@@ -67,7 +67,7 @@ func (s *CopySnapshot) String() string {
 	}
 
 	if s.Trial {
-		return fmt.Sprintf("try a copy of the canary to %s under %s", s.Location, s.KeyARN)
+		return fmt.Sprintf("create a test copy in %s with %s", s.Location, s.KeyARN)
 	}
 
 	if s.Destination == (distribution.Location{}) {

@@ -56,6 +56,7 @@ func (c *releaseCheck) note(ctx context.Context, name, imageID string) ([]distri
 
 	return []distribution.Finding{{
 		Level:    distribution.Note,
+		Code:     distribution.CodeNewerReleasePublished,
 		Location: c.at,
 		Resource: name,
 		Summary:  fmt.Sprintf("%s still names %s", name, imageID),

@@ -17,5 +17,5 @@ func (s *VerifySnapshot) Permissions() []Permission {
 func (s *VerifySnapshot) ResourceID() string { return s.Snapshot.Known }
 
 func (s *VerifySnapshot) String() string {
-	return "verify the copied canary in " + s.Location.String() + ": owner, size, key"
+	return "verify the test copy in " + s.Location.String() + ": owner, size, key"
 }

@@ -48,7 +48,12 @@ func (r *run) clean(ctx context.Context, request distribution.Request, failed di
 	if err != nil {
 		failed.Findings = append(
 			failed.Findings,
-			distribution.Finding{Level: distribution.Warning, Field: "on_failure", Summary: err.Error()},
+			distribution.Finding{
+				Level:   distribution.Warning,
+				Code:    distribution.CodeCleanupFailed,
+				Field:   "on_failure",
+				Summary: err.Error(),
+			},
 		)
 	}
 	removed := func(l distribution.RetainedResource) bool {
@@ -83,7 +88,7 @@ func (r *run) sweep(ctx context.Context, request distribution.Request) (distribu
 	for _, image := range request.Images {
 		if facts.Images[image.Region].Image == nil {
 			p.Findings = append(p.Findings, distribution.Finding{
-				Level: distribution.Refused, Reference: "2.2.12", Resource: image.ImageID,
+				Level: distribution.Refused, Code: distribution.CodeSourceAMIMissing, Reference: "2.2.12", Resource: image.ImageID,
 				Location: distribution.Location{Account: r.account, Region: image.Region}, Summary: image.ImageID + " is not there",
 				Detail: "a tag of the source AMI proves what runs created",
 				Remediation: "look in the target accounts for snapshots with tags " +

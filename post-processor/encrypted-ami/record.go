@@ -106,6 +106,7 @@ func (r *run) recordFindings(ctx context.Context, facts distribution.Facts) ([]d
 		}
 		notes = append(notes, distribution.Finding{
 			Level:       distribution.Note,
+			Code:        distribution.CodeProtectedByOthers,
 			Location:    distribution.Location{Account: r.account, Region: image.Region},
 			Resource:    image.ImageID,
 			Summary:     image.ImageID + " is protected against deregistration, and no run of this plugin needs that",
@@ -124,6 +125,7 @@ func (r *run) recordFindings(ctx context.Context, facts distribution.Facts) ([]d
 		}
 		notes = append(notes, distribution.Finding{
 			Level:    distribution.Note,
+			Code:     distribution.CodeRunWithOtherOptions,
 			Resource: other.ID,
 			Summary:  fmt.Sprintf("run %s, which has ended, used other accounts or keys", other.ID),
 			Detail: "it worked in " + strings.Join(other.Regions, ", ") + "; what it left elsewhere than this run works " +

@@ -60,6 +60,7 @@ func (r *run) time(e distribution.Event) {
 	case distribution.Failed:
 		s.Ended, s.Made, s.Failure = e.Time, e.Resource, &distribution.Finding{
 			Level:    distribution.Refused,
+			Code:     distribution.CodeStepFailed,
 			Location: e.At,
 			Summary:  e.Text,
 		}
