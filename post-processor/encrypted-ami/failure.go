@@ -363,10 +363,7 @@ func (r *run) printFindings(findings []distribution.Finding, levels ...distribut
 			if printed++; printed > most {
 				continue
 			}
-			if r.printed == nil {
-				r.printed = map[string]bool{}
-			}
-			r.printed[text] = true
+			r.setPrinted(text)
 			if level == distribution.Refused {
 				r.ui.Error(text)
 			} else {
@@ -378,6 +375,14 @@ func (r *run) printFindings(findings []distribution.Finding, levels ...distribut
 		r.ui.Say(distribution.Count(more, "more finding", "more findings") + ": " +
 			cmp.Or(r.reportFile(), "set output_directory to get a report"))
 	}
+}
+
+// setPrinted makes sure that a finding is printed once.
+func (r *run) setPrinted(text string) {
+	if r.printed == nil {
+		r.printed = map[string]bool{}
+	}
+	r.printed[text] = true
 }
 
 // reportFile returns the path of the HTML report. Empty without an output directory.

@@ -118,6 +118,13 @@ func (p *progress) begin(doing string) {
 	p.heartbeat.doing = doing
 }
 
+// await makes heartbeats say what the run does now, without a line of its own.
+func (p *progress) await(doing string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.heartbeat.doing = doing
+}
+
 func (p *progress) print(line string) {
 	p.Ui.Say(line)
 	p.heartbeat.delay()

@@ -36,6 +36,7 @@ type run struct {
 	progress     *progress
 	printed      map[string]bool // findings
 	planned      bool            // the plan was printed
+	reads        bool            // the line about reading was printed
 	input        packersdk.Artifact
 	data         map[string]any // what the build reported: passed to the next post-processor, never shown
 	build        distribution.Build
@@ -334,7 +335,7 @@ func (r *run) ensureSigningKeys(ctx context.Context) ([]distribution.SourceImage
 
 // look surveys, and sees which images of the caller's bear a protection that a run before this one has set.
 func (r *run) look(ctx context.Context, request distribution.Request) (distribution.Facts, error) {
-	r.progress.begin(r.reading(request))
+	r.printReading(request)
 	facts, err := discover.Look(ctx, r.pool, request)
 	if err != nil {
 		return facts, r.pool.TimeoutError(ctx, err)

@@ -44,6 +44,17 @@ func (r *run) reading(request distribution.Request) string {
 	return what + " in " + distribution.Count(len(accounts), "account", "accounts")
 }
 
+// printReading prints what the run looks up. A second reading of the same has no line: it checks what has changed since.
+func (r *run) printReading(request distribution.Request) {
+	doing := r.reading(request)
+	if r.reads {
+		r.progress.await(doing)
+		return
+	}
+	r.reads = true
+	r.progress.begin(doing)
+}
+
 // printPlan prints the plan once, and that its permissions are checked.
 func (r *run) printPlan(p plan.Plan, request distribution.Request, facts distribution.Facts) {
 	if r.planned || p.Refused() {
@@ -91,6 +102,7 @@ func (r *run) printResult(result distribution.Result) {
 	if !r.progress.isCanceled() { // the errors of canceled steps say nothing else
 		r.printFindings(result.Findings, distribution.Refused, distribution.Warning)
 	}
+	r.printNotes(slices.Concat(r.plan.Findings, result.Findings))
 	kept, other := r.keptForResume(result.Left)
 	for _, line := range kept {
 		r.ui.Say(line)
@@ -100,6 +112,45 @@ func (r *run) printResult(result distribution.Result) {
 	}
 	for _, line := range report.NewLabels(r.plan).Left(other, r.accountsOf(r.plan)) {
 		r.ui.Say(line)
+	}
+}
+
+// notesOfPlan are the codes of a plan's notes about what stays after the run. The others are about the run to come.
+var notesOfPlan = map[string]bool{
+	distribution.CodeNewerReleasePublished: true,
+	distribution.CodeOlderReleasesUnproven: true,
+	distribution.CodeProtectedByOthers:     true,
+	distribution.CodeReleaseKept:           true,
+	distribution.CodeResourceKept:          true,
+	distribution.CodeRunWithOtherOptions:   true,
+	distribution.CodeRunWorking:            true,
+	distribution.CodeShareKept:             true,
+}
+
+// printNotes prints a line for each note about what the run found and left as it is.
+func (r *run) printNotes(findings []distribution.Finding) {
+	const most = 10
+	labels := report.NewLabels(r.plan)
+	notes := 0
+	for i, f := range findings {
+		isOfPlan := i < len(r.plan.Findings)
+		if f.Level != distribution.Note || isOfPlan && !notesOfPlan[f.Code] {
+			continue
+		}
+		line := "Note: " + labels.Summary(f)
+		if f.Detail != "" {
+			line += ": " + firstLine(f.Detail)
+		}
+		if r.printed[line] {
+			continue
+		}
+		r.setPrinted(line)
+		if notes++; notes <= most {
+			r.ui.Say(line)
+		}
+	}
+	if more := notes - most; more > 0 {
+		r.ui.Say(distribution.Count(more, "more note", "more notes") + r.alsoInReport())
 	}
 }
 

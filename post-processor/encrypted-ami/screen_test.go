@@ -167,6 +167,51 @@ func TestScreen_cleanup(t *testing.T) {
 	})
 }
 
+// A plan for existing AMIs is made again after the run has recorded itself. The user reads about it once.
+func TestScreen_existingAMIs(t *testing.T) {
+	onStage(t, func(s *stage) {
+		if _, err := s.after(s.Context(), nullBuilder, s.withExistingAMI(prod)); err != nil {
+			s.Fatal(err)
+		}
+		for _, line := range []string{"Reading snapshots", "Plan:", "Checking permissions"} {
+			if n := strings.Count(s.screen.String(), line); n != 1 {
+				s.Errorf("got %q %d times, want once:\n%s", line, n, s.screen)
+			}
+		}
+	})
+}
+
+// What a run leaves as it is has one line each, so that a user need not open the report. Notes about the run to come
+// are only in the plan and the report.
+func TestScreen_notes(t *testing.T) {
+	ui := new(screen)
+	at := distribution.Location{Account: prod, Region: tokyo}
+	note := func(code, summary, detail string) distribution.Finding {
+		return distribution.Finding{Level: distribution.Note, Code: code, Location: at, Summary: summary, Detail: detail}
+	}
+	r := run{PostProcessor: new(PostProcessor), ui: ui, progress: newProgress(ui)}
+	r.plan.Findings = []distribution.Finding{
+		note(distribution.CodeSharedKeyAccess, "who launches the shared image needs access to its key", ""),
+		note(distribution.CodeShareKept, "ami-0a stays shared with 888888888888", "a share block of an earlier run shared it"),
+	}
+	var result distribution.Result
+	for i := range 10 {
+		summary := fmt.Sprintf("the older release ami-0%d stays", i)
+		result.Findings = append(result.Findings, note(distribution.CodeReleaseKept, summary, "it is in use"))
+	}
+	r.printResult(result)
+	r.printResult(result)
+	want := "Note: 999999999999 in ap-northeast-1: ami-0a stays shared with 888888888888: " +
+		"a share block of an earlier run shared it\n"
+	for i := range 9 {
+		want += fmt.Sprintf("Note: 999999999999 in ap-northeast-1: the older release ami-0%d stays: it is in use\n", i)
+	}
+	want += "1 more note\nNothing is left behind\nNothing is left behind\n"
+	if got := regexp.MustCompile(` \(checked in .*\)`).ReplaceAllString(ui.String(), ""); got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}
+
 // screenOptions returns options whose files are named on the screen.
 func (s *stage) screenOptions(accounts ...string) map[string]any {
 	o := s.options(accounts...)
