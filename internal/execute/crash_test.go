@@ -25,6 +25,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/runrecord"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // attempt is a run that may die at any call. Its targets are all those of the testWorld if none are given.
@@ -67,7 +68,7 @@ func (h *testWorld) attemptOf(
 				records, err := run.Records(ctx)
 				return err == nil && len(records.Working()) == 0, err
 			}
-			result.Left = append(result.Left, execute.WithdrawShares(lasting, pool, source, h.images, keys, isLast)...)
+			result.Left = append(result.Left, step.WithdrawShares(lasting, pool, source, h.images, keys, isLast)...)
 			_ = run.Clear(lasting)
 		}
 	}()

@@ -9,11 +9,9 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/runrecord"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
@@ -37,14 +35,14 @@ func EnableProtection(
 		})
 	}
 
-	return runOnImages(ctx, pool, steps, images, say, func(end *distribution.SourceImageResult, d StepOutcome) {
+	return runOnImages(ctx, pool, steps, images, say, func(end *distribution.SourceImageResult, d step.Outcome) {
 		end.Protected = d.ID != ""
 	})
 }
 
 // CreationDate returns when an image was created.
 func CreationDate(ctx context.Context, pool *awsclient.Pool, at distribution.Location, id string) (time.Time, error) {
-	image, err := (&executor{pool: pool}).image(ctx, at, id)
+	image, err := step.DescribeImage(ctx, pool.EC2(at), id)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -84,7 +82,7 @@ func DisableProtection(
 		steps,
 		images,
 		say,
-		func(end *distribution.SourceImageResult, d StepOutcome) { end.Protected = d.Err != nil },
+		func(end *distribution.SourceImageResult, d step.Outcome) { end.Protected = d.Err != nil },
 	)
 }
 
@@ -94,7 +92,7 @@ func runOnImages(
 	steps []step.Step,
 	images []distribution.SourceImage,
 	say func(distribution.Event),
-	update func(*distribution.SourceImageResult, StepOutcome),
+	update func(*distribution.SourceImageResult, step.Outcome),
 ) ([]distribution.SourceImageResult, []distribution.Finding) {
 	done := run(ctx, pool, steps, nil, Options{}, say)
 	var results []distribution.SourceImageResult
@@ -110,57 +108,4 @@ func runOnImages(
 	}
 
 	return results, findings
-}
-
-// enableSourceProtection enables deregistration protection. The outcome has an ID if a run enabled it, which
-// includes an earlier run that crashed.
-func (t *executor) enableSourceProtection(ctx context.Context, j *stepRun, s *step.EnableSourceProtection) StepOutcome {
-	image, err := t.image(ctx, s.Location, s.ImageID)
-	if err != nil {
-		return StepOutcome{Err: err}
-	}
-
-	if image == nil {
-		// the builder has seen the image as available, so a long wait is useless
-		if j.keepPolling() && j.state.polls < 5 {
-			return StepOutcome{Err: retryAfter{step.Backoff(j.state.polls)}}
-		}
-		return StepOutcome{Err: fmt.Errorf("AWS does not show %s", s.ImageID)}
-	}
-
-	switch {
-	case step.IsProtected(*image) && (j.state.changed || runrecord.IsProtectionHeld(tagsOf(image.Tags))):
-		return StepOutcome{ID: s.ImageID}
-	case step.IsProtected(*image):
-		return StepOutcome{}
-	case j.state.changed: // enabled, but not visible yet
-		if j.keepPolling() {
-			return StepOutcome{Err: retryAfter{step.Backoff(j.state.polls)}}
-		}
-		return StepOutcome{ID: s.ImageID, Err: step.ErrNotProtected}
-	}
-
-	in := &ec2.EnableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)}
-	_, err = t.pool.EC2(s.Location).EnableImageDeregistrationProtection(ctx, in)
-	if err == nil || awsclient.IsOutcomeUnknown(err) || ctx.Err() != nil {
-		j.state.resourceID = s.ImageID // even if the run is canceled before it is read back
-	}
-
-	if err != nil {
-		return StepOutcome{Err: err}
-	}
-
-	j.state.changed = true
-	return StepOutcome{Err: retryAfter{}}
-}
-
-// disableSourceProtection disables deregistration protection if it is enabled.
-func (t *executor) disableSourceProtection(ctx context.Context, s *step.DisableSourceProtection) StepOutcome {
-	image, err := t.image(ctx, s.Location, s.ImageID)
-	if err != nil || image == nil || !step.IsProtected(*image) {
-		return StepOutcome{Err: err}
-	}
-	in := &ec2.DisableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)}
-	_, err = t.pool.EC2(s.Location).DisableImageDeregistrationProtection(ctx, in)
-	return StepOutcome{ID: s.ImageID, Err: err}
 }

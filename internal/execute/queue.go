@@ -5,8 +5,6 @@ package execute
 
 import (
 	"container/heap"
-	"regexp"
-	"strconv"
 	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
@@ -22,7 +20,7 @@ const (
 // callQueue limits the copies of one account to one Region, because AWS has a quota for them. Steps without a quota
 // share one unlimited queue.
 type callQueue struct {
-	group          copyGroup // copies that it limits
+	group          step.CopyGroup // copies that it limits
 	isUnlimited    bool
 	limit          int           // current limit
 	quota          int           // quota of the account, as AWS reported it
@@ -38,9 +36,10 @@ type callQueue struct {
 
 func newCallQueue(first step.Step) *callQueue {
 	base := first.Meta()
-	_, isImages := first.(*step.CopyImage)
+	copying, isCopying := first.(step.Copying)
+	isImages := isCopying && copying.Copies().IsImage
 	limit := step.QueueLimit(base.Queue)
-	return &callQueue{group: copyGroup{base.Location, isImages}, isUnlimited: base.Queue == "", limit: limit, quota: limit}
+	return &callQueue{group: step.CopyGroup{Location: base.Location, Images: isImages}, isUnlimited: base.Queue == "", limit: limit, quota: limit}
 }
 
 func (q *callQueue) canStart() bool {
@@ -87,18 +86,6 @@ func (q *callQueue) increaseLimit() time.Duration {
 	q.isRefused = false
 	q.limit = min(q.limit+q.increment, q.quota)
 	return q.backoff
-}
-
-var limitInText = regexp.MustCompile(`limit is (\d+)`)
-
-// limitOf returns the quota that an error message names (rule 4.1.1, ResourceLimitExceeded). Zero if it names none.
-func limitOf(err error) int {
-	found := limitInText.FindStringSubmatch(err.Error())
-	if found == nil {
-		return 0
-	}
-	limit, _ := strconv.Atoi(found[1]) // the text has only digits, and on overflow the limit is useless
-	return limit
 }
 
 // stepHeap is a heap of steps, ordered by startsBefore.

@@ -8,9 +8,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
@@ -24,114 +21,158 @@ func resultOf(
 	ctx context.Context,
 	pool *awsclient.Pool,
 	p plan.Plan,
-	done map[distribution.StepID]StepOutcome,
+	outcomes map[distribution.StepID]step.Outcome,
 ) distribution.Result {
-	var r distribution.Result
-	source := sourceAccount(p.Steps)
-	removed, permanent, verified := map[string]bool{}, map[string]bool{}, map[distribution.Location]bool{}
-	isUnverified := map[distribution.Location]bool{}
+	b := resultBuilder{
+		plan:       p,
+		outcomes:   outcomes,
+		source:     sourceAccount(p),
+		unverified: map[distribution.Location]bool{},
+		verified:   map[distribution.Location]bool{},
+		removed:    map[string]bool{},
+		shared:     map[string]bool{},
+		sizes:      map[string]int64{},
+	}
+
 	for _, s := range p.Steps {
-		if step.IsVerification(s) && done[s.Meta().ID].Err != nil {
-			isUnverified[s.Meta().Destination] = true
+		if s.Role().IsVerification() && outcomes[s.Meta().ID].Err != nil {
+			b.unverified[s.Meta().Destination] = true
 		}
 	}
 
-	sizes := map[string]int64{} // of copies, by snapshot ID
-	isExpiryReported := false   // expired source credentials are reported
-	for _, s := range p.Steps {
-		d := done[s.Meta().ID]
-		result := distribution.StepResult{
-			Step:    s.Meta().ID,
-			At:      s.Meta().Location,
-			Begun:   d.Begun,
-			Ended:   d.Ended,
-			Made:    d.ID,
-			Skipped: errors.Is(d.Err, errSkipped),
-			Failure: explain(ctx, pool, source, s, d.Err),
-		}
-
-		r.Steps = append(r.Steps, result)
-		switch {
-		case result.Failure == nil, isExpiryReported && isSourceExpired(s, source, d.Err):
-		case isSourceExpired(s, source, d.Err):
-			isExpiryReported = true
-			r.Findings = append(r.Findings, sourceCredentialsExpired(*result.Failure, s))
-		default:
-			r.Findings = append(r.Findings, *result.Failure)
-		}
-
-		r.Findings = append(r.Findings, d.Notes...)
-		r.Left = append(r.Left, d.Retained...)
-		if s, is := s.(*step.CopySnapshot); is {
-			sizes[d.ID] = s.GiB
-			if d.Snapshot != nil { // the failed copy before a repeat
-				sizes[aws.ToString(d.Snapshot.SnapshotId)] = s.GiB
-			}
-		}
-
-		switch s := s.(type) {
-		case *step.VerifyImage:
-			verified[s.Location] = d.Err == nil
-			switch {
-			case d.Err != nil:
-			case isUnverified[s.Location]:
-				r.Left = append(
-					r.Left,
-					distribution.RetainedResource{At: s.Location, Kind: "image", Resource: d.ID, Why: distribution.KeptRegistered},
-				)
-			default:
-				image, registered := createdImage(p, s, d), done[s.Image.From]
-				image.Earlier = s.Image.From == "" || registered.Adopted
-				r.Images = append(r.Images, image)
-			}
-		case *step.CreateGrant:
-			if d.Err == nil && s.Lasting {
-				granted := s.Granted()
-				granted.GrantID = d.ID
-				r.Grants = append(r.Grants, granted)
-			}
-		case *step.PublishBarrier:
-			if d.Err != nil {
-				r.Findings = append(r.Findings, distribution.Finding{
-					Level:       distribution.Note,
-					Code:        distribution.CodeNothingPublished,
-					Field:       "publish",
-					Summary:     "nothing was published",
-					Detail:      `publish = "all", and not every required destination has a proved image`,
-					Remediation: "resume the run: it keeps what is completed",
-				})
-			}
-		case *step.ShareImage:
-			if s.Lasting && d.Err == nil {
-				permanent[d.ID] = true
-				r.Shares = append(r.Shares, distribution.Shared{At: s.Location, ImageID: d.ID, With: s.With})
-			}
-		case *step.DeleteSnapshot:
-			removed[d.ID] = d.Err == nil
-		case *step.DeregisterImage:
-			removed[d.ID] = d.Err == nil
-		}
+	results := make([]step.Result, len(p.Steps))
+	for i, s := range p.Steps {
+		outcome := outcomes[s.Meta().ID]
+		results[i] = s.Result(outcome)
+		b.addOutcome(s, outcome, explain(ctx, pool, b.source, s, outcome.Err))
+		b.addResult(results[i])
 	}
 
 	for _, s := range p.Shares {
 		if s.Shared != "" {
-			r.Shares = append(r.Shares, distribution.Shared{At: s.At, ImageID: s.Shared, With: s.With})
+			b.result.Shares = append(b.result.Shares, distribution.Shared{At: s.At, ImageID: s.Shared, With: s.With})
 		}
 	}
 
-	for _, s := range p.Steps {
-		if pointer, is := plan.PointerOf(s); is && done[s.Meta().ID].Err == nil {
-			markPointerSet(r.Images, s.Meta().Location, pointer)
+	for i, s := range p.Steps {
+		outcome := outcomes[s.Meta().ID]
+		if pointer, ok := s.Pointer(); ok && outcome.Err == nil {
+			markPointerSet(b.result.Images, s.Meta().Location, pointer)
 		}
-		if left, is := retainedBy(s, done[s.Meta().ID], verified, removed, permanent); is {
-			r.Left = append(r.Left, left)
-		}
+		b.addRetained(results[i], errors.Is(outcome.Err, step.ErrSkipped))
 	}
 
+	return b.finished()
+}
+
+// resultBuilder collects the result of a plan.
+type resultBuilder struct {
+	plan             plan.Plan
+	outcomes         map[distribution.StepID]step.Outcome
+	source           string // account of the source image
+	result           distribution.Result
+	unverified       map[distribution.Location]bool // a verification failed
+	verified         map[distribution.Location]bool // the image passed
+	removed          map[string]bool                // IDs of resources that are gone
+	shared           map[string]bool                // IDs of images with a lasting share
+	sizes            map[string]int64               // of copies, by snapshot ID
+	isExpiryReported bool                           // expired source credentials are reported
+}
+
+// addOutcome adds how a step ended. failure is nil if it succeeded or never started.
+func (b *resultBuilder) addOutcome(s step.Step, o step.Outcome, failure *distribution.Finding) {
+	r := &b.result
+	r.Steps = append(r.Steps, distribution.StepResult{
+		Step:    s.Meta().ID,
+		At:      s.Meta().Location,
+		Begun:   o.Begun,
+		Ended:   o.Ended,
+		Made:    o.ID,
+		Skipped: errors.Is(o.Err, step.ErrSkipped),
+		Failure: failure,
+	})
+
+	switch isExpired := isSourceExpired(s, b.source, o.Err); {
+	case failure == nil, isExpired && b.isExpiryReported:
+	case isExpired:
+		b.isExpiryReported = true
+		r.Findings = append(r.Findings, sourceCredentialsExpired(*failure, s))
+	default:
+		r.Findings = append(r.Findings, *failure)
+	}
+
+	r.Findings = append(r.Findings, o.Notes...)
+	r.Left = append(r.Left, o.Retained...)
+}
+
+// addResult adds what the outcome of a step contributes.
+func (b *resultBuilder) addResult(c step.Result) {
+	r := &b.result
+	r.Findings = append(r.Findings, c.Findings...)
+	maps.Copy(b.sizes, c.GiB)
+	if c.Removed != "" {
+		b.removed[c.Removed] = true
+	}
+
+	if c.Image != nil {
+		b.addImage(*c.Image)
+	}
+
+	if c.Grant != nil {
+		r.Grants = append(r.Grants, *c.Grant)
+	}
+
+	if c.Share != nil {
+		b.shared[c.Share.ImageID] = true
+		r.Shares = append(r.Shares, *c.Share)
+	}
+}
+
+// addImage adds a verified image. It is retained if a later verification failed.
+func (b *resultBuilder) addImage(image distribution.CreatedImage) {
+	b.verified[image.At] = true
+	if b.unverified[image.At] {
+		b.result.Left = append(b.result.Left, distribution.RetainedResource{
+			At:       image.At,
+			Kind:     "image",
+			Resource: image.ImageID,
+			Why:      distribution.KeptRegistered,
+		})
+		return
+	}
+
+	for _, d := range b.plan.Destinations {
+		if d.At == image.At {
+			image.Carried, image.Pointers = d.Carried, slices.Clone(d.Pointers)
+		}
+	}
+	b.result.Images = append(b.result.Images, image)
+}
+
+// addRetained adds the resource that a step created and no image of this run uses. The next run reuses or deletes it.
+func (b *resultBuilder) addRetained(c step.Result, isSkipped bool) {
+	if c.Retained != nil {
+		b.result.Left = append(b.result.Left, *c.Retained)
+	}
+
+	created := c.Created
+	if created == nil || isSkipped || b.removed[created.Resource] || b.shared[created.Resource] {
+		return
+	}
+
+	isTemporary := created.Destination == (distribution.Location{})
+	if isTemporary || !b.verified[created.Destination] {
+		b.result.Left = append(b.result.Left, created.RetainedResource)
+	}
+}
+
+// finished returns the result after all steps were added.
+func (b *resultBuilder) finished() distribution.Result {
+	r := b.result
 	r.Left = distinctResources(r.Left)
 	for i, left := range r.Left {
 		if left.Kind == "snapshot" && left.GiB == 0 {
-			r.Left[i].GiB = sizes[left.Resource]
+			r.Left[i].GiB = b.sizes[left.Resource]
 		}
 	}
 
@@ -173,39 +214,14 @@ func sourceCredentialsExpired(f distribution.Finding, first step.Step) distribut
 	return f
 }
 
-// sourceAccount returns the owner of the source image. Empty if no step names it.
-func sourceAccount(steps []step.Step) string {
-	for _, s := range steps {
-		if v, is := s.(*step.VerifyImage); is {
-			return aws.ToString(v.Source.OwnerId)
-		}
-		if share, is := s.(*step.ShareImage); is {
-			return share.Location.Account
+// sourceAccount returns the owner of the source image. Empty if the plan does not know it.
+func sourceAccount(p plan.Plan) string {
+	for _, image := range p.Images {
+		if image.Account != "" {
+			return image.Account
 		}
 	}
 	return ""
-}
-
-func createdImage(p plan.Plan, s *step.VerifyImage, d StepOutcome) distribution.CreatedImage {
-	image := distribution.CreatedImage{At: s.Location, Target: s.Target, ImageID: d.ID, Name: s.Name}
-	if i := slices.IndexFunc(p.Destinations, func(d plan.DestinationPlan) bool { return d.At == s.Location }); i >= 0 {
-		image.Carried, image.Pointers = p.Destinations[i].Carried, slices.Clone(p.Destinations[i].Pointers)
-	}
-
-	for _, device := range slices.Sorted(maps.Keys(s.Snapshots)) {
-		wanted := s.Snapshots[device]
-		image.Snapshots = append(
-			image.Snapshots,
-			distribution.CreatedSnapshot{
-				Device:     device,
-				SnapshotID: d.SnapshotIDs[device],
-				KeyARN:     wanted.KeyARN,
-				GiB:        int32(wanted.GiB),
-			},
-		)
-	}
-
-	return image
 }
 
 // markPointerSet marks a parameter or launch template as set for the image of a destination.
@@ -219,80 +235,16 @@ func markPointerSet(images []distribution.CreatedImage, at distribution.Location
 	}
 }
 
-// retainedBy returns the resource that a step created and no image of this run uses. The next run reuses or deletes
-// it.
-func retainedBy(
-	s step.Step,
-	d StepOutcome,
-	verified map[distribution.Location]bool,
-	removed, permanent map[string]bool,
-) (distribution.RetainedResource, bool) {
-	left := distribution.RetainedResource{At: s.Meta().Location, Resource: d.ID}
-	if errors.Is(d.Err, errSkipped) {
-		return notRemovedBy(s)
-	}
-
-	if d.ID == "" {
-		return left, false
-	}
-
-	switch s := s.(type) {
-	case *step.CreateEmptySnapshot:
-		left.Kind, left.Why = "snapshot", "the source of the test copies; the next run deletes it"
-		return left, !removed[d.ID]
-	case *step.CopySnapshot:
-		left.Kind, left.Why = "snapshot", distribution.KeptCompleted
-		if d.Err != nil {
-			left.Why = distribution.KeptPending
-		}
-		if s.Destination == (distribution.Location{}) || s.Trial {
-			return left, !removed[d.ID]
-		}
-		return left, !verified[s.Destination]
-	case *step.CopyImage:
-		left.Kind, left.Why = "image", distribution.KeptCompleted
-		if d.Err != nil {
-			left.Why = distribution.KeptPending
-		}
-		if s.Destination == (distribution.Location{}) {
-			return left, !removed[d.ID] && !permanent[d.ID]
-		}
-		return left, !verified[s.Destination] && !removed[d.ID]
-	case *step.RegisterImage:
-		left.Kind, left.Why = "image", "registered, but not verified"
-		return left, !verified[s.Location]
-	}
-
-	return left, false
-}
-
-// notRemovedBy returns the resource of an earlier run that a skipped step should have deleted.
-func notRemovedBy(s step.Step) (distribution.RetainedResource, bool) {
-	left := distribution.RetainedResource{
-		At:  s.Meta().Location,
-		Why: "of an earlier run; the next run continues with it or deletes it",
-	}
-	switch s := s.(type) {
-	case *step.DeleteSnapshot:
-		left.Kind, left.Resource = "snapshot", s.Snapshot.Known
-	case *step.DeregisterImage:
-		if s.Name == "" { // an image that is replaced by name does not count as retained
-			left.Kind, left.Resource = "image", s.Image.Known
-		}
-	}
-
-	return left, left.Resource != ""
-}
-
 // explain returns the finding for a failed step. Nil if the step succeeded or never started.
 func explain(ctx context.Context, pool *awsclient.Pool, source string, s step.Step, err error) *distribution.Finding {
-	if err == nil || errors.Is(err, errSkipped) {
+	if err == nil || errors.Is(err, step.ErrSkipped) {
 		return nil
 	}
 
-	refusal, isAWS := refusalOf(err)
-	if failed := (*verificationError)(nil); errors.As(err, &failed) {
-		return failed.finding(s)
+	refusal, isAWS := step.Refusal(err)
+	var explained step.ExplainedError
+	if errors.As(err, &explained) {
+		return explained.Finding(s)
 	}
 
 	if !isAWS { // the error did not come from AWS
@@ -307,34 +259,11 @@ func explain(ctx context.Context, pool *awsclient.Pool, source string, s step.St
 		}
 	}
 
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), gracePeriod)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), step.GracePeriod)
 	defer cancel()
 	caller, _ := pool.Identity(ctx, s.Meta().Location) // usually cached. Without it the finding is less exact
 	f := diagnose.Explain(
 		diagnose.Case{Refusal: refusal, Step: s, Principal: caller.ARN, Resource: s.ResourceID(), SourceAccount: source},
 	)
 	return &f
-}
-
-// refusalOf returns the AWS error in an error. False if there is none.
-func refusalOf(err error) (distribution.APIError, bool) {
-	var failed *copyFailed
-	if errors.As(err, &failed) {
-		return distribution.APIError{Operation: failed.operation, Message: failed.text}, true
-	}
-	var ended *launchFailed
-	if errors.As(err, &ended) {
-		return distribution.APIError{Operation: "ec2:RunInstances", Code: ended.code, Message: ended.text}, true
-	}
-	operation := awsclient.Operation(err)
-	return *awsclient.Refused(operation, err), operation != "" || awsclient.Code(err) != ""
-}
-
-// reason returns an error as one line. For an AWS error it is the code and the message without the SDK's additions.
-func reason(err error) string {
-	refusal, isAWS := refusalOf(err)
-	if !isAWS {
-		return err.Error()
-	}
-	return strings.TrimPrefix(refusal.Code+": "+refusal.Message, ": ")
 }

@@ -8,11 +8,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
-
-	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
@@ -22,40 +19,10 @@ import (
 // callsAtOnce limits the calls in flight. Waiting for a copy uses no slot.
 const callsAtOnce = 64
 
-// StepOutcome is how a step ended.
-type StepOutcome struct {
-	Begun, Ended time.Time
-	ID           string             // ID of the AWS resource. Empty if the step created none
-	Snapshot     *ec2types.Snapshot // last status of a copied snapshot
-	SnapshotIDs  map[string]string  // snapshots that the image uses, by device
-	Adopted      bool               // another run created the image
-	Repeated     bool               // the creating call was repeated because its response was lost
-	Unsigned     bool               // the image could not be signed, so it must not be published
-	Retained     []distribution.RetainedResource
-	Notes        []distribution.Finding
-	Err          error
-}
-
-// errSkipped ends a step that never started. A dependency or its destination failed, or the run was stopped.
-var errSkipped = errors.New("not begun")
-
 // stepFunc executes a step. It calls end exactly once, possibly after it has returned, so no goroutine blocks while
-// AWS copies. If the outcome is retryAfter or quotaExceeded, the runner calls the stepFunc again with the same
+// AWS copies. If the outcome is RetryAfter or QuotaExceeded, the runner calls the stepFunc again with the same
 // stepRun.
-type stepFunc func(ctx context.Context, j *stepRun, end func(StepOutcome))
-
-// retryAfter says that a step continues after a delay. It holds no slot meanwhile.
-type retryAfter struct{ delay time.Duration }
-
-func (retryAfter) Error() string { return "to be continued" }
-
-// quotaExceeded says that AWS refused a call because a quota is used up (rule 4.1.5, concurrent copies).
-type quotaExceeded struct {
-	limit int   // quota of the account. Zero if AWS does not report it
-	err   error // response of AWS
-}
-
-func (quotaExceeded) Error() string { return "too many in progress" }
+type stepFunc func(ctx context.Context, j *stepRun, end func(step.Outcome))
 
 // stepRun is a step that the runner executes.
 type stepRun struct {
@@ -67,8 +34,9 @@ type stepRun struct {
 	dependents []*stepRun    // steps that wait for it
 	queue      *callQueue
 	begun      time.Time
-	outcomes   map[distribution.StepID]StepOutcome // of the steps that it waited for
-	state      *stepState                          // kept between attempts. Nil before and after
+	outcomes   map[distribution.StepID]step.Outcome // of the steps that it waited for
+	attempt    step.Attempt                         // Nil before its start and after its end
+	quotaErr   error                                // last refusal because of a quota
 }
 
 // startsBefore orders the steps that can start. A copy that is already in progress comes first, because it uses the
@@ -89,17 +57,9 @@ func (j *stepRun) isCleanup() bool { return len(j.base.RunsAfter) > 0 }
 
 // mustCleanUp reports whether a step must delete a failed copy. It does so even if its destination or the run has
 // failed.
-func (j *stepRun) mustCleanUp() bool { return j.state != nil && j.state.failedCopy != nil }
-
-// id returns the ID of the resource that a reference stands for. Empty if its step created none.
-func (j *stepRun) id(r step.Ref) string {
-	if r.Known != "" {
-		return r.Known
-	}
-	if r.Device != "" {
-		return j.outcomes[r.From].SnapshotIDs[r.Device]
-	}
-	return j.outcomes[r.From].ID
+func (j *stepRun) mustCleanUp() bool {
+	resumable, ok := j.attempt.(step.Resumable)
+	return ok && resumable.MustCleanUp()
 }
 
 // runner executes steps. Only the goroutine of run accesses its state. All other goroutines use the channels.
@@ -116,10 +76,10 @@ type runner struct {
 	closed       chan struct{}           // closed when run returns
 
 	// called when steps of a group start or stop waiting for the quota. Nil if unused
-	onQueueSaturated   func(copyGroup, bool)
+	onQueueSaturated   func(step.CopyGroup, bool)
 	runs               []*stepRun   // in the order of the plan
 	queues             []*callQueue // in the order of their first step
-	outcomes           map[distribution.StepID]StepOutcome
+	outcomes           map[distribution.StepID]step.Outcome
 	failedDestinations map[distribution.Location]bool // by account and Region
 	timers             map[*stepRun]*time.Timer
 	stopCause          error // why no step starts any longer. Nil if the run continues
@@ -127,7 +87,7 @@ type runner struct {
 
 type finishedAttempt struct {
 	run     *stepRun
-	outcome StepOutcome
+	outcome step.Outcome
 }
 
 func newRunner(
@@ -143,7 +103,7 @@ func newRunner(
 		finished:           make(chan finishedAttempt, len(steps)),
 		wakeups:            make(chan *stepRun, len(steps)),
 		closed:             make(chan struct{}),
-		outcomes:           make(map[distribution.StepID]StepOutcome, len(steps)),
+		outcomes:           make(map[distribution.StepID]step.Outcome, len(steps)),
 		failedDestinations: map[distribution.Location]bool{},
 		timers:             map[*stepRun]*time.Timer{},
 	}
@@ -164,7 +124,7 @@ func newRunner(
 			index:     i,
 			remaining: remaining[base.ID],
 			queue:     queues[base.Queue],
-			outcomes:  map[distribution.StepID]StepOutcome{},
+			outcomes:  map[distribution.StepID]step.Outcome{},
 		}
 
 		for _, dependencies := range [][]distribution.StepID{base.DependsOn, base.RunsAfter} {
@@ -188,7 +148,7 @@ func newRunner(
 
 // run returns when all steps have ended. After ctx is done, only cleanup steps start. They have cleanupTimeout to
 // finish.
-func (r *runner) run(ctx context.Context) map[distribution.StepID]StepOutcome {
+func (r *runner) run(ctx context.Context) map[distribution.StepID]step.Outcome {
 	defer close(r.closed)
 	cleanupCtx, expire := context.WithCancel(context.WithoutCancel(ctx))
 	defer expire()
@@ -203,7 +163,7 @@ func (r *runner) run(ctx context.Context) map[distribution.StepID]StepOutcome {
 		next := r.nextStep()
 		if next != nil && r.mustSkip(next) { // while it was queued, its destination failed or the run was stopped
 			next.queue.pop()
-			r.finish(next, StepOutcome{Err: r.interruption(next, errSkipped)})
+			r.finish(next, step.Outcome{Err: r.interruption(next, step.ErrSkipped)})
 			continue
 		}
 
@@ -259,8 +219,8 @@ func (r *runner) nextStep() *stepRun {
 // interruption returns why a step does not continue. If the run was stopped while the step waited for a quota, the
 // error names both. Otherwise it is why.
 func (r *runner) interruption(j *stepRun, why error) error {
-	if r.stopCause != nil && j.state != nil && j.state.quotaErr != nil {
-		return fmt.Errorf("%w; until then: %w", r.stopCause, j.state.quotaErr)
+	if r.stopCause != nil && j.quotaErr != nil {
+		return fmt.Errorf("%w; until then: %w", r.stopCause, j.quotaErr)
 	}
 	return why
 }
@@ -278,7 +238,7 @@ func (r *runner) applyBackoff(q *callQueue, delay time.Duration) {
 // schedule queues a step whose dependencies have ended, or skips it.
 func (r *runner) schedule(j *stepRun) {
 	if r.mustSkip(j) {
-		r.finish(j, StepOutcome{Err: errSkipped})
+		r.finish(j, step.Outcome{Err: step.ErrSkipped})
 		return
 	}
 	j.queue.push(j)
@@ -297,7 +257,7 @@ func (r *runner) start(ctx context.Context, j *stepRun) {
 	j.queue.pop()
 	j.queue.acquire(j)
 	if j.begun.IsZero() {
-		j.begun, j.state = time.Now(), new(stepState)
+		j.begun = time.Now()
 		r.report(distribution.Event{
 			Time:    j.begun,
 			Kind:    distribution.Begun,
@@ -309,7 +269,7 @@ func (r *runner) start(ctx context.Context, j *stepRun) {
 	}
 
 	var once sync.Once // a panic can follow the call of end
-	end := func(d StepOutcome) { once.Do(func() { r.finished <- finishedAttempt{j, d} }) }
+	end := func(d step.Outcome) { once.Do(func() { r.finished <- finishedAttempt{j, d} }) }
 	go func() {
 		defer func() { <-r.slots }()
 		endOnPanic(end, func() { r.runStep(ctx, j, end) })
@@ -317,27 +277,27 @@ func (r *runner) start(ctx context.Context, j *stepRun) {
 }
 
 // endOnPanic turns a panic into the failure of the step.
-func endOnPanic(end func(StepOutcome), do func()) {
+func endOnPanic(end func(step.Outcome), do func()) {
 	err := recovery.Do(func() error {
 		do()
 		return nil
 	})
 	if err != nil {
-		end(StepOutcome{Err: err})
+		end(step.Outcome{Err: err})
 	}
 }
 
 // handleAttempt ends a step after an attempt, or arranges the next attempt.
-func (r *runner) handleAttempt(j *stepRun, d StepOutcome) {
-	var retry retryAfter
-	var quota quotaExceeded
+func (r *runner) handleAttempt(j *stepRun, d step.Outcome) {
+	var retry step.RetryAfter
+	var quota step.QuotaExceeded
 	switch {
 	case errors.As(d.Err, &retry):
-		j.state.quotaErr = nil
+		j.quotaErr = nil
 		j.queue.release(j)
 	case errors.As(d.Err, &quota):
-		j.state.quotaErr = quota.err
-		r.applyBackoff(j.queue, j.queue.decreaseLimit(j, quota.limit))
+		j.quotaErr = quota.Err
+		r.applyBackoff(j.queue, j.queue.decreaseLimit(j, quota.Limit))
 		if j.queue.inUse == 0 && !j.queue.isFullReported { // copies of other runs use up the quota, perhaps for hours
 			j.queue.isFullReported = true
 			r.report(distribution.Event{
@@ -347,7 +307,7 @@ func (r *runner) handleAttempt(j *stepRun, d StepOutcome) {
 				At:      j.base.Location,
 				Percent: -1,
 				Text: j.step.String() + " waits until other copies in the account complete: " +
-					reason(cmp.Or(quota.err, d.Err)),
+					step.Reason(cmp.Or(quota.Err, d.Err)),
 			})
 		}
 	default:
@@ -356,8 +316,8 @@ func (r *runner) handleAttempt(j *stepRun, d StepOutcome) {
 		return
 	}
 
-	if retry.delay > 0 && (r.stopCause == nil || j.isCleanup()) {
-		r.timers[j] = time.AfterFunc(retry.delay, func() { r.wakeups <- j })
+	if retry.Delay > 0 && (r.stopCause == nil || j.isCleanup()) {
+		r.timers[j] = time.AfterFunc(retry.Delay, func() { r.wakeups <- j })
 		return
 	}
 
@@ -372,7 +332,7 @@ func (r *runner) wake(j *stepRun) {
 // requeue continues a step that has started.
 func (r *runner) requeue(j *stepRun) {
 	if r.stopCause != nil && !j.isCleanup() && !j.mustCleanUp() {
-		r.finish(j, StepOutcome{Err: r.interruption(j, r.stopCause)})
+		r.finish(j, step.Outcome{Err: r.interruption(j, r.stopCause)})
 		return
 	}
 	j.queue.push(j)
@@ -392,15 +352,13 @@ func (r *runner) stop(cause error) {
 }
 
 // finish records the outcome of a step and schedules its dependents.
-func (r *runner) finish(j *stepRun, d StepOutcome) {
+func (r *runner) finish(j *stepRun, d step.Outcome) {
 	d.Begun, d.Ended = j.begun, time.Now()
-	if j.state != nil {
-		d.ID, d.Repeated = cmp.Or(d.ID, j.state.resourceID), j.state.responseLost
-		d.Retained = slices.Concat(d.Retained, j.state.leftovers(j.base.Location))
-		d.Notes = append(d.Notes, j.state.notes...)
+	if resumable, ok := j.attempt.(step.Resumable); ok {
+		d = resumable.Complete(d)
 	}
 
-	j.outcomes, j.state = nil, nil // releases memory, for a run with 1000 destinations has many thousand steps
+	j.outcomes, j.attempt = nil, nil // releases memory, for a run with 1000 destinations has many thousand steps
 	stored := d
 	stored.Snapshot = nil // only direct dependents need the snapshot, and it is large
 	r.outcomes[j.base.ID] = stored
@@ -420,7 +378,7 @@ func (r *runner) finish(j *stepRun, d StepOutcome) {
 	}
 }
 
-func finishedEvent(j *stepRun, d StepOutcome) distribution.Event {
+func finishedEvent(j *stepRun, d step.Outcome) distribution.Event {
 	e := distribution.Event{
 		Time:     d.Ended,
 		Kind:     distribution.Finished,
@@ -432,10 +390,10 @@ func finishedEvent(j *stepRun, d StepOutcome) distribution.Event {
 	}
 
 	switch {
-	case errors.Is(d.Err, errSkipped):
+	case errors.Is(d.Err, step.ErrSkipped):
 		e.Kind, e.Percent = distribution.Skipped, -1
 	case d.Err != nil:
-		e.Kind, e.Percent, e.Text = distribution.Failed, -1, j.step.String()+": "+reason(d.Err)
+		e.Kind, e.Percent, e.Text = distribution.Failed, -1, j.step.String()+": "+step.Reason(d.Err)
 	}
 
 	return e

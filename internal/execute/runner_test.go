@@ -36,7 +36,7 @@ var errTest = errors.New("broken")
 type world struct {
 	fails     map[distribution.StepID]bool
 	refuses   func(*stepRun) error
-	saturated func(copyGroup, bool)
+	saturated func(step.CopyGroup, bool)
 	begun     map[distribution.StepID]time.Time
 	in        map[string]int // tasks in progress by lane
 	most      map[string]int
@@ -46,7 +46,7 @@ func (w *world) run(
 	ctx context.Context,
 	steps []step.Step,
 	say func(distribution.Event),
-) map[distribution.StepID]StepOutcome {
+) map[distribution.StepID]step.Outcome {
 	w.begun, w.in, w.most = map[distribution.StepID]time.Time{}, map[string]int{}, map[string]int{}
 	start, end := make(chan *stepRun), make(chan *stepRun)
 	defer close(end)
@@ -68,10 +68,10 @@ func (w *world) run(
 	if say == nil {
 		say = func(distribution.Event) {}
 	}
-	do := func(ctx context.Context, j *stepRun, ended func(StepOutcome)) {
+	do := func(ctx context.Context, j *stepRun, ended func(step.Outcome)) {
 		if w.refuses != nil {
 			if err := w.refuses(j); err != nil {
-				ended(StepOutcome{Err: err})
+				ended(step.Outcome{Err: err})
 				return
 			}
 		}
@@ -79,15 +79,15 @@ func (w *world) run(
 		timer := time.AfterFunc(j.base.ExpectedDuration, func() {
 			end <- j
 			if w.fails[j.base.ID] {
-				ended(StepOutcome{Err: errTest})
+				ended(step.Outcome{Err: errTest})
 			} else {
-				ended(StepOutcome{ID: string(j.base.ID)})
+				ended(step.Outcome{ID: string(j.base.ID)})
 			}
 		})
 		context.AfterFunc(ctx, func() {
 			if timer.Stop() {
 				end <- j
-				ended(StepOutcome{Err: context.Cause(ctx)})
+				ended(step.Outcome{Err: context.Cause(ctx)})
 			}
 		})
 	}
@@ -168,8 +168,8 @@ func TestRunner_queueSaturationReported(t *testing.T) {
 		alone.Queue = "copy/2/r"
 		begun := time.Now()
 		var reported []string
-		w := &world{saturated: func(group copyGroup, isSaturated bool) {
-			reported = append(reported, fmt.Sprint(group.Location, group.images, isSaturated, time.Since(begun)))
+		w := &world{saturated: func(group step.CopyGroup, isSaturated bool) {
+			reported = append(reported, fmt.Sprint(group.Location, group.Images, isSaturated, time.Since(begun)))
 		}}
 		w.run(t.Context(), append(steps, alone), nil)
 		if want := []string{"1 r false true 0s", "1 r false false 1h0m0s"}; !slices.Equal(reported, want) {
@@ -213,7 +213,7 @@ func TestRunner_laneFollowsReportedLimit(t *testing.T) {
 			defer func() { under <- n }()
 			if n == 5 {
 				refusals++
-				return quotaExceeded{limit: 5}
+				return step.QuotaExceeded{Limit: 5}
 			}
 			n++
 			time.AfterFunc(time.Hour-1, func() { under <- <-under - 1 }) // AWS knows of an end before we do
@@ -247,7 +247,7 @@ func TestALaneThatOthersFillIsTriedAgain(t *testing.T) {
 				defer func() { under <- n }()
 				if limit := 20; n >= limit || time.Since(begun) < time.Hour && n >= left {
 					refusals++
-					return quotaExceeded{limit: limit}
+					return step.QuotaExceeded{Limit: limit}
 				}
 				n++
 				time.AfterFunc(3*time.Hour-1, func() { under <- <-under - 1 })
@@ -285,7 +285,7 @@ func TestALaneThatOthersFillEndsWithItsRun(t *testing.T) {
 					return nil
 				}
 				time.Sleep(answer)
-				return quotaExceeded{err: said}
+				return step.QuotaExceeded{Err: said}
 			}}
 			var steps []step.Step
 			for i := range 3 {
@@ -335,7 +335,7 @@ func TestAFailedBranchSkipsWhatNeedsItAndNothingElse(t *testing.T) {
 				}
 			},
 		)
-		want := map[distribution.StepID]error{"copy1": errTest, "second1": errSkipped, "register1": errSkipped}
+		want := map[distribution.StepID]error{"copy1": errTest, "second1": step.ErrSkipped, "register1": step.ErrSkipped}
 		for _, s := range steps {
 			id := s.Meta().ID
 			if !errors.Is(done[id].Err, want[id]) || want[id] == nil && done[id].Err != nil {
@@ -366,7 +366,7 @@ func TestACancelBeginsNothingButClosingSteps(t *testing.T) {
 		}
 		begun := time.Now()
 		done := (&world{}).run(ctx, steps, nil)
-		if done["first"].Err != nil || !errors.Is(done["second"].Err, stopped) || !errors.Is(done["third"].Err, errSkipped) ||
+		if done["first"].Err != nil || !errors.Is(done["second"].Err, stopped) || !errors.Is(done["third"].Err, step.ErrSkipped) ||
 			done["withdraw"].Err != nil {
 			t.Errorf("first %v, second %v, third %v, withdraw "+
 				"%v", done["first"].Err, done["second"].Err, done["third"].Err, done["withdraw"].Err)
@@ -400,7 +400,7 @@ func TestAStepThatComesBackHoldsNoCall(t *testing.T) {
 		begun := time.Now()
 		w := &world{refuses: func(j *stepRun) error {
 			if time.Since(begun) < time.Minute {
-				return retryAfter{time.Minute}
+				return step.RetryAfter{Delay: time.Minute}
 			}
 			return nil
 		}}
@@ -409,15 +409,4 @@ func TestAStepThatComesBackHoldsNoCall(t *testing.T) {
 			t.Errorf("took %v, want a minute", took)
 		}
 	})
-}
-
-func TestTheLimitIsReadOutOfTheText(t *testing.T) {
-	text := "ResourceLimitExceeded: Too many snapshot copies in progress. The limit is 5 for this destination " +
-		"region." // 4.1.1
-	if got := limitOf(errors.New(text)); got != 5 {
-		t.Errorf("limit %d, want 5", got)
-	}
-	if got := limitOf(errors.New("ResourceLimitExceeded: too many")); got != 0 {
-		t.Errorf("limit %d, want none", got)
-	}
 }

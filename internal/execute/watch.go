@@ -22,9 +22,6 @@ import (
 // maxPollInterval is the longest time between two polls of a group.
 const maxPollInterval = 5 * time.Minute
 
-// filterValues is the maximum number of values of a filter (EC2 API reference, Filter).
-const filterValues = 200
-
 // watcher polls AWS until copies end. It makes one DescribeSnapshots call for a group and poll, whatever the number
 // of copies (rule 4.2.2). Groups of images need one DescribeImages call besides. Between polls a group holds only a
 // timer.
@@ -38,20 +35,13 @@ type watcher struct {
 
 	polls     sync.WaitGroup
 	mu        sync.Mutex // guards the fields below. It is never held during a call
-	groups    map[copyGroup]*groupWatch
+	groups    map[step.CopyGroup]*groupWatch
 	stopCause error // why watching ended. Nil if it goes on
-}
-
-// copyGroup identifies the copies that one call describes. They have an account and Region and a resource type in
-// common.
-type copyGroup struct {
-	distribution.Location
-	images bool // false for snapshots
 }
 
 // groupWatch holds the watched copies of a group.
 type groupWatch struct {
-	group        copyGroup
+	group        step.CopyGroup
 	copies       map[string]*watchedCopy
 	isSaturated  bool // steps wait for the quota, so each copy that ends lets one start
 	timer        *time.Timer
@@ -69,8 +59,8 @@ type watchedCopy struct {
 	startedAt           time.Time             // when AWS began the copy
 	expectedDuration    time.Duration
 	gib                 int64
-	end                 func(*copyStatus, error)
-	lastStatus          *copyStatus
+	end                 func(*step.CopyStatus, error)
+	lastStatus          *step.CopyStatus
 	percent             int
 	lastWithoutProgress time.Time // when its progress was last seen at 0%
 	missingSince        time.Time // since when AWS does not show it. Zero if it does
@@ -83,7 +73,7 @@ func newWatcher(
 	emit func(distribution.Event),
 	o Options,
 ) *watcher {
-	w := &watcher{ctx: ctx, pool: pool, slots: slots, emit: emit, options: o, groups: map[copyGroup]*groupWatch{}}
+	w := &watcher{ctx: ctx, pool: pool, slots: slots, emit: emit, options: o, groups: map[step.CopyGroup]*groupWatch{}}
 	w.stopAfterFunc = context.AfterFunc(ctx, w.cancelAll)
 	return w
 }
@@ -101,7 +91,7 @@ var errClosed = errors.New("the run is over")
 
 // watch calls p.end once with the last status of the copy. The error is nil if it completed. It is set if the copy
 // failed or watching ended.
-func (w *watcher) watch(key copyGroup, p *watchedCopy) {
+func (w *watcher) watch(key step.CopyGroup, p *watchedCopy) {
 	w.mu.Lock()
 	stopCause := w.stopCause
 	if stopCause == nil {
@@ -119,7 +109,7 @@ func (w *watcher) watch(key copyGroup, p *watchedCopy) {
 }
 
 // group returns the watch of a group. The caller holds mu.
-func (w *watcher) group(key copyGroup) *groupWatch {
+func (w *watcher) group(key step.CopyGroup) *groupWatch {
 	if w.groups[key] == nil {
 		w.groups[key] = &groupWatch{group: key, copies: map[string]*watchedCopy{}}
 	}
@@ -127,7 +117,7 @@ func (w *watcher) group(key copyGroup) *groupWatch {
 }
 
 // setSaturated records whether steps of a group wait for the quota.
-func (w *watcher) setSaturated(key copyGroup, isSaturated bool) {
+func (w *watcher) setSaturated(key step.CopyGroup, isSaturated bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.stopCause == nil {
@@ -228,9 +218,9 @@ func (w *watcher) poll(g *groupWatch) {
 		return
 	}
 
-	var statuses map[string]copyStatus
+	var statuses map[string]step.CopyStatus
 	err := recovery.Do(func() (err error) {
-		statuses, err = g.group.describeCopies(w.ctx, w.pool.EC2(g.group.Location), ids)
+		statuses, err = g.group.Describe(w.ctx, w.pool.EC2(g.group.Location), ids)
 		return err
 	})
 	<-w.slots
@@ -259,7 +249,7 @@ func (w *watcher) poll(g *groupWatch) {
 func (w *watcher) evaluate(
 	g *groupWatch,
 	ids []string,
-	statuses map[string]copyStatus,
+	statuses map[string]step.CopyStatus,
 	err error,
 ) (ends []func(), events []distribution.Event) {
 	now := time.Now()
@@ -292,16 +282,16 @@ func (w *watcher) evaluate(
 }
 
 // update stores the status of a copy. It reports whether the copy made progress.
-func (p *watchedCopy) update(now time.Time, status copyStatus) (hasProgress bool) {
-	if p.lastStatus == nil && !status.startedAt.IsZero() && status.startedAt.Before(p.watchedSince) {
-		p.startedAt, p.lastWithoutProgress = status.startedAt, status.startedAt // an earlier run started the copy
+func (p *watchedCopy) update(now time.Time, status step.CopyStatus) (hasProgress bool) {
+	if p.lastStatus == nil && !status.StartedAt.IsZero() && status.StartedAt.Before(p.watchedSince) {
+		p.startedAt, p.lastWithoutProgress = status.StartedAt, status.StartedAt // an earlier run started the copy
 	}
 	p.lastStatus, p.missingSince = &status, time.Time{}
-	if status.percent <= 0 {
+	if status.Percent <= 0 {
 		p.lastWithoutProgress = now
 	}
-	hasProgress = status.percent > p.percent
-	p.percent = max(p.percent, status.percent)
+	hasProgress = status.Percent > p.percent
+	p.percent = max(p.percent, status.Percent)
 	return hasProgress
 }
 
@@ -322,44 +312,16 @@ func (g *groupWatch) lastingError(now time.Time, err error) error {
 	return nil
 }
 
-// copyFailed says that AWS failed a copy. AWS reports only a text (rules 1.8.4 and 4.6.5).
-type copyFailed struct {
-	id        string
-	operation string // that started the copy, as "ec2:CopySnapshot"
-	text      string // StateMessage of a snapshot, or StateReason of an image
-}
-
-func (e *copyFailed) Error() string {
-	return fmt.Sprintf("AWS could not complete %s: %s", e.id, e.text)
-}
-
-// notFoundError says that AWS has not shown a copy for a time.
-type notFoundError struct {
-	id    string
-	after time.Duration
-}
-
-func (e *notFoundError) Error() string {
-	return fmt.Sprintf("AWS has not shown %s for %v", e.id, e.after.Round(time.Second))
-}
-
 // result reports whether a copy has ended, and why it failed.
 func (p *watchedCopy) result(now time.Time) (isOver bool, err error) {
 	if !p.missingSince.IsZero() {
 		if now.Sub(p.missingSince) < step.EventualConsistencyTimeout { // eventual consistency (rule 4.4.1)
 			return false, nil
 		}
-		return true, &notFoundError{p.id, now.Sub(p.missingSince)}
+		return true, &step.CopyNotFound{ID: p.id, After: now.Sub(p.missingSince)}
 	}
 
-	switch p.lastStatus.state {
-	case completed:
-		return true, nil
-	case inProgress:
-		return false, nil
-	}
-
-	return true, &copyFailed{p.id, p.lastStatus.operation(), p.lastStatus.text}
+	return p.lastStatus.End()
 }
 
 func (p *watchedCopy) event(now time.Time, at distribution.Location) distribution.Event {

@@ -24,6 +24,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/runrecord"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/awsenv"
 )
 
@@ -416,7 +417,7 @@ func runPlan(
 	for _, image := range p.Images {
 		images = append(images, distribution.SourceImage{Region: image.Region, ImageID: image.ImageID})
 	}
-	result.Left = append(result.Left, execute.WithdrawShares(lasting, pool, source, images, p.Keys, isLast)...)
+	result.Left = append(result.Left, step.WithdrawShares(lasting, pool, source, images, p.Keys, isLast)...)
 	return result
 }
 
@@ -427,7 +428,7 @@ func options(req distribution.Request) execute.Options {
 	return execute.Options{
 		CopyTimeout:  req.CopyTimeout,
 		PollInterval: req.PollInterval,
-		Evidence:     execute.Evidence{Run: req.RunID, Records: req.Records},
+		Evidence:     step.Evidence{Run: req.RunID, Records: req.Records},
 	}
 }
 

@@ -30,6 +30,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/runrecord"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/awsenv"
 )
 
@@ -441,7 +442,7 @@ func (s *site) problems() string {
 			execute.Options{
 				CopyTimeout:  req.CopyTimeout,
 				PollInterval: req.PollInterval,
-				Evidence:     execute.Evidence{Run: req.RunID, Records: req.Records},
+				Evidence:     step.Evidence{Run: req.RunID, Records: req.Records},
 			},
 			quiet,
 		)

@@ -907,29 +907,24 @@ func estimate(steps []step.Step) Estimate {
 			continue
 		}
 
-		from, at, copies, minutes, gib := "", "", 0, 0, int64(0)
-		switch c := s.(type) {
-		case *step.CopySnapshot:
-			if !c.Trial { // a test copy is deleted at once
-				from, at, copies, minutes, gib = c.FromRegion, c.Location.Region, 1, c.Minutes, c.GiB
-			}
-		case *step.CopyImage:
-			from, at, copies, minutes, gib = c.FromRegion, c.Location.Region, len(c.Devices), c.Minutes, c.GiB
+		if c, ok := s.(step.Copying); ok && s.Role() != step.CopiesTest { // a test copy is deleted at once
+			e.addCopy(s.Meta(), c.Copies())
 		}
-
-		e.Copies += copies
-		e.GiBStored += gib
-		if s.Meta().Destination == (distribution.Location{}) {
-			e.GiBStaged += gib
-		}
-
-		if from != at {
-			e.GiBTransferred += gib
-		}
-
-		e.USDTimed += float64(gib) * usdPerGiBTimed(minutes)
 	}
 
 	e.Takes = expected(steps)
 	return e
+}
+
+// addCopy adds the cost of a copy.
+func (e *Estimate) addCopy(b *step.Base, c step.CopyInfo) {
+	e.Copies += c.Volumes
+	e.GiBStored += c.GiB
+	if b.Destination == (distribution.Location{}) {
+		e.GiBStaged += c.GiB
+	}
+	if c.FromRegion != b.Location.Region {
+		e.GiBTransferred += c.GiB
+	}
+	e.USDTimed += float64(c.GiB) * usdPerGiBTimed(c.Minutes)
 }

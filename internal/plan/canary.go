@@ -156,7 +156,12 @@ func (b *builder) addTestCopy(
 	verify.DependsOn = []distribution.StepID{copied.ID}
 	b.add(verify)
 
-	end := &step.DeleteSnapshot{Base: base("canary-delete"), Snapshot: step.Ref{From: copied.ID}, Device: testDevice}
+	end := &step.DeleteSnapshot{
+		Base:     base("canary-delete"),
+		Snapshot: step.Ref{From: copied.ID},
+		Device:   testDevice,
+		Trial:    true,
+	}
 	end.Destination, end.RunsAfter = distribution.Location{}, []distribution.StepID{copied.ID, verify.ID}
 	return []distribution.StepID{copied.ID, b.add(end)}
 }

@@ -46,14 +46,7 @@ func (p Plan) Audience() []string {
 	var all []string
 	for _, s := range p.Steps {
 		all = append(all, s.Meta().Location.Account)
-		switch s := s.(type) {
-		case *step.ShareSnapshot:
-			all = append(all, s.Accounts...)
-		case *step.ShareImage:
-			all = slices.Concat(all, s.With.Accounts, s.With.Organizations, s.With.Units)
-		case *step.CreateGrant:
-			all = append(all, distribution.ARNAccount(s.Grantee))
-		}
+		all = append(all, s.Audience()...)
 	}
 
 	return distribution.Union(all, nil)

@@ -18,28 +18,10 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// Kinds of pointers.
-const (
-	parameterPointer = "SSM parameter"
-	templatePointer  = "launch template"
-)
-
-// PointerOf returns the reference that a step publishes. False if it publishes none.
-func PointerOf(s step.Step) (distribution.Pointer, bool) {
-	switch s := s.(type) {
-	case *step.PutParameter:
-		return distribution.Pointer{Kind: parameterPointer, Name: s.Name}, true
-	case *step.CreateLaunchTemplateVersion:
-		return distribution.Pointer{Kind: templatePointer, Name: s.Template}, true
-	}
-	return distribution.Pointer{}, false
-}
-
 // CountsForDestination reports whether a destination succeeds only if the step does: it verifies or publishes the
 // image.
 func CountsForDestination(s step.Step) bool {
-	_, isPublication := PointerOf(s)
-	return isPublication || step.IsVerification(s)
+	return s.Role() == step.Publishes || s.Role().IsVerification()
 }
 
 // pointers returns the references that a destination publishes. Set is true for those that refer to the existing
@@ -50,7 +32,7 @@ func pointers(req distribution.Request, facts distribution.Facts, d distribution
 	var all []distribution.Pointer
 	for _, p := range d.Parameters {
 		all = append(all, distribution.Pointer{
-			Kind: parameterPointer,
+			Kind: step.ParameterPointer,
 			Name: string(p.Name),
 			Set: image != nil && site.Parameters[string(p.Name)].ImageID == aws.ToString(image.ImageId) ||
 				isNewer(facts, d, site.Parameters[string(p.Name)].ImageID),
@@ -61,7 +43,7 @@ func pointers(req distribution.Request, facts distribution.Facts, d distribution
 		template := site.Templates[string(t.Template)]
 		version := versionWithImage(template, image)
 		all = append(all, distribution.Pointer{
-			Kind: templatePointer,
+			Kind: step.TemplatePointer,
 			Name: string(t.Template),
 			Set: version > 0 &&
 				(!t.SetDefault || version == template.Default || isNewer(facts, d, template.DefaultImageID)),
@@ -120,7 +102,7 @@ func (b *builder) publish(g destinationState) (published []distribution.StepID) 
 			continue
 		}
 
-		if isPublished(existing, parameterPointer, string(p.Name)) {
+		if isPublished(existing, step.ParameterPointer, string(p.Name)) {
 			continue
 		}
 
@@ -149,7 +131,7 @@ func (b *builder) publish(g destinationState) (published []distribution.StepID) 
 			t.SetDefault = false
 		}
 
-		if isPublished(existing, templatePointer, string(t.Template)) {
+		if isPublished(existing, step.TemplatePointer, string(t.Template)) {
 			continue
 		}
 
@@ -377,7 +359,7 @@ func validateParameter(
 				remake+", or give data_type",
 			),
 		)
-	case !p.Overwrite && !isPublished(pointers(req, facts, d), parameterPointer, string(p.Name)):
+	case !p.Overwrite && !isPublished(pointers(req, facts, d), step.ParameterPointer, string(p.Name)):
 		found = append(
 			found,
 			refuse(

@@ -138,7 +138,7 @@ func pointed(t *testing.T, out *strings.Builder, p plan.Plan) {
 		fmt.Fprintf(out, "%s, set: %v\n", pointer, pointer.Set)
 	}
 	for _, s := range p.Steps {
-		if _, publishes := plan.PointerOf(s); publishes {
+		if _, publishes := s.Pointer(); publishes {
 			fmt.Fprintf(out, "%s: %s\n  needs %v\n  %v\n", s.Meta().ID, s, s.Meta().DependsOn, s.Permissions())
 		}
 	}
@@ -258,7 +258,7 @@ func TestDecide_publishAll(t *testing.T) {
 			if all, is := s.(*step.PublishBarrier); is {
 				got = all.DependsOn
 			}
-			if _, points := plan.PointerOf(s); points && slices.Contains(s.Meta().DependsOn, "publish/all") != c.all {
+			if _, points := s.Pointer(); points && slices.Contains(s.Meta().DependsOn, "publish/all") != c.all {
 				t.Errorf("%s: %s needs %v", c.name, s.Meta().ID, s.Meta().DependsOn)
 			}
 		}

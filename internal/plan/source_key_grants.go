@@ -26,6 +26,7 @@ const clockSkew = 15 * time.Minute
 
 // keyGrant is the temporary grant that lets a destination's role use a source key.
 type keyGrant struct {
+	location  distribution.StepID // part of the IDs of its steps
 	create    *step.CreateGrant
 	wait      distribution.StepID
 	copySteps []distribution.StepID // copies that need the grant
@@ -67,16 +68,13 @@ func (b *builder) grantSourceKey(g destinationState, source *shareSource, keyARN
 	}
 
 	location := step.NewID(g.At.Account, source.location.Region)
-	if n := len(
-		b.keyGrants,
-	); slices.ContainsFunc(
-		b.keyGrants,
-		func(grant *keyGrant) bool { return grant.create.ID == "allow/"+location },
-	) {
-		location += distribution.StepID(fmt.Sprintf("/%d", n+1))
+	isTaken := func(grant *keyGrant) bool { return grant.location == location }
+	if slices.ContainsFunc(b.keyGrants, isTaken) {
+		location += distribution.StepID(fmt.Sprintf("/%d", len(b.keyGrants)+1))
 	}
 
 	grant := &keyGrant{
+		location: location,
 		create: &step.CreateGrant{
 			Base:       step.Base{ID: "allow/" + location, Location: source.location, ExpectedDuration: callTime},
 			KeyARN:     keyARN,
@@ -138,10 +136,9 @@ func (b *builder) revokeGrants() {
 	}
 
 	for _, a := range b.keyGrants {
-		location := strings.TrimPrefix(string(a.create.ID), "allow/")
 		revoke := &step.RevokeGrant{
 			Base: step.Base{
-				ID:               distribution.StepID("revoke/" + location),
+				ID:               "revoke/" + a.location,
 				Location:         a.create.Location,
 				RunsAfter:        append([]distribution.StepID{a.create.ID, a.wait}, a.copySteps...),
 				ExpectedDuration: callTime,

@@ -13,6 +13,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // keyExpiryWarning is how long before the expiry of key material verify warns.
@@ -148,7 +149,7 @@ func verifyDestination(
 	for _, p := range pointers(req, facts, d) {
 		if !p.Set {
 			rule := "7.2"
-			if p.Kind == templatePointer {
+			if p.Kind == step.TemplatePointer {
 				rule = "A.4.12"
 			}
 			differences(

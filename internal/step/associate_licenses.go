@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/licensemanager"
 	lmtypes "github.com/aws/aws-sdk-go-v2/service/licensemanager/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // AssociateLicenseConfigurations associates an image with license configurations, so that License Manager counts its
@@ -37,8 +39,14 @@ func (s *AssociateLicenseConfigurations) String() string {
 	return fmt.Sprintf("associate %q in %s with %s", s.Name, s.Location, strings.Join(s.ARNs, ", "))
 }
 
-// dryRuns returns nothing, because License Manager has no dry runs.
-func (s *AssociateLicenseConfigurations) dryRuns(Env) []DryRun { return nil }
+func (s *AssociateLicenseConfigurations) Doing(w Words) string {
+	added := distribution.Count(len(s.ARNs), "license configuration", "license configurations")
+	return fmt.Sprintf("Associating %s with %s in %s", w.Image(s.Image), added, w.Location(s.Location))
+}
+
+func (s *AssociateLicenseConfigurations) Summary() Summary { return attributeSummary() }
+
+func (s *AssociateLicenseConfigurations) Role() Role { return CompletesImage }
 
 func (s *AssociateLicenseConfigurations) start(env Env) Attempt {
 	client := env.Clients.LicenseManager(s.Location)

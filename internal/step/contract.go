@@ -5,47 +5,56 @@ package step
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// DryRuns returns the dry runs of a step. Empty if AWS has none, or if execute makes them. Start and DryRuns are
-// functions and not methods of an interface. Otherwise the linker would keep all operations of every client that
-// the method's signature can reach.
-func DryRuns(s Step, env Env) []DryRun {
+// Start returns the attempt of a step. It makes no call. Start and ListDryRuns are functions and not methods of Step.
+// Otherwise the linker would keep all operations of every client that the method's signature can reach.
+func Start(s Step, env Env) Attempt {
+	for _, start := range []func(Step, Env) Attempt{startCreation, startChange, startPublication, startCleanup} {
+		if attempt := start(s, env); attempt != nil {
+			return attempt
+		}
+	}
+	panic(fmt.Sprintf("no operation for a step of type %T", s))
+}
+
+// startCreation starts a step that creates or verifies a resource.
+func startCreation(s Step, env Env) Attempt {
 	switch s := s.(type) {
-	case *AssociateLicenseConfigurations:
-		return s.dryRuns(env)
-	case *CreateLaunchTemplateVersion:
-		return s.dryRuns(env)
-	case *DeprecateImage:
-		return s.dryRuns(env)
-	case *EnableDeregistrationProtection:
-		return s.dryRuns(env)
-	case *EnableFastLaunch:
-		return s.dryRuns(env)
-	case *PublishBarrier:
-		return s.dryRuns(env)
-	case *PutParameter:
-		return s.dryRuns(env)
+	case *CopyImage:
+		return s.start(env)
+	case *CopySnapshot:
+		return s.start(env)
+	case *CreateEmptySnapshot:
+		return s.start(env)
+	case *CreateGrant:
+		return s.start(env)
+	case *RegisterImage:
+		return s.start(env)
+	case *RunInstance:
+		return s.start(env)
+	case *VerifyImage:
+		return s.start(env)
+	case *VerifySnapshot:
+		return s.start(env)
 	case *WaitForKeyAccess:
-		return s.dryRuns(env)
+		return s.start(env)
 	}
 	return nil
 }
 
-// Start returns the attempt of a step. It makes no call. Nil if execute runs the step itself.
-func Start(s Step, env Env) Attempt {
+// startChange starts a step that changes a resource.
+func startChange(s Step, env Env) Attempt {
 	switch s := s.(type) {
 	case *AssociateLicenseConfigurations:
-		return s.start(env)
-	case *CreateLaunchTemplateVersion:
 		return s.start(env)
 	case *DeprecateImage:
 		return s.start(env)
@@ -53,11 +62,51 @@ func Start(s Step, env Env) Attempt {
 		return s.start(env)
 	case *EnableFastLaunch:
 		return s.start(env)
+	case *EnableSourceProtection:
+		return s.start(env)
+	case *ShareImage:
+		return s.start(env)
+	case *ShareSnapshot:
+		return s.start(env)
+	case *TagResource:
+		return s.start(env)
+	}
+	return nil
+}
+
+// startPublication starts a step that publishes an image.
+func startPublication(s Step, env Env) Attempt {
+	switch s := s.(type) {
+	case *CreateLaunchTemplateVersion:
+		return s.start(env)
 	case *PublishBarrier:
 		return s.start(env)
 	case *PutParameter:
 		return s.start(env)
-	case *WaitForKeyAccess:
+	}
+	return nil
+}
+
+// startCleanup starts a step that deletes a resource or reverts a change.
+func startCleanup(s Step, env Env) Attempt {
+	switch s := s.(type) {
+	case *DeleteRelease:
+		return s.start(env)
+	case *DeleteSnapshot:
+		return s.start(env)
+	case *DeregisterImage:
+		return s.start(env)
+	case *DisableSourceProtection:
+		return s.start(env)
+	case *RevokeGrant:
+		return s.start(env)
+	case *TerminateInstance:
+		return s.start(env)
+	case *UnshareImage:
+		return s.start(env)
+	case *UnshareSnapshot:
+		return s.start(env)
+	case *VerifyGrantsRevoked:
 		return s.start(env)
 	}
 	return nil
@@ -65,17 +114,26 @@ func Start(s Step, env Env) Attempt {
 
 // Attempt executes a step.
 type Attempt interface {
-	// Do is called until it returns neither RetryAfter nor QuotaExceeded. It blocks for calls, never for a wait.
+	// Do is called until it returns none of RetryAfter, QuotaExceeded and CopyInProgress. It blocks for calls, never for
+	// a wait.
 	Do(ctx context.Context) (Outcome, error)
+}
+
+// Resumable is an attempt that may have created something when the run is stopped between two calls of Do.
+type Resumable interface {
+	Attempt
+
+	// Complete adds what the step has created to its outcome.
+	Complete(o Outcome) Outcome
+
+	// MustCleanUp reports whether Do must be called again, even if the destination or the run has failed.
+	MustCleanUp() bool
 }
 
 // Env is what a step can access while it runs.
 type Env struct {
-	Clients *awsclient.Pool
-	Outcome func(distribution.StepID) Outcome // of a step that this one depends on
-
-	// ReleaseOf returns the release that an image of a location was delivered for. Zero if no run provably delivered it.
-	ReleaseOf func(ctx context.Context, at distribution.Location, imageID string) (time.Time, error)
+	*Run
+	Outcomes map[distribution.StepID]Outcome // of the steps that this one waited for
 }
 
 // ID returns the AWS ID of a reference. Empty if its step created nothing.
@@ -84,62 +142,29 @@ func (e Env) ID(ref Ref) string {
 	case ref.Known != "":
 		return ref.Known
 	case ref.Device != "":
-		return e.Outcome(ref.From).SnapshotIDs[ref.Device]
+		return e.Outcomes[ref.From].SnapshotIDs[ref.Device]
 	}
-	return e.Outcome(ref.From).ID
+	return e.Outcomes[ref.From].ID
 }
 
-// Outcome is what a step created.
+// Outcome is how a step ended.
 type Outcome struct {
-	ID          string            // AWS ID of the created or changed resource
-	SnapshotIDs map[string]string // of an image, by device
-	Unsigned    bool              // the image has no signature, so it must not be published
-	Notes       []distribution.Finding
-}
-
-// DryRun is a call that AWS checks and does not execute (rule 6.1, dry runs of EC2).
-type DryRun struct {
-	Location distribution.Location
-	Action   string // "ec2:CopySnapshot", followed by a space and a resource if each resource counts
-	Resource string // AWS ID, ARN or name for the finding. Empty if it does not exist yet
-	Call     func(context.Context) error
+	Begun, Ended time.Time                       // set by the runner
+	ID           string                          // of the created or changed resource. Empty if there is none
+	Snapshot     *ec2types.Snapshot              // last status of a copied snapshot
+	SnapshotIDs  map[string]string               // snapshots that the image uses, by device
+	Adopted      bool                            // another run created the image
+	Repeated     bool                            // the creating call was repeated because its response was lost
+	Unsigned     bool                            // the image could not be signed, so it must not be published
+	Retained     []distribution.RetainedResource // resources that could not be deleted
+	Notes        []distribution.Finding
+	Err          error // set by the runner
 }
 
 // RetryAfter says that an attempt must be called again after a delay.
 type RetryAfter struct{ Delay time.Duration }
 
 func (RetryAfter) Error() string { return "to be continued" }
-
-// newDryRun returns the dry run of a call. The input must have DryRun set.
-func newDryRun[In, Out, Options any](
-	s Step, action string, call func(context.Context, In, ...func(*Options)) (Out, error), in In,
-) DryRun {
-	return DryRun{
-		Location: s.Meta().Location,
-		Action:   action,
-		Resource: s.ResourceID(),
-		Call: func(ctx context.Context) error {
-			_, err := call(ctx, in)
-			return err
-		},
-	}
-}
-
-// StandInImage is the ID in dry runs about an image that does not exist yet. A dry run does not look the ID up (rule
-// 6.3), but EC2 refuses a malformed one (rule 2.5.10), such as the example of its documentation.
-const StandInImage = "ami-0fedcba9876543210"
-
-// imageOrStandIn returns the ID of an existing image, or StandInImage.
-func imageOrStandIn(ref Ref) string {
-	if isImageID(ref.Known) {
-		return ref.Known
-	}
-	return StandInImage
-}
-
-func isImageID(id string) bool {
-	return len(id) > len("ami-") && id[:len("ami-")] == "ami-" && id != distribution.Unbuilt
-}
 
 // EventualConsistencyTimeout limits the wait until AWS shows a change (rules 4.4.1 and 4.4.4).
 const EventualConsistencyTimeout = 5 * time.Minute
@@ -165,8 +190,8 @@ func (w *consistencyWait) retry(fallback error) error {
 	return fallback
 }
 
-// describeImage returns an account's own image. Nil if AWS does not show it.
-func describeImage(ctx context.Context, client *ec2.Client, id string) (*ec2types.Image, error) {
+// DescribeImage returns an account's own image. Nil if AWS does not show it.
+func DescribeImage(ctx context.Context, client *ec2.Client, id string) (*ec2types.Image, error) {
 	out, err := client.DescribeImages(ctx, &ec2.DescribeImagesInput{
 		Owners:  []string{"self"},
 		Filters: []ec2types.Filter{{Name: aws.String("image-id"), Values: []string{id}}},

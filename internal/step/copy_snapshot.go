@@ -4,9 +4,20 @@
 package step
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
 // CopySnapshot copies a snapshot, encrypted (rules 1.3.8 and 4.1.1). It ends when the copy is completed.
@@ -71,12 +82,303 @@ func (s *CopySnapshot) String() string {
 	}
 
 	if s.Destination == (distribution.Location{}) {
-		return fmt.Sprintf("stage %s, %d GiB%s in %s", s.Source.of(s.Device), s.GiB, from, s.Location)
+		return fmt.Sprintf("stage %s, %d GiB%s in %s", s.Source.stagedSnapshot(s.Device), s.GiB, from, s.Location)
 	}
 
-	return fmt.Sprintf("copy %s, %d GiB%s to %s%s", s.Source.of(s.Device), s.GiB, from, s.Location, within(s.Minutes))
+	return fmt.Sprintf("copy %s, %d GiB%s to %s%s", s.Source.stagedSnapshot(s.Device), s.GiB, from, s.Location, within(s.Minutes))
+}
+
+func (s *CopySnapshot) Doing(w Words) string {
+	where := w.WhereTo(s.Destination, s.Location)
+	if s.ResumeID != "" {
+		return fmt.Sprintf("Waiting for %s (%s, %d GiB), which an earlier run started, %s", s.ResumeID, s.Device, s.GiB, where)
+	}
+	if s.Destination == (distribution.Location{}) {
+		where += " with " + w.Key(s.KeyARN)
+	}
+	return fmt.Sprintf("Copying %s%s %s", w.Snapshot(s.Source, s.Device, s.GiB), fromRegion(s.FromRegion, s.Location), where)
+}
+
+func (s *CopySnapshot) Summary() Summary {
+	return Summary{Phrase: Phrase{Text: "copy %s", Singular: "snapshot"}, KeyARN: s.KeyARN}
+}
+
+func (s *CopySnapshot) Role() Role {
+	if s.Trial {
+		return CopiesTest
+	}
+	return Prepares
+}
+
+func (s *CopySnapshot) Result(o Outcome) Result {
+	destination := s.Destination
+	if s.Trial {
+		destination = distribution.Location{}
+	}
+	return Result{
+		GiB:     map[string]int64{o.ID: s.GiB},
+		Created: newCreatedResource(&s.Base, "snapshot", o, keptCopy(o.Err), destination),
+	}
+}
+
+func (s *CopySnapshot) start(env Env) Attempt { return newAttempt(s, env, env.copySnapshot) }
+
+func (s *CopySnapshot) dryRuns(env Env) []DryRun {
+	in := &ec2.CopySnapshotInput{
+		DryRun:            aws.Bool(true),
+		SourceRegion:      aws.String(s.FromRegion),
+		SourceSnapshotId:  aws.String(knownOr(s.Source, StandInSnapshot)),
+		Description:       aws.String(s.Signing.Token(string(s.ID)).Description(s.Description)),
+		Encrypted:         aws.Bool(true),
+		KmsKeyId:          aws.String(s.KeyARN),
+		TagSpecifications: tagSpecifications(ec2types.ResourceTypeSnapshot, s.Tags),
+	}
+	d := newDryRun(s, "ec2:CopySnapshot", env.Clients.EC2(s.Location).CopySnapshot, in)
+	return append([]DryRun{d}, keyUseDryRuns(s, env, s.KeyARN, s.FromKeyARN)...)
 }
 
 func (s *CopySnapshot) Copies() CopyInfo {
-	return CopyInfo{Source: s.Source, FromRegion: s.FromRegion, Device: s.Device, GiB: s.GiB, Minutes: s.Minutes}
+	return CopyInfo{
+		Source:     s.Source,
+		FromRegion: s.FromRegion,
+		Device:     s.Device,
+		Volumes:    1,
+		GiB:        s.GiB,
+		Minutes:    s.Minutes,
+	}
+}
+
+// copySnapshot starts a copy and has it watched. It is called again after a lost response, and after a copy that
+// failed due to eventual consistency.
+func (r *Run) copySnapshot(ctx context.Context, a *attempt, s *CopySnapshot) (Outcome, error) {
+	if failed := a.failedCopy; failed != nil {
+		_, id := failed.resource()
+		a.retained = append(a.retained, r.discard(ctx, s.Location, id)...)
+		a.failedCopy = nil
+		return Outcome{Snapshot: failed.snapshot}, a.repeatOrFail()
+	}
+
+	if s.Trial && a.id(s.Source) == "" { // the snapshot for the test copy could not be created
+		return Outcome{}, nil
+	}
+
+	err := r.startSnapshotCopy(ctx, a, s)
+	if err == nil {
+		err = r.sign(ctx, a, s.Signing)
+	}
+
+	if err != nil {
+		return Outcome{}, err
+	}
+
+	id, destination := a.resourceID, s.Destination
+	if s.Trial {
+		destination = distribution.Location{} // a test copy belongs to no image
+	}
+
+	return Outcome{}, &CopyInProgress{
+		Group:       CopyGroup{Location: s.Location},
+		ID:          id,
+		Destination: destination,
+		GiB:         s.GiB,
+		Ended: func(status *CopyStatus, err error) (Outcome, error) {
+			if note := canaryLostNote(err); s.Trial && note != nil {
+				return Outcome{ID: id, Notes: []distribution.Finding{*note}}, nil
+			}
+			return r.handleCopyEnd(a, id, status, err)
+		},
+	}
+}
+
+// repeatOrFail returns RetryAfter to create another copy in place of a failed one that was deleted, or why there must
+// be none.
+func (a *attempt) repeatOrFail() error {
+	if a.failure != nil {
+		return a.failure
+	}
+	return RetryAfter{}
+}
+
+// startSnapshotCopy resumes the copy of an earlier run, or starts one.
+func (r *Run) startSnapshotCopy(ctx context.Context, a *attempt, s *CopySnapshot) (err error) {
+	if err := r.resumeEarlier(ctx, a, s.Signing, r.snapshotReader(ctx, s.Location, s.ResumeID)); err != nil {
+		return err
+	}
+	if a.resourceID == "" {
+		a.resourceID, err = r.callCopySnapshot(ctx, a, s)
+	}
+	return err
+}
+
+// callCopySnapshot calls CopySnapshot, or finds the snapshot of an earlier call whose response was lost.
+func (r *Run) callCopySnapshot(ctx context.Context, a *attempt, s *CopySnapshot) (string, error) {
+	if err := guardCopy(a, s.Source, s.KeyARN); err != nil {
+		return "", err
+	}
+
+	token := s.Signing.Token(fmt.Sprintf("%s %d", s.ID, len(a.discardedIDs)+1))
+	id, err := r.callOnce(ctx, a, func(ctx context.Context) (string, error) {
+		return r.findSnapshot(ctx, a, s.Location, s.Signing, token)
+	},
+		func(ctx context.Context) (string, error) {
+			in := &ec2.CopySnapshotInput{
+				SourceRegion:      aws.String(s.FromRegion),
+				SourceSnapshotId:  aws.String(a.id(s.Source)),
+				Description:       aws.String(token.Description(s.Description)),
+				Encrypted:         aws.Bool(true), // account defaults may differ (rule 1.3.9)
+				KmsKeyId:          aws.String(s.KeyARN),
+				TagSpecifications: tagSpecifications(ec2types.ResourceTypeSnapshot, s.Tags),
+			}
+
+			if s.Minutes > 0 {
+				in.CompletionDurationMinutes = aws.Int32(int32(s.Minutes)) //nolint:gosec // at most 2880
+			}
+
+			output, err := r.Clients.EC2(s.Location).CopySnapshot(ctx, in)
+			if err != nil {
+				return "", err
+			}
+
+			return aws.ToString(output.SnapshotId), nil
+		})
+
+	if awsclient.IsResourceLimit(err) {
+		return "", newQuotaExceeded(err)
+	}
+
+	return id, err
+}
+
+// findSnapshot looks for the snapshot of a call whose response was lost, by the token of the call. It returns the
+// oldest one. The step that registers the image deletes the duplicates.
+func (r *Run) findSnapshot(
+	ctx context.Context, a *attempt, at distribution.Location, signing Signing, token provenance.CallToken,
+) (string, error) {
+	found, err := r.snapshotsOfCall(ctx, at, signing, token)
+	for _, s := range found {
+		if id := aws.ToString(s.SnapshotId); !slices.Contains(a.discardedIDs, id) {
+			r.recordCreatedID(id)
+			return id, nil
+		}
+	}
+	return "", err
+}
+
+// snapshotsOfCall returns the snapshots that carry the token of a call, oldest first.
+func (r *Run) snapshotsOfCall(
+	ctx context.Context, at distribution.Location, signing Signing, token provenance.CallToken,
+) ([]ec2types.Snapshot, error) {
+	source := signing.Statement.Source.String()
+	filters := []ec2types.Filter{{Name: aws.String("tag:" + provenance.TagSource), Values: []string{source}}}
+	var found []ec2types.Snapshot
+	err := eachSnapshot(ctx, r.Clients.EC2(at), filters, func(one ec2types.Snapshot) {
+		if token.IsIn(aws.ToString(one.Description)) {
+			found = append(found, one)
+		}
+	})
+	slices.SortFunc(found, func(a, b ec2types.Snapshot) int {
+		return cmp.Or(aws.ToTime(a.StartTime).Compare(aws.ToTime(b.StartTime)), cmp.Compare(*a.SnapshotId, *b.SnapshotId))
+	})
+	return found, err
+}
+
+// snapshotReader returns a function that reads the snapshot of an earlier run.
+func (r *Run) snapshotReader(
+	ctx context.Context, at distribution.Location, id string,
+) func() (*provenance.Resource, error) {
+	return func() (*provenance.Resource, error) {
+		seen, err := describeSnapshots(ctx, r.Clients.EC2(at), []string{id})
+		snapshot, ok := seen[id]
+		if err != nil || !ok {
+			return nil, err
+		}
+		resource := distribution.SnapshotResource(at, snapshot)
+		return &resource, nil
+	}
+}
+
+// handleCopyEnd returns the outcome of a copy. A failed copy is deleted, and repeated if eventual consistency
+// explains the failure.
+func (r *Run) handleCopyEnd(a *attempt, id string, status *CopyStatus, err error) (Outcome, error) {
+	isOfOtherRun := a.adopted || id == a.base.ResumeID
+	isUnrepeatable := a.base.NotRepeatable && id == a.base.ResumeID
+	if errors.As(err, new(*CopyNotFound)) && isOfOtherRun && !isUnrepeatable { // the other run deleted it meanwhile
+		a.discardCopy(id)
+		return Outcome{}, RetryAfter{}
+	}
+
+	var failed *CopyFailed
+	if !errors.As(err, &failed) {
+		outcome := Outcome{ID: id}
+		if status != nil {
+			outcome.Snapshot, outcome.SnapshotIDs = status.snapshot, status.snapshotIDs()
+		}
+		return outcome, err
+	}
+
+	adopted := a.adopted // another run deletes it
+	a.discardCopy(id)
+	if !adopted {
+		a.failedCopy = status
+	}
+
+	if delay, ok := r.copyRetryDelay(a, failed); ok && !isUnrepeatable {
+		r.reportRetry(a, failed.text, r.dependenciesEnded(a).Add(maxCopyRetryTime))
+		return Outcome{}, RetryAfter{delay}
+	}
+
+	if adopted {
+		return Outcome{}, failed
+	}
+
+	a.failure = failed
+	return Outcome{}, RetryAfter{}
+}
+
+// copyRetryDelay returns the delay before a failed copy is repeated. False if eventual consistency does not explain
+// the failure.
+func (r *Run) copyRetryDelay(a *attempt, failed *CopyFailed) (time.Duration, bool) {
+	refusal, _ := Refusal(failed)
+	n := len(a.discardedIDs)
+	if n > len(copyRetryDelays) || !r.IsEventualConsistency(refusal) {
+		return 0, false
+	}
+	delay := copyRetryDelays[n-1]
+	return delay, time.Since(r.dependenciesEnded(a)) < EventualConsistencyTimeout+delay
+}
+
+// copyRetryDelays are the delays before a failed copy is repeated.
+var copyRetryDelays = [...]time.Duration{30 * time.Second, 2 * time.Minute}
+
+// maxCopyRetryTime is the time after the end of its dependencies in which a copy is repeated.
+const maxCopyRetryTime = EventualConsistencyTimeout + 2*time.Minute
+
+// reportRetry reports once for each step why it is retried, and until when.
+func (r *Run) reportRetry(a *attempt, reason string, until time.Time) {
+	if a.isRetryReported {
+		return
+	}
+
+	a.isRetryReported = true
+	r.Emit(distribution.Event{
+		Time:    time.Now(),
+		Kind:    distribution.Retrying,
+		Step:    a.base.ID,
+		At:      a.base.Location,
+		Percent: -1,
+		ETA:     until,
+		Text:    reason,
+	})
+}
+
+// dependenciesEnded returns when the last dependency of a step ended. Without dependencies it returns the start of
+// the run.
+func (r *Run) dependenciesEnded(a *attempt) time.Time {
+	last := r.begun
+	for _, id := range a.base.DependsOn {
+		if ended := a.outcomes[id].Ended; ended.After(last) {
+			last = ended
+		}
+	}
+	return last
 }

@@ -36,6 +36,9 @@ type CreateLaunchTemplateVersion struct {
 	Release     time.Time // release of the image
 }
 
+// TemplatePointer is the kind of the references that CreateLaunchTemplateVersion publishes.
+const TemplatePointer = "launch template"
+
 func (s *CreateLaunchTemplateVersion) Permissions() []Permission {
 	template := s.Location.LaunchTemplateARN(s.TemplateID)
 	needed := []Permission{
@@ -70,6 +73,22 @@ func (s *CreateLaunchTemplateVersion) String() string {
 	return text
 }
 
+func (s *CreateLaunchTemplateVersion) Doing(w Words) string {
+	at := w.Location(s.Location)
+	if s.Version > 0 {
+		return fmt.Sprintf("Setting version %d as the default of launch template %s in %s", s.Version, s.Template, at)
+	}
+	return fmt.Sprintf("Creating a version of launch template %s in %s", s.Template, at)
+}
+
+func (s *CreateLaunchTemplateVersion) Summary() Summary { return publicationSummary() }
+
+func (s *CreateLaunchTemplateVersion) Role() Role { return Publishes }
+
+func (s *CreateLaunchTemplateVersion) Pointer() (distribution.Pointer, bool) {
+	return distribution.Pointer{Kind: TemplatePointer, Name: s.Template}, true
+}
+
 // dryRuns returns the dry runs of the calls that the step will make.
 func (s *CreateLaunchTemplateVersion) dryRuns(env Env) []DryRun {
 	client := env.Clients.EC2(s.Location)
@@ -99,9 +118,9 @@ func (s *CreateLaunchTemplateVersion) start(env Env) Attempt {
 		step:     s,
 		client:   client,
 		imageID:  imageID,
-		unsigned: env.Outcome(s.Image.From).Unsigned,
+		unsigned: env.Outcomes[s.Image.From].Unsigned,
 		image:    imageCheck{client: client, imageID: imageID},
-		releases: releaseCheck{at: s.Location, release: s.Release, releaseOf: env.ReleaseOf},
+		releases: releaseCheck{at: s.Location, release: s.Release, releaseOf: env.releaseOf},
 	}
 }
 

@@ -4,8 +4,15 @@
 package step
 
 import (
+	"context"
 	"fmt"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // DeleteRelease deregisters an older release with its snapshots (rule 9.11). A protected, shared or used release
@@ -66,4 +73,157 @@ func (s *DeleteRelease) String() string {
 		s.Name,
 		s.Location,
 	)
+}
+
+func (s *DeleteRelease) Doing(w Words) string {
+	at := w.Location(s.Location)
+	if s.DryRun {
+		return fmt.Sprintf("Checking whether %s (%q) in %s could be deregistered", s.ImageID, s.Name, at)
+	}
+	return fmt.Sprintf("Deregistering the earlier release %s (%q) in %s", s.ImageID, s.Name, at)
+}
+
+func (s *DeleteRelease) Summary() Summary {
+	return Summary{Phrase: Phrase{Text: "deregister %s", Singular: "earlier release"}}
+}
+
+func (s *DeleteRelease) start(env Env) Attempt { return newAttempt(s, env, env.deleteRelease) }
+
+// deleteRelease deletes an older release that nothing uses. A release that stays is only a finding, because the
+// destination has its image anyway.
+func (r *Run) deleteRelease(ctx context.Context, _ *attempt, s *DeleteRelease) (Outcome, error) {
+	image, err := DescribeImage(ctx, r.Clients.EC2(s.Location), s.ImageID)
+	if err == nil && image == nil {
+		return Outcome{}, nil
+	}
+
+	use := ""
+	if err == nil {
+		use, err = r.findUse(ctx, s.Location, image)
+	}
+
+	switch {
+	case err != nil:
+		return s.keep(distribution.Warning, "whether something needs it could not be looked at: "+Reason(err)), nil
+	case use != "":
+		return s.keep(distribution.Note, use), nil
+	case s.DryRun:
+		f := s.finding(distribution.Note, distribution.CodeReleaseWouldBeRemoved)
+		f.Summary = "the older release " + s.ImageID + " would be removed with its snapshots"
+		f.Detail = "nothing needs it; retention has dry_run = true"
+		return Outcome{Notes: []distribution.Finding{f}}, nil
+	}
+
+	left, err := r.deregister(ctx, imageDeletion{at: s.Location, id: s.ImageID, release: s.Release}, true)
+	if err != nil {
+		outcome := s.keep(distribution.Warning, Reason(err))
+		outcome.Retained = left
+		return outcome, nil
+	}
+
+	return Outcome{ID: s.ImageID, Retained: left}, nil
+}
+
+// keep returns the outcome for a release that stays.
+func (s *DeleteRelease) keep(level distribution.Level, why string) Outcome {
+	f := s.finding(level, distribution.CodeReleaseKept)
+	f.Summary, f.Detail = "the older release "+s.ImageID+" stays", why
+	return Outcome{Notes: []distribution.Finding{f}}
+}
+
+func (s *DeleteRelease) finding(level distribution.Level, code string) distribution.Finding {
+	return distribution.Finding{
+		Level:     level,
+		Code:      code,
+		Reference: "9.12",
+		Field:     "retention",
+		Location:  s.Location,
+		Resource:  s.ImageID,
+	}
+}
+
+// findUse returns why an image must stay. Empty if nothing uses it.
+func (r *Run) findUse(ctx context.Context, at distribution.Location, image *ec2types.Image) (string, error) {
+	if IsProtected(*image) {
+		return "it is protected against deregistration", nil
+	}
+
+	client, id := r.Clients.EC2(at), aws.ToString(image.ImageId)
+	attribute, err := client.DescribeImageAttribute(
+		ctx,
+		&ec2.DescribeImageAttributeInput{ImageId: aws.String(id), Attribute: ec2types.ImageAttributeNameLaunchPermission},
+	)
+	if err != nil {
+		return "", err
+	}
+
+	if len(attribute.LaunchPermissions) > 0 {
+		return "others may launch it", nil
+	}
+
+	instance, err := findInstanceOf(ctx, client, id)
+	if err != nil || instance != "" {
+		return instance, err
+	}
+	return findReferenceTo(ctx, client, id)
+}
+
+// existingInstances are the states of instances that are not terminated.
+var existingInstances = []string{"pending", "running", "shutting-down", "stopping", "stopped"}
+
+// findInstanceOf returns that an instance was launched from an image. Empty if none exists.
+func findInstanceOf(ctx context.Context, client *ec2.Client, imageID string) (string, error) {
+	pages := ec2.NewDescribeInstancesPaginator(client, &ec2.DescribeInstancesInput{
+		MaxResults: aws.Int32(1000),
+		Filters: []ec2types.Filter{
+			{Name: aws.String("image-id"), Values: []string{imageID}},
+			{Name: aws.String("instance-state-name"), Values: existingInstances},
+		},
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return "", err
+		}
+		for _, reservation := range page.Reservations {
+			for _, i := range reservation.Instances {
+				return fmt.Sprintf("instance %s was launched from it", aws.ToString(i.InstanceId)), nil
+			}
+		}
+	}
+
+	return "", nil
+}
+
+// findReferenceTo returns that a resource refers to an image. Empty if none does.
+func findReferenceTo(ctx context.Context, client *ec2.Client, imageID string) (string, error) {
+	pages := ec2.NewDescribeImageReferencesPaginator(client, &ec2.DescribeImageReferencesInput{
+		ImageIds:                []string{imageID},
+		IncludeAllResourceTypes: aws.Bool(true),
+		ResourceTypes: []ec2types.ResourceTypeRequest{
+			{
+				ResourceType: ec2types.ImageReferenceResourceTypeEc2Instance,
+				ResourceTypeOptions: []ec2types.ResourceTypeOption{
+					{OptionName: ec2types.ImageReferenceOptionNameStateName, OptionValues: existingInstances},
+				},
+			},
+			{
+				ResourceType: ec2types.ImageReferenceResourceTypeEc2LaunchTemplate,
+				ResourceTypeOptions: []ec2types.ResourceTypeOption{
+					{OptionName: ec2types.ImageReferenceOptionNameVersionDepth, OptionValues: []string{"10000"}},
+				},
+			},
+		},
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return "", err
+		}
+		for _, reference := range page.ImageReferences {
+			return fmt.Sprintf("%s %s names it", reference.ResourceType, aws.ToString(reference.Arn)), nil
+		}
+	}
+
+	return "", nil
 }

@@ -34,6 +34,14 @@ func (s *DeprecateImage) String() string {
 	return fmt.Sprintf("deprecate %q in %s from %s on", s.Name, s.Location, s.After.Format(time.RFC3339))
 }
 
+func (s *DeprecateImage) Doing(w Words) string {
+	return fmt.Sprintf("Setting the deprecation date of %s in %s", w.Image(s.Image), w.Location(s.Location))
+}
+
+func (s *DeprecateImage) Summary() Summary { return attributeSummary() }
+
+func (s *DeprecateImage) Role() Role { return CompletesImage }
+
 func (s *DeprecateImage) dryRuns(env Env) []DryRun {
 	in := s.input(imageOrStandIn(s.Image))
 	in.DryRun = aws.Bool(true)
@@ -66,7 +74,7 @@ func (a *deprecateImage) Do(ctx context.Context) (Outcome, error) {
 		a.changed = true
 	}
 
-	image, err := describeImage(ctx, a.client, a.imageID)
+	image, err := DescribeImage(ctx, a.client, a.imageID)
 	if err != nil {
 		return outcome, err
 	}

@@ -4,9 +4,16 @@
 package step
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
@@ -56,9 +63,152 @@ func (s *DeregisterImage) String() string {
 	if s.WithSnapshots {
 		with = " with its snapshots"
 	}
-	image := s.Image.image()
+	image := s.Image.stagedImage()
 	if s.Name != "" {
 		image += fmt.Sprintf(", which has the name %q,", s.Name)
 	}
 	return fmt.Sprintf("deregister %s%s in %s", image, with, s.Location)
+}
+
+func (s *DeregisterImage) Doing(w Words) string {
+	return fmt.Sprintf("Deregistering %s in %s", w.Image(s.Image), w.Location(s.Location))
+}
+
+func (s *DeregisterImage) Summary() Summary {
+	if s.Name != "" {
+		return Summary{Phrase: Phrase{Text: "deregister %s of the same name", Singular: "AMI"}}
+	}
+	return Summary{
+		Phrase:  Phrase{Text: "deregister %s", Singular: "staged AMI"},
+		Cleanup: Phrase{Text: "Deregistering %s", Singular: "staged AMI"},
+	}
+}
+
+// PolicyCondition is nil for an image that is replaced by name, because it has no tags of ours.
+func (s *DeregisterImage) PolicyCondition(action string) (distribution.Condition, bool) {
+	return nil, s.Name != "" && (action == "ec2:DeregisterImage" || action == "ec2:DeleteSnapshot")
+}
+
+func (s *DeregisterImage) Result(o Outcome) Result {
+	if s.Name != "" && o.Err != nil { // an image that is replaced by name does not count as retained
+		return Result{}
+	}
+	return deletionResult(&s.Base, "image", s.Image.Known, o)
+}
+
+func (s *DeregisterImage) start(env Env) Attempt { return newAttempt(s, env, env.deregisterImage) }
+
+// dryRuns check an image that no run created, because the target's policy may allow only our own. They check the
+// snapshots too. Otherwise a refusal would show only after the image is gone (rule 9.11).
+func (s *DeregisterImage) dryRuns(env Env) []DryRun {
+	if s.Name == "" {
+		return nil
+	}
+
+	client := env.Clients.EC2(s.Location)
+	in := &ec2.DeregisterImageInput{
+		DryRun:                    aws.Bool(true),
+		ImageId:                   aws.String(s.Image.Known),
+		DeleteAssociatedSnapshots: aws.Bool(s.WithSnapshots),
+	}
+
+	all := []DryRun{newDryRun(s, "ec2:DeregisterImage", client.DeregisterImage, in)}
+	for _, snapshot := range s.Snapshots {
+		in := &ec2.DeleteSnapshotInput{DryRun: aws.Bool(true), SnapshotId: aws.String(snapshot)}
+		d := newDryRun(s, "ec2:DeleteSnapshot "+snapshot, client.DeleteSnapshot, in)
+		d.Resource = snapshot
+		all = append(all, d)
+	}
+
+	return all
+}
+
+func (r *Run) deregisterImage(ctx context.Context, a *attempt, s *DeregisterImage) (Outcome, error) {
+	id := a.id(s.Image)
+	if s.Unless != nil {
+		isUnneeded, err := r.isReplacementUnneeded(ctx, a, s.Unless)
+		if err != nil {
+			return Outcome{}, err
+		}
+
+		if isUnneeded { // no step needs the name then, because the image is reused
+			return Outcome{Notes: []distribution.Finding{
+				{
+					Level:    distribution.Note,
+					Code:     distribution.CodeAMIKept,
+					Location: s.Location,
+					Resource: id,
+					Summary:  "the image " + id + " stays",
+					Detail:   "it is what was asked for: it had not been seen whole when the plan was made",
+				},
+			}}, nil
+		}
+	}
+
+	left, err := r.deregister(ctx, imageDeletion{
+		at:         s.Location,
+		id:         id,
+		expected:   s.Expected,
+		release:    s.Release,
+		isReplaced: s.Name != "",
+	}, s.WithSnapshots)
+
+	if errors.Is(err, errNotShown) && a.keepPolling() { // created moments ago (rule 4.4.1, eventual consistency)
+		return Outcome{}, RetryAfter{Backoff(a.polls)}
+	}
+
+	if err != nil {
+		left = append(left, distribution.RetainedResource{At: s.Location, Kind: "image", Resource: id, Why: Reason(err)})
+	}
+
+	return Outcome{ID: id, Retained: left}, err
+}
+
+// isReplacementUnneeded reads an image of an earlier run again before it is deregistered. The plan may have read it
+// stale or before it was complete (rule 4.4.1). A difference counts only if it lasts.
+func (r *Run) isReplacementUnneeded(ctx context.Context, a *attempt, s *VerifyImage) (bool, error) {
+	image, err := DescribeImage(ctx, r.Clients.EC2(s.Location), s.Image.Known)
+	if err != nil {
+		return false, err
+	}
+
+	isUnneeded := image != nil && image.State == ec2types.ImageStatePending // another run is creating it
+	if image != nil && !isUnneeded {
+		if isUnneeded, err = r.isAsSpecified(ctx, a, s, *image); err != nil {
+			return false, err
+		}
+	}
+
+	if !isUnneeded && a.keepRechecking() {
+		return false, RetryAfter{Backoff(a.polls)}
+	}
+
+	return isUnneeded, nil
+}
+
+// isAsSpecified reports whether an image is as requested, whatever snapshots it uses.
+func (r *Run) isAsSpecified(
+	ctx context.Context,
+	a *attempt,
+	s *VerifyImage,
+	image ec2types.Image,
+) (bool, error) {
+	snapshotIDs := snapshotsByDevice(image)
+	verify := *s
+	verify.Snapshots = map[string]ExpectedSnapshot{}
+	for device, wanted := range s.Snapshots {
+		if snapshotIDs[device] == "" {
+			return false, nil
+		}
+		wanted.Snapshot = Ref{Known: snapshotIDs[device]}
+		verify.Snapshots[device] = wanted
+	}
+
+	snapshots, err := r.verifiedSnapshots(ctx, a, &verify)
+	if err != nil {
+		return false, err
+	}
+
+	_, differences := findWrongSnapshots(&verify, a, snapshots)
+	return len(imageDifferences(&verify, a, image))+len(differences) == 0, nil
 }

@@ -42,6 +42,14 @@ func (s *EnableDeregistrationProtection) String() string {
 	return fmt.Sprintf("protect %q in %s against deregistration%s", s.Name, s.Location, cooldown)
 }
 
+func (s *EnableDeregistrationProtection) Doing(w Words) string {
+	return fmt.Sprintf("Enabling deregistration protection on %s in %s", w.Image(s.Image), w.Location(s.Location))
+}
+
+func (s *EnableDeregistrationProtection) Summary() Summary { return attributeSummary() }
+
+func (s *EnableDeregistrationProtection) Role() Role { return CompletesImage }
+
 func (s *EnableDeregistrationProtection) dryRuns(env Env) []DryRun {
 	in := s.input(imageOrStandIn(s.Image))
 	in.DryRun = aws.Bool(true)
@@ -71,7 +79,7 @@ type enableProtection struct {
 // Do enables the protection and reads it back. It makes no change if the image already has these settings.
 func (a *enableProtection) Do(ctx context.Context) (Outcome, error) {
 	outcome := Outcome{ID: a.imageID}
-	image, err := describeImage(ctx, a.client, a.imageID)
+	image, err := DescribeImage(ctx, a.client, a.imageID)
 	switch {
 	case err != nil:
 		return outcome, err

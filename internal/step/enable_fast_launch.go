@@ -41,6 +41,14 @@ func (s *EnableFastLaunch) String() string {
 	return fmt.Sprintf("enable fast launch of %q in %s", s.Name, s.Location)
 }
 
+func (s *EnableFastLaunch) Doing(w Words) string {
+	return fmt.Sprintf("Enabling fast launch for %s in %s", w.Image(s.Image), w.Location(s.Location))
+}
+
+func (s *EnableFastLaunch) Summary() Summary { return attributeSummary() }
+
+func (s *EnableFastLaunch) Role() Role { return CompletesImage }
+
 func (s *EnableFastLaunch) dryRuns(env Env) []DryRun {
 	in := s.input(imageOrStandIn(s.Image))
 	in.DryRun = aws.Bool(true)

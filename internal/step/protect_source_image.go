@@ -4,7 +4,13 @@
 package step
 
 import (
+	"context"
 	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 )
 
 // EnableSourceProtection enables deregistration protection of the source image, without a cool-down (rule A.2). It
@@ -28,6 +34,14 @@ func (s *EnableSourceProtection) String() string {
 	return fmt.Sprintf("protect %s in %s against deregistration", s.ImageID, s.Location.Region)
 }
 
+func (s *EnableSourceProtection) Doing(Words) string {
+	return fmt.Sprintf("Enabling deregistration protection on %s for this run", s.ImageID)
+}
+
+func (s *EnableSourceProtection) start(env Env) Attempt {
+	return newAttempt(s, env, env.enableSourceProtection)
+}
+
 // DisableSourceProtection disables what EnableSourceProtection enabled, at the end of a successful run.
 type DisableSourceProtection struct {
 	Base
@@ -43,4 +57,65 @@ func (s *DisableSourceProtection) ResourceID() string { return s.ImageID }
 
 func (s *DisableSourceProtection) String() string {
 	return fmt.Sprintf("lift the protection of %s in %s", s.ImageID, s.Location.Region)
+}
+
+func (s *DisableSourceProtection) Doing(Words) string {
+	return fmt.Sprintf("Disabling deregistration protection on %s", s.ImageID)
+}
+
+func (s *DisableSourceProtection) start(env Env) Attempt {
+	return newAttempt(s, env, env.disableSourceProtection)
+}
+
+// enableSourceProtection enables deregistration protection. The outcome has an ID if a run enabled it, which
+// includes an earlier run that crashed.
+func (r *Run) enableSourceProtection(ctx context.Context, a *attempt, s *EnableSourceProtection) (Outcome, error) {
+	image, err := DescribeImage(ctx, r.Clients.EC2(s.Location), s.ImageID)
+	if err != nil {
+		return Outcome{}, err
+	}
+
+	if image == nil {
+		// the builder has seen the image as available, so a long wait is useless
+		if a.keepPolling() && a.polls < 5 {
+			return Outcome{}, RetryAfter{Backoff(a.polls)}
+		}
+		return Outcome{}, fmt.Errorf("AWS does not show %s", s.ImageID)
+	}
+
+	switch {
+	case IsProtected(*image) && (a.changed || r.IsProtectionHeld(tagsOf(image.Tags))):
+		return Outcome{ID: s.ImageID}, nil
+	case IsProtected(*image):
+		return Outcome{}, nil
+	case a.changed: // enabled, but not visible yet
+		if a.keepPolling() {
+			return Outcome{}, RetryAfter{Backoff(a.polls)}
+		}
+		return Outcome{ID: s.ImageID}, ErrNotProtected
+	}
+
+	in := &ec2.EnableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)}
+	_, err = r.Clients.EC2(s.Location).EnableImageDeregistrationProtection(ctx, in)
+	if err == nil || awsclient.IsOutcomeUnknown(err) || ctx.Err() != nil {
+		a.resourceID = s.ImageID // even if the run is canceled before it is read back
+	}
+
+	if err != nil {
+		return Outcome{}, err
+	}
+
+	a.changed = true
+	return Outcome{}, RetryAfter{}
+}
+
+// disableSourceProtection disables deregistration protection if it is enabled.
+func (r *Run) disableSourceProtection(ctx context.Context, _ *attempt, s *DisableSourceProtection) (Outcome, error) {
+	image, err := DescribeImage(ctx, r.Clients.EC2(s.Location), s.ImageID)
+	if err != nil || image == nil || !IsProtected(*image) {
+		return Outcome{}, err
+	}
+	in := &ec2.DisableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)}
+	_, err = r.Clients.EC2(s.Location).DisableImageDeregistrationProtection(ctx, in)
+	return Outcome{ID: s.ImageID}, err
 }

@@ -11,8 +11,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/invariant"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
 // ErrUnsigned prevents publishing an image without a signature. Someone else may have created it and copied the
@@ -73,10 +75,74 @@ type imageCheck struct {
 }
 
 func (c *imageCheck) requireAvailable(ctx context.Context) error {
-	image, err := describeImage(ctx, c.client, c.imageID)
+	image, err := DescribeImage(ctx, c.client, c.imageID)
 	if err != nil || image != nil && image.State == ec2types.ImageStateAvailable {
 		return err
 	}
 	return c.wait.retry(fmt.Errorf("%s cannot be launched any more, and is named nowhere: "+
 		"somebody has removed or disabled it since it was verified", c.imageID))
 }
+
+// releaseOf returns the release that an image was delivered for. Zero if no run provably delivered it. The signing
+// key is on the image's source image.
+func (r *Run) releaseOf(ctx context.Context, at distribution.Location, imageID string) (time.Time, error) {
+	image, err := DescribeImage(ctx, r.Clients.EC2(at), imageID)
+	if err != nil {
+		return time.Time{}, err
+	}
+
+	if image == nil {
+		return time.Time{}, ErrImageNotShown
+	}
+
+	resource := distribution.ImageResource(at, *image, nil, provenance.Expected{})
+	source, ok := provenance.ParseSourceImage(resource.Tags[provenance.TagSource])
+	if !ok {
+		return time.Time{}, nil
+	}
+
+	keys, err := r.keysOf(ctx, source)
+	if err != nil {
+		return time.Time{}, err
+	}
+
+	signed := provenance.Judge{Source: source, Keys: keys, Runs: noRuns{}}.Judge(resource).Signed
+	if signed == nil || signed.Role != provenance.Delivery {
+		return time.Time{}, nil
+	}
+
+	return signed.Release, nil
+}
+
+// keysOf returns the signing keys of a source image of the source account.
+func (r *Run) keysOf(ctx context.Context, source provenance.SourceImage) (provenance.SigningKeys, error) {
+	if keys, ok := r.Keys[source]; ok {
+		return keys, nil
+	}
+
+	isOwn := false
+	for known := range r.Keys {
+		isOwn = isOwn || known.Account == source.Account
+	}
+
+	if !isOwn {
+		return nil, nil
+	}
+
+	image, err := DescribeImage(ctx, r.Clients.EC2(distribution.Location{Account: source.Account, Region: source.Region}), source.ImageID)
+	if err != nil {
+		return nil, err
+	}
+
+	if image == nil {
+		return nil, ErrImageNotShown
+	}
+
+	return provenance.ParseSigningKeys(distribution.TagMap(image.Tags)), nil
+}
+
+// noRuns serves judgments that do not depend on runs.
+type noRuns struct{}
+
+func (noRuns) IsOver(string, time.Time) bool { return true }
+func (noRuns) Covers(string, time.Time) bool { return false }

@@ -6,6 +6,8 @@ package step
 import (
 	"context"
 	"fmt"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 // PublishBarrier implements publish = "all". No image is published before the images of all required destinations
@@ -26,7 +28,25 @@ func (s *PublishBarrier) String() string {
 	return fmt.Sprintf("let nothing name an image before those of all %d required destinations are proved", s.Destinations)
 }
 
-func (s *PublishBarrier) dryRuns(Env) []DryRun { return nil }
+func (s *PublishBarrier) Summary() Summary {
+	return Summary{Phrase: Phrase{Text: "publish after all required destinations are verified"}}
+}
+
+func (s *PublishBarrier) HeldDestinations() int { return s.Destinations }
+
+func (s *PublishBarrier) Result(o Outcome) Result {
+	if o.Err == nil {
+		return Result{}
+	}
+	return Result{Findings: []distribution.Finding{{
+		Level:       distribution.Note,
+		Code:        distribution.CodeNothingPublished,
+		Field:       "publish",
+		Summary:     "nothing was published",
+		Detail:      `publish = "all", and not every required destination has a proved image`,
+		Remediation: "resume the run: it keeps what is completed",
+	}}}
+}
 
 func (s *PublishBarrier) start(Env) Attempt { return publishBarrier{} }
 

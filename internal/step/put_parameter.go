@@ -36,6 +36,9 @@ type PutParameter struct {
 	Release     time.Time // release of the image
 }
 
+// ParameterPointer is the kind of the references that PutParameter publishes.
+const ParameterPointer = "SSM parameter"
+
 // Permissions depend on the data type. AWS reads the image only for aws:ec2:image (rules 7.6 and 7.9).
 func (s *PutParameter) Permissions() []Permission {
 	parameter := s.Location.ParameterARN(s.Name)
@@ -66,8 +69,17 @@ func (s *PutParameter) String() string {
 	return fmt.Sprintf("let the SSM parameter %s in %s name the image", s.Name, s.Location)
 }
 
-// dryRuns returns nothing, because SSM has no dry runs.
-func (s *PutParameter) dryRuns(Env) []DryRun { return nil }
+func (s *PutParameter) Doing(w Words) string {
+	return fmt.Sprintf("Updating SSM parameter %s in %s", s.Name, w.Location(s.Location))
+}
+
+func (s *PutParameter) Summary() Summary { return publicationSummary() }
+
+func (s *PutParameter) Role() Role { return Publishes }
+
+func (s *PutParameter) Pointer() (distribution.Pointer, bool) {
+	return distribution.Pointer{Kind: ParameterPointer, Name: s.Name}, true
+}
 
 func (s *PutParameter) start(env Env) Attempt {
 	imageID := env.ID(s.Image)
@@ -78,9 +90,9 @@ func (s *PutParameter) start(env Env) Attempt {
 		getCall:  client.GetParameter,
 		tagCall:  client.AddTagsToResource,
 		imageID:  imageID,
-		unsigned: env.Outcome(s.Image.From).Unsigned,
+		unsigned: env.Outcomes[s.Image.From].Unsigned,
 		image:    imageCheck{client: env.Clients.EC2(s.Location), imageID: imageID},
-		releases: releaseCheck{at: s.Location, release: s.Release, releaseOf: env.ReleaseOf},
+		releases: releaseCheck{at: s.Location, release: s.Release, releaseOf: env.releaseOf},
 	}
 }
 

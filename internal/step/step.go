@@ -4,6 +4,8 @@
 package step
 
 import (
+	"cmp"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -68,29 +70,22 @@ func (r Ref) String() string {
 	return strings.TrimSuffix("<"+string(r.From)+" "+r.Device, " ") + ">"
 }
 
-// of describes the snapshot of a device for the user, with its ID if it is known.
-func (r Ref) of(device string) string {
+// stagedSnapshot describes the snapshot of a device for the user, with its ID if it is known.
+func (r Ref) stagedSnapshot(device string) string { return r.snapshot("the staged "+device, device) }
+
+// snapshot describes the snapshot of a device for the user. It is called unknown while it has no ID.
+func (r Ref) snapshot(unknown, device string) string {
 	switch {
 	case r.Known != "" && device != "":
 		return r.Known + " (" + device + ")"
 	case r.Known != "":
 		return r.Known
-	case strings.HasPrefix(string(r.From), "canary-copy/"):
-		return "the copied " + device
 	}
-	return "the staged " + device
+	return unknown
 }
 
-// image describes an image for the user.
-func (r Ref) image() string {
-	if r.Known != "" {
-		return r.Known
-	}
-	if strings.HasPrefix(string(r.From), "stage/") {
-		return "the staged image"
-	}
-	return "the new image"
-}
+// stagedImage describes an image of the source account for the user.
+func (r Ref) stagedImage() string { return cmp.Or(r.Known, "the staged image") }
 
 // Permission is a permission that a step needs: an IAM or KMS action on a resource.
 type Permission struct {
@@ -113,30 +108,191 @@ type Base struct {
 	NotRepeatable    bool                  // ResumeID cannot be created again, because its source is no longer shared
 }
 
-// Step is one operation of a plan.
+// Step is one operation of a plan, with everything that depends on its kind. Start and ListDryRuns belong to it, too.
+// Base has the methods that most kinds have in common.
 type Step interface {
 	Meta() *Base
 	Permissions() []Permission
 	ResourceID() string // AWS id, ARN or name for findings. Empty if there is none yet
 	String() string     // its line in the plan
+
+	// Doing returns what the step does, in the present participle, as Packer's own output. Empty for a step that
+	// creates, changes and deletes nothing that a user asked for.
+	Doing(w Words) string
+
+	// Summary returns how the step is counted with others of its kind.
+	Summary() Summary
+
+	// Role returns what the step is to its destination.
+	Role() Role
+
+	// Subject refers to the resource that the step shares, withdraws or deletes. Zero for other steps.
+	Subject() Ref
+
+	// Audience returns with whom the step shares: account ids, and ARNs of organizations and units.
+	Audience() []string
+
+	// Pointer returns the reference that the step publishes. False if it publishes none.
+	Pointer() (distribution.Pointer, bool)
+
+	// PolicyCondition returns the condition that docs/policies has for an action, as far as it depends on the step. It
+	// is nil if the action has none. False if the step does not decide it.
+	PolicyCondition(action string) (distribution.Condition, bool)
+
+	// Result returns what the outcome of the step contributes to the result of the run.
+	Result(o Outcome) Result
 }
 
-// IsVerification reports whether a step must succeed before its destination has succeeded and its image is published.
-func IsVerification(s Step) bool {
-	switch s := s.(type) {
-	case *VerifyImage, *RunInstance, *DeprecateImage, *EnableFastLaunch, *EnableDeregistrationProtection,
-		*AssociateLicenseConfigurations:
-		return true
-	case *ShareImage:
-		return s.Destination != (distribution.Location{}) // launch permissions of a copy
-	case *CreateGrant:
-		return s.Lasting
+// Role is what a step is to its destination, or to the run if it has none.
+type Role int
+
+const (
+	Prepares       Role = iota // any other step
+	PreparesTest               // creates the empty snapshot of the test copies
+	CopiesTest                 // copies it to a destination
+	VerifiesTest               // verifies that copy
+	VerifiesImage              // compares the image with what was requested
+	CompletesImage             // verifies or changes the image before it is published
+	Publishes                  // publishes the image
+)
+
+// IsVerification reports whether the step must succeed before its destination has succeeded and its image is
+// published.
+func (r Role) IsVerification() bool { return r == VerifiesImage || r == CompletesImage }
+
+// IsTest reports whether the step creates, copies or verifies the empty snapshot of the test copies.
+func (r Role) IsTest() bool { return r == PreparesTest || r == CopiesTest || r == VerifiesTest }
+
+// Granting is a step that creates a grant.
+type Granting interface {
+	Step
+	Granted() distribution.KeyGrantResult // without its ID
+	IsLasting() bool                      // the grant is a result of the run and stays
+}
+
+// Launching is a step that launches an instance of an image to check it.
+type Launching interface {
+	Step
+	LaunchedType() string // "t3.nano"
+}
+
+// Holding is a step that waits until the images of several destinations are verified.
+type Holding interface {
+	Step
+	HeldDestinations() int
+}
+
+// Words are the names that a report has for resources, accounts and keys.
+type Words interface {
+	Location(at distribution.Location) string
+	Account(at distribution.Location) string
+	Accounts(accounts []string, region string) string
+	Audience(with distribution.LaunchPermissions, region string) string
+	Key(arn string) string
+	ID(r Ref) string // AWS id of a reference. Empty if nothing was created yet
+	Snapshot(r Ref, device string, gib int64) string
+	Image(r Ref) string
+	WhereTo(destination, at distribution.Location) string
+}
+
+// Summary is how steps of one kind are counted. Zero for a step that summaries leave out.
+type Summary struct {
+	Phrase   Phrase   // in the plan
+	Cleanup  Phrase   // on the screen, for steps that remove what a run no longer needs
+	Accounts []string // with which the step shares, or from which it withdraws
+	IsShare  bool
+	KeyARN   string // that it copies with. Empty if it copies nothing
+}
+
+// publicationSummary returns the summary of steps that publish an image.
+func publicationSummary() Summary {
+	return Summary{Phrase: Phrase{
+		Text:     "update %s",
+		Singular: "SSM parameter or launch template",
+		Plural:   "SSM parameters and launch templates",
+	}}
+}
+
+// attributeSummary returns the summary of steps that change attributes of an image.
+func attributeSummary() Summary { return Summary{Phrase: Phrase{Text: "set attributes"}} }
+
+// Phrase is a text for a number of steps of one kind.
+type Phrase struct {
+	Text             string // with %s for the number and what is counted: "copy %s"
+	Singular, Plural string // what is counted. Plural is empty if it has an s at its end
+}
+
+// Result is what the outcome of a step contributes to the result of a run.
+type Result struct {
+	Image    *distribution.CreatedImage // verified. Its pointers and attributes are those of the plan
+	Grant    *distribution.KeyGrantResult
+	Share    *distribution.Shared
+	Findings []distribution.Finding
+	Removed  string           // ID of a resource that is gone
+	Created  *CreatedResource // nil if the step created none that may be retained
+	Retained *distribution.RetainedResource
+	GiB      map[string]int64 // sizes of copies, by snapshot ID
+}
+
+// CreatedResource is a resource that is retained, unless it was removed, has a lasting share, or belongs to a
+// destination whose image was verified.
+type CreatedResource struct {
+	distribution.RetainedResource
+	Destination distribution.Location // zero if the resource is temporary
+}
+
+// newCreatedResource returns what a step created. Nil if it created nothing.
+func newCreatedResource(b *Base, kind string, o Outcome, why string, destination distribution.Location) *CreatedResource {
+	if o.ID == "" {
+		return nil
 	}
-	return false
+	created := distribution.RetainedResource{At: b.Location, Kind: kind, Resource: o.ID, Why: why}
+	return &CreatedResource{RetainedResource: created, Destination: destination}
+}
+
+// deletionResult returns the result of a step that deletes a resource. It is retained if the step never started and
+// an earlier run created the resource.
+func deletionResult(b *Base, kind, known string, o Outcome) Result {
+	switch {
+	case o.Err == nil:
+		return Result{Removed: o.ID}
+	case errors.Is(o.Err, ErrSkipped) && known != "":
+		return Result{Retained: &distribution.RetainedResource{
+			At:       b.Location,
+			Kind:     kind,
+			Resource: known,
+			Why:      "of an earlier run; the next run continues with it or deletes it",
+		}}
+	}
+	return Result{}
 }
 
 // Meta returns the part of the step that the runner knows.
 func (b *Base) Meta() *Base { return b }
+
+// Doing returns nothing, because most kinds that have no text do nothing that a user asked for.
+func (b *Base) Doing(Words) string { return "" }
+
+// Summary returns nothing, so that summaries leave the step out.
+func (b *Base) Summary() Summary { return Summary{} }
+
+// Role returns Prepares.
+func (b *Base) Role() Role { return Prepares }
+
+// Subject returns nothing.
+func (b *Base) Subject() Ref { return Ref{} }
+
+// Audience returns nothing, because most steps share nothing.
+func (b *Base) Audience() []string { return nil }
+
+// Pointer returns nothing, because most steps publish nothing.
+func (b *Base) Pointer() (distribution.Pointer, bool) { return distribution.Pointer{}, false }
+
+// PolicyCondition returns nothing.
+func (b *Base) PolicyCondition(string) (distribution.Condition, bool) { return nil, false }
+
+// Result returns nothing, because most steps change only what others created.
+func (b *Base) Result(Outcome) Result { return Result{} }
 
 // Remaining returns the longest expected duration from the start of each step to the end of the run. The steps must
 // be sorted by their dependencies.

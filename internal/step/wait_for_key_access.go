@@ -5,6 +5,7 @@ package step
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
@@ -30,8 +31,9 @@ func (s *WaitForKeyAccess) String() string {
 	return "wait until account " + s.Location.Account + " may use " + s.KeyARN
 }
 
-// dryRuns returns nothing, because the grant does not exist yet.
-func (s *WaitForKeyAccess) dryRuns(Env) []DryRun { return nil }
+func (s *WaitForKeyAccess) Doing(w Words) string {
+	return fmt.Sprintf("Waiting until %s may use %s", w.Account(s.Location), w.Key(s.KeyARN))
+}
 
 func (s *WaitForKeyAccess) start(env Env) Attempt {
 	attempt := &waitForKeyAccess{step: s}

@@ -18,7 +18,6 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/runrecord"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
@@ -214,7 +213,7 @@ func (r *run) end(ctx context.Context, failed bool) (left []distribution.Retaine
 		}
 	case r.begun:
 		err := recovery.Do(func() error {
-			left = execute.WithdrawShares(ctx, r.pool, r.account, r.images, r.keys, r.isLast)
+			left = step.WithdrawShares(ctx, r.pool, r.account, r.images, r.keys, r.isLast)
 			return nil
 		})
 		if err != nil {

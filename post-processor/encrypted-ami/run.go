@@ -407,6 +407,6 @@ func failureSummary(p plan.Plan, missing []plan.DestinationPlan, unshared []plan
 func optionsOf(request distribution.Request) execute.Options {
 	return execute.Options{
 		PollInterval: request.PollInterval,
-		Evidence:     execute.Evidence{Run: request.RunID, Records: request.Records},
+		Evidence:     step.Evidence{Run: request.RunID, Records: request.Records},
 	}
 }

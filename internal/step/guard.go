@@ -1,7 +1,7 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-package execute
+package step
 
 import (
 	"fmt"
@@ -11,7 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // Guards check a step right before its call, in case the plan is wrong. They prevent public shares, unencrypted
@@ -21,13 +20,13 @@ var accountID = regexp.MustCompile(`^\d{12}$`)
 
 // guardCopy returns an error unless a copy has a source and an explicit key in its own Region (rule 1.3.9, default
 // encryption keys).
-func guardCopy(j *stepRun, source step.Ref, keyARN string) error {
-	if j.id(source) == "" {
+func guardCopy(a *attempt, source Ref, keyARN string) error {
+	if a.id(source) == "" {
 		return fmt.Errorf("there is nothing to copy: %s made nothing", source.From)
 	}
 	key, err := arn.Parse(keyARN)
-	if err != nil || key.Service != "kms" || key.Region != j.base.Location.Region {
-		return fmt.Errorf("%q is no ARN of a key in %s: nothing is copied without one", keyARN, j.base.Location.Region)
+	if err != nil || key.Service != "kms" || key.Region != a.base.Location.Region {
+		return fmt.Errorf("%q is no ARN of a key in %s: nothing is copied without one", keyARN, a.base.Location.Region)
 	}
 	return nil
 }

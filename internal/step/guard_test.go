@@ -1,13 +1,12 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-package execute
+package step
 
 import (
 	"testing"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 func TestNothingIsCopiedWithoutAKeyOfItsOwnRegion(t *testing.T) { // 1.3.9, 1.7.5
@@ -18,21 +17,21 @@ func TestNothingIsCopiedWithoutAKeyOfItsOwnRegion(t *testing.T) { // 1.3.9, 1.7.
 		"alias/golden": false,
 		"":             false,
 	} {
-		s := &step.CopySnapshot{
-			Base:   step.Base{Location: distribution.Location{Account: "222222222222", Region: "eu-west-1"}},
-			Source: step.Ref{Known: "snap-1"},
+		s := &CopySnapshot{
+			Base:   Base{Location: distribution.Location{Account: "222222222222", Region: "eu-west-1"}},
+			Source: Ref{Known: "snap-1"},
 			KeyARN: key,
 		}
-		if err := guardCopy(&stepRun{base: s.Meta()}, s.Source, s.KeyARN); (err == nil) != passes {
+		if err := guardCopy(&attempt{base: s.Meta()}, s.Source, s.KeyARN); (err == nil) != passes {
 			t.Errorf("%q: %v", key, err)
 		}
 	}
-	s := &step.CopySnapshot{
-		Base:   step.Base{Location: distribution.Location{Region: "eu-west-1"}},
-		Source: step.Ref{From: "stage"},
+	s := &CopySnapshot{
+		Base:   Base{Location: distribution.Location{Region: "eu-west-1"}},
+		Source: Ref{From: "stage"},
 		KeyARN: "arn:aws:kms:eu-west-1:222222222222:key/k",
 	}
-	if guardCopy(&stepRun{base: s.Meta()}, s.Source, s.KeyARN) == nil {
+	if guardCopy(&attempt{base: s.Meta()}, s.Source, s.KeyARN) == nil {
 		t.Error("a copy of nothing was to be made")
 	}
 }

@@ -1,7 +1,7 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-package execute
+package step
 
 import (
 	"context"
@@ -15,64 +15,63 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // deleteDuplicates deletes the duplicate snapshots of copy steps. They exist if AWS executed a call whose response
 // was lost, but showed the snapshot too late.
-func (t *executor) deleteDuplicates(ctx context.Context, j *stepRun, s *step.RegisterImage) error {
-	if j.state.snapshotIDs != nil {
+func (r *Run) deleteDuplicates(ctx context.Context, a *attempt, s *RegisterImage) error {
+	if a.snapshotIDs != nil {
 		return nil
 	}
 
 	snapshotIDs := map[string]string{}
 	for _, device := range slices.Sorted(maps.Keys(s.Snapshots)) {
 		ref := s.Snapshots[device]
-		snapshotIDs[device] = j.id(ref)
-		copied := t.copies[ref.From]
-		if copied == nil || !j.outcomes[copied.ID].Repeated {
+		snapshotIDs[device] = a.id(ref)
+		copied := r.copies[ref.From]
+		if copied == nil || !a.outcomes[copied.ID].Repeated {
 			continue
 		}
 
 		token := copied.Signing.Token(fmt.Sprintf("%s %d", copied.ID, 1))
-		found, err := t.snapshotsOfCall(ctx, copied.Location, copied.Signing, token)
+		found, err := r.snapshotsOfCall(ctx, copied.Location, copied.Signing, token)
 		if err != nil {
 			return err
 		}
 
 		for _, duplicate := range found {
 			if id := aws.ToString(duplicate.SnapshotId); id != snapshotIDs[device] {
-				j.state.retained = append(j.state.retained, t.discard(ctx, copied.Location, id)...)
+				a.retained = append(a.retained, r.discard(ctx, copied.Location, id)...)
 			}
 		}
 	}
 
-	j.state.snapshotIDs = snapshotIDs
+	a.snapshotIDs = snapshotIDs
 	return nil
 }
 
 // adoptImage adopts the image that has the name, if its signature proves that another run registered it. A name
 // alone proves nothing. It then deletes this run's unused copies. isUnproven reports whether an image of the same
 // source has the name, which its run may be about to sign.
-func (t *executor) adoptImage(
+func (r *Run) adoptImage(
 	ctx context.Context,
-	j *stepRun,
-	s *step.RegisterImage,
+	a *attempt,
+	s *RegisterImage,
 ) (id string, isUnproven bool, err error) {
-	existing, isSigned, err := t.namesake(ctx, s.ImageSpec)
+	existing, isSigned, err := r.namesake(ctx, s.ImageSpec)
 	if err != nil || !isSigned {
 		return "", existing != nil, err
 	}
 
 	if existing.State == ec2types.ImageStatePending { // a copy, which shows no devices yet and may fail
-		j.state.polls++
-		return "", false, retryAfter{step.Backoff(j.state.polls)}
+		a.polls++
+		return "", false, RetryAfter{Backoff(a.polls)}
 	}
 
 	unused := map[string]bool{}
 	for _, ref := range s.Snapshots {
 		if ref.From != "" {
-			unused[j.id(ref)] = true
+			unused[a.id(ref)] = true
 		}
 	}
 
@@ -82,23 +81,23 @@ func (t *executor) adoptImage(
 	}
 
 	for _, id := range slices.Sorted(maps.Keys(unused)) {
-		j.state.retained = append(j.state.retained, t.discard(ctx, s.Location, id)...)
+		a.retained = append(a.retained, r.discard(ctx, s.Location, id)...)
 	}
 
-	j.state.snapshotIDs, j.state.adopted = snapshotIDs, true
+	a.snapshotIDs, a.adopted = snapshotIDs, true
 	return aws.ToString(existing.ImageId), false, nil
 }
 
 // namesake returns the image that has the wanted name and the same source image. Nil if there is none. isSigned
 // reports whether a run signed it as a delivery.
-func (t *executor) namesake(
+func (r *Run) namesake(
 	ctx context.Context,
-	spec step.ImageSpec,
+	spec ImageSpec,
 ) (existing *ec2types.Image, isSigned bool, err error) {
 	statement := spec.Signing.Statement
 	at := distribution.Location{Account: statement.Account, Region: statement.Region}
 	filter := ec2types.Filter{Name: aws.String("tag:" + provenance.TagSource), Values: []string{statement.Source.String()}}
-	err = eachImage(ctx, t.pool.EC2(at), []ec2types.Filter{filter}, func(image ec2types.Image) {
+	err = eachImage(ctx, r.Clients.EC2(at), []ec2types.Filter{filter}, func(image ec2types.Image) {
 		if aws.ToString(image.Name) == spec.Name {
 			existing = &image
 		}
@@ -108,7 +107,7 @@ func (t *executor) namesake(
 		return nil, false, err
 	}
 
-	j, err := t.judge(ctx, distribution.ImageResource(at, *existing, nil, provenance.Expected{}))
+	j, err := r.judge(ctx, distribution.ImageResource(at, *existing, nil, provenance.Expected{}))
 	return existing, j.Signed != nil && j.Signed.Role == statement.Role, err
 }
 

@@ -1,7 +1,7 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-package execute
+package step
 
 import (
 	"context"
@@ -17,7 +17,6 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/invariant"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // Evidence decides which resources a run may adopt or delete.
@@ -28,23 +27,23 @@ type Evidence struct {
 
 // judges reads the records of runs again. The returned function returns the judge for the resources of a source
 // image.
-func (t *executor) judges(ctx context.Context) (func(provenance.SourceImage) (provenance.Judge, bool), error) {
-	runs, err := t.runs(ctx)
+func (r *Run) judges(ctx context.Context) (func(provenance.SourceImage) (provenance.Judge, bool), error) {
+	runs, err := r.runs(ctx)
 	if err != nil {
 		return nil, err
 	}
 
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	answered := append([]string(nil), t.createdIDs...)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	answered := append([]string(nil), r.createdIDs...)
 	return func(source provenance.SourceImage) (provenance.Judge, bool) {
-		keys := t.keys[source]
+		keys := r.Keys[source]
 		return provenance.Judge{
 				Source:   source,
 				Keys:     keys,
 				Runs:     runs,
 				Answered: answered,
-				Run:      t.evidence.Run,
+				Run:      r.Evidence.Run,
 			}, len(
 				keys,
 			) > 0
@@ -52,42 +51,42 @@ func (t *executor) judges(ctx context.Context) (func(provenance.SourceImage) (pr
 }
 
 // runs reads the records of runs again.
-func (t *executor) runs(ctx context.Context) (distribution.Runs, error) {
-	t.mu.Lock()
-	known := t.knownRuns
-	t.mu.Unlock()
+func (r *Run) runs(ctx context.Context) (distribution.Runs, error) {
+	r.mu.Lock()
+	known := r.knownRuns
+	r.mu.Unlock()
 	if invariant.FreshEvidence.IsOff() && known != nil {
 		return known, nil
 	}
-	runs, err := t.evidence.Records.Read(ctx)
-	t.mu.Lock()
-	t.knownRuns = runs
-	t.mu.Unlock()
+	runs, err := r.Evidence.Records.Read(ctx)
+	r.mu.Lock()
+	r.knownRuns = runs
+	r.mu.Unlock()
 	return runs, err
 }
 
 // judge returns the judgment on a resource of the source image that its tags name.
-func (t *executor) judge(ctx context.Context, r provenance.Resource) (provenance.Judgment, error) {
-	judges, err := t.judges(ctx)
+func (r *Run) judge(ctx context.Context, resource provenance.Resource) (provenance.Judgment, error) {
+	judges, err := r.judges(ctx)
 	if err != nil {
 		return provenance.Judgment{}, err
 	}
-	source, _ := provenance.ParseSourceImage(r.Tags[provenance.TagSource])
+	source, _ := provenance.ParseSourceImage(resource.Tags[provenance.TagSource])
 	j, _ := judges(source)
-	return j.Judge(r), nil
+	return j.Judge(resource), nil
 }
 
 // recordCreatedID remembers the ID from a response to a creating call of this process.
-func (t *executor) recordCreatedID(id string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.createdIDs = append(t.createdIDs, id)
+func (r *Run) recordCreatedID(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.createdIDs = append(r.createdIDs, id)
 }
 
-func (t *executor) isCreatedHere(id string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, known := range t.createdIDs {
+func (r *Run) isCreatedHere(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, known := range r.createdIDs {
 		if known == id {
 			return true
 		}
@@ -100,12 +99,12 @@ var errNotShown = errors.New("AWS does not show it")
 
 // snapshotProof reads a snapshot and the records of runs again. It returns the proof that the snapshot may be
 // deleted.
-func (t *executor) snapshotProof(
+func (r *Run) snapshotProof(
 	ctx context.Context,
 	at distribution.Location,
 	id string,
 ) (provenance.DeletionProof, error) {
-	seen, err := describeSnapshots(ctx, t.pool.EC2(at), []string{id})
+	seen, err := describeSnapshots(ctx, r.Clients.EC2(at), []string{id})
 	if err != nil {
 		return provenance.DeletionProof{}, err
 	}
@@ -115,7 +114,7 @@ func (t *executor) snapshotProof(
 		return provenance.DeletionProof{}, errNotShown
 	}
 
-	j, err := t.judge(ctx, distribution.SnapshotResource(at, snapshot))
+	j, err := r.judge(ctx, distribution.SnapshotResource(at, snapshot))
 	if err != nil {
 		return provenance.DeletionProof{}, err
 	}
@@ -125,8 +124,8 @@ func (t *executor) snapshotProof(
 
 // imageProof reads an image and the records of runs again. It returns the proof that the image may be deregistered.
 // An unfinished delivery may be replaced by its own release, a finished one by its successor.
-func (t *executor) imageProof(ctx context.Context, s imageDeletion) (provenance.DeletionProof, error) {
-	image, err := t.image(ctx, s.at, s.id)
+func (r *Run) imageProof(ctx context.Context, s imageDeletion) (provenance.DeletionProof, error) {
+	image, err := DescribeImage(ctx, r.Clients.EC2(s.at), s.id)
 	if err != nil {
 		return provenance.DeletionProof{}, err
 	}
@@ -135,12 +134,12 @@ func (t *executor) imageProof(ctx context.Context, s imageDeletion) (provenance.
 		return provenance.DeletionProof{}, errNotShown
 	}
 
-	snapshots, err := describeSnapshots(ctx, t.pool.EC2(s.at), snapshotIDsOf(*image))
+	snapshots, err := describeSnapshots(ctx, r.Clients.EC2(s.at), snapshotIDsOf(*image))
 	if err != nil {
 		return provenance.DeletionProof{}, err
 	}
 
-	judges, err := t.judges(ctx)
+	judges, err := r.judges(ctx)
 	if err != nil {
 		return provenance.DeletionProof{}, err
 	}
@@ -172,19 +171,19 @@ type imageDeletion struct {
 
 // instanceProof reads an instance and the records of runs again. It returns the proof that the instance may be
 // terminated.
-func (t *executor) instanceProof(
+func (r *Run) instanceProof(
 	ctx context.Context,
 	at distribution.Location,
 	id string,
 ) (provenance.DeletionProof, error) {
-	instance, err := t.instance(ctx, at, id)
+	instance, err := r.instance(ctx, at, id)
 	if err != nil {
 		return provenance.DeletionProof{}, err
 	}
 	if instance == nil {
 		return provenance.DeletionProof{}, errNotShown
 	}
-	j, err := t.judge(ctx, distribution.InstanceResource(at, *instance))
+	j, err := r.judge(ctx, distribution.InstanceResource(at, *instance))
 	if err != nil {
 		return provenance.DeletionProof{}, err
 	}
@@ -192,10 +191,10 @@ func (t *executor) instanceProof(
 }
 
 // grantProof reads a grant and the records of runs again. It returns the proof that the grant may be revoked.
-func (t *executor) grantProof(
+func (r *Run) grantProof(
 	ctx context.Context, at distribution.Location, keyARN, id string,
 ) (provenance.DeletionProof, error) {
-	seen, err := t.grants(ctx, at, &kms.ListGrantsInput{KeyId: aws.String(keyARN), GrantId: aws.String(id)})
+	seen, err := r.grants(ctx, at, &kms.ListGrantsInput{KeyId: aws.String(keyARN), GrantId: aws.String(id)})
 	if err != nil {
 		return provenance.DeletionProof{}, err
 	}
@@ -204,13 +203,13 @@ func (t *executor) grantProof(
 		return provenance.DeletionProof{}, errNotShown
 	}
 
-	judges, err := t.judges(ctx)
+	judges, err := r.judges(ctx)
 	if err != nil {
 		return provenance.DeletionProof{}, err
 	}
 
 	resource := distribution.GrantResource(at, seen[0])
-	for source := range t.keys {
+	for source := range r.Keys {
 		if judge, ok := judges(source); ok && provenance.IsGrantOf(source, resource.Name) {
 			return judge.Judge(resource).Deletion()
 		}
@@ -223,10 +222,10 @@ func (t *executor) grantProof(
 // the last signature counts.
 const adoptionDelay = 3 * time.Second
 
-// adopt signs an existing resource for this run and reads it back. It returns retryAfter until the resource is
+// adopt signs an existing resource for this run and reads it back. It returns RetryAfter until the resource is
 // adopted, or why that is impossible. It does not sign an image that an active run is delivering.
-func (t *executor) adopt(
-	ctx context.Context, j *stepRun, signing step.Signing, id string, read func() (*provenance.Resource, error),
+func (r *Run) adopt(
+	ctx context.Context, a *attempt, signing Signing, id string, read func() (*provenance.Resource, error),
 ) error {
 	resource, err := read()
 	if err != nil {
@@ -237,36 +236,36 @@ func (t *executor) adopt(
 		return notAdoptableError{id, "AWS does not show it"}
 	}
 
-	judgment, err := t.judge(ctx, *resource)
+	judgment, err := r.judge(ctx, *resource)
 	if err != nil {
 		return err
 	}
 
 	isSigned := judgment.Signed != nil && judgment.Signed.Role == signing.Statement.Role
 	switch {
-	case isSigned && judgment.Run == t.evidence.Run:
-		j.state.isSigned = true
+	case isSigned && judgment.Run == r.Evidence.Run:
+		a.isSigned = true
 		return nil
-	case j.state.adopting:
+	case a.adopting:
 		return notAdoptableError{id, "another run has adopted it"}
 	case isSigned && judgment.Verdict == provenance.Working && signing.Statement.Role == provenance.Delivery:
-		j.state.isSigned, j.state.adopted = true, true
+		a.isSigned, a.adopted = true, true
 		return nil
 	}
 
-	statement, err := judgment.Adoption(t.evidence.Run)
+	statement, err := judgment.Adoption(r.Evidence.Run)
 	if err != nil {
 		return notAdoptableError{id, err.Error()}
 	}
 
 	graceCtx, release := withGracePeriod(ctx)
 	defer release()
-	if err := t.tag(graceCtx, j.base.Location, id, signing.Key.SignedTags(statement)); err != nil {
+	if err := r.tag(graceCtx, a.base.Location, id, signing.Key.SignedTags(statement)); err != nil {
 		return err
 	}
 
-	j.state.adopting = true
-	return retryAfter{adoptionDelay}
+	a.adopting = true
+	return RetryAfter{adoptionDelay}
 }
 
 // notAdoptableError says why this run cannot use a resource of an earlier run.
@@ -286,12 +285,12 @@ func snapshotIDsOf(image ec2types.Image) []string {
 
 // deregister deregisters an image, optionally with its snapshots (rule 9.11). It returns the snapshots that could
 // not be deleted and that no other image uses. It succeeds if the image is gone.
-func (t *executor) deregister(
+func (r *Run) deregister(
 	ctx context.Context, s imageDeletion, withSnapshots bool,
 ) ([]distribution.RetainedResource, error) {
-	proof, err := t.imageProof(ctx, s)
+	proof, err := r.imageProof(ctx, s)
 	switch {
-	case errors.Is(err, errNotShown) && !t.isCreatedHere(s.id):
+	case errors.Is(err, errNotShown) && !r.isCreatedHere(s.id):
 		return nil, nil
 	case err != nil:
 		return nil, err
@@ -302,7 +301,7 @@ func (t *executor) deregister(
 		in.DeleteAssociatedSnapshots = aws.Bool(true)
 	}
 
-	out, err := t.pool.EC2(s.at).DeregisterImage(ctx, in)
+	out, err := r.Clients.EC2(s.at).DeregisterImage(ctx, in)
 	if err != nil {
 		return nil, ignoreNotFound(err)
 	}

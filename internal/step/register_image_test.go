@@ -1,7 +1,7 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-package execute
+package step
 
 import (
 	"reflect"
@@ -13,7 +13,6 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // members are the exported fields of a struct of the SDK.
@@ -59,10 +58,10 @@ var registerMembers = map[string]string{
 
 func TestEveryMemberOfTheSDKsTypesHasItsRow(t *testing.T) {
 	var attributes, devices, given []string
-	for _, a := range step.CarryTable {
+	for _, a := range CarryTable {
 		attributes = append(attributes, a.Name)
 	}
-	for _, d := range step.DeviceTable {
+	for _, d := range DeviceTable {
 		devices = append(devices, d.Name)
 	}
 	for name := range registerMembers {
@@ -85,7 +84,7 @@ func TestEveryMemberOfTheSDKsTypesHasItsRow(t *testing.T) {
 }
 
 // fullStep registers an image whose every attribute has a value.
-func fullStep() *step.RegisterImage {
+func fullStep() *RegisterImage {
 	image := ec2types.Image{}
 	fill(reflect.ValueOf(&image).Elem())
 	image.BlockDeviceMappings = []ec2types.BlockDeviceMapping{
@@ -119,15 +118,15 @@ func fullStep() *step.RegisterImage {
 			},
 		},
 	}
-	return &step.RegisterImage{
-		ImageSpec: step.ImageSpec{
+	return &RegisterImage{
+		ImageSpec: ImageSpec{
 			Name:        "golden",
 			Description: "ours",
 			UEFIData:    "AMZNVUVG",
 			Source:      image,
 			Tags:        map[string]string{"b": "2", "a": "1"},
 		},
-		Snapshots: map[string]step.Ref{"/dev/xvda": {Known: "snap-own"}},
+		Snapshots: map[string]Ref{"/dev/xvda": {Known: "snap-own"}},
 	}
 }
 
@@ -168,7 +167,7 @@ func TestEveryKeptAttributeReachesRegisterImage(t *testing.T) {
 		"ProductCodes":    true,
 		"UsageOperation":  true,
 	}
-	for _, a := range step.CarryTable {
+	for _, a := range CarryTable {
 		if a.How != distribution.Kept || properties[a.Name] {
 			continue
 		}
@@ -182,7 +181,7 @@ func TestEveryKeptAttributeReachesRegisterImage(t *testing.T) {
 			t.Errorf("%s is kept, says the table, but RegisterImage is called the same without it", a.Name)
 		}
 	}
-	for _, d := range step.DeviceTable {
+	for _, d := range DeviceTable {
 		without := fullStep()
 		reflect.ValueOf(without.Source.BlockDeviceMappings[0].Ebs).Elem().FieldByName(d.Name).SetZero()
 		in, err := registerImageInput(without, ownSnapshots)
@@ -195,14 +194,14 @@ func TestEveryKeptAttributeReachesRegisterImage(t *testing.T) {
 	}
 	for _, change := range []struct {
 		what   string
-		change func(*step.RegisterImage)
+		change func(*RegisterImage)
 	}{
-		{"UefiData", func(s *step.RegisterImage) { s.UEFIData = "" }},
-		{"Name", func(s *step.RegisterImage) { s.Name = "other" }},
-		{"Description", func(s *step.RegisterImage) { s.Description = "" }},
-		{"Tags", func(s *step.RegisterImage) { s.Tags = nil }},
-		{"VirtualName", func(s *step.RegisterImage) { s.Source.BlockDeviceMappings[1].VirtualName = nil }},
-		{"NoDevice", func(s *step.RegisterImage) { s.Source.BlockDeviceMappings[2].NoDevice = nil }},
+		{"UefiData", func(s *RegisterImage) { s.UEFIData = "" }},
+		{"Name", func(s *RegisterImage) { s.Name = "other" }},
+		{"Description", func(s *RegisterImage) { s.Description = "" }},
+		{"Tags", func(s *RegisterImage) { s.Tags = nil }},
+		{"VirtualName", func(s *RegisterImage) { s.Source.BlockDeviceMappings[1].VirtualName = nil }},
+		{"NoDevice", func(s *RegisterImage) { s.Source.BlockDeviceMappings[2].NoDevice = nil }},
 	} {
 		changed := fullStep()
 		change.change(changed)

@@ -1,7 +1,7 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-package execute
+package step
 
 import (
 	"context"
@@ -16,7 +16,6 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // WithdrawShares removes the temporary permissions that runs added for copies. Source images and their snapshots
@@ -30,10 +29,10 @@ func WithdrawShares(
 	keys map[provenance.SourceImage]provenance.SigningKeys,
 	isLast func(context.Context) (bool, error),
 ) []distribution.RetainedResource {
-	w := &withdrawal{executor: &executor{pool: pool, keys: keys}, isLast: isLast}
+	w := &withdrawal{Run: NewRun(nil, RunSettings{Clients: pool, Keys: keys}), isLast: isLast}
 	for _, source := range images {
 		at := distribution.Location{Account: account, Region: source.Region}
-		image, err := w.image(ctx, at, source.ImageID)
+		image, err := DescribeImage(ctx, w.Clients.EC2(at), source.ImageID)
 		if w.recordError(at, source.ImageID, err); err != nil || image == nil {
 			continue
 		}
@@ -46,14 +45,14 @@ func WithdrawShares(
 
 // withdrawal removes permissions and collects what could not be removed.
 type withdrawal struct {
-	*executor
+	*Run
 	isLast func(context.Context) (bool, error)
 	left   []distribution.RetainedResource
 }
 
 func (w *withdrawal) recordError(at distribution.Location, id string, err error) {
 	if err != nil && !awsclient.IsNotFound(err) {
-		w.left = append(w.left, distribution.RetainedResource{At: at, Kind: "share", Resource: id, Why: reason(err)})
+		w.left = append(w.left, distribution.RetainedResource{At: at, Kind: "share", Resource: id, Why: Reason(err)})
 	}
 }
 
@@ -81,7 +80,7 @@ func (w *withdrawal) withdrawSharedImages(
 	filter := ec2types.Filter{Name: aws.String("tag:" + provenance.TagSource), Values: []string{source.String()}}
 	err := eachImage(
 		ctx,
-		w.pool.EC2(at),
+		w.Clients.EC2(at),
 		[]ec2types.Filter{filter},
 		func(image ec2types.Image) { found = append(found, image) },
 	)
@@ -121,7 +120,7 @@ func (w *withdrawal) withdrawImage(
 		}))
 
 	ids := slices.Sorted(maps.Values(snapshotsByDevice(image)))
-	snapshots, err := describeSnapshots(ctx, w.pool.EC2(at), slices.Compact(ids))
+	snapshots, err := describeSnapshots(ctx, w.Clients.EC2(at), slices.Compact(ids))
 	w.recordError(at, id, err)
 	for _, snapshot := range slices.Sorted(maps.Keys(snapshots)) {
 		own := joinTags(tagsOf(snapshots[snapshot].Tags), snapshotBaseline, permanent)
@@ -177,7 +176,7 @@ func (w *withdrawal) withdrawUntilGone(
 		switch {
 		case err != nil || len(temporary) == 0:
 			return err
-		case time.Since(started) > step.EventualConsistencyTimeout:
+		case time.Since(started) > EventualConsistencyTimeout:
 			return stillSharedError{temporary}
 		}
 
@@ -191,7 +190,7 @@ func (w *withdrawal) withdrawUntilGone(
 			}
 		}
 
-		if err := sleep(ctx, step.Backoff(n)); err != nil {
+		if err := sleep(ctx, Backoff(n)); err != nil {
 			return err
 		}
 	}
