@@ -85,7 +85,12 @@ func (s *stage) furnish(b *awssim.Builder) error {
 	_, err = roles.CreateRole(
 		ctx,
 		&iam.CreateRoleInput{RoleName: aws.String("golden-image-target"), AssumeRolePolicyDocument: aws.String(
-			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + source + `:root"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"hush-external"}}}]}`,
+			`{"Version":"2012-10-17","Statement":[{
+				"Effect":"Allow",
+				"Principal":{"AWS":"arn:aws:iam::` + source + `:root"},
+				"Action":"sts:AssumeRole",
+				"Condition":{"StringEquals":{"sts:ExternalId":"hush-external"}}
+			}]}`,
 		)},
 	)
 	s.must(err)

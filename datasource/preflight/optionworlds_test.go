@@ -144,9 +144,12 @@ func anOrganization(s *stage) pairs {
 	f, root := s.fixtures(), s.organize(prod, bare)
 	f.Roles(source, management)
 	f.Key(management, tokyo, "alias/golden", management)
-	s.sourceKey(
-		`{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::` + prod + `:root","arn:aws:iam::` + management + `:root"]},"Action":"kms:*","Resource":"*"}`,
-	)
+	s.sourceKey(`{
+			"Effect":"Allow",
+			"Principal":{"AWS":["arn:aws:iam::` + prod + `:root","arn:aws:iam::` + management + `:root"]},
+			"Action":"kms:*",
+			"Resource":"*"
+		}`)
 	o := s.with(pairs{"organizational_unit_ids": list{root}, "on_missing_role": "skip"})
 	o["organizations_role"] = pairs{"role_arn": "arn:aws:iam::" + management + ":role/plain"}
 	return o
@@ -172,29 +175,25 @@ func unencrypted(s *stage) pairs {
 }
 
 func encryptBoot(s *stage) pairs {
-	return s.built(
-		pairs{
-			"encrypt_boot":       true,
-			"ami_regions":        list{"us-west-2"},
-			"kms_key_id":         "alias/second",
-			"region_kms_key_ids": pairs{"us-west-2": "alias/golden"},
-		},
-	)
+	return s.built(pairs{
+		"encrypt_boot":       true,
+		"ami_regions":        list{"us-west-2"},
+		"kms_key_id":         "alias/second",
+		"region_kms_key_ids": pairs{"us-west-2": "alias/golden"},
+	})
 }
 
 func launchVolumes(s *stage) pairs {
-	return s.built(
-		pairs{
-			"launch_block_device_mappings": list{
-				pairs{
-					"device_name": "/dev/xvda",
-					"encrypted":   true,
-					"kms_key_id":  "alias/second",
-					"snapshot_id": s.fixtures().Snapshot(source, ""),
-				},
+	return s.built(pairs{
+		"launch_block_device_mappings": list{
+			pairs{
+				"device_name": "/dev/xvda",
+				"encrypted":   true,
+				"kms_key_id":  "alias/second",
+				"snapshot_id": s.fixtures().Snapshot(source, ""),
 			},
 		},
-	)
+	})
 }
 
 func aSourceAMI(s *stage) pairs { return s.built(pairs{"source_ami": s.base}) }

@@ -165,15 +165,28 @@ func TestEveryBadSituationIsAFindingOfItsOwnBeforeTheBuild(t *testing.T) {
 			s.denied(`{"Effect":"Deny","Action":"ec2:CopySnapshot","Resource":"*"}`)
 		}},
 		{"Control Tower denies grants", func(s *stage, _ map[string]any) {
-			s.denied(`{"Effect":"Deny","Action":"kms:CreateGrant","Resource":"*","Condition":{"Bool":{"kms:GrantIsForAWSResource":"false"}}}`)
+			s.denied(`{
+				"Effect":"Deny",
+				"Action":"kms:CreateGrant",
+				"Resource":"*",
+				"Condition":{"Bool":{"kms:GrantIsForAWSResource":"false"}}
+			}`)
 		}},
 		{"the key policy allows the account, and the role has no permission on keys", func(s *stage, _ map[string]any) {
 			s.role(`{"Effect":"Allow","Action":["ec2:*","kms:DescribeKey"],"Resource":"*"}`)
 		}},
-		{"the role has the permission, and the key policy does not allow the " +
-			"account", func(s *stage, _ map[string]any) { s.sourceKey() }},
+		{
+			"the role has the permission, and the key policy does not allow the account",
+			func(s *stage, _ map[string]any) { s.sourceKey() },
+		},
 		{"the key policy allows it only for EC2", func(s *stage, _ map[string]any) {
-			s.sourceKey(`{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + prod + `:root"},"Action":"kms:*","Resource":"*","Condition":{"Bool":{"kms:GrantIsForAWSResource":"true"}}}`)
+			s.sourceKey(`{
+				"Effect":"Allow",
+				"Principal":{"AWS":"arn:aws:iam::` + prod + `:root"},
+				"Action":"kms:*",
+				"Resource":"*",
+				"Condition":{"Bool":{"kms:GrantIsForAWSResource":"true"}}
+			}`)
 		}},
 		{"the target's key is disabled", func(s *stage, _ map[string]any) {
 			keys, key := s.keyOf(prod)
@@ -186,10 +199,14 @@ func TestEveryBadSituationIsAFindingOfItsOwnBeforeTheBuild(t *testing.T) {
 			s.must(err)
 		}},
 		{"the target's key waits for its material", func(s *stage, _ map[string]any) { s.imported(prod, 0) }},
-		{"the material of the source key is about to " +
-			"expire", func(s *stage, _ map[string]any) { s.imported(source, 10*24*time.Hour) }},
-		{"the material of the target's key is about to " +
-			"expire", func(s *stage, _ map[string]any) { s.imported(prod, 10*24*time.Hour) }},
+		{
+			"the material of the source key is about to expire",
+			func(s *stage, _ map[string]any) { s.imported(source, 10*24*time.Hour) },
+		},
+		{
+			"the material of the target's key is about to expire",
+			func(s *stage, _ map[string]any) { s.imported(prod, 10*24*time.Hour) },
+		},
 	} {
 		onStage(t, func(s *stage) {
 			options := s.options()

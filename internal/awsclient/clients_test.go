@@ -314,10 +314,11 @@ func TestRetryer_noQuota(t *testing.T) {
 				w := newWorld(t)
 				w.Inject(awssim.FaultRule{Fault: fault, Action: "ec2:DescribeSnapshots", Times: 200})
 				pool := w.pool(t)
-				if err := describeSnapshots(
+				err := describeSnapshots(
 					t.Context(),
 					pool.EC2(distribution.Location{Account: source, Region: home}),
-				); err != nil {
+				)
+				if err != nil {
 					t.Error(err)
 				}
 			})
@@ -625,9 +626,7 @@ func TestAccess_onUnreachableEndpointResponds(t *testing.T) {
 		w.Inject(awssim.FaultRule{Fault: awssim.ConnectionReset, Action: "ec2:CopySnapshot", Nth: 1})
 		w.Inject(awssim.FaultRule{Fault: awssim.ConnectionReset, Action: "ec2:DescribeSnapshots", Nth: 2})
 		_, err := client.CopySnapshot(t.Context(), &ec2.CopySnapshotInput{
-			SourceRegion: aws.String(
-				home,
-			),
+			SourceRegion:     aws.String(home),
 			SourceSnapshotId: aws.String("snap-0fedcba9876543210"),
 			Encrypted:        aws.Bool(true),
 			KmsKeyId:         aws.String("alias/aws/ebs"),

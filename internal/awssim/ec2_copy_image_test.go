@@ -131,8 +131,7 @@ func TestCopyImage_keepsImageAttributes(t *testing.T) {
 		got := f.waitForImage(client, id)
 		checkAllAttributes(t, got)
 		if got.Description != nil || len(got.Tags) != 0 || *got.DeregistrationProtection != "disabled" ||
-			got.DeprecationTime != nil ||
-			*got.SourceImageId != source || *got.SourceImageRegion != home { // 9.6
+			got.DeprecationTime != nil || *got.SourceImageId != source || *got.SourceImageRegion != home { // 9.6
 			t.Errorf("the copy is %+v", got)
 		}
 

@@ -171,9 +171,10 @@ func TestRunInstances_unusableKey(t *testing.T) {
 			t.Errorf("transition reason %q, devices %v", *got.StateTransitionReason, got.BlockDeviceMappings)
 		}
 
-		if left := requireOutput(f.ec2.DescribeVolumes(f.Context(), &ec2.DescribeVolumesInput{
+		left := requireOutput(f.ec2.DescribeVolumes(f.Context(), &ec2.DescribeVolumesInput{
 			Filters: []types.Filter{{Name: aws.String("snapshot-id"), Values: []string{"snap-*"}}},
-		}))(f).Volumes; len(left) != 0 {
+		}))(f).Volumes
+		if len(left) != 0 {
 			t.Errorf("volumes are left: %v", left)
 		}
 	})

@@ -370,11 +370,9 @@ func TestCreateGrant_crossAccount(t *testing.T) {
 
 		_, err := asTheirs.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: sealed})
 		requireErrorCode(f, err, "AccessDeniedException")
-		requireNoError(
-			kms.NewFromConfig(f.sessionCredentials(f.createRole(
-				member, "allowed", trustStatement(rootOf(member), `"sts:*"`), allowStatement(`"kms:*"`),
-			))).Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: sealed}),
-		)(f)
+		requireNoError(kms.NewFromConfig(f.sessionCredentials(f.createRole(
+			member, "allowed", trustStatement(rootOf(member), `"sts:*"`), allowStatement(`"kms:*"`),
+		))).Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: sealed}))(f)
 	})
 }
 

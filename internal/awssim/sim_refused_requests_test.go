@@ -405,11 +405,12 @@ func TestGetParameters_unknownSelectors(t *testing.T) {
 			f.Errorf("B.6.3: %d parameters, invalid %v", len(got.Parameters), got.InvalidParameters)
 		}
 
-		if err := errorOf(r, r.ssm.AddTagsToResource, &ssm.AddTagsToResourceInput{
+		err := errorOf(r, r.ssm.AddTagsToResource, &ssm.AddTagsToResourceInput{
 			ResourceType: ssmtypes.ResourceTypeForTaggingParameter,
 			ResourceId:   aws.String("golden"),
 			Tags:         []ssmtypes.Tag{{Key: aws.String("team"), Value: aws.String("web")}},
-		}); err != nil {
+		})
+		if err != nil {
 			f.Errorf("B.6.4: %v", err)
 		}
 	})

@@ -226,9 +226,7 @@ func (a atlas) request() distribution.Request {
 func (a atlas) image(i int, region string) distribution.Image {
 	image := distribution.Image{
 		Image: &ec2types.Image{
-			ImageId: aws.String(
-				imageID(i),
-			),
+			ImageId:            aws.String(imageID(i)),
 			Name:               aws.String("golden 1"),
 			OwnerId:            aws.String(source),
 			State:              ec2types.ImageStateAvailable,
@@ -292,9 +290,7 @@ func (a atlas) facts() distribution.Facts {
 
 func key(account, region string) distribution.Key {
 	return distribution.Key{Metadata: &kmstypes.KeyMetadata{
-		Arn: aws.String(
-			"arn:aws:kms:" + region + ":" + account + ":key/own",
-		),
+		Arn:        aws.String("arn:aws:kms:" + region + ":" + account + ":key/own"),
 		KeyState:   kmstypes.KeyStateEnabled,
 		KeyManager: kmstypes.KeyManagerTypeCustomer,
 		KeySpec:    kmstypes.KeySpecSymmetricDefault,

@@ -243,26 +243,20 @@ func schedule(results map[scenario]series) (figures []figure) {
 			Means: "makespan over bound: 26 volumes of 8 to 500 GiB, four targets: more than the limit of 20 copies",
 		},
 		figure{
-			Name: "copies_at_once_bound",
-			Value: results[full].worst(
-				func(s sample) float64 { return float64(s.AtOnce) },
-			),
+			Name:  "copies_at_once_bound",
+			Value: results[full].worst(func(s sample) float64 { return float64(s.AtOnce) }),
 			Limit: copiesAtOnce,
 			Means: "most concurrent copies from one account to one Region in those runs",
 		},
 		figure{
-			Name: "refused_copies_bound",
-			Value: results[full].worst(
-				func(s sample) float64 { return float64(s.OverLimit) },
-			),
+			Name:  "refused_copies_bound",
+			Value: results[full].worst(func(s sample) float64 { return float64(s.OverLimit) }),
 			Exact: true,
 			Means: "copies that AWS refused because of its limit in those runs",
 		},
 		figure{
-			Name: "makespan_ratio_limit_5",
-			Value: results[five].worst(
-				func(s sample) float64 { return float64(s.Took) / float64(s.Listed) },
-			),
+			Name:  "makespan_ratio_limit_5",
+			Value: results[five].worst(func(s sample) float64 { return float64(s.Took) / float64(s.Listed) }),
 			Limit: makespanLimit,
 			Means: "makespan over the copies in their order without a pause: an unknown limit of 5 copies",
 		},
@@ -395,10 +389,8 @@ func light(t *testing.T, results map[scenario]series) []figure {
 	big := results[plain(1000, 1)]
 	figures := []figure{
 		{
-			Name: "peak_rss_mib_1000",
-			Value: big.worst(
-				func(s sample) float64 { return float64(s.RSS) / (1 << 20) },
-			),
+			Name:  "peak_rss_mib_1000",
+			Value: big.worst(func(s sample) float64 { return float64(s.RSS) / (1 << 20) }),
 			Limit: memoryLimit,
 			Means: "peak memory in MiB of a process that distributes an image to 1000 targets, with the simulated AWS",
 		},

@@ -298,10 +298,11 @@ func (f *fixture) createUser(client *iam.Client) (err error) {
 // occupy starts the copies of another process.
 func (f *fixture) occupy(ctx context.Context, client *ec2.Client) error {
 	for range f.Others {
-		if _, err := client.CopySnapshot(
+		_, err := client.CopySnapshot(
 			ctx,
 			&ec2.CopySnapshotInput{SourceRegion: aws.String(home), SourceSnapshotId: &f.others},
-		); err != nil {
+		)
+		if err != nil {
 			return err
 		}
 	}

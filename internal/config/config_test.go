@@ -777,9 +777,7 @@ const laterKnown = `
 `
 
 var unknownValues = map[string]cty.Value{
-	"unknown": cty.UnknownVal(
-		cty.String,
-	),
+	"unknown":        cty.UnknownVal(cty.String),
 	"unknown_list":   cty.UnknownVal(cty.List(cty.String)),
 	"unknown_number": cty.UnknownVal(cty.Number),
 	"build":          cty.StringVal("<unknown>"), // what packer puts in for build.*
@@ -833,7 +831,12 @@ func TestConfig_unknownListsEmptyInRun(t *testing.T) {
 // What the build makes is known when the template is read; the images of other post-processors only in the run.
 func TestImagesInPlaceOfABuildsAreRefusedBesideABuilderThatMakesSome(t *testing.T) {
 	body := prod + "\nexisting_amis = { eu-west-1 = \"ami-0123456789abcdef0\" }"
-	for builder, refused := range map[string]bool{"amazon-ebs": true, "amazon-chroot": true, "null": false, "virtualbox-iso": false} {
+	for builder, refused := range map[string]bool{
+		"amazon-ebs":     true,
+		"amazon-chroot":  true,
+		"null":           false,
+		"virtualbox-iso": false,
+	} {
 		c := new(config.Config)
 		err := c.Prepare(map[string]any{"packer_builder_type": builder}, decoded(t, body, nil))
 		if (err != nil) != refused || refused && !strings.Contains(err.Error(), "existing_amis: no effect") {
@@ -888,8 +891,7 @@ func TestJSONTemplates(t *testing.T) {
 	if request, err := c.Request(
 		images,
 		distribution.Build{},
-	); err != nil || request.Targets[0].KMSKeyID != "alias/{{ .Region }}" ||
-		request.Timeout != 2*time.Hour {
+	); err != nil || request.Targets[0].KMSKeyID != "alias/{{ .Region }}" || request.Timeout != 2*time.Hour {
 		t.Errorf("got %v, %v", request, err)
 	}
 	if err := c.Prepare(packer, map[string]any{"targets": "x"}); err == nil {

@@ -70,8 +70,7 @@ var withValue = map[awslimits.Subject]func(value string) string{
 	awslimits.KeyAlias:  func(v string) string { return key(v) },
 	awslimits.GrantName: func(v string) string { return target(fmt.Sprintf("kms_grant {\nname = %q\n}", v)) },
 	awslimits.Grantee: func(v string) string {
-		return target(fmt.Sprintf("kms_grant {\ngrantee_principal = "+
-			"%q\n}", v))
+		return target(fmt.Sprintf("kms_grant {\ngrantee_principal = %q\n}", v))
 	},
 	awslimits.GrantOperation: func(v string) string { return target(fmt.Sprintf("kms_grant {\noperations = [%q]\n}", v)) },
 
@@ -95,11 +94,15 @@ var withValue = map[awslimits.Subject]func(value string) string{
 	awslimits.TemplateID: func(v string) string {
 		return target(fmt.Sprintf("fast_launch {\ntemplate_id = %q\ntemplate_version = 1\n}", v))
 	},
-	awslimits.TemplateName:       func(v string) string { return target(fmt.Sprintf("launch_template {\nname = %q\n}", v)) },
+	awslimits.TemplateName: func(v string) string {
+		return target(fmt.Sprintf("launch_template {\nname = %q\n}", v))
+	},
 	awslimits.TemplateVersion:    func(v string) string { return template(fmt.Sprintf("source_version = %q", v)) },
 	awslimits.VersionDescription: func(v string) string { return template(fmt.Sprintf("description = %q", v)) },
 
-	awslimits.ParameterName:        func(v string) string { return target(fmt.Sprintf("ssm_parameter {\nname = %q\n}", v)) },
+	awslimits.ParameterName: func(v string) string {
+		return target(fmt.Sprintf("ssm_parameter {\nname = %q\n}", v))
+	},
 	awslimits.ParameterType:        func(v string) string { return parameter(fmt.Sprintf("type = %q", v)) },
 	awslimits.ParameterDataType:    func(v string) string { return parameter(fmt.Sprintf("data_type = %q", v)) },
 	awslimits.ParameterTier:        func(v string) string { return parameter(fmt.Sprintf("tier = %q", v)) },

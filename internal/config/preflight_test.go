@@ -143,23 +143,28 @@ func TestWhatAPreflightCannotDoIsRefused(t *testing.T) {
 	if _, err := preflight(
 		t,
 		prod+"\namazon_ebs {}",
-	); err == nil ||
-		!strings.Contains(err.Error(), "amazon_ebs: source_ami: missing") {
+	); err == nil || !strings.Contains(err.Error(), "amazon_ebs: source_ami: missing") {
 		t.Errorf("without a source AMI: %v", err)
 	}
 }
 
 func TestAPreflightFailsOnWhatIsAsked(t *testing.T) {
-	for option, want := range map[string][]bool{"": {true, false, false}, "fail_on = \"error\"": {true, false, false}, "fail_on = \"warning\"": {true, true, false}, "fail_on = \"never\"": {false, false, false}} {
+	for option, want := range map[string][]bool{
+		"":                      {true, false, false},
+		"fail_on = \"error\"":   {true, false, false},
+		"fail_on = \"warning\"": {true, true, false},
+		"fail_on = \"never\"":   {false, false, false},
+	} {
 		f, err := preflight(t, prod+"\n"+started+option)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := []bool{
+		got := []bool{
 			f.Fails(distribution.Refused),
 			f.Fails(distribution.Warning),
 			f.Fails(distribution.Note),
-		}; !reflect.DeepEqual(
+		}
+		if !reflect.DeepEqual(
 			got,
 			want,
 		) {

@@ -42,9 +42,7 @@ func TestEveryFieldOfATargetMeansTheSameInJSON(t *testing.T) {
 		asJSON := options.AsValueMap()
 		asJSON["target"], asJSON["targets_json"] = cty.ListValEmpty(
 			options.GetAttr("target").Type().ElementType(),
-		), cty.StringVal(
-			string(list),
-		)
+		), cty.StringVal(string(list))
 		if diff := cmp.Diff(request(options), request(cty.ObjectVal(asJSON)), sameFunctions); diff != "" {
 			t.Errorf("%s: -block +JSON:\n%s", o.option, diff)
 		}
@@ -84,8 +82,7 @@ func TestAJSONListMayBeUnknownUntilTheRun(t *testing.T) {
 	if _, err := c.Request(
 		images,
 		distribution.Build{},
-	); err == nil ||
-		!strings.Contains(err.Error(), "targets_json: no value") {
+	); err == nil || !strings.Contains(err.Error(), "targets_json: no value") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -118,8 +115,7 @@ func TestThreeHundredTargetsComeFromOneList(t *testing.T) {
 	if err := c.Prepare(
 		packer,
 		map[string]any{"targets_json": strings.Replace(list, `account 299`, `account 298`, 1)},
-	); err == nil ||
-		!strings.Contains(err.Error(), "\"account 298\" is the name of targets_json[298] too") {
+	); err == nil || !strings.Contains(err.Error(), "\"account 298\" is the name of targets_json[298] too") {
 		t.Errorf("a name given twice: %v", err)
 	}
 }

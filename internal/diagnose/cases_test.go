@@ -16,8 +16,7 @@ const (
 
 	packerRole  = "arn:aws:sts::111111111111:assumed-role/packer/build-7"
 	targetRole  = "arn:aws:sts::999999999999:assumed-role/golden-image-target/encrypted-ami"
-	scalingRole = "arn:aws:iam::999999999999:role/aws-service-role/autoscaling.amazonaws.com/" +
-		"AWSServiceRoleForAutoScaling"
+	scalingRole = "arn:aws:iam::999999999999:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
 
 	sourceKey = "arn:aws:kms:eu-west-1:111111111111:key/1111aaaa-11aa-22bb-33cc-111111aaaaaa"
 	targetKey = "arn:aws:kms:eu-west-1:999999999999:key/9999bbbb-99bb-88cc-77dd-999999bbbbbb"
@@ -508,8 +507,7 @@ var cases = []titledCase{
 	{
 		"4.2.3 a token with another request",
 		inTarget(nil, "ec2:CopyImage", 400, "IdempotentParameterMismatch",
-			"Arguments on this idempotent request are inconsistent with arguments used in previous "+
-				"request(s).").about(image),
+			"Arguments on this idempotent request are inconsistent with arguments used in previous request(s).").about(image),
 	},
 	{
 		"4.6.5 the source was not found",
@@ -529,8 +527,7 @@ var cases = []titledCase{
 	{
 		"5.1 a session longer than the role allows",
 		inTarget(nil, "sts:AssumeRole", 400, "ValidationError",
-			"The requested DurationSeconds exceeds the MaxSessionDuration set for this "+
-				"role.").calledBy(packerRole).about(role),
+			"The requested DurationSeconds exceeds the MaxSessionDuration set for this role.").calledBy(packerRole).about(role),
 	},
 	{
 		"5.2 a chained session longer than an hour",
@@ -777,8 +774,7 @@ var cases = []titledCase{
 	{
 		"6.2 no policy named at all",
 		inTarget(registerImage(), "ec2:RegisterImage", 403, "UnauthorizedOperation",
-			"You are not authorized to perform this operation. Encoded authorization failure message: "+
-				"3xY9kq").about(image),
+			"You are not authorized to perform this operation. Encoded authorization failure message: 3xY9kq").about(image),
 	},
 
 	{

@@ -73,14 +73,10 @@ func keysAndRolesThatCopy(t *testing.T, path string) {
 		}
 	}
 	identities := iam.NewFromConfig(as(source))
-	must(
-		identities.CreateRole(
-			t.Context(),
-			&iam.CreateRoleInput{RoleName: aws.String("golden-image-build"), AssumeRolePolicyDocument: aws.String(anyAccount)},
-		),
-	)(
-		t,
-	)
+	must(identities.CreateRole(
+		t.Context(),
+		&iam.CreateRoleInput{RoleName: aws.String("golden-image-build"), AssumeRolePolicyDocument: aws.String(anyAccount)},
+	))(t)
 	must(identities.CreateUser(t.Context(), &iam.CreateUserInput{UserName: aws.String("ci")}))(t)
 	must(identities.PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{
 		UserName:   aws.String("ci"),
@@ -102,17 +98,13 @@ func keysAndRolesThatCopy(t *testing.T, path string) {
 	keys := kms.NewFromConfig(as(source))
 	imported := must(
 		keys.DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/golden-imported")}),
-	)(
-		t,
-	).KeyMetadata
+	)(t).KeyMetadata
 	if imported.KeyState != kmstypes.KeyStateEnabled || imported.Origin != kmstypes.OriginTypeExternal {
 		t.Errorf("the imported key is %s, of origin %s", imported.KeyState, imported.Origin)
 	}
 	shared := must(
 		keys.DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/golden-source")}),
-	)(
-		t,
-	).KeyMetadata
+	)(t).KeyMetadata
 	original := snapshotUnder(t, ec2.NewFromConfig(as(source)), *shared.Arn)
 	cloud := ec2.NewFromConfig(copying)
 	made := must(cloud.CopySnapshot(t.Context(), &ec2.CopySnapshotInput{
@@ -201,19 +193,15 @@ func assumed(t *testing.T, from aws.Config, role, externalID string) aws.Config 
 // snapshotUnder makes a snapshot under a key of the source account, shared with the target.
 func snapshotUnder(t *testing.T, cloud *ec2.Client, key string) string {
 	t.Helper()
-	volume := must(
-		cloud.CreateVolume(
-			t.Context(),
-			&ec2.CreateVolumeInput{
-				AvailabilityZone: aws.String(region + "a"),
-				Size:             aws.Int32(1),
-				Encrypted:        aws.Bool(true),
-				KmsKeyId:         &key,
-			},
-		),
-	)(
-		t,
-	)
+	volume := must(cloud.CreateVolume(
+		t.Context(),
+		&ec2.CreateVolumeInput{
+			AvailabilityZone: aws.String(region + "a"),
+			Size:             aws.Int32(1),
+			Encrypted:        aws.Bool(true),
+			KmsKeyId:         &key,
+		},
+	))(t)
 	var snapshot string
 	eventually(t, func(ctx context.Context) bool { // the volume is there
 		made, err := cloud.CreateSnapshot(ctx, &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
@@ -260,11 +248,12 @@ func TestTheCommandLineKnowsWhatItDoesNotKnow(t *testing.T) {
 	} {
 		var out, complaints bytes.Buffer
 		t.Setenv("AWS_ENDPOINT_URL", httptest.NewServer(awssim.New(awssim.WithoutLatency())).URL)
-		if code := commandLine(
+		code := commandLine(
 			append([]string{"--profile", "source", "--region", region}, strings.Fields(arguments)...),
 			&out,
 			&complaints,
-		); code == 0 {
+		)
+		if code == 0 {
 			t.Errorf("aws %s: %s", arguments, out.String())
 		}
 	}

@@ -86,20 +86,30 @@ func TestAnImageIsLeftAsItsTargetWantsIt(t *testing.T) {
 	setTargetPolicy(
 		t,
 		w,
-		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*","license-manager:*","imagebuilder:*"],"Resource":"*"}]}`,
+		`{"Version":"2012-10-17","Statement":[{
+			"Effect":"Allow",
+			"Action":["ec2:*","kms:*","ssm:*","license-manager:*","imagebuilder:*"],
+			"Resource":"*"
+		}]}`,
 	)
 	licenses := licensemanager.NewFromConfig(w.Config(target, region))
-	license := *must(licenses.CreateLicenseConfiguration(ctx, &licensemanager.CreateLicenseConfigurationInput{Name: aws.String("per instance"), LicenseCountingType: lmtypes.LicenseCountingTypeInstance}))(t).LicenseConfigurationArn
+	license := *must(licenses.CreateLicenseConfiguration(ctx, &licensemanager.CreateLicenseConfigurationInput{
+		Name:                aws.String("per instance"),
+		LicenseCountingType: lmtypes.LicenseCountingTypeInstance,
+	}))(t).LicenseConfigurationArn
 	key := keyARN(t, w, source, "golden-source")
 	must(w.kms(source).PutKeyPolicy(ctx, &kms.PutKeyPolicyInput{KeyId: &key, Policy: aws.String(
-		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111111111111:root"},"Action":"kms:*","Resource":"*"}]}`,
+		`{"Version":"2012-10-17","Statement":[{
+			"Effect":"Allow",
+			"Principal":{"AWS":"arn:aws:iam::111111111111:root"},
+			"Action":"kms:*",
+			"Resource":"*"
+		}]}`,
 	)}))(t)
-	must(
-		w.ec2(target).
-			CreateLaunchTemplate(ctx, &ec2.CreateLaunchTemplateInput{LaunchTemplateName: aws.String("web"), LaunchTemplateData: &types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT2Micro}}),
-	)(
-		t,
-	)
+	must(w.ec2(target).CreateLaunchTemplate(ctx, &ec2.CreateLaunchTemplateInput{
+		LaunchTemplateName: aws.String("web"),
+		LaunchTemplateData: &types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT2Micro},
+	}))(t)
 	taken := registered(t, w, target, &ec2.RegisterImageInput{Name: aws.String("windows")})
 	sold := registered(
 		t,
@@ -113,8 +123,7 @@ func TestAnImageIsLeftAsItsTargetWantsIt(t *testing.T) {
 	h.packer(t, 0, "build", "-color=false", "-var=image="+own, "-var=license="+license, ".")
 	golden := image(t, w, target, "windows")
 	if *golden.ImageId == taken || golden.Platform != types.PlatformValuesWindows ||
-		aws.ToString(golden.DeregistrationProtection) != "enabled-with-cooldown" ||
-		golden.DeprecationTime == nil {
+		aws.ToString(golden.DeregistrationProtection) != "enabled-with-cooldown" || golden.DeprecationTime == nil {
 		t.Errorf("the target has %+v", golden)
 	}
 	for device, s := range snapshots(t, w, target, golden) {
@@ -125,45 +134,34 @@ func TestAnImageIsLeftAsItsTargetWantsIt(t *testing.T) {
 	if n := len(ownSnapshots(t, w, target, region)); n != 1 {
 		t.Errorf("the target has %d snapshots, want that of its image alone", n)
 	}
-	if seen := must(
-		w.ec2(friend).DescribeImages(ctx, &ec2.DescribeImagesInput{ExecutableUsers: []string{"self"}}),
-	)(
-		t,
-	).Images; len(seen) != 1 ||
-		len(seen[0].Tags) != 1 {
+	seen := must(w.ec2(friend).DescribeImages(ctx, &ec2.DescribeImagesInput{ExecutableUsers: []string{"self"}}))(t).Images
+	if len(seen) != 1 || len(seen[0].Tags) != 1 {
 		t.Errorf("account %s sees %+v, want the image and the tag that is shared with it", friend, seen)
 	}
-	if fast := must(
-		w.ec2(target).DescribeFastLaunchImages(ctx, &ec2.DescribeFastLaunchImagesInput{}),
-	)(
-		t,
-	).FastLaunchImages; len(fast) != 1 ||
-		*fast[0].ImageId != *golden.ImageId {
+	fast := must(w.ec2(target).DescribeFastLaunchImages(ctx, &ec2.DescribeFastLaunchImagesInput{}))(t).FastLaunchImages
+	if len(fast) != 1 || *fast[0].ImageId != *golden.ImageId {
 		t.Errorf("fast launch of %+v", fast)
 	}
-	counted := must(
-		licenses.ListLicenseSpecificationsForResource(
-			ctx,
-			&licensemanager.ListLicenseSpecificationsForResourceInput{
-				ResourceArn: aws.String("arn:aws:ec2:" + region + "::image/" + *golden.ImageId),
-			},
-		),
-	)(
-		t,
-	)
+	counted := must(licenses.ListLicenseSpecificationsForResource(
+		ctx,
+		&licensemanager.ListLicenseSpecificationsForResourceInput{
+			ResourceArn: aws.String("arn:aws:ec2:" + region + "::image/" + *golden.ImageId),
+		},
+	))(t)
 	if by := counted.LicenseSpecifications; len(by) != 1 || *by[0].LicenseConfigurationArn != license {
 		t.Errorf("launches are counted by %+v, want %s", by, license)
 	}
 	parameter := must(
 		ssm.NewFromConfig(w.Config(target, region)).
 			GetParameter(ctx, &ssm.GetParameterInput{Name: aws.String("/golden/windows"), WithDecryption: aws.Bool(true)}),
-	)(
-		t,
-	).Parameter
+	)(t).Parameter
 	if *parameter.Value != *golden.ImageId || parameter.Type != "SecureString" {
 		t.Errorf("the parameter is %s, a %s", *parameter.Value, parameter.Type)
 	}
-	template := must(w.ec2(target).DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateName: aws.String("web"), Versions: []string{"$Default"}}))(t).LaunchTemplateVersions[0]
+	template := must(w.ec2(target).DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{
+		LaunchTemplateName: aws.String("web"),
+		Versions:           []string{"$Default"},
+	}))(t).LaunchTemplateVersions[0]
 	if aws.ToString(template.LaunchTemplateData.ImageId) != *golden.ImageId {
 		t.Errorf("the launch template names %s", aws.ToString(template.LaunchTemplateData.ImageId))
 	}
@@ -191,12 +189,10 @@ func TestAnImageIsLeftAsItsTargetWantsIt(t *testing.T) {
 		".",
 	}
 	h.packer(t, 0, verify...)
-	must(
-		w.ec2(target).
-			ModifyLaunchTemplate(ctx, &ec2.ModifyLaunchTemplateInput{LaunchTemplateName: aws.String("web"), DefaultVersion: aws.String("1")}),
-	)(
-		t,
-	)
+	must(w.ec2(target).ModifyLaunchTemplate(ctx, &ec2.ModifyLaunchTemplateInput{
+		LaunchTemplateName: aws.String("web"),
+		DefaultVersion:     aws.String("1"),
+	}))(t)
 	says(t, h.packer(t, 1, verify...), "launch template web", *golden.ImageId)
 }
 
@@ -231,19 +227,20 @@ func TestAnOlderReleaseGoesWhenNothingNeedsIt(t *testing.T) {
 	setTargetPolicy(
 		t,
 		w,
-		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*","imagebuilder:*"],"Resource":"*"}]}`,
+		`{"Version":"2012-10-17","Statement":[{
+			"Effect":"Allow",
+			"Action":["ec2:*","kms:*","ssm:*","imagebuilder:*"],
+			"Resource":"*"
+		}]}`,
 	)
 	base := *image(t, w, source, "base-1").ImageId
 	for i, name := range []string{"web-1", "web-2", "web-3"} {
 		id := copied(t, w, &ec2.CopyImageInput{Name: &name, SourceImageId: &base})
 		h.packer(t, 0, "build", "-color=false", "-var=image="+id, ".")
 		newest := image(t, w, target, name)
-		if got := must(
-			ssm.NewFromConfig(w.Config(target, region)).
-				GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String("/golden/web")}),
-		)(
-			t,
-		).Parameter; *got.Value != *newest.ImageId {
+		got := must(ssm.NewFromConfig(w.Config(target, region)).
+			GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String("/golden/web")}))(t).Parameter
+		if *got.Value != *newest.ImageId {
 			t.Errorf("%s is distributed, and the parameter names %s", name, *got.Value)
 		}
 		want := []string{"web-1", "web-2", "web-2, web-3"}[i]
@@ -257,12 +254,12 @@ func TestAnOlderReleaseGoesWhenNothingNeedsIt(t *testing.T) {
 		}
 		switch name {
 		case "web-2": // somebody works with it from now on
-			must(
-				w.ec2(target).
-					RunInstances(t.Context(), &ec2.RunInstancesInput{ImageId: newest.ImageId, InstanceType: types.InstanceTypeT3Micro, MinCount: aws.Int32(1), MaxCount: aws.Int32(1)}),
-			)(
-				t,
-			)
+			must(w.ec2(target).RunInstances(t.Context(), &ec2.RunInstancesInput{
+				ImageId:      newest.ImageId,
+				InstanceType: types.InstanceTypeT3Micro,
+				MinCount:     aws.Int32(1),
+				MaxCount:     aws.Int32(1),
+			}))(t)
 		case "web-3":
 			says(t, read(t, filepath.Join(h.Folder, "encrypted-ami", id, "manifest.json")), "stays", "was launched from it")
 		}
@@ -273,25 +270,19 @@ func TestAnOlderReleaseGoesWhenNothingNeedsIt(t *testing.T) {
 func registered(t *testing.T, w *World, account string, in *ec2.RegisterImageInput, users ...string) string {
 	t.Helper()
 	cloud := w.ec2(account)
-	volume := must(
-		cloud.CreateVolume(
-			t.Context(),
-			&ec2.CreateVolumeInput{AvailabilityZone: aws.String(region + "a"), Size: aws.Int32(8)},
-		),
-	)(
-		t,
-	)
+	volume := must(cloud.CreateVolume(
+		t.Context(),
+		&ec2.CreateVolumeInput{AvailabilityZone: aws.String(region + "a"), Size: aws.Int32(8)},
+	))(t)
 	if err := ec2.NewVolumeAvailableWaiter(cloud, func(o *ec2.VolumeAvailableWaiterOptions) {
 		o.MinDelay, o.MaxDelay = 50*time.Millisecond, 50*time.Millisecond
-	}).
-		Wait(t.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{*volume.VolumeId}}, patience); err != nil {
+	}).Wait(t.Context(), &ec2.DescribeVolumesInput{VolumeIds: []string{*volume.VolumeId}}, patience); err != nil {
 		t.Fatal(err)
 	}
 	snapshot := must(cloud.CreateSnapshot(t.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId}))(t)
 	if err := ec2.NewSnapshotCompletedWaiter(cloud, func(o *ec2.SnapshotCompletedWaiterOptions) {
 		o.MinDelay, o.MaxDelay = 50*time.Millisecond, 50*time.Millisecond
-	}).
-		Wait(t.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{*snapshot.SnapshotId}}, patience); err != nil {
+	}).Wait(t.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{*snapshot.SnapshotId}}, patience); err != nil {
 		t.Fatal(err)
 	}
 	in.RootDeviceName, in.VirtualizationType = aws.String("/dev/xvda"), aws.String("hvm")

@@ -56,12 +56,10 @@ variable "grants" { type = list(string) }
 func TestAutoScalingLaunchesTheCopyAndTheSharedImageByTheirGrants(t *testing.T) {
 	h, inside := newHostInside(t, fleet)
 	w := h.World
-	linked := must(
-		iam.NewFromConfig(w.Config(target, region)).
-			CreateServiceLinkedRole(t.Context(), &iam.CreateServiceLinkedRoleInput{AWSServiceName: aws.String("autoscaling.amazonaws.com")}),
-	)(
-		t,
-	)
+	linked := must(iam.NewFromConfig(w.Config(target, region)).
+		CreateServiceLinkedRole(t.Context(), &iam.CreateServiceLinkedRoleInput{
+			AWSServiceName: aws.String("autoscaling.amazonaws.com"),
+		}))(t)
 	service := ec2.NewFromConfig(must(inside.ServiceConfig(*linked.Role.Arn, region))(t))
 	base := "-var=base=" + *image(t, w, source, "base-1").ImageId
 	for _, row := range []struct{ grants, ends string }{
@@ -71,13 +69,14 @@ func TestAutoScalingLaunchesTheCopyAndTheSharedImageByTheirGrants(t *testing.T) 
 		h.packer(t, 0, "build", "-color=false", base, "-var=grants="+row.grants, ".")
 		shared := must(
 			w.ec2(target).DescribeImages(t.Context(), &ec2.DescribeImagesInput{ExecutableUsers: []string{"self"}}),
-		)(
-			t,
-		).Images
+		)(t).Images
 		if len(shared) != 1 || *shared[0].OwnerId != source {
 			t.Fatalf("%d images are shared with the other account", len(shared))
 		}
-		for name, id := range map[string]*string{"the copy": image(t, w, target, "base-1").ImageId, "the shared image": shared[0].ImageId} {
+		for name, id := range map[string]*string{
+			"the copy":         image(t, w, target, "base-1").ImageId,
+			"the shared image": shared[0].ImageId,
+		} {
 			if ends := launched(t, service, id); ends != row.ends {
 				t.Errorf("grants %s: %s: %s, want %s", row.grants, name, ends, row.ends)
 			}
@@ -88,21 +87,19 @@ func TestAutoScalingLaunchesTheCopyAndTheSharedImageByTheirGrants(t *testing.T) 
 // launched is how an instance that a service launches ends up: its state and AWS's reason.
 func launched(t *testing.T, service *ec2.Client, image *string) string {
 	t.Helper()
-	made := must(
-		service.RunInstances(
-			t.Context(),
-			&ec2.RunInstancesInput{
-				ImageId:      image,
-				InstanceType: types.InstanceTypeT3Micro,
-				MinCount:     aws.Int32(1),
-				MaxCount:     aws.Int32(1),
-			},
-		),
-	)(
-		t,
-	)
+	made := must(service.RunInstances(
+		t.Context(),
+		&ec2.RunInstancesInput{
+			ImageId:      image,
+			InstanceType: types.InstanceTypeT3Micro,
+			MinCount:     aws.Int32(1),
+			MaxCount:     aws.Int32(1),
+		},
+	))(t)
 	for begun := time.Now(); time.Since(begun) < patience; time.Sleep(50 * time.Millisecond) {
-		seen := must(service.DescribeInstances(t.Context(), &ec2.DescribeInstancesInput{InstanceIds: []string{*made.Instances[0].InstanceId}}))(t).Reservations[0].Instances[0]
+		seen := must(service.DescribeInstances(t.Context(), &ec2.DescribeInstancesInput{
+			InstanceIds: []string{*made.Instances[0].InstanceId},
+		}))(t).Reservations[0].Instances[0]
 		if seen.State.Name == types.InstanceStateNamePending {
 			continue
 		}

@@ -152,12 +152,13 @@ func TestWhateverTheBuilderMakesReachesTheTarget(t *testing.T) {
 			experiment.prepare(t, h.World)
 			h.packer(t, 0, "build", "-color=false", ".")
 			available(t, h.World, source, "golden", experiment.built)
-			if key := keyARN(
+			key := keyARN(
 				t,
 				h.World,
 				source,
 				experiment.built,
-			); !slices.ContainsFunc(
+			)
+			if !slices.ContainsFunc(
 				image(t, h.World, target, "golden").Tags,
 				func(tag types.Tag) bool { return *tag.Key == "predicted" && *tag.Value == key },
 			) {

@@ -55,9 +55,7 @@ var examples = map[string]struct {
 			}
 			shared := must(
 				w.ec2(target).DescribeImages(t.Context(), &ec2.DescribeImagesInput{ExecutableUsers: []string{"self"}}),
-			)(
-				t,
-			).Images
+			)(t).Images
 			if len(shared) != 1 || *shared[0].OwnerId != source {
 				t.Errorf("%d images are shared with the other account", len(shared))
 			}
@@ -68,24 +66,22 @@ var examples = map[string]struct {
 			setTargetPolicy(
 				t,
 				h.World,
-				`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:*","kms:*","ssm:*","imagebuilder:*"],"Resource":"*"}]}`,
+				`{"Version":"2012-10-17","Statement":[{
+					"Effect":"Allow",
+					"Action":["ec2:*","kms:*","ssm:*","imagebuilder:*"],
+					"Resource":"*"
+				}]}`,
 			)
 			must(h.World.ec2(target).CreateLaunchTemplate(t.Context(), &ec2.CreateLaunchTemplateInput{
-				LaunchTemplateName: aws.String(
-					"web",
-				),
+				LaunchTemplateName: aws.String("web"),
 				LaunchTemplateData: &types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT3Micro},
 			}))(t)
 			return []string{"-var=external_id=golden-images-4711"}
 		},
 		func(t *testing.T, w *World) {
 			image := owns(t, w, target, "golden-target")
-			parameter := must(
-				ssm.NewFromConfig(w.Config(target, region)).
-					GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String("/golden/ami")}),
-			)(
-				t,
-			).Parameter
+			parameter := must(ssm.NewFromConfig(w.Config(target, region)).
+				GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String("/golden/ami")}))(t).Parameter
 			if *parameter.Value != image || *parameter.DataType != "aws:ec2:image" {
 				t.Errorf("the parameter names %s as %s, want %s", *parameter.Value, *parameter.DataType, image)
 			}
@@ -182,40 +178,24 @@ func existing(t *testing.T, h Host) []string {
 func unit(t *testing.T, w *World) string {
 	t.Helper()
 	management := organizations.NewFromConfig(w.Config(source, "us-east-1"))
-	must(
-		management.CreateOrganization(
-			t.Context(),
-			&organizations.CreateOrganizationInput{FeatureSet: orgtypes.OrganizationFeatureSetAll},
-		),
-	)(
-		t,
-	)
+	must(management.CreateOrganization(
+		t.Context(),
+		&organizations.CreateOrganizationInput{FeatureSet: orgtypes.OrganizationFeatureSetAll},
+	))(t)
 	root := must(management.ListRoots(t.Context(), &organizations.ListRootsInput{}))(t).Roots[0].Id
-	made := must(
-		management.CreateOrganizationalUnit(
-			t.Context(),
-			&organizations.CreateOrganizationalUnitInput{ParentId: root, Name: aws.String("workloads")},
-		),
-	)(
-		t,
-	).OrganizationalUnit.Id
+	made := must(management.CreateOrganizationalUnit(
+		t.Context(),
+		&organizations.CreateOrganizationalUnitInput{ParentId: root, Name: aws.String("workloads")},
+	))(t).OrganizationalUnit.Id
 	invited := must(management.InviteAccountToOrganization(t.Context(), &organizations.InviteAccountToOrganizationInput{
 		Target: &orgtypes.HandshakeParty{Id: aws.String(target), Type: orgtypes.HandshakePartyTypeAccount},
 	}))(t)
-	must(
-		organizations.NewFromConfig(w.Config(target, "us-east-1")).
-			AcceptHandshake(t.Context(), &organizations.AcceptHandshakeInput{HandshakeId: invited.Handshake.Id}),
-	)(
-		t,
-	)
-	must(
-		management.MoveAccount(
-			t.Context(),
-			&organizations.MoveAccountInput{AccountId: aws.String(target), SourceParentId: root, DestinationParentId: made},
-		),
-	)(
-		t,
-	)
+	must(organizations.NewFromConfig(w.Config(target, "us-east-1")).
+		AcceptHandshake(t.Context(), &organizations.AcceptHandshakeInput{HandshakeId: invited.Handshake.Id}))(t)
+	must(management.MoveAccount(
+		t.Context(),
+		&organizations.MoveAccountInput{AccountId: aws.String(target), SourceParentId: root, DestinationParentId: made},
+	))(t)
 	addBuilderPolicy(
 		t,
 		w,
@@ -231,14 +211,10 @@ func importedKey(t *testing.T, w *World) {
 	keys := w.kms(source)
 	policy := must(
 		keys.GetKeyPolicy(t.Context(), &kms.GetKeyPolicyInput{KeyId: aws.String(keyARN(t, w, source, "golden-source"))}),
-	)(
-		t,
-	).Policy
+	)(t).Policy
 	key := must(
 		keys.CreateKey(t.Context(), &kms.CreateKeyInput{Origin: kmstypes.OriginTypeExternal, Policy: policy}),
-	)(
-		t,
-	).KeyMetadata.KeyId
+	)(t).KeyMetadata.KeyId
 	given := must(keys.GetParametersForImport(t.Context(), &kms.GetParametersForImportInput{
 		KeyId:             key,
 		WrappingAlgorithm: kmstypes.AlgorithmSpecRsaesOaepSha256,
@@ -250,14 +226,10 @@ func importedKey(t *testing.T, w *World) {
 		KeyId: key, ImportToken: given.ImportToken, ExpirationModel: kmstypes.ExpirationModelTypeKeyMaterialDoesNotExpire,
 		EncryptedKeyMaterial: must(rsa.EncryptOAEP(sha256.New(), rand.Reader, wrapping, material, nil))(t),
 	}))(t)
-	must(
-		keys.CreateAlias(
-			t.Context(),
-			&kms.CreateAliasInput{AliasName: aws.String("alias/golden-imported"), TargetKeyId: key},
-		),
-	)(
-		t,
-	)
+	must(keys.CreateAlias(
+		t.Context(),
+		&kms.CreateAliasInput{AliasName: aws.String("alias/golden-imported"), TargetKeyId: key},
+	))(t)
 }
 
 // setTargetPolicy replaces the permissions of the target's role.

@@ -66,8 +66,10 @@ func TestThreeHundredTargetsComeFromOneListThroughTheDataSource(t *testing.T) {
 	output := h.packer(t, 0, "build", "-color=false", "-var=base="+*image(t, h.World, source, "base-1").ImageId, ".")
 	says(t, output, accounts[0], accounts[19], "and 280 more")
 	for _, call := range inside.Records()[begun:] {
-		if !call.DryRun &&
-			(strings.HasPrefix(call.Action, "ec2:Copy") || strings.HasPrefix(call.Action, "ec2:Register") || strings.HasPrefix(call.Action, "ec2:Modify")) {
+		if !call.DryRun && (strings.HasPrefix(
+			call.Action,
+			"ec2:Copy",
+		) || strings.HasPrefix(call.Action, "ec2:Register") || strings.HasPrefix(call.Action, "ec2:Modify")) {
 			t.Fatalf("%s was called", call.Action)
 		}
 	}

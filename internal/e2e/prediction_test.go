@@ -115,7 +115,14 @@ func TestThePredictionIsWhatTheBuilderThenGets(t *testing.T) {
 			rows, all[kind] = rows+n, all[kind]+n
 		}
 	}
-	for _, kind := range []string{"refused by the builder", "refused by AWS", "plain", "under the default key", "under a named key", "mixed"} {
+	for _, kind := range []string{
+		"refused by the builder",
+		"refused by AWS",
+		"plain",
+		"under the default key",
+		"under a named key",
+		"mixed",
+	} {
 		if all[kind] == 0 {
 			t.Errorf("no row comes out %s: %v", kind, all)
 		}
@@ -191,7 +198,7 @@ func furnish(t *testing.T, inside *awssim.World) (shops []*workshop) {
 			},
 		)
 	}
-	if err := inside.Build(func(b *awssim.Builder) error {
+	err := inside.Build(func(b *awssim.Builder) error {
 		users := []string{seller}
 		for _, shop := range shops {
 			users = append(users, shop.account)
@@ -203,7 +210,8 @@ func furnish(t *testing.T, inside *awssim.World) (shops []*workshop) {
 			shop.images["another's, plain"], shop.images["another's, encrypted"] = plain, encrypted
 		}
 		return nil
-	}); err != nil {
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	return shops
@@ -215,12 +223,8 @@ func (s *workshop) furnish(t *testing.T, b *awssim.Builder) {
 		for _, alias := range []string{"alias/boot", "alias/launch", "alias/default", "alias/base"} {
 			s.keys[makeKey(t, b, s.account, at, alias, s.account)] = alias
 		}
-		managed := must(
-			kms.NewFromConfig(b.Config(s.account, at)).
-				DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: aws.String("alias/aws/ebs")}),
-		)(
-			t,
-		)
+		managed := must(kms.NewFromConfig(b.Config(s.account, at)).
+			DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: aws.String("alias/aws/ebs")}))(t)
 		s.keys[*managed.KeyMetadata.Arn] = "alias/aws/ebs"
 	}
 	s.images["plain"] = makeBase(t, b, s.account, "")
@@ -234,9 +238,7 @@ func (s *workshop) furnish(t *testing.T, b *awssim.Builder) {
 		if s.custom {
 			must(
 				cloud.ModifyEbsDefaultKmsKeyId(ctx, &ec2.ModifyEbsDefaultKmsKeyIdInput{KmsKeyId: aws.String("alias/default")}),
-			)(
-				t,
-			)
+			)(t)
 		}
 	}
 }
@@ -266,9 +268,7 @@ func makeBase(t *testing.T, b *awssim.Builder, account, key string, users ...str
 		snapshots = append(snapshots, *snapshot.SnapshotId)
 	}
 	image := must(cloud.RegisterImage(ctx, &ec2.RegisterImageInput{
-		Name: aws.String(
-			"base " + key[max(0, len(key)-12):],
-		),
+		Name:                aws.String("base " + key[max(0, len(key)-12):]),
 		RootDeviceName:      aws.String("/dev/xvda"),
 		VirtualizationType:  aws.String("hvm"),
 		Architecture:        types.ArchitectureValuesX8664,
@@ -297,23 +297,20 @@ func (s *workshop) predicted(t *testing.T, inside *awssim.World, r row) string {
 		Build:  distribution.Build{Region: region},
 		Intent: intent,
 	}
-	pool := must(
-		awsclient.New(
-			t.Context(),
-			awsclient.Access{Region: region, AccessKey: s.account, SecretKey: "secret", HTTPClient: inside, Seed: 1},
-		),
-	)(
-		t,
-	)
+	pool := must(awsclient.New(
+		t.Context(),
+		awsclient.Access{Region: region, AccessKey: s.account, SecretKey: "secret", HTTPClient: inside, Seed: 1},
+	))(t)
 	facts := must(discover.Look(t.Context(), pool, req))(t)
 	images, findings := plan.Predict(req, facts)
 	if len(facts.Unseen) > 0 {
 		t.Fatalf("%s: %+v", r, facts.Unseen)
 	}
-	if i := slices.IndexFunc(
+	i := slices.IndexFunc(
 		findings,
 		func(f distribution.Finding) bool { return f.Level == distribution.Refused },
-	); i >= 0 {
+	)
+	if i >= 0 {
 		return refused(findings[i].Reference)
 	}
 	var parts []string
@@ -469,17 +466,13 @@ func (s *workshop) snapshots(t *testing.T, w *World, name string) string {
 	var parts []string
 	for _, at := range []string{region, second} {
 		cloud := client(w, s.account, at)
-		images := must(
-			cloud.DescribeImages(
-				t.Context(),
-				&ec2.DescribeImagesInput{
-					Owners:  []string{"self"},
-					Filters: []types.Filter{{Name: aws.String("name"), Values: []string{name}}},
-				},
-			),
-		)(
-			t,
-		).Images
+		images := must(cloud.DescribeImages(
+			t.Context(),
+			&ec2.DescribeImagesInput{
+				Owners:  []string{"self"},
+				Filters: []types.Filter{{Name: aws.String("name"), Values: []string{name}}},
+			},
+		))(t).Images
 		if len(images) != 1 || images[0].State != types.ImageStateAvailable {
 			return fmt.Sprintf("%d images in %s", len(images), at)
 		}
@@ -491,9 +484,9 @@ func (s *workshop) snapshots(t *testing.T, w *World, name string) string {
 		for _, m := range mappings {
 			parts = append(
 				parts,
-				s.named(
-					must(cloud.DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{*m.Ebs.SnapshotId}}))(t).Snapshots[0],
-				),
+				s.named(must(cloud.DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{
+					SnapshotIds: []string{*m.Ebs.SnapshotId},
+				}))(t).Snapshots[0]),
 			)
 		}
 	}

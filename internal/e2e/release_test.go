@@ -230,15 +230,13 @@ build {
 			t.Fatalf("packer %s: %v\n%s", strings.Join(arguments, " "), err, output)
 		}
 	}
-	found, err := filepath.Glob(
-		filepath.Join(
-			plugins,
-			"github.com",
-			"encrypted-ami",
-			"encrypted-ami",
-			"packer-plugin-encrypted-ami_v"+version+"_"+protocol+"_linux_amd64*",
-		),
-	)
+	found, err := filepath.Glob(filepath.Join(
+		plugins,
+		"github.com",
+		"encrypted-ami",
+		"encrypted-ami",
+		"packer-plugin-encrypted-ami_v"+version+"_"+protocol+"_linux_amd64*",
+	))
 	if err != nil || len(found) != 2 { // with its checksum
 		t.Errorf("installed: %q, %v", found, err)
 	}

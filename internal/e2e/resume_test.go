@@ -55,11 +55,17 @@ func TestResume_twoRegions(t *testing.T) {
 func TestResume_afterKill(t *testing.T) {
 	t.Parallel()
 	for name, cut := range map[string]func(t *testing.T, packer int) error{
-		"SIGKILL of the plugin": func(t *testing.T, packer int) error { return syscall.Kill(pluginOf(t, packer), syscall.SIGKILL) },
+		"SIGKILL of the plugin": func(t *testing.T, packer int) error {
+			return syscall.Kill(pluginOf(t, packer), syscall.SIGKILL)
+		},
 		"SIGQUIT of the plugin, which ends it as a panic " +
 			"does": func(t *testing.T, packer int) error { return syscall.Kill(pluginOf(t, packer), syscall.SIGQUIT) },
-		"SIGTERM of packer":             func(_ *testing.T, packer int) error { return syscall.Kill(packer, syscall.SIGTERM) },
-		"SIGINT of the process's group": func(_ *testing.T, packer int) error { return syscall.Kill(-packer, syscall.SIGINT) },
+		"SIGTERM of packer": func(_ *testing.T, packer int) error {
+			return syscall.Kill(packer, syscall.SIGTERM)
+		},
+		"SIGINT of the process's group": func(_ *testing.T, packer int) error {
+			return syscall.Kill(-packer, syscall.SIGINT)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t, template("", sharing(prod)), "-speed", "60")
@@ -133,15 +139,11 @@ func intact(t *testing.T, w *World, region string) {
 			"%q", aws.ToString(golden.ImageId), region, golden.State, len(golden.BlockDeviceMappings), aws.ToString(golden.DeregistrationProtection))
 	}
 	for _, device := range golden.BlockDeviceMappings {
-		must(
-			client(
-				w,
-				source,
-				region,
-			).DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{*device.Ebs.SnapshotId}}),
-		)(
-			t,
-		)
+		must(client(
+			w,
+			source,
+			region,
+		).DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{*device.Ebs.SnapshotId}}))(t)
 	}
 }
 
@@ -153,7 +155,9 @@ func checkDistributed(t *testing.T, w *World, region string) {
 	if len(images) != 1 || *images[0].Name != "golden" || len(snapshots) != 2 {
 		t.Errorf("%s has %d images and %d snapshots in %s", target, len(images), len(snapshots), region)
 	}
-	key := *must(kms.NewFromConfig(w.Config(target, region)).DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/golden-target")}))(t).KeyMetadata.Arn
+	key := *must(kms.NewFromConfig(w.Config(target, region)).DescribeKey(t.Context(), &kms.DescribeKeyInput{
+		KeyId: aws.String("alias/golden-target"),
+	}))(t).KeyMetadata.Arn
 	for _, snapshot := range snapshots {
 		if snapshot.State != types.SnapshotStateCompleted || aws.ToString(snapshot.KmsKeyId) != key {
 			t.Errorf("%s is %s under %s", *snapshot.SnapshotId, snapshot.State, aws.ToString(snapshot.KmsKeyId))
@@ -189,18 +193,14 @@ func owned(t *testing.T, w *World, account, region string) []types.Image {
 	t.Helper()
 	return must(
 		client(w, account, region).DescribeImages(t.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}}),
-	)(
-		t,
-	).Images
+	)(t).Images
 }
 
 func ownSnapshots(t *testing.T, w *World, account, region string) []types.Snapshot {
 	t.Helper()
 	return must(
 		client(w, account, region).DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}}),
-	)(
-		t,
-	).Snapshots
+	)(t).Snapshots
 }
 
 // copying waits until the target has a copy in progress.
@@ -235,9 +235,7 @@ func opened(t *testing.T, w *World) {
 func trust(t *testing.T, w *World, statement string) {
 	t.Helper()
 	must(iam.NewFromConfig(w.Config(target, region)).UpdateAssumeRolePolicy(t.Context(), &iam.UpdateAssumeRolePolicyInput{
-		RoleName: aws.String(
-			"golden-image-target",
-		),
+		RoleName:       aws.String("golden-image-target"),
 		PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [` + statement + `]}`),
 	}))(t)
 }

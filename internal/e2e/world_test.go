@@ -21,7 +21,9 @@ func (w *World) kms(account string) *kms.Client { return kms.NewFromConfig(w.Con
 // keyARN is an account's key of an alias, without "alias/".
 func keyARN(t *testing.T, w *World, account, alias string) string {
 	t.Helper()
-	return *must(w.kms(account).DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/" + alias)}))(t).KeyMetadata.Arn
+	return *must(w.kms(account).DescribeKey(t.Context(), &kms.DescribeKeyInput{
+		KeyId: aws.String("alias/" + alias),
+	}))(t).KeyMetadata.Arn
 }
 
 // makeKey makes an account's key of an alias in a Region, which accounts may use, and is its ARN.
@@ -55,17 +57,13 @@ func lend(t *testing.T, cloud *ec2.Client, image *string, snapshots, users []str
 				},
 			}))(t)
 		}
-		must(
-			cloud.ModifyImageAttribute(
-				t.Context(),
-				&ec2.ModifyImageAttributeInput{
-					ImageId:          image,
-					LaunchPermission: &types.LaunchPermissionModifications{Add: []types.LaunchPermission{{UserId: &user}}},
-				},
-			),
-		)(
-			t,
-		)
+		must(cloud.ModifyImageAttribute(
+			t.Context(),
+			&ec2.ModifyImageAttributeInput{
+				ImageId:          image,
+				LaunchPermission: &types.LaunchPermissionModifications{Add: []types.LaunchPermission{{UserId: &user}}},
+			},
+		))(t)
 	}
 }
 
@@ -74,8 +72,9 @@ func copied(t *testing.T, w *World, in *ec2.CopyImageInput) string {
 	t.Helper()
 	in.SourceRegion = aws.String(region)
 	made := must(w.ec2(source).CopyImage(t.Context(), in))(t)
-	if err := ec2.NewImageAvailableWaiter(w.ec2(source), fast).
-		Wait(t.Context(), &ec2.DescribeImagesInput{ImageIds: []string{*made.ImageId}}, patience); err != nil {
+	err := ec2.NewImageAvailableWaiter(w.ec2(source), fast).
+		Wait(t.Context(), &ec2.DescribeImagesInput{ImageIds: []string{*made.ImageId}}, patience)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return *made.ImageId
@@ -98,12 +97,8 @@ func snapshots(t *testing.T, w *World, account string, image types.Image) map[st
 	t.Helper()
 	found := map[string]types.Snapshot{}
 	for _, mapping := range image.BlockDeviceMappings {
-		answer := must(
-			w.ec2(account).
-				DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{*mapping.Ebs.SnapshotId}}),
-		)(
-			t,
-		)
+		answer := must(w.ec2(account).
+			DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{SnapshotIds: []string{*mapping.Ebs.SnapshotId}}))(t)
 		found[*mapping.DeviceName] = answer.Snapshots[0]
 	}
 	return found

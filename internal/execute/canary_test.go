@@ -110,18 +110,15 @@ func TestCanary_missingPermissionDoesNotFailRun(t *testing.T) {
 			_, err := iam.NewFromConfig(h.Config(source, home)).PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{
 				UserName:   aws.String("builder"),
 				PolicyName: aws.String("but-not"),
-				PolicyDocument: aws.String(
-					fmt.Sprintf(
-						`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "%s", "Resource": "*"}]}`,
-						action,
-					),
-				),
+				PolicyDocument: aws.String(fmt.Sprintf(
+					`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "%s", "Resource": "*"}]}`,
+					action,
+				)),
 			})
 			h.must(err)
 			_, result := h.run(t.Context(), h.request())
 			if len(result.Images) != 2 || len(result.Left) > 0 || len(result.Findings) != 1 ||
-				result.Findings[0].Level != distribution.Warning ||
-				result.Findings[0].Field != "test_copy" {
+				result.Findings[0].Level != distribution.Warning || result.Findings[0].Field != "test_copy" {
 				t.Errorf("without %s: images %+v, left %+v, findings %+v", action, result.Images, result.Left, result.Findings)
 			}
 		})

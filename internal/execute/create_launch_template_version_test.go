@@ -42,8 +42,9 @@ func templated(t *testing.T, asked distribution.LaunchTemplate) (*testWorld, dis
 // versions are those of the launch template, the newest first.
 func (h *testWorld) versions() []ec2types.LaunchTemplateVersion {
 	h.t.Helper()
-	out, err := h.ec2(target, home).
-		DescribeLaunchTemplateVersions(h.t.Context(), &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateName: aws.String("web")})
+	out, err := h.ec2(target, home).DescribeLaunchTemplateVersions(h.t.Context(), &ec2.DescribeLaunchTemplateVersionsInput{
+		LaunchTemplateName: aws.String("web"),
+	})
 	h.must(err)
 	return out.LaunchTemplateVersions
 }
@@ -59,8 +60,7 @@ func (h *testWorld) hasOneVersion(byDefault bool) {
 	made := versions[0]
 	if aws.ToString(made.LaunchTemplateData.ImageId) != aws.ToString(images[0].ImageId) ||
 		made.LaunchTemplateData.InstanceType != ec2types.InstanceTypeM7gLarge ||
-		aws.ToBool(made.DefaultVersion) != byDefault ||
-		aws.ToString(made.VersionDescription) != "golden 1" {
+		aws.ToBool(made.DefaultVersion) != byDefault || aws.ToString(made.VersionDescription) != "golden 1" {
 		h.t.Errorf("the version is %+v of %+v", made, made.LaunchTemplateData)
 	}
 }
@@ -151,8 +151,7 @@ func TestAVersionOfOtherSettingsIsNotTaken(t *testing.T) {
 		_, result = h.run(t.Context(), req)
 		h.complete(result)
 		if made := h.versions()[0]; len(h.versions()) != 3 ||
-			made.LaunchTemplateData.InstanceType != ec2types.InstanceTypeM7gLarge ||
-			!aws.ToBool(made.DefaultVersion) {
+			made.LaunchTemplateData.InstanceType != ec2types.InstanceTypeM7gLarge || !aws.ToBool(made.DefaultVersion) {
 			t.Errorf("the version is %+v of %+v", made, made.LaunchTemplateData)
 		}
 	})

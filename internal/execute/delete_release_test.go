@@ -37,15 +37,11 @@ func (h *testWorld) released(n int, with func(*distribution.Request)) distributi
 	if n > 1 {
 		time.Sleep(24 * time.Hour)
 		made, err := h.ec2(source, home).RegisterImage(h.t.Context(), &ec2.RegisterImageInput{
-			Name: aws.String(
-				fmt.Sprintf("golden %d", n),
-			),
+			Name:               aws.String(fmt.Sprintf("golden %d", n)),
 			Architecture:       ec2types.ArchitectureValuesArm64,
 			VirtualizationType: aws.String("hvm"),
-			RootDeviceName: aws.String(
-				"/dev/xvda",
-			),
-			EnaSupport: aws.Bool(true),
+			RootDeviceName:     aws.String("/dev/xvda"),
+			EnaSupport:         aws.Bool(true),
 			BlockDeviceMappings: []ec2types.BlockDeviceMapping{
 				{
 					DeviceName: aws.String("/dev/xvda"),
@@ -105,11 +101,7 @@ func TestOlderReleasesGoWithTheirSnapshotsOnceTheNewOneIsThere(t *testing.T) {
 				t.Errorf("after release %d there are %s, want %s", n+1, got, want)
 			}
 		}
-		if line, of := h.named(
-			"golden 4",
-		).Tags, len(
-			h.Records().Calls("ec2:DeregisterImage"),
-		); of != 2 ||
+		if line, of := h.named("golden 4").Tags, len(h.Records().Calls("ec2:DeregisterImage")); of != 2 ||
 			slices.ContainsFunc(line, func(tag ec2types.Tag) bool { return *tag.Key == provenance.TagImageFamily }) {
 			t.Errorf("%d images were deregistered; the target's has the tags %+v", of, line)
 		}
@@ -146,32 +138,62 @@ func TestAnOlderReleaseThatIsNeededStays(t *testing.T) {
 		reported string
 	}{
 		{"protected", func(h *testWorld, old ec2types.Image) {
-			_, err := h.ec2(target, home).EnableImageDeregistrationProtection(h.t.Context(), &ec2.EnableImageDeregistrationProtectionInput{ImageId: old.ImageId})
+			_, err := h.ec2(target, home).EnableImageDeregistrationProtection(
+				h.t.Context(),
+				&ec2.EnableImageDeregistrationProtectionInput{ImageId: old.ImageId},
+			)
 			h.must(err)
 		}, "protected against"},
 		{"shared", func(h *testWorld, old ec2types.Image) {
-			_, err := h.ec2(target, home).ModifyImageAttribute(h.t.Context(), &ec2.ModifyImageAttributeInput{ImageId: old.ImageId, LaunchPermission: &ec2types.LaunchPermissionModifications{Add: []ec2types.LaunchPermission{{UserId: aws.String("333333333333")}}}})
+			_, err := h.ec2(target, home).ModifyImageAttribute(h.t.Context(), &ec2.ModifyImageAttributeInput{
+				ImageId: old.ImageId,
+				LaunchPermission: &ec2types.LaunchPermissionModifications{
+					Add: []ec2types.LaunchPermission{{UserId: aws.String("333333333333")}},
+				},
+			})
 			h.must(err)
 		}, "others may launch it"},
 		{"launched", func(h *testWorld, old ec2types.Image) {
-			_, err := h.ec2(target, home).RunInstances(h.t.Context(), &ec2.RunInstancesInput{ImageId: old.ImageId, InstanceType: "t4g.micro", MinCount: aws.Int32(1), MaxCount: aws.Int32(1)})
+			_, err := h.ec2(target, home).RunInstances(h.t.Context(), &ec2.RunInstancesInput{
+				ImageId:      old.ImageId,
+				InstanceType: "t4g.micro",
+				MinCount:     aws.Int32(1),
+				MaxCount:     aws.Int32(1),
+			})
 			h.must(err)
 		}, "was launched from it"},
 		{"in a launch template's older version", func(h *testWorld, old ec2types.Image) {
-			_, err := h.ec2(target, home).CreateLaunchTemplate(h.t.Context(), &ec2.CreateLaunchTemplateInput{LaunchTemplateName: aws.String("web"), LaunchTemplateData: &ec2types.RequestLaunchTemplateData{ImageId: old.ImageId}})
+			_, err := h.ec2(target, home).CreateLaunchTemplate(h.t.Context(), &ec2.CreateLaunchTemplateInput{
+				LaunchTemplateName: aws.String("web"),
+				LaunchTemplateData: &ec2types.RequestLaunchTemplateData{ImageId: old.ImageId},
+			})
 			h.must(err)
 			for range 11 {
-				_, err := h.ec2(target, home).CreateLaunchTemplateVersion(h.t.Context(), &ec2.CreateLaunchTemplateVersionInput{LaunchTemplateName: aws.String("web"), LaunchTemplateData: &ec2types.RequestLaunchTemplateData{ImageId: aws.String("ami-0123456789abcdef0")}})
+				_, err := h.ec2(target, home).CreateLaunchTemplateVersion(h.t.Context(), &ec2.CreateLaunchTemplateVersionInput{
+					LaunchTemplateName: aws.String("web"),
+					LaunchTemplateData: &ec2types.RequestLaunchTemplateData{ImageId: aws.String("ami-0123456789abcdef0")},
+				})
 				h.must(err)
 			}
 		}, "launch-template/"},
-		{"no permission to look", func(h *testWorld, _ ec2types.Image) { h.forbid(target, "ec2:DescribeImageReferences") }, "could not be looked at"},
-		{"no permission to remove", func(h *testWorld, _ ec2types.Image) { h.forbid(target, "ec2:DeregisterImage") }, "UnauthorizedOperation"},
+		{
+			"no permission to look",
+			func(h *testWorld, _ ec2types.Image) { h.forbid(target, "ec2:DescribeImageReferences") },
+			"could not be looked at",
+		},
+		{
+			"no permission to remove",
+			func(h *testWorld, _ ec2types.Image) { h.forbid(target, "ec2:DeregisterImage") },
+			"UnauthorizedOperation",
+		},
 		{"its source image is gone", func(h *testWorld, _ ec2types.Image) { h.unmake() }, "not provably ours"},
 		{"its line is not known", func(h *testWorld, _ ec2types.Image) { h.relined("") }, "not provably ours"},
 		{"of another line", func(h *testWorld, _ ec2types.Image) { h.relined("db") }, ""},
 		{"a seal that is not correct", func(h *testWorld, old ec2types.Image) {
-			_, err := h.ec2(target, home).CreateTags(h.t.Context(), &ec2.CreateTagsInput{Resources: []string{*old.ImageId}, Tags: []ec2types.Tag{{Key: aws.String(provenance.TagSignature), Value: aws.String("00")}}})
+			_, err := h.ec2(target, home).CreateTags(h.t.Context(), &ec2.CreateTagsInput{
+				Resources: []string{*old.ImageId},
+				Tags:      []ec2types.Tag{{Key: aws.String(provenance.TagSignature), Value: aws.String("00")}},
+			})
 			h.must(err)
 		}, "not provably ours"},
 	} {

@@ -38,8 +38,20 @@ func TestACopyOfAnotherRunStaysUntilThatRunGivesItUp(t *testing.T) {
 // Two templates hand one image to one destination at once, each by another method: one makes the image, and the other
 // takes it.
 func TestTwoMethodsAtOnceMakeOneImage(t *testing.T) {
-	for _, methods := range [][]distribution.Method{{distribution.BySnapshot, distribution.ByImage}, {distribution.ByImage, distribution.BySnapshot}} {
-		for _, lag := range []time.Duration{0, time.Second, 10 * time.Second, 30 * time.Second, time.Minute, 80 * time.Second, 100 * time.Second, 3 * time.Minute} {
+	for _, methods := range [][]distribution.Method{
+		{distribution.BySnapshot, distribution.ByImage},
+		{distribution.ByImage, distribution.BySnapshot},
+	} {
+		for _, lag := range []time.Duration{
+			0,
+			time.Second,
+			10 * time.Second,
+			30 * time.Second,
+			time.Minute,
+			80 * time.Second,
+			100 * time.Second,
+			3 * time.Minute,
+		} {
 			t.Run(fmt.Sprintf("%s %v before %s", methods[0], lag, methods[1]), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					h := build(t, mixed, []string{target}, []string{home})

@@ -64,8 +64,7 @@ func everyWish(req *distribution.Request, method distribution.Method) {
 	wanted.Grants = []distribution.Grant{{Grantee: "arn:aws:iam::{{ .AccountId }}:role/" + roleName}}
 	wanted.LaunchCheck = &distribution.LaunchCheck{InstanceType: "t2.micro"} // the image has no ENA support
 	wanted.Lifecycle = distribution.Lifecycle{
-		DeprecateAt: time.Now().
-			Add(24 * time.Hour),
+		DeprecateAt:         time.Now().Add(24 * time.Hour),
 		Protection:          &distribution.Protection{},
 		FastLaunch:          &distribution.FastLaunch{TargetResourceCount: 10},
 		Users:               distribution.LaunchPermissions{Accounts: []string{friend}},
@@ -98,12 +97,10 @@ func (h *testWorld) made(launchers string) (missing, twice int) {
 	// one whose put was not visible yet is put again: the same value, one more version
 	is(parameter >= 1 && parameter <= 2)
 	granted := func(account, key, name string) int {
-		return len(
-			slices.DeleteFunc(
-				h.grants(account, home, key),
-				func(g kmstypes.GrantListEntry) bool { return aws.ToString(g.Name) != name },
-			),
-		)
+		return len(slices.DeleteFunc(
+			h.grants(account, home, key),
+			func(g kmstypes.GrantListEntry) bool { return aws.ToString(g.Name) != name },
+		))
 	}
 	exactly(granted(target, targetAlias, "encrypted-ami:"+roleName))
 	exactly(granted(source, sourceAlias, "encrypted-ami:AWSServiceRoleForAutoScaling"))
@@ -114,8 +111,9 @@ func (h *testWorld) made(launchers string) (missing, twice int) {
 				strings.HasPrefix(aws.ToString(image.DeregistrationProtection), "enabled"),
 		)
 		is(slices.Contains(h.launchable(target, home, aws.ToString(image.ImageId)).Accounts, launchers))
-		fast, err := h.ec2(target, home).
-			DescribeFastLaunchImages(context.Background(), &ec2.DescribeFastLaunchImagesInput{ImageIds: []string{aws.ToString(image.ImageId)}})
+		fast, err := h.ec2(target, home).DescribeFastLaunchImages(context.Background(), &ec2.DescribeFastLaunchImagesInput{
+			ImageIds: []string{aws.ToString(image.ImageId)},
+		})
 		h.must(err)
 		is(len(fast.FastLaunchImages) == 1)
 	}

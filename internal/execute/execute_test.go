@@ -72,7 +72,10 @@ func (h *testWorld) completeAt(account, region string) {
 		origin,
 		func(i ec2types.Image) bool { return aws.ToString(i.ImageId) != h.images[0].ImageID },
 	)
-	for _, difference := range (step.ImageSpec{Source: origin[0], Method: distribution.BySnapshot}).Differences(images[0]) {
+	for _, difference := range (step.ImageSpec{
+		Source: origin[0],
+		Method: distribution.BySnapshot,
+	}).Differences(images[0]) {
 		h.t.Errorf("%s %s: %s", account, region, difference)
 	}
 	used := 0
@@ -324,14 +327,14 @@ func TestAnImageThatDoesNotVerifyGoes(t *testing.T) {
 			!strings.Contains(result.Findings[0].Detail, "EnaSupport") {
 			t.Errorf("images %+v, findings %+v", result.Images, result.Findings)
 		}
-		if images, snapshots := h.ownImages(
+		images, snapshots := h.ownImages(
 			"222222222222",
 			home,
 		), h.ownSnapshots(
 			"222222222222",
 			home,
-		); len(images) != 0 ||
-			len(snapshots) != 1 {
+		)
+		if len(images) != 0 || len(snapshots) != 1 {
 			t.Errorf("%d images and %d snapshots stay, want none and the copy", len(images), len(snapshots))
 		}
 	})
@@ -369,9 +372,7 @@ func TestRun_transientErrors(t *testing.T) {
 				awssim.StaleRead,
 				awssim.ExpiredSession,
 				awssim.LimitReached,
-			)(
-				h.World,
-			)
+			)(h.World)
 			_, result := h.run(t.Context(), h.request())
 			awssim.WithChaos(0)(h.World)
 			h.complete(result)
@@ -443,7 +444,9 @@ func TestProtectionIsSetAndLiftedExactly(t *testing.T) {
 			t.Errorf("ends %+v, findings %+v, state %q", ends, findings, state())
 		}
 		_, err = h.ec2(source, home).
-			EnableImageDeregistrationProtection(t.Context(), &ec2.EnableImageDeregistrationProtectionInput{ImageId: aws.String(h.images[0].ImageID)})
+			EnableImageDeregistrationProtection(t.Context(), &ec2.EnableImageDeregistrationProtectionInput{
+				ImageId: aws.String(h.images[0].ImageID),
+			})
 		h.must(err)
 		ends, _ = execute.EnableProtection(t.Context(), pool, source, h.images, say)
 		execute.DisableProtection(t.Context(), pool, source, ends, say)
@@ -455,7 +458,16 @@ func TestProtectionIsSetAndLiftedExactly(t *testing.T) {
 
 // Two runs of one image at the same time end with one image, made of one set of copies.
 func TestTwoRunsAtOnceMakeOneImage(t *testing.T) {
-	for _, lag := range []time.Duration{0, time.Second, 20 * time.Second, 40 * time.Second, time.Minute, 90 * time.Second, 2 * time.Minute, 3 * time.Minute} {
+	for _, lag := range []time.Duration{
+		0,
+		time.Second,
+		20 * time.Second,
+		40 * time.Second,
+		time.Minute,
+		90 * time.Second,
+		2 * time.Minute,
+		3 * time.Minute,
+	} {
 		t.Run(lag.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := build(t, mixed, []string{"222222222222"}, []string{home})
@@ -527,9 +539,7 @@ type thief struct {
 
 func (c thief) Do(r *http.Request) (*http.Response, error) {
 	answer, err := c.World.Do(r)
-	if calls := c.Records().
-		Calls("ec2:CopySnapshot").
-		ByAccount("222222222222"); err != nil && *c.stolen == "" &&
+	if calls := c.Records().Calls("ec2:CopySnapshot").ByAccount("222222222222"); err != nil && *c.stolen == "" &&
 		len(calls) == 1 {
 		genuine := c.ownSnapshots("222222222222", home)[0]
 		made, copyErr := c.ec2("222222222222", home).CopySnapshot(context.Background(), &ec2.CopySnapshotInput{
@@ -654,9 +664,7 @@ func (c giver) Do(r *http.Request) (*http.Response, error) {
 	calls := c.Records().Calls("ec2:ModifySnapshotAttribute")
 	if len(calls) == before+1 && before > 0 { // the first call shares
 		_, shareErr := c.ec2(source, home).ModifySnapshotAttribute(context.Background(), &ec2.ModifySnapshotAttributeInput{
-			SnapshotId: aws.String(
-				calls[before].Changed[0],
-			),
+			SnapshotId: aws.String(calls[before].Changed[0]),
 			CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{
 				Add: []ec2types.CreateVolumePermission{{UserId: aws.String("222222222222")}},
 			},

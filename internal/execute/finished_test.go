@@ -30,10 +30,19 @@ func TestWhatIsFinishedStaysWhateverBecomesOfIt(t *testing.T) {
 		change   func(h *testWorld, image string)
 		reported string
 	}{
-		"its instances were made to use IMDSv2": {func(h *testWorld, image string) { h.demandIMDSv2(target, image) }, "ami_name"},
-		"the source's were":                     {func(h *testWorld, _ string) { h.demandIMDSv2(source, h.images[0].ImageID) }, "ami_name"},
-		"the alias leads to another key":        {func(h *testWorld, _ string) { h.turn(target, targetAlias) }, "ami_name"},
-		"its snapshots are not to be seen":      {func(h *testWorld, _ string) { h.forbid(target, "ec2:DescribeSnapshots") }, "assume_role"},
+		"its instances were made to use IMDSv2": {
+			func(h *testWorld, image string) { h.demandIMDSv2(target, image) },
+			"ami_name",
+		},
+		"the source's were": {
+			func(h *testWorld, _ string) { h.demandIMDSv2(source, h.images[0].ImageID) },
+			"ami_name",
+		},
+		"the alias leads to another key": {func(h *testWorld, _ string) { h.turn(target, targetAlias) }, "ami_name"},
+		"its snapshots are not to be seen": {
+			func(h *testWorld, _ string) { h.forbid(target, "ec2:DescribeSnapshots") },
+			"assume_role",
+		},
 		"its snapshots were asked for too often": {func(h *testWorld, _ string) {
 			h.access.MaxRetries = 1
 			h.Inject(awssim.FaultRule{Fault: awssim.Throttled, Account: target, Action: "ec2:DescribeSnapshots", Times: 4})
@@ -127,8 +136,7 @@ func TestFinished_imageOfAnotherRunStays(t *testing.T) {
 		if _, result := h.run(
 			t.Context(),
 			replaced,
-		); len(result.Images) != 1 ||
-			result.Images[0].ImageID == *begun[0].ImageId {
+		); len(result.Images) != 1 || result.Images[0].ImageID == *begun[0].ImageId {
 			t.Errorf("%+v", result)
 		}
 	})
@@ -171,16 +179,18 @@ func TestSignature_denied(t *testing.T) {
 // stands checks that an image is there, with the snapshots that it was registered with.
 func (h *testWorld) stands(image ec2types.Image) {
 	h.t.Helper()
-	if got := h.ownImages(
+	got := h.ownImages(
 		target,
 		home,
-	); len(got) != 1 || *got[0].ImageId != *image.ImageId ||
-		got[0].State != ec2types.ImageStateAvailable {
+	)
+	if len(got) != 1 || *got[0].ImageId != *image.ImageId || got[0].State != ec2types.ImageStateAvailable {
 		h.t.Errorf("there is %+v", got)
 	}
 	var there []string
-	seen, err := h.ec2(target, home).
-		DescribeSnapshots(h.t.Context(), &ec2.DescribeSnapshotsInput{Filters: []ec2types.Filter{{Name: aws.String("status"), Values: []string{"completed"}}}, OwnerIds: []string{"self"}})
+	seen, err := h.ec2(target, home).DescribeSnapshots(h.t.Context(), &ec2.DescribeSnapshotsInput{
+		Filters:  []ec2types.Filter{{Name: aws.String("status"), Values: []string{"completed"}}},
+		OwnerIds: []string{"self"},
+	})
 	h.must(err)
 	for _, s := range seen.Snapshots {
 		there = append(there, *s.SnapshotId)
@@ -194,8 +204,10 @@ func (h *testWorld) stands(image ec2types.Image) {
 
 func (h *testWorld) demandIMDSv2(account, image string) {
 	h.t.Helper()
-	_, err := h.ec2(account, home).
-		ModifyImageAttribute(h.t.Context(), &ec2.ModifyImageAttributeInput{ImageId: &image, ImdsSupport: &ec2types.AttributeValue{Value: aws.String("v2.0")}})
+	_, err := h.ec2(account, home).ModifyImageAttribute(h.t.Context(), &ec2.ModifyImageAttributeInput{
+		ImageId:     &image,
+		ImdsSupport: &ec2types.AttributeValue{Value: aws.String("v2.0")},
+	})
 	h.must(err)
 }
 

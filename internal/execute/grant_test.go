@@ -26,7 +26,9 @@ import (
 func (h *testWorld) autoScaling(account string) *ec2.Client {
 	h.t.Helper()
 	made, err := iam.NewFromConfig(h.Config(account, home)).
-		CreateServiceLinkedRole(h.t.Context(), &iam.CreateServiceLinkedRoleInput{AWSServiceName: aws.String("autoscaling.amazonaws.com")})
+		CreateServiceLinkedRole(h.t.Context(), &iam.CreateServiceLinkedRoleInput{
+			AWSServiceName: aws.String("autoscaling.amazonaws.com"),
+		})
 	h.must(err)
 	config, err := h.ServiceConfig(aws.ToString(made.Role.Arn), home)
 	h.must(err)
@@ -87,8 +89,7 @@ func TestAutoScalingLaunchesUnderTheTargetsKeyByItsGrant_8_2_8_5(t *testing.T) {
 		if state, reason := h.scaled(
 			service,
 			result.Images[0].ImageID,
-		); state != ec2types.InstanceStateNameTerminated ||
-			reason != "Client.InvalidKMSKey.InvalidState" {
+		); state != ec2types.InstanceStateNameTerminated || reason != "Client.InvalidKMSKey.InvalidState" {
 			t.Errorf("without a grant the instance is %s: %s", state, reason)
 		}
 		req := h.granting()
@@ -104,8 +105,7 @@ func TestAutoScalingLaunchesUnderTheTargetsKeyByItsGrant_8_2_8_5(t *testing.T) {
 				!slices.Equal(reported.Operations, []string{
 					"CreateGrant", "Decrypt", "DescribeKey",
 					"Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo",
-				}) ||
-				len(grants[0].Operations) != len(reported.Operations) {
+				}) || len(grants[0].Operations) != len(reported.Operations) {
 				t.Errorf("reported %+v, granted %v", reported, grants[0].Operations)
 			}
 		}
@@ -166,8 +166,7 @@ func TestAGrantIsForWhomTheTemplateNames(t *testing.T) {
 		for _, account := range h.targets {
 			grants := h.grants(account, home, targetAlias)
 			if len(grants) != 1 || *grants[0].Name != "use/"+home ||
-				*grants[0].GranteePrincipal != "arn:aws:iam::"+account+":role/"+roleName ||
-				len(grants[0].Operations) != 2 {
+				*grants[0].GranteePrincipal != "arn:aws:iam::"+account+":role/"+roleName || len(grants[0].Operations) != 2 {
 				t.Errorf("%s: %+v", account, grants)
 			}
 		}
@@ -290,8 +289,7 @@ func TestCreateGrant_refusedBySourceKeyPolicy(t *testing.T) {
 					t.Errorf("missing %+v, shares %+v, grants %+v", missing, result.Shares, result.Grants)
 				}
 				if len(result.Findings) != 1 || result.Findings[0].Operation != "kms:CreateGrant" ||
-					result.Findings[0].Remediation == "" ||
-					name == "by the key" && !adds(result.Findings[0], "kms:CreateGrant") {
+					result.Findings[0].Remediation == "" || name == "by the key" && !adds(result.Findings[0], "kms:CreateGrant") {
 					t.Errorf("findings %+v", result.Findings)
 				}
 			})
@@ -308,12 +306,38 @@ func TestGrantsOfSharesThatCannotBeMadeAreRefused(t *testing.T) {
 		field string
 		rule  string
 	}{
-		{"without credentials", func(r *distribution.Request) { r.Shares[0].Roles = nil }, `share "fleet": assume_role`, "5.10"},
-		{"with a role that is not there", func(r *distribution.Request) { r.Shares[0].Roles[0].RoleName = "missing" }, `share "fleet": assume_role`, "5.6"},
-		{"on the key of an image that is not " +
-			"encrypted", func(r *distribution.Request) { r.KMSKeyID, r.AllowUnencryptedShare = "", true }, `share "fleet": kms_grant`, "8.3"},
-		{"by two blocks", func(r *distribution.Request) { r.Shares = append(r.Shares, r.Shares[0]) }, `share "fleet": account_ids`, ""},
-		{"with a template that is none", func(r *distribution.Request) { r.Shares[0].Grants[0].Name = "{{ .Nothing }}" }, `share "fleet": kms_grant: name`, ""},
+		{
+			"without credentials",
+			func(r *distribution.Request) { r.Shares[0].Roles = nil },
+			`share "fleet": assume_role`,
+			"5.10",
+		},
+		{
+			"with a role that is not there",
+			func(r *distribution.Request) { r.Shares[0].Roles[0].RoleName = "missing" },
+			`share "fleet": assume_role`,
+			"5.6",
+		},
+		{
+			"on the key of an image that is not encrypted",
+			func(r *distribution.Request) {
+				r.KMSKeyID, r.AllowUnencryptedShare = "", true
+			},
+			`share "fleet": kms_grant`,
+			"8.3",
+		},
+		{
+			"by two blocks",
+			func(r *distribution.Request) { r.Shares = append(r.Shares, r.Shares[0]) },
+			`share "fleet": account_ids`,
+			"",
+		},
+		{
+			"with a template that is none",
+			func(r *distribution.Request) { r.Shares[0].Grants[0].Name = "{{ .Nothing }}" },
+			`share "fleet": kms_grant: name`,
+			"",
+		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -345,11 +369,12 @@ func TestATargetsAccountCanHaveGrantsOnBothKeys(t *testing.T) {
 			t.Errorf("grants %+v", result.Grants)
 		}
 		req.Shares[0].Roles = []distribution.Role{{RoleName: "another"}}
-		if p := h.decided(
+		p := h.decided(
 			t.Context(),
 			h.pool(t.Context(), h.World),
 			req,
-		); !slices.ContainsFunc(
+		)
+		if !slices.ContainsFunc(
 			p.Findings,
 			func(f distribution.Finding) bool {
 				return f.Level == distribution.Refused && strings.Contains(f.Summary, "other credentials")

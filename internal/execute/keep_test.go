@@ -22,10 +22,14 @@ func (h *testWorld) shared() (n int) {
 // withdrawing allows or denies the builder's user to take permissions back.
 func (h *testWorld) withdrawing(effect string) {
 	h.t.Helper()
-	_, err := iam.NewFromConfig(h.Config(source, home)).
-		PutUserPolicy(h.t.Context(), &iam.PutUserPolicyInput{
-			UserName: aws.String("builder"), PolicyName: aws.String("withdrawing"), PolicyDocument: aws.String(
-				`{"Version": "2012-10-17", "Statement": [{"Effect": "` + effect + `", "Action": "ec2:ModifySnapshotAttribute", "Resource": "*", "Condition": {"Null": {"ec2:Remove/userId": "false"}}}]}`),
-		})
+	_, err := iam.NewFromConfig(h.Config(source, home)).PutUserPolicy(h.t.Context(), &iam.PutUserPolicyInput{
+		UserName: aws.String("builder"), PolicyName: aws.String("withdrawing"), PolicyDocument: aws.String(
+			`{"Version": "2012-10-17", "Statement": [{
+					"Effect": "` + effect + `",
+					"Action": "ec2:ModifySnapshotAttribute",
+					"Resource": "*",
+					"Condition": {"Null": {"ec2:Remove/userId": "false"}}
+				}]}`),
+	})
 	h.must(err)
 }

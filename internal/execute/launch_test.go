@@ -128,8 +128,7 @@ func TestLaunchCheck_failureSaysWhy(t *testing.T) {
 		}
 		if len(result.Findings) != 1 || result.Findings[0].Reference != "8.5" ||
 			result.Findings[0].AWSCode != "Client.InvalidKMSKey.InvalidState" ||
-			!adds(result.Findings[0], "kms:CreateGrant") ||
-			!strings.Contains(result.Findings[0].Resource, ":key/") {
+			!adds(result.Findings[0], "kms:CreateGrant") || !strings.Contains(result.Findings[0].Resource, ":key/") {
 			t.Errorf("findings %+v", result.Findings)
 		}
 		if len(result.Left) != 1 || result.Left[0].Kind != "image" {
@@ -230,11 +229,10 @@ func TestOnlyAProvenInstanceOfAnEarlierRunIsTerminated(t *testing.T) {
 			h.must(err)
 			req.RunID = "run-2"
 			p, result := next(h, req)
-			if len(result.Findings) > 0 ||
-				!slices.ContainsFunc(
-					p.Findings,
-					func(f distribution.Finding) bool { return f.Resource == *forged.Instances[0].InstanceId },
-				) {
+			if len(result.Findings) > 0 || !slices.ContainsFunc(
+				p.Findings,
+				func(f distribution.Finding) bool { return f.Resource == *forged.Instances[0].InstanceId },
+			) {
 				t.Errorf("%s: nothing is said of the instance with copied tags, or more: %+v, "+
 					"%+v", name, p.Findings, result.Findings)
 			}
@@ -264,10 +262,8 @@ func TestLaunchCheck_permissionsAreSufficient(t *testing.T) {
 				}
 			}
 			_, err := iam.NewFromConfig(h.Config("222222222222", home)).PutRolePolicy(t.Context(), &iam.PutRolePolicyInput{
-				RoleName: aws.String(roleName),
-				PolicyName: aws.String(
-					"permissions",
-				),
+				RoleName:   aws.String(roleName),
+				PolicyName: aws.String("permissions"),
 				PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": [` +
 					strings.Join(actions, ", ") + `], "Resource": "*"}]}`),
 			})

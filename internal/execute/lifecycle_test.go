@@ -102,8 +102,10 @@ func TestAPermissionThatIsNotThereIsNoSuccess_4_4_2(t *testing.T) {
 func (h *testWorld) drift(account string) {
 	for range 60 {
 		for _, image := range h.ownImages(account, home) {
-			_, err := h.ec2(account, home).
-				ResetImageAttribute(context.Background(), &ec2.ResetImageAttributeInput{ImageId: image.ImageId, Attribute: ec2types.ResetImageAttributeNameLaunchPermission})
+			_, err := h.ec2(account, home).ResetImageAttribute(context.Background(), &ec2.ResetImageAttributeInput{
+				ImageId:   image.ImageId,
+				Attribute: ec2types.ResetImageAttributeNameLaunchPermission,
+			})
 			h.must(err)
 		}
 		time.Sleep(time.Second)
@@ -176,9 +178,7 @@ func TestFastLaunchOfAWindowsImageIsAsTheTargetWantsIt(t *testing.T) {
 			}
 			seen := distribution.FastLaunch{}
 			if s := out.FastLaunchImages[0].SnapshotConfiguration; s != nil {
-				seen.TargetResourceCount, seen.MaxParallelLaunches = int(
-					aws.ToInt32(s.TargetResourceCount),
-				), int(
+				seen.TargetResourceCount, seen.MaxParallelLaunches = int(aws.ToInt32(s.TargetResourceCount)), int(
 					aws.ToInt32(out.FastLaunchImages[0].MaxParallelLaunches),
 				)
 			}

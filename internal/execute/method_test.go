@@ -27,14 +27,8 @@ func TestAnImageIsCopiedInOneCallAndNothingIsLeft(t *testing.T) {
 		_, result := h.run(t.Context(), byImage(h.request()))
 		h.complete(result)
 		h.unshared()
-		if copies, others := h.calls(
-			"ec2:CopyImage",
-		), h.calls(
-			"ec2:CopySnapshot",
-		)+h.calls(
-			"ec2:RegisterImage",
-		); copies != 2+4 ||
-			others != 0 {
+		copies, others := h.calls("ec2:CopyImage"), h.calls("ec2:CopySnapshot")+h.calls("ec2:RegisterImage")
+		if copies != 2+4 || others != 0 {
 			t.Errorf("%d copies of images, want 2 staged and 4; %d other calls that make something, want none", copies, others)
 		}
 		for _, image := range append(h.ownImages(source, home), h.ownImages(source, away)...) {
@@ -88,17 +82,14 @@ func TestAnImageCopyThatKeepsFailingSaysWhyAndLeavesNothing(t *testing.T) {
 		if n := len(h.Records().Calls("ec2:CopyImage").ByAccount("222222222222")); n != 3 {
 			t.Errorf("%d copies, want 3", n)
 		}
-		if images, snapshots := h.ownImages(
+		images, snapshots := h.ownImages(
 			"222222222222",
 			home,
 		), h.ownSnapshots(
 			"222222222222",
 			home,
-		); len(
-			images,
-		)+len(
-			snapshots,
-		) != 0 {
+		)
+		if len(images)+len(snapshots) != 0 {
 			t.Errorf("of what failed there are %d images and %d snapshots", len(images), len(snapshots))
 		}
 	})

@@ -70,9 +70,7 @@ func TestNothingIsPublishedBeforeAllRequiredImagesAreProved(t *testing.T) {
 				want = 0
 			}
 			for _, account := range []string{"222222222222", "444444444444"} {
-				if parameter, versions := h.pointed(
-					account,
-				); parameter != want || versions != want ||
+				if parameter, versions := h.pointed(account); parameter != want || versions != want ||
 					len(h.ownImages(account, home)) != 1 {
 					t.Errorf("all %v: %s has a parameter of %d versions and %d versions of the launch "+
 						"template", all, account, parameter, versions)

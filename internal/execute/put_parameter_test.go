@@ -48,8 +48,12 @@ func (h *testWorld) ssm() *ssm.Client { return ssm.NewFromConfig(h.Config(target
 
 func (h *testWorld) put(name, value, dataType string) {
 	h.t.Helper()
-	_, err := h.ssm().
-		PutParameter(h.t.Context(), &ssm.PutParameterInput{Name: &name, Value: &value, DataType: &dataType, Type: ssmtypes.ParameterTypeString})
+	_, err := h.ssm().PutParameter(h.t.Context(), &ssm.PutParameterInput{
+		Name:     &name,
+		Value:    &value,
+		DataType: &dataType,
+		Type:     ssmtypes.ParameterTypeString,
+	})
 	h.must(err)
 }
 
@@ -58,8 +62,10 @@ func (h *testWorld) parameter(name string) (*ssmtypes.Parameter, map[string]stri
 	h.t.Helper()
 	out, err := h.ssm().GetParameter(h.t.Context(), &ssm.GetParameterInput{Name: &name, WithDecryption: aws.Bool(true)})
 	h.must(err)
-	list, err := h.ssm().
-		ListTagsForResource(h.t.Context(), &ssm.ListTagsForResourceInput{ResourceType: ssmtypes.ResourceTypeForTaggingParameter, ResourceId: &name})
+	list, err := h.ssm().ListTagsForResource(h.t.Context(), &ssm.ListTagsForResourceInput{
+		ResourceType: ssmtypes.ResourceTypeForTaggingParameter,
+		ResourceId:   &name,
+	})
 	h.must(err)
 	tags := map[string]string{}
 	for _, tag := range list.TagList {

@@ -78,7 +78,10 @@ func TestReplaceImage_deregisteredLast(t *testing.T) {
 					if stays == withSnapshots {
 						t.Errorf("with snapshots: %v; that the snapshot is still there is %v", withSnapshots, stays)
 					}
-					makes := map[distribution.Method]string{distribution.BySnapshot: "ec2:RegisterImage", distribution.ByImage: "ec2:CopyImage"}[method]
+					makes := map[distribution.Method]string{
+						distribution.BySnapshot: "ec2:RegisterImage",
+						distribution.ByImage:    "ec2:CopyImage",
+					}[method]
 					var order []string
 					for _, r := range h.Records().ByAccount("222222222222") {
 						if slices.Contains([]string{"ec2:CopySnapshot", "ec2:DeregisterImage", makes}, r.Action) {
@@ -139,8 +142,7 @@ func TestReplaceImage_resumedAfterNameFreed(t *testing.T) {
 		if _, result := h.run(
 			t.Context(),
 			h.request(),
-		); len(result.Images) != 0 ||
-			len(h.ownImages("222222222222", home)) != 0 {
+		); len(result.Images) != 0 || len(h.ownImages("222222222222", home)) != 0 {
 			t.Fatalf("served %+v", result.Images)
 		}
 		copied := h.calls("ec2:CopySnapshot")

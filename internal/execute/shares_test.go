@@ -104,14 +104,15 @@ func TestShares_earlierStagedCopyReported(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					h := build(t, mixed[:1], []string{target}, []string{home})
 					h.with = func(req *distribution.Request) { req.Targets[0].Method = method }
-					h.Inject(
-						awssim.FaultRule{
-							Fault:   awssim.LateCopyFailure,
-							Account: target,
-							Nth:     1,
-							Action:  map[distribution.Method]string{distribution.BySnapshot: "ec2:CopySnapshot", distribution.ByImage: "ec2:CopyImage"}[method],
-						},
-					)
+					h.Inject(awssim.FaultRule{
+						Fault:   awssim.LateCopyFailure,
+						Account: target,
+						Nth:     1,
+						Action: map[distribution.Method]string{
+							distribution.BySnapshot: "ec2:CopySnapshot",
+							distribution.ByImage:    "ec2:CopyImage",
+						}[method],
+					})
 					after := 500 * time.Millisecond
 					if pending {
 						after = time.Second

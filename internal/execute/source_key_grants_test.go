@@ -205,8 +205,7 @@ func TestSourceKeyGrants_grantToOthersReported(t *testing.T) {
 		}
 		f := result.Findings[0]
 		if f.Level != distribution.Warning || f.Principal != "arn:aws:iam::333333333333:root" ||
-			!strings.Contains(f.Summary, "222222222222") ||
-			!strings.Contains(f.Remediation, child) {
+			!strings.Contains(f.Summary, "222222222222") || !strings.Contains(f.Remediation, child) {
 			t.Errorf("finding %+v", f)
 		}
 	})

@@ -116,7 +116,10 @@ func TestTheCallsOfEveryFeatureByEveryMethod(t *testing.T) {
 	for _, of := range []struct {
 		name    string
 		volumes []volume
-	}{{"under the key", []volume{{8, sourceAlias}, {20, sourceAlias}}}, {"under aws/ebs", []volume{{8, "alias/aws/ebs"}, {20, "alias/aws/ebs"}}}} {
+	}{
+		{"under the key", []volume{{8, sourceAlias}, {20, sourceAlias}}},
+		{"under aws/ebs", []volume{{8, "alias/aws/ebs"}, {20, "alias/aws/ebs"}}},
+	} {
 		for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 			for _, accounts := range [][]string{many[:1], many} {
 				for _, region := range []string{home, away} {
@@ -130,11 +133,11 @@ func TestTheCallsOfEveryFeatureByEveryMethod(t *testing.T) {
 							})
 							h.putSourceKeyPolicies()
 							begun := len(h.Records())
-							if _, result := h.run(
+							_, result := h.run(
 								t.Context(),
 								h.request(),
-							); len(result.Images) != len(accounts) ||
-								len(result.Findings) > 0 {
+							)
+							if len(result.Images) != len(accounts) || len(result.Findings) > 0 {
 								t.Errorf("%s, %s, %v: %d images, %+v", of.name, method, accounts, len(result.Images), result.Findings)
 							}
 							counts = acts(h.Records()[begun:])
@@ -202,9 +205,7 @@ func (h *testWorld) billed(name, product, snapshot string) string {
 	h.t.Helper()
 	maker := h.ec2(vendor, home)
 	made, err := maker.RegisterImage(h.t.Context(), &ec2.RegisterImageInput{
-		Name: aws.String(
-			name,
-		),
+		Name:               aws.String(name),
 		RootDeviceName:     aws.String("/dev/xvda"),
 		VirtualizationType: aws.String("hvm"),
 		BillingProducts:    []string{product},
@@ -240,8 +241,13 @@ func (h *testWorld) bought(product string, afterwards ...string) {
 // copied is the source account's own copy of an image, under a key.
 func (h *testWorld) copied(image, name, key string) string {
 	h.t.Helper()
-	own, err := h.ec2(source, home).
-		CopyImage(h.t.Context(), &ec2.CopyImageInput{Name: &name, SourceImageId: &image, SourceRegion: aws.String(home), Encrypted: aws.Bool(true), KmsKeyId: &key})
+	own, err := h.ec2(source, home).CopyImage(h.t.Context(), &ec2.CopyImageInput{
+		Name:          &name,
+		SourceImageId: &image,
+		SourceRegion:  aws.String(home),
+		Encrypted:     aws.Bool(true),
+		KmsKeyId:      &key,
+	})
 	h.must(err)
 	wait(h)
 	return aws.ToString(own.ImageId)
@@ -261,7 +267,11 @@ func TestBilledPlatformsAreBroughtOver(t *testing.T) {
 					h.bought(product)
 					h.with = func(r *distribution.Request) { r.Targets[0].Method = method }
 					p, result := h.run(t.Context(), h.request())
-					if want := map[distribution.Method]distribution.Method{distribution.Auto: distribution.ByImage, distribution.BySnapshot: distribution.BySnapshot}[method]; p.Destinations[0].Method != want {
+					want := map[distribution.Method]distribution.Method{
+						distribution.Auto:       distribution.ByImage,
+						distribution.BySnapshot: distribution.BySnapshot,
+					}[method]
+					if p.Destinations[0].Method != want {
 						t.Errorf("by %s, want %s", p.Destinations[0].Method, want)
 					}
 					h.complete(result)

@@ -67,9 +67,7 @@ func TestTimeBasedCopy_tooShortReportedOnce(t *testing.T) {
 			req.Targets[0].CopyMinutes = minutes
 			p := h.decide(t.Context(), h.pool(t.Context(), h.World), req)
 			found := slices.DeleteFunc(p.Findings, func(f distribution.Finding) bool { return f.Reference != "4.8.2" })
-			if reported := len(
-				found,
-			) == 1; reported != (next != "") ||
+			if reported := len(found) == 1; reported != (next != "") ||
 				reported && (found[0].Remediation != next || !strings.Contains(found[0].Detail, "18 minutes")) {
 				t.Errorf("%d minutes: %+v", minutes, found)
 			}
@@ -215,9 +213,7 @@ func TestCopiesOfOneSnapshotInAHurryFollowEachOther_4_8_3(t *testing.T) {
 		}
 		p, result := h.run(t.Context(), h.request())
 		h.complete(result)
-		if took, planned := result.Ended.Sub(
-			result.Begun,
-		), p.Estimate.Takes; planned < 2*hurry || took < planned ||
+		if took, planned := result.Ended.Sub(result.Begun), p.Estimate.Takes; planned < 2*hurry || took < planned ||
 			took > planned*21/20 {
 			t.Errorf("the run took %s, planned were %s", took, planned)
 		}

@@ -23,9 +23,7 @@ func (h *testWorld) remade(change func(*ec2.RegisterImageInput)) {
 	owner := h.ec2(source, h.home)
 	first := h.ownImages(source, h.home)[0]
 	in := &ec2.RegisterImageInput{
-		Name: aws.String(
-			"golden otherwise",
-		),
+		Name:                aws.String("golden otherwise"),
 		Architecture:        first.Architecture,
 		VirtualizationType:  aws.String(string(first.VirtualizationType)),
 		RootDeviceName:      first.RootDeviceName,
@@ -49,8 +47,10 @@ func (h *testWorld) remade(change func(*ec2.RegisterImageInput)) {
 // uefiData is the UEFI variable store of an image, as its owner reads it.
 func (h *testWorld) uefiData(account, region, image string) string {
 	h.t.Helper()
-	out, err := h.ec2(account, region).
-		DescribeImageAttribute(h.t.Context(), &ec2.DescribeImageAttributeInput{ImageId: &image, Attribute: ec2types.ImageAttributeNameUefiData})
+	out, err := h.ec2(account, region).DescribeImageAttribute(h.t.Context(), &ec2.DescribeImageAttributeInput{
+		ImageId:   &image,
+		Attribute: ec2types.ImageAttributeNameUefiData,
+	})
 	h.must(err)
 	if out.UefiData == nil {
 		return ""
@@ -61,9 +61,7 @@ func (h *testWorld) uefiData(account, region, image string) string {
 func paravirtual(in *ec2.RegisterImageInput) {
 	in.Architecture, in.VirtualizationType, in.KernelId = ec2types.ArchitectureValuesX8664, aws.String(
 		"paravirtual",
-	), aws.String(
-		"aki-176bf516",
-	)
+	), aws.String("aki-176bf516")
 }
 
 func measured(in *ec2.RegisterImageInput) {
@@ -88,11 +86,33 @@ func TestEveryKindOfImageIsBroughtOver_2_4(t *testing.T) {
 		method  distribution.Method
 		by      distribution.Method
 	}{
-		{"paravirtual with a kernel, same " +
-			"Region", home, mixed[:1], paravirtual, home, distribution.Auto, distribution.BySnapshot},
-		{"paravirtual with a kernel, other " +
-			"Region", home, mixed[:1], paravirtual, away, distribution.Auto, distribution.ByImage},
-		{"NitroTPM and UEFI data, by snapshot", home, mixed[:1], measured, away, distribution.BySnapshot, distribution.BySnapshot},
+		{
+			"paravirtual with a kernel, same Region",
+			home,
+			mixed[:1],
+			paravirtual,
+			home,
+			distribution.Auto,
+			distribution.BySnapshot,
+		},
+		{
+			"paravirtual with a kernel, other Region",
+			home,
+			mixed[:1],
+			paravirtual,
+			away,
+			distribution.Auto,
+			distribution.ByImage,
+		},
+		{
+			"NitroTPM and UEFI data, by snapshot",
+			home,
+			mixed[:1],
+			measured,
+			away,
+			distribution.BySnapshot,
+			distribution.BySnapshot,
+		},
 		{"NitroTPM and UEFI data, by image", home, mixed[:1], measured, away, distribution.ByImage, distribution.ByImage},
 		{"UEFI data without NitroTPM, uefi-preferred", home, mixed[:1], func(in *ec2.RegisterImageInput) {
 			measured(in)
@@ -100,14 +120,24 @@ func TestEveryKindOfImageIsBroughtOver_2_4(t *testing.T) {
 		}, home, distribution.Auto, distribution.BySnapshot},
 		{"ephemeral disks and a device suppressed", home, mixed[:1], func(in *ec2.RegisterImageInput) {
 			for i, disk := range []string{"ephemeral1", "ephemeral2", "ephemeral3"} {
-				in.BlockDeviceMappings = append(in.BlockDeviceMappings, ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/sd" + string(rune('b'+i))), VirtualName: aws.String(disk)})
+				in.BlockDeviceMappings = append(in.BlockDeviceMappings, ec2types.BlockDeviceMapping{
+					DeviceName:  aws.String("/dev/sd" + string(rune('b'+i))),
+					VirtualName: aws.String(disk),
+				})
 			}
-			in.BlockDeviceMappings = append(in.BlockDeviceMappings, ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdf"), NoDevice: aws.String("")})
+			in.BlockDeviceMappings = append(in.BlockDeviceMappings, ec2types.BlockDeviceMapping{
+				DeviceName: aws.String("/dev/sdf"),
+				NoDevice:   aws.String(""),
+			})
 		}, away, distribution.Auto, distribution.BySnapshot},
 		{"an empty volume beside", home, mixed[:1], func(in *ec2.RegisterImageInput) {
 			in.BlockDeviceMappings = append(in.BlockDeviceMappings, ec2types.BlockDeviceMapping{
 				DeviceName: aws.String("/dev/sdg"),
-				Ebs:        &ec2types.EbsBlockDevice{VolumeSize: aws.Int32(5), VolumeType: ec2types.VolumeTypeGp3, Encrypted: aws.Bool(true)},
+				Ebs: &ec2types.EbsBlockDevice{
+					VolumeSize: aws.Int32(5),
+					VolumeType: ec2types.VolumeTypeGp3,
+					Encrypted:  aws.Bool(true),
+				},
 			})
 		}, home, distribution.ByImage, distribution.ByImage},
 		{"26 volumes, by snapshot", home, many, nil, away, distribution.BySnapshot, distribution.BySnapshot},
@@ -146,9 +176,7 @@ func TestEveryKindOfImageIsBroughtOver_2_4(t *testing.T) {
 					t.Errorf("UEFI data %q, want %q", got, want)
 				}
 				for _, snapshot := range result.Images[0].Snapshots {
-					if want := "arn:" + partition(
-						row.home,
-					) + ":kms:" + row.region + ":222222222222:key/"; !strings.HasPrefix(
+					if want := "arn:" + partition(row.home) + ":kms:" + row.region + ":222222222222:key/"; !strings.HasPrefix(
 						snapshot.KeyARN,
 						want,
 					) {
@@ -169,12 +197,27 @@ func TestWhatCannotBeBroughtOverIsRefused(t *testing.T) {
 		rule   string
 		next   string
 	}{
-		{"a kernel that means nothing in the other " +
-			"Region", func(h *testWorld) { h.remade(paravirtual) }, distribution.BySnapshot, "2.4", `copy_method = "image"`},
-		{"an AWS Marketplace product code", func(h *testWorld) { h.sold("prod-47") }, distribution.Auto, "2.3.1", "subscribe in account 222222222222"},
-		{"an AWS Marketplace product code, by " +
-			"snapshots", func(h *testWorld) { h.sold("prod-47") }, distribution.BySnapshot, "2.3.1", "subscribe in account " +
-			"222222222222"},
+		{
+			"a kernel that means nothing in the other Region",
+			func(h *testWorld) { h.remade(paravirtual) },
+			distribution.BySnapshot,
+			"2.4",
+			`copy_method = "image"`,
+		},
+		{
+			"an AWS Marketplace product code",
+			func(h *testWorld) { h.sold("prod-47") },
+			distribution.Auto,
+			"2.3.1",
+			"subscribe in account 222222222222",
+		},
+		{
+			"an AWS Marketplace product code, by snapshots",
+			func(h *testWorld) { h.sold("prod-47") },
+			distribution.BySnapshot,
+			"2.3.1",
+			"subscribe in account 222222222222",
+		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -197,8 +240,12 @@ func TestWhatCannotBeBroughtOverIsRefused(t *testing.T) {
 func (h *testWorld) sold(product string) {
 	h.t.Helper()
 	bought := h.vendors("sold", product)
-	copied, err := h.ec2(source, home).
-		CopySnapshot(h.t.Context(), &ec2.CopySnapshotInput{SourceSnapshotId: aws.String(bought.snapshot), SourceRegion: aws.String(home), Encrypted: aws.Bool(true), KmsKeyId: aws.String(sourceAlias)})
+	copied, err := h.ec2(source, home).CopySnapshot(h.t.Context(), &ec2.CopySnapshotInput{
+		SourceSnapshotId: aws.String(bought.snapshot),
+		SourceRegion:     aws.String(home),
+		Encrypted:        aws.Bool(true),
+		KmsKeyId:         aws.String(sourceAlias),
+	})
 	h.must(err)
 	wait(h)
 	h.remade(func(in *ec2.RegisterImageInput) {

@@ -31,11 +31,17 @@ func TestTheFirstLookComesSoonAndTheLastCloseToTheEnd(t *testing.T) {
 		copy *watchedCopy
 		want time.Duration
 	}{
-		"just begun":                   {begun(0, 0, distribution.Location{}), 30 * time.Second},
-		"not moved for four minutes":   {begun(4*time.Minute, 0, distribution.Location{}), 4 * time.Minute},
-		"half done":                    {begun(10*time.Minute, 50, distribution.Location{}), 210 * time.Second},
-		"nearly done":                  {begun(4*time.Minute, 95, distribution.Location{}), 24*time.Second + 632*time.Millisecond},
-		"standing at its end":          {begun(100*time.Minute, 99, distribution.Location{}), 120*time.Second + 202*time.Millisecond},
+		"just begun":                 {begun(0, 0, distribution.Location{}), 30 * time.Second},
+		"not moved for four minutes": {begun(4*time.Minute, 0, distribution.Location{}), 4 * time.Minute},
+		"half done":                  {begun(10*time.Minute, 50, distribution.Location{}), 210 * time.Second},
+		"nearly done": {
+			begun(4*time.Minute, 95, distribution.Location{}),
+			24*time.Second + 632*time.Millisecond,
+		},
+		"standing at its end": {
+			begun(100*time.Minute, 99, distribution.Location{}),
+			120*time.Second + 202*time.Millisecond,
+		},
 		"overdue, and never moved yet": {begun(2*time.Hour, 0, distribution.Location{}), maxPollInterval},
 	} {
 		if got := c.copy.pollDelay(watched, o); got.Round(time.Millisecond) != c.want {
@@ -46,7 +52,11 @@ func TestTheFirstLookComesSoonAndTheLastCloseToTheEnd(t *testing.T) {
 
 func TestNoLookComesBeforeThePollInterval(t *testing.T) {
 	o := Options{PollInterval: 15 * time.Second, CopyTimeout: time.Hour}
-	for left, want := range map[time.Duration]time.Duration{2 * time.Minute: 2*time.Minute + time.Millisecond, time.Second: o.PollInterval, -time.Second: o.PollInterval} {
+	for left, want := range map[time.Duration]time.Duration{
+		2 * time.Minute: 2*time.Minute + time.Millisecond,
+		time.Second:     o.PollInterval,
+		-time.Second:    o.PollInterval,
+	} {
 		if got := begun(o.CopyTimeout-left, 0, distribution.Location{}).pollDelay(watched, o); got != want {
 			t.Errorf("%v before copy_timeout the next look is in %v, want %v", left, got, want)
 		}

@@ -199,9 +199,11 @@ func (h *testWorld) role(ctx context.Context, client *iam.Client) {
 	_, err = client.PutRolePolicy(ctx, &iam.PutRolePolicyInput{
 		RoleName:   aws.String(roleName),
 		PolicyName: aws.String("permissions"),
-		PolicyDocument: aws.String(
-			`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["ec2:*", "kms:*", "ssm:*", "license-manager:*", "imagebuilder:*"], "Resource": "*"}]}`,
-		),
+		PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{
+				"Effect": "Allow",
+				"Action": ["ec2:*", "kms:*", "ssm:*", "license-manager:*", "imagebuilder:*"],
+				"Resource": "*"
+			}]}`),
 	})
 	h.must(err)
 }
@@ -234,9 +236,12 @@ func (h *testWorld) forbidSealing(account string) {
 	_, err := iam.NewFromConfig(h.Config(account, h.home)).PutRolePolicy(h.t.Context(), &iam.PutRolePolicyInput{
 		RoleName:   aws.String(roleName),
 		PolicyName: aws.String("but-not"),
-		PolicyDocument: aws.String(
-			`{"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "ec2:CreateTags", "Resource": "*", "Condition": {"Null": {"ec2:CreateAction": "true"}}}]}`,
-		),
+		PolicyDocument: aws.String(`{"Version": "2012-10-17", "Statement": [{
+				"Effect": "Deny",
+				"Action": "ec2:CreateTags",
+				"Resource": "*",
+				"Condition": {"Null": {"ec2:CreateAction": "true"}}
+			}]}`),
 	})
 	h.must(err)
 }
@@ -244,8 +249,10 @@ func (h *testWorld) forbidSealing(account string) {
 // forgive takes back what forbid denied.
 func (h *testWorld) forgive(account string) {
 	h.t.Helper()
-	_, err := iam.NewFromConfig(h.Config(account, h.home)).
-		DeleteRolePolicy(h.t.Context(), &iam.DeleteRolePolicyInput{RoleName: aws.String(roleName), PolicyName: aws.String("but-not")})
+	_, err := iam.NewFromConfig(h.Config(account, h.home)).DeleteRolePolicy(h.t.Context(), &iam.DeleteRolePolicyInput{
+		RoleName:   aws.String(roleName),
+		PolicyName: aws.String("but-not"),
+	})
 	h.must(err)
 }
 
@@ -284,15 +291,11 @@ func (h *testWorld) image(ctx context.Context, b *awssim.Builder, client *ec2.Cl
 		ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdz"), VirtualName: aws.String("ephemeral0")},
 	)
 	made, err := client.RegisterImage(ctx, &ec2.RegisterImageInput{
-		Name: aws.String(
-			"golden 1",
-		),
-		Description:        aws.String("a golden image"),
-		Architecture:       ec2types.ArchitectureValuesArm64,
-		VirtualizationType: aws.String("hvm"),
-		RootDeviceName: aws.String(
-			"/dev/xvda",
-		),
+		Name:                aws.String("golden 1"),
+		Description:         aws.String("a golden image"),
+		Architecture:        ec2types.ArchitectureValuesArm64,
+		VirtualizationType:  aws.String("hvm"),
+		RootDeviceName:      aws.String("/dev/xvda"),
 		EnaSupport:          aws.Bool(true),
 		SriovNetSupport:     aws.String("simple"),
 		BootMode:            ec2types.BootModeValuesUefi,
@@ -366,10 +369,11 @@ func (h *testWorld) decided(ctx context.Context, pool *awsclient.Pool, req distr
 	h.t.Helper()
 	images := h.signed(ctx, pool)
 	for i, image := range req.Images { // as the post-processor does: the tag may not be seen yet
-		if j := slices.IndexFunc(
+		j := slices.IndexFunc(
 			images,
 			func(s distribution.SourceImage) bool { return s.Region == image.Region && s.ImageID == image.ImageID },
-		); j >= 0 {
+		)
+		if j >= 0 {
 			req.Images = slices.Clone(req.Images)
 			req.Images[i] = images[j]
 		}

@@ -147,12 +147,10 @@ func TestParse_unknown(t *testing.T) {
 		{
 			"IAM-UG:reference_policies_elements_principal",
 			iampolicy.Resource,
-			statement(
-				all +
-					`, "Principal": {"AWS": ["123456789012", "arn:aws:iam::555555555555:root",
+			statement(all +
+				`, "Principal": {"AWS": ["123456789012", "arn:aws:iam::555555555555:root",
 						"arn:aws-cn:iam::555555555555:role/path/x", "arn:aws:sts::555555555555:assumed-role/x/y",
-						"arn:aws:sts::555555555555:federated-user/x", "AROACKCEVSQ6C2EXAMPLE", "*"], "Service": "ec2.amazonaws.com"}`,
-			),
+						"arn:aws:sts::555555555555:federated-user/x", "AROACKCEVSQ6C2EXAMPLE", "*"], "Service": "ec2.amazonaws.com"}`),
 			"",
 		},
 		{
@@ -188,10 +186,8 @@ func TestParse_unknown(t *testing.T) {
 		{
 			"IAM-UG:reference_policies_elements_principal",
 			iampolicy.Trust,
-			statement(
-				`"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
-					"Principal": {"Federated": "arn:aws:iam::111122223333:oidc-provider/tokens.actions.githubusercontent.com"}`,
-			),
+			statement(`"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
+					"Principal": {"Federated": "arn:aws:iam::111122223333:oidc-provider/tokens.actions.githubusercontent.com"}`),
 			"",
 		},
 		{
@@ -258,10 +254,8 @@ func TestParse_unknown(t *testing.T) {
 		{
 			"ORG-UG:orgs_manage_policies_rcps_syntax",
 			iampolicy.ResourceControl,
-			statement(
-				`"Effect": "Deny", "Principal": "*", "Action": "kms:*", "Resource": "*",
-					"Condition": {"BoolIfExists": {"aws:SecureTransport": "false"}}`,
-			),
+			statement(`"Effect": "Deny", "Principal": "*", "Action": "kms:*", "Resource": "*",
+					"Condition": {"BoolIfExists": {"aws:SecureTransport": "false"}}`),
 			"",
 		},
 		{

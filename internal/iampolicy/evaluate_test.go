@@ -50,11 +50,11 @@ func evaluate(t testing.TB, r iampolicy.Request, p iampolicy.Policies) iampolicy
 
 // may is a policy with one statement; effect, actions and further elements.
 func may(effect, action string, elements ...string) string {
-	if all := strings.Join(
+	all := strings.Join(
 		elements,
 		" ",
-	); !strings.Contains(all, `"Resource"`) &&
-		!strings.Contains(all, `"NotResource"`) {
+	)
+	if !strings.Contains(all, `"Resource"`) && !strings.Contains(all, `"NotResource"`) {
 		elements = append(elements, `"Resource": "*"`)
 	}
 	return fmt.Sprintf(
@@ -310,13 +310,11 @@ func TestEvaluate_sameAccount(t *testing.T) {
 			noIdentity,
 		},
 		{
-			decision + ": federated user session named", put(
-				iampolicy.Principal{
-					ARN:     "arn:aws:sts::" + owner + ":federated-user/carlossalazar",
-					Account: owner,
-					Role:    carlos.ARN,
-				},
-			),
+			decision + ": federated user session named", put(iampolicy.Principal{
+				ARN:     "arn:aws:sts::" + owner + ":federated-user/carlossalazar",
+				Account: owner,
+				Role:    carlos.ARN,
+			}),
 			set{
 				session:  may("Allow", "ec2:*"),
 				resource: may("Allow", "s3:*", to("arn:aws:sts::"+owner+":federated-user/carlossalazar")),
@@ -324,13 +322,11 @@ func TestEvaluate_sameAccount(t *testing.T) {
 			allowed(iampolicy.Resource),
 		},
 		{
-			decision + ": user of a federated session named", put(
-				iampolicy.Principal{
-					ARN:     "arn:aws:sts::" + owner + ":federated-user/carlossalazar",
-					Account: owner,
-					Role:    carlos.ARN,
-				},
-			),
+			decision + ": user of a federated session named", put(iampolicy.Principal{
+				ARN:     "arn:aws:sts::" + owner + ":federated-user/carlossalazar",
+				Account: owner,
+				Role:    carlos.ARN,
+			}),
 			set{
 				session:  may("Allow", "ec2:*"),
 				resource: may("Allow", "s3:*", to(carlos.ARN)),
@@ -1541,11 +1537,12 @@ func TestDecision_statement(t *testing.T) {
 		"ec2:DeleteSnapshot": "statement 2",
 		"ec2:CopyImage":      "",
 	} {
-		if got := evaluate(
+		got := evaluate(
 			t,
 			iampolicy.Request{Principal: user(owner, "a"), Action: action, Resource: "*"},
 			p,
-		).Statement; got != want {
+		).Statement
+		if got != want {
 			t.Errorf("%s: decided by %q, want %q", action, got, want)
 		}
 	}

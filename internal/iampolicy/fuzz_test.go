@@ -27,18 +27,14 @@ var kinds = []iampolicy.Kind{
 func FuzzParse(f *testing.F) {
 	f.Add(
 		uint8(0),
-		[]byte(
-			`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "ec2:Copy*",
-				"NotResource": "arn:aws:ec2:*::snapshot/${aws:PrincipalTag/x, 'y'}"}]}`,
-		),
+		[]byte(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "ec2:Copy*",
+				"NotResource": "arn:aws:ec2:*::snapshot/${aws:PrincipalTag/x, 'y'}"}]}`),
 	)
 	f.Add(
 		uint8(5),
-		[]byte(
-			`{"Id": "k", "Statement": {"Sid": "a b", "Effect": "Deny", "NotPrincipal": {"AWS": ["111122223333"]},
+		[]byte(`{"Id": "k", "Statement": {"Sid": "a b", "Effect": "Deny", "NotPrincipal": {"AWS": ["111122223333"]},
 				"NotAction": ["kms:?ecrypt"], "Resource": "*",
-				"Condition": {"ForAnyValue:StringLikeIfExists": {"aws:TagKeys": ["a*", 1, true]}}}}`,
-		),
+				"Condition": {"ForAnyValue:StringLikeIfExists": {"aws:TagKeys": ["a*", 1, true]}}}}`),
 	)
 	f.Fuzz(func(t *testing.T, kind uint8, text []byte) {
 		k := kinds[int(kind)%len(kinds)]
@@ -73,11 +69,9 @@ func FuzzEvaluate(f *testing.F) {
 		"Decrypt",
 	)
 	f.Add(
-		[]byte(
-			`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*",
+		[]byte(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*",
 				"Resource": "arn:aws:ec2:*:*:snapshot/${aws:username}*",
-				"Condition": {"StringNotEquals": {"aws:RequestTag/a": "${aws:PrincipalTag/a}"}}}]}`,
-		),
+				"Condition": {"StringNotEquals": {"aws:RequestTag/a": "${aws:PrincipalTag/a}"}}}]}`),
 		[]byte(nil),
 		[]byte(nil),
 		[]byte(nil),

@@ -81,7 +81,11 @@ func TestPolicies_refuseWhatTheJobDoesNotNeed(t *testing.T) {
 		}
 		grant := func(config aws.Config) error {
 			_, err := kms.NewFromConfig(config).
-				CreateGrant(t.Context(), &kms.CreateGrantInput{KeyId: key, GranteePrincipal: aws.String(s.root(target)), Operations: []kmstypes.GrantOperation{kmstypes.GrantOperationDecrypt}})
+				CreateGrant(t.Context(), &kms.CreateGrantInput{
+					KeyId:            key,
+					GranteePrincipal: aws.String(s.root(target)),
+					Operations:       []kmstypes.GrantOperation{kmstypes.GrantOperationDecrypt},
+				})
 			return err
 		}
 		tag := func(client *ec2.Client, id *string, key string) error {
@@ -109,7 +113,9 @@ func TestPolicies_refuseWhatTheJobDoesNotNeed(t *testing.T) {
 			"the build role shares with an account that is no " +
 				"target": share(ec2types.CreateVolumePermission{UserId: aws.String("666666666666")}),
 			"the build role shares with one beside a " +
-				"target": share(ec2types.CreateVolumePermission{UserId: &target}, ec2types.CreateVolumePermission{UserId: aws.String("666666666666")}),
+				"target": share(ec2types.CreateVolumePermission{UserId: &target}, ec2types.CreateVolumePermission{
+				UserId: aws.String("666666666666"),
+			}),
 			"the build role makes public": share(ec2types.CreateVolumePermission{Group: ec2types.PermissionGroupAll}),
 			"the build role deletes what is not ours": func() error {
 				_, err := build.DeleteSnapshot(t.Context(), &ec2.DeleteSnapshotInput{SnapshotId: snapshot})
@@ -124,12 +130,20 @@ func TestPolicies_refuseWhatTheJobDoesNotNeed(t *testing.T) {
 			"the target role shares on": func() error {
 				_, err := work.ModifySnapshotAttribute(t.Context(), &ec2.ModifySnapshotAttributeInput{
 					SnapshotId: foreign.SnapshotId, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
-					CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{Add: []ec2types.CreateVolumePermission{{UserId: &source}}},
+					CreateVolumePermission: &ec2types.CreateVolumePermissionModifications{
+						Add: []ec2types.CreateVolumePermission{{UserId: &source}},
+					},
 				})
 				return err
 			}(),
 			"the target role encrypts with the source key": func() error {
-				_, err := kms.NewFromConfig(targetRole).GenerateDataKeyWithoutPlaintext(t.Context(), &kms.GenerateDataKeyWithoutPlaintextInput{KeyId: key, KeySpec: kmstypes.DataKeySpecAes256})
+				_, err := kms.NewFromConfig(targetRole).GenerateDataKeyWithoutPlaintext(
+					t.Context(),
+					&kms.GenerateDataKeyWithoutPlaintextInput{
+						KeyId:   key,
+						KeySpec: kmstypes.DataKeySpecAes256,
+					},
+				)
 				return err
 			}(),
 			"the target role makes a grant of its own":        grant(targetRole),
@@ -139,14 +153,16 @@ func TestPolicies_refuseWhatTheJobDoesNotNeed(t *testing.T) {
 				return err
 			}(),
 			"a caller assumes the target role without the external id": func() error {
-				_, err := sts.NewFromConfig(buildRole).AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: aws.String(s.roleARN(target, s.TargetRole)), RoleSessionName: aws.String("somebody")})
+				_, err := sts.NewFromConfig(buildRole).AssumeRole(t.Context(), &sts.AssumeRoleInput{
+					RoleArn:         aws.String(s.roleARN(target, s.TargetRole)),
+					RoleSessionName: aws.String("somebody"),
+				})
 				return err
 			}(),
 		} {
 			var refused smithy.APIError
-			if !errors.As(err, &refused) ||
-				!strings.Contains(fmt.Sprint(refused.ErrorCode()), "UnauthorizedOperation") &&
-					!strings.HasPrefix(refused.ErrorCode(), "AccessDenied") {
+			if !errors.As(err, &refused) || !strings.Contains(fmt.Sprint(refused.ErrorCode()), "UnauthorizedOperation") &&
+				!strings.HasPrefix(refused.ErrorCode(), "AccessDenied") {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -155,7 +171,11 @@ func TestPolicies_refuseWhatTheJobDoesNotNeed(t *testing.T) {
 
 // An image of somebody else's in the target account is deregistered only with the options that say so.
 func TestWhatIsNotOursIsRemovedOnRequestOnly(t *testing.T) {
-	for options, want := range map[string]string{"": "UnauthorizedOperation", "force_deregister": "DryRunOperation", "force_deregister,force_delete_snapshot": "DryRunOperation"} {
+	for options, want := range map[string]string{
+		"":                                       "UnauthorizedOperation",
+		"force_deregister":                       "DryRunOperation",
+		"force_deregister,force_delete_snapshot": "DryRunOperation",
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := furnish(
 				t,
@@ -180,13 +200,11 @@ func TestWhatIsNotOursIsRemovedOnRequestOnly(t *testing.T) {
 				},
 			})
 			s.must(err)
-			work := ec2.NewFromConfig(
-				s.as(
-					s.as(s.user, s.buildRole()),
-					s.roleARN(s.Targets[0], s.TargetRole),
-					func(o *stscreds.AssumeRoleOptions) { o.ExternalID = &s.ExternalID },
-				),
-			)
+			work := ec2.NewFromConfig(s.as(
+				s.as(s.user, s.buildRole()),
+				s.roleARN(s.Targets[0], s.TargetRole),
+				func(o *stscreds.AssumeRoleOptions) { o.ExternalID = &s.ExternalID },
+			))
 			_, err = work.DeregisterImage(
 				t.Context(),
 				&ec2.DeregisterImageInput{DryRun: aws.Bool(true), ImageId: foreign.ImageId},
@@ -199,8 +217,8 @@ func TestWhatIsNotOursIsRemovedOnRequestOnly(t *testing.T) {
 				t.Context(),
 				&ec2.DeleteSnapshotInput{DryRun: aws.Bool(true), SnapshotId: snapshot.SnapshotId},
 			)
-			if gone := errors.As(err, &refused) &&
-				refused.ErrorCode() == "DryRunOperation"; gone != strings.Contains(
+			gone := errors.As(err, &refused) && refused.ErrorCode() == "DryRunOperation"
+			if gone != strings.Contains(
 				options,
 				"force_delete_snapshot",
 			) {
@@ -231,7 +249,10 @@ func TestTheEveryOptionPlanHasEveryKindOfStep(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, kind := range regexp.MustCompile(`func \(\w+ \*(\w+)\) Permissions\(`).FindAllStringSubmatch(string(text), -1) {
+		for _, kind := range regexp.MustCompile(`func \(\w+ \*(\w+)\) Permissions\(`).FindAllStringSubmatch(
+			string(text),
+			-1,
+		) {
 			if kinds++; !planned[kind[1]] && !known[kind[1]] {
 				t.Errorf("no %s in the plan that uses every option", kind[1])
 			}
@@ -273,9 +294,7 @@ func TestTheDocumentedPoliciesAreThoseOfTheExample(t *testing.T) {
 		t.Fatalf("%d files for %d policies: %v", len(files), len(Example().Policies()), err)
 	}
 	for name, policy := range Example().Policies() {
-		if text, err := os.ReadFile(
-			filepath.Join("../../docs/policies", name),
-		); err != nil ||
+		if text, err := os.ReadFile(filepath.Join("../../docs/policies", name)); err != nil ||
 			!bytes.Equal(text, policy.Text()) {
 			t.Errorf("%s is not what make generate makes: %v", name, err)
 		}
@@ -292,8 +311,7 @@ func TestSourceKey_permitsTargetRoleBeforeItExists(t *testing.T) {
 			if named := statement.Condition["ArnLike"]["aws:PrincipalArn"]; !slices.Equal(
 				statement.Principal,
 				[]string{permitted},
-			) ||
-				!slices.Equal(named, []string{s.roleARN("*", s.TargetRole)}) {
+			) || !slices.Equal(named, []string{s.roleARN("*", s.TargetRole)}) {
 				t.Errorf("%s of organization %q permits %q of %q", statement.Sid, organization, named, statement.Principal)
 			}
 			if of := strings.Join(statement.Condition["StringEquals"]["aws:PrincipalOrgID"], ","); of != organization {
@@ -328,7 +346,17 @@ func TestSetupCheck_reportsEveryProblem(t *testing.T) {
 		TargetRole:    "",
 		Options:       []string{"share", "shares"},
 	}
-	for _, want := range []string{"source account", "target account 1 is", `target account "x"`, "build role", "target role", "source key", "target key", `"share": no account`, `"shares": none of`} {
+	for _, want := range []string{
+		"source account",
+		"target account 1 is",
+		`target account "x"`,
+		"build role",
+		"target role",
+		"source key",
+		"target key",
+		`"share": no account`,
+		`"shares": none of`,
+	} {
 		if err := s.Check(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("nothing of %q: %v", want, err)
 		}

@@ -316,9 +316,7 @@ func (s *site) sell(b *awssim.Builder) {
 	})
 	s.must(err)
 	sold, err := vendor.RegisterImage(s.Context(), &ec2.RegisterImageInput{
-		Name: aws.String(
-			"Windows",
-		),
+		Name:               aws.String("Windows"),
 		RootDeviceName:     aws.String("/dev/xvda"),
 		VirtualizationType: aws.String("hvm"),
 		EnaSupport:         aws.Bool(true),
@@ -554,8 +552,10 @@ func (s *site) launch(reported *strings.Builder) {
 	if !s.with("share") {
 		return
 	}
-	shared, err := ec2.NewFromConfig(s.Config(s.Users[0], home)).
-		DescribeImages(s.Context(), &ec2.DescribeImagesInput{ExecutableUsers: []string{"self"}, Owners: []string{s.SourceAccount}})
+	shared, err := ec2.NewFromConfig(s.Config(s.Users[0], home)).DescribeImages(s.Context(), &ec2.DescribeImagesInput{
+		ExecutableUsers: []string{"self"},
+		Owners:          []string{s.SourceAccount},
+	})
 	s.must(err)
 	if len(shared.Images) == 0 {
 		fmt.Fprintln(reported, "no image is shared")
@@ -577,8 +577,12 @@ func (s *site) launchEach(
 	admin, user := ec2.NewFromConfig(s.Config(account, home)), s.as(by, s.roleARN(account, "launcher"))
 	for _, image := range images {
 		for who, config := range map[string]aws.Config{"launcher": user, linkedRole: scaling} {
-			made, err := ec2.NewFromConfig(config).
-				RunInstances(s.Context(), &ec2.RunInstancesInput{ImageId: image.ImageId, InstanceType: ec2types.InstanceTypeT3Nano, MinCount: aws.Int32(1), MaxCount: aws.Int32(1)})
+			made, err := ec2.NewFromConfig(config).RunInstances(s.Context(), &ec2.RunInstancesInput{
+				ImageId:      image.ImageId,
+				InstanceType: ec2types.InstanceTypeT3Nano,
+				MinCount:     aws.Int32(1),
+				MaxCount:     aws.Int32(1),
+			})
 			s.must(err)
 			time.Sleep(time.Minute)
 			seen, err := admin.DescribeInstances(

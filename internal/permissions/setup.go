@@ -134,7 +134,9 @@ func (s Setup) regions() []string {
 }
 
 func (s Setup) sourceKeyOf(region string) string {
-	return s.SourceKeyARNs[slices.IndexFunc(s.SourceKeyARNs, func(key string) bool { return keyARN.FindStringSubmatch(key)[2] == region })]
+	return s.SourceKeyARNs[slices.IndexFunc(s.SourceKeyARNs, func(key string) bool {
+		return keyARN.FindStringSubmatch(key)[2] == region
+	})]
 }
 
 func (s Setup) roleARN(account, name string) string {

@@ -23,17 +23,19 @@ import (
 
 // A set-up by the templates lets every run and launch through that the policies themselves let through.
 func TestASetUpByTemplateLetsTheWholeJobThrough(t *testing.T) {
-	for name, policies := range map[string]func(*testing.T, Setup) map[string]string{"CloudFormation": byCloudFormation, "Terraform": byTerraform} {
+	for name, policies := range map[string]func(*testing.T, Setup) map[string]string{
+		"CloudFormation": byCloudFormation,
+		"Terraform":      byTerraform,
+	} {
 		t.Run(name, func(t *testing.T) {
 			problems := func(policies func(*testing.T, Setup) map[string]string) (text string) {
 				synctest.Test(t, func(t *testing.T) { text = furnishWith(t, policies).problems() })
 				return text
 			}
-			if got, want := problems(
-				policies,
-			), problems(
+			got, want := problems(policies), problems(
 				func(_ *testing.T, s Setup) map[string]string { return texts(s.Policies()) },
-			); got != want {
+			)
+			if got != want {
 				t.Errorf("with the templates: %s\nwith the policies: %s", got, want)
 			}
 		})
@@ -55,9 +57,21 @@ func TestASetUpOfOthersHasNothingOfTheExample(t *testing.T) {
 		Users:         []string{"444444444444"},
 		ExternalID:    "agreed",
 	}
-	for name, policies := range map[string]func(*testing.T, Setup) map[string]string{"CloudFormation": byCloudFormation, "Terraform": byTerraform} {
+	for name, policies := range map[string]func(*testing.T, Setup) map[string]string{
+		"CloudFormation": byCloudFormation,
+		"Terraform":      byTerraform,
+	} {
 		for file, text := range policies(t, s) {
-			for _, own := range []string{example.SourceAccount, example.Targets[0], example.Users[0], example.BuildRole, example.TargetRole, example.TargetAlias, example.ExternalID, home} {
+			for _, own := range []string{
+				example.SourceAccount,
+				example.Targets[0],
+				example.Users[0],
+				example.BuildRole,
+				example.TargetRole,
+				example.TargetAlias,
+				example.ExternalID,
+				home,
+			} {
 				if strings.Contains(text, own) {
 					t.Errorf("%s: %s is left in %s", name, own, file)
 				}
@@ -82,9 +96,7 @@ func TestEveryParameterOfATemplateIsUsed(t *testing.T) {
 
 func TestTheTemplatesAreThoseOfTheExample(t *testing.T) {
 	for name, want := range Templates() {
-		if got, err := os.ReadFile(
-			filepath.Join("../../example/setup/cloudformation", name),
-		); err != nil ||
+		if got, err := os.ReadFile(filepath.Join("../../example/setup/cloudformation", name)); err != nil ||
 			!bytes.Equal(got, want) {
 			t.Errorf("%s is not what make generate makes: %v", name, err)
 		}
@@ -208,15 +220,11 @@ func byTerraform(t *testing.T, s Setup) map[string]string {
 		"share_accounts": cty.ListVal([]cty.Value{cty.StringVal(s.Users[0])}),
 	})
 	own := locals(t, "../../example/setup/terraform/target", here(target), map[string]cty.Value{
-		"source_account": cty.StringVal(
-			s.SourceAccount,
-		),
-		"build_role":  cty.StringVal(s.BuildRole),
-		"external_id": cty.StringVal(s.ExternalID),
-		"ami_users":   cty.ListVal([]cty.Value{cty.StringVal(s.Users[0])}),
-		"key_alias": cty.StringVal(
-			s.TargetAlias,
-		),
+		"source_account":  cty.StringVal(s.SourceAccount),
+		"build_role":      cty.StringVal(s.BuildRole),
+		"external_id":     cty.StringVal(s.ExternalID),
+		"ami_users":       cty.ListVal([]cty.Value{cty.StringVal(s.Users[0])}),
+		"key_alias":       cty.StringVal(s.TargetAlias),
 		"source_key_arns": cty.ListVal([]cty.Value{cty.StringVal(s.SourceKeyARNs[0])}),
 	})
 	policies := texts(s.Policies())

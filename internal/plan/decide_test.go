@@ -75,9 +75,7 @@ func world() (distribution.Request, distribution.Facts) {
 func image() distribution.Image {
 	return distribution.Image{
 		Image: &ec2types.Image{
-			ImageId: aws.String(
-				"ami-0aaaaaaaaaaaaaaaa",
-			),
+			ImageId:            aws.String("ami-0aaaaaaaaaaaaaaaa"),
 			Name:               aws.String("golden 1"),
 			OwnerId:            aws.String(source),
 			State:              ec2types.ImageStateAvailable,
@@ -133,9 +131,7 @@ func keyARN(account, region, name string) string {
 
 func key(account, region, name string) distribution.Key {
 	return distribution.Key{Metadata: &kmstypes.KeyMetadata{
-		Arn: aws.String(
-			keyARN(account, region, name),
-		),
+		Arn:        aws.String(keyARN(account, region, name)),
 		KeyState:   kmstypes.KeyStateEnabled,
 		KeyManager: kmstypes.KeyManagerTypeCustomer,
 		KeySpec:    kmstypes.KeySpecSymmetricDefault,
@@ -161,7 +157,10 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 	for name, change := range map[string]func(*distribution.Request, *distribution.Facts){
 		"three volumes, three accounts, two Regions": func(*distribution.Request, *distribution.Facts) {},
 		"no source key in the other Region: straight across": func(_ *distribution.Request, f *distribution.Facts) {
-			f.Keys[distribution.Location{Account: source, Region: oregon}] = map[string]distribution.Key{"alias/golden-source": {}}
+			f.Keys[distribution.Location{
+				Account: source,
+				Region:  oregon,
+			}] = map[string]distribution.Key{"alias/golden-source": {}}
 		},
 		"one account in the other Region: straight, from what is staged for " +
 			"others": func(r *distribution.Request, _ *distribution.Facts) {
@@ -213,7 +212,13 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 		},
 		"share and target: the staged image stays": func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].AccountIDs, r.Targets[0].Regions = others[:1], nil
-			r.Shares = []distribution.Share{{Name: "ours", AccountIDs: []string{"777777777777"}, OrganizationARNs: []string{"arn:aws:organizations::111111111111:organization/o-1234567890"}}}
+			r.Shares = []distribution.Share{
+				{
+					Name:             "ours",
+					AccountIDs:       []string{"777777777777"},
+					OrganizationARNs: []string{"arn:aws:organizations::111111111111:organization/o-1234567890"},
+				},
+			}
 		},
 		"share alone: the image as it is": func(r *distribution.Request, f *distribution.Facts) {
 			under(f, keyARN(source, tokyo, "cust"))
@@ -357,26 +362,27 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 			}
 			f.Sites[at] = s
 		}},
-		{"name taken by an image with our tags that is not provably " +
-			"ours", func(r *distribution.Request, f *distribution.Facts) {
-			r.Targets[0].AMIName, r.Targets[0].Lifecycle.ForceDeregister = "golden", true
-			taken := ec2types.Image{
-				ImageId: aws.String("ami-0bbbbbbbbbbbbbbbb"), OwnerId: aws.String(at.Account), Name: aws.String("golden"),
-				Tags: []ec2types.Tag{{Key: aws.String(provenance.TagSource), Value: aws.String(ownSource.String())}},
-			}
-			s := f.Sites[at]
-			s.NameUsed, f.Earlier = &taken, map[distribution.Location]distribution.ExistingResources{
-				at: {Images: []ec2types.Image{taken}},
-			}
-			f.Sites[at] = s
-		}},
+		{
+			"name taken by an image with our tags that is not provably ours",
+			func(r *distribution.Request, f *distribution.Facts) {
+				r.Targets[0].AMIName, r.Targets[0].Lifecycle.ForceDeregister = "golden", true
+				taken := ec2types.Image{
+					ImageId: aws.String("ami-0bbbbbbbbbbbbbbbb"), OwnerId: aws.String(at.Account), Name: aws.String("golden"),
+					Tags: []ec2types.Tag{{Key: aws.String(provenance.TagSource), Value: aws.String(ownSource.String())}},
+				}
+				s := f.Sites[at]
+				s.NameUsed, f.Earlier = &taken, map[distribution.Location]distribution.ExistingResources{
+					at: {Images: []ec2types.Image{taken}},
+				}
+				f.Sites[at] = s
+			},
+		},
 		{
 			"name that AWS does not take",
 			func(r *distribution.Request, _ *distribution.Facts) { r.Targets[0].AMIName = "golden?" },
 		},
 		{"template that fails", func(r *distribution.Request, _ *distribution.Facts) {
-			r.Targets[0].AMIName = "{{ .Nothing " +
-				"}}"
+			r.Targets[0].AMIName = "{{ .Nothing }}"
 		}},
 		{"51 tags", func(r *distribution.Request, _ *distribution.Facts) {
 			r.Targets[0].Tags = map[string]distribution.Text{}
@@ -424,8 +430,10 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 				},
 			}
 		}},
-		{"no kms_key_id while a snapshot is under " +
-			"aws/ebs", func(r *distribution.Request, _ *distribution.Facts) { r.KMSKeyID = "" }},
+		{
+			"no kms_key_id while a snapshot is under aws/ebs",
+			func(r *distribution.Request, _ *distribution.Facts) { r.KMSKeyID = "" },
+		},
 		{"source key that AWS manages", func(r *distribution.Request, f *distribution.Facts) {
 			r.KMSKeyID = "alias/aws/ebs"
 			f.Keys[home]["alias/aws/ebs"] = managed(key(source, tokyo, "aws-ebs"))
@@ -578,11 +586,10 @@ func TestARegionThatTheSourceAccountIsKeptOutOfIsServedFromAnother(t *testing.T)
 	at := distribution.Location{Account: source, Region: oregon}
 	facts.Unseen = blinded(at, "ec2:DescribeSnapshots")
 	p := plan.Decide(req, facts)
-	if p.Refused() ||
-		!slices.ContainsFunc(
-			p.Findings,
-			func(f distribution.Finding) bool { return f.Location == at && f.Level == distribution.Warning },
-		) {
+	if p.Refused() || !slices.ContainsFunc(
+		p.Findings,
+		func(f distribution.Finding) bool { return f.Location == at && f.Level == distribution.Warning },
+	) {
 		t.Errorf("%+v", p.Findings)
 	}
 	for _, s := range p.Steps {
@@ -607,10 +614,9 @@ func TestARegionThatTheSourceAccountIsKeptOutOfIsServedFromAnother(t *testing.T)
 	if p := plan.Decide(
 		served,
 		facts,
-	); !p.Refused() ||
-		!slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool {
-			return f.Location == at && strings.HasPrefix(f.Field, `target "own"`)
-		}) {
+	); !p.Refused() || !slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool {
+		return f.Location == at && strings.HasPrefix(f.Field, `target "own"`)
+	}) {
 		t.Errorf("the source account is to have the image there, where nothing can be seen: %+v", p.Findings)
 	}
 	facts.Unseen[0].At.Region = tokyo // where the image is
@@ -623,7 +629,11 @@ func TestARegionThatTheSourceAccountIsKeptOutOfIsServedFromAnother(t *testing.T)
 func TestAKeyThatOnlyEC2MayLookAtIsUsedByItsARN_3_2_4(t *testing.T) {
 	// AWS shows a key's ARN later, never this one
 	aliasARN := "arn:aws:kms:" + tokyo + ":" + source + ":alias/golden-source"
-	for asked, refused := range map[string]bool{keyARN(source, tokyo, "cust"): false, "alias/golden-source": true, aliasARN: true} {
+	for asked, refused := range map[string]bool{
+		keyARN(source, tokyo, "cust"): false,
+		"alias/golden-source":         true,
+		aliasARN:                      true,
+	} {
 		req, facts := world()
 		req.Targets[0].Regions, req.KMSKeyID = []string{tokyo}, asked
 		facts.Keys[distribution.Location{Account: source, Region: tokyo}][asked] = distribution.Key{

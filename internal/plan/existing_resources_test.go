@@ -161,25 +161,40 @@ func TestDecide_existingResources(t *testing.T) {
 		{"a finished run: nothing is changed", finished},
 		{"a finished run whose staged snapshot and share stayed", func() (distribution.Request, distribution.Facts) {
 			req, facts := finished()
-			facts.Earlier[home] = distribution.ExistingResources{Snapshots: []ec2types.Snapshot{left(home, "snap-0staged", "/dev/xvda", staged, 8, completed, signed, "run-0")}}
+			facts.Earlier[home] = distribution.ExistingResources{
+				Snapshots: []ec2types.Snapshot{left(home, "snap-0staged", "/dev/xvda", staged, 8, completed, signed, "run-0")},
+			}
 			s := facts.Images[tokyo].Snapshots["snap-0b"]
 			s.SharedWith = []string{"777777777777", there.Account}
 			facts.Images[tokyo].Snapshots["snap-0b"] = s
 			return req, facts
 		}},
 		{"one copy completed, one in progress", in(there,
-			left(there, "snap-0done", "/dev/xvda", own, 8, completed, signed, "run-0"), left(there, "snap-0going", "/dev/xvdb", own, 100, pending, signed, "run-0"))},
+			left(there, "snap-0done", "/dev/xvda", own, 8, completed, signed, "run-0"),
+			left(there, "snap-0going", "/dev/xvdb", own, 100, pending, signed, "run-0"))},
 		{"a staged copy in progress", in(home, left(home, "snap-0going", "/dev/xvda", staged, 8, pending, signed, "run-0"))},
 		{"a failed copy is removed", in(there, left(there, "snap-0failed", "/dev/xvda", own, 8, failed, signed, "run-0"))},
 		{"a second copy is removed, the older stays", in(there,
-			left(there, "snap-0first", "/dev/xvda", own, 8, completed, signed, "run-0"), left(there, "snap-0second", "/dev/xvda", own, 8, completed, signed, "run-0b"))},
-		{"evidence of the call, without a signature: " +
-			"deleted", in(there, left(there, "snap-0half", "/dev/xvda", own, 8, completed, unsigned, "run-0"))},
+			left(there, "snap-0first", "/dev/xvda", own, 8, completed, signed, "run-0"),
+			left(there, "snap-0second", "/dev/xvda", own, 8, completed, signed, "run-0b"))},
+		{
+			"evidence of the call, without a signature: deleted",
+			in(there, left(there, "snap-0half", "/dev/xvda", own, 8, completed, unsigned, "run-0")),
+		},
 		{"two of one run without a signature: both are deleted", in(there,
-			left(there, "snap-0half", "/dev/xvda", own, 8, completed, unsigned, "run-0"), left(there, "snap-0half2", "/dev/xvda", own, 8, completed, unsigned, "run-0"))},
-		{"a wrong signature: neither used nor " +
-			"deleted", in(there, left(there, "snap-0evil", "/dev/xvda", own, 8, completed, forged, "run-0"))},
-		{"ours under a weaker key: removed", in(there, left(there, "snap-0weak", "/dev/xvda", keyARN(there.Account, tokyo, "weak"), 8, completed, signed, "run-0"))},
+			left(there, "snap-0half", "/dev/xvda", own, 8, completed, unsigned, "run-0"),
+			left(there, "snap-0half2", "/dev/xvda", own, 8, completed, unsigned, "run-0"))},
+		{
+			"a wrong signature: neither used nor deleted",
+			in(there, left(there, "snap-0evil", "/dev/xvda", own, 8, completed, forged, "run-0")),
+		},
+		{
+			"ours under a weaker key: removed",
+			in(
+				there,
+				left(there, "snap-0weak", "/dev/xvda", keyARN(there.Account, tokyo, "weak"), 8, completed, signed, "run-0"),
+			),
+		},
 		{"copies of a release under another name: left to it", func() (distribution.Request, distribution.Facts) {
 			req, facts := finished()
 			facts.Earlier[there].Images[0].Name = aws.String("golden 0")
@@ -207,12 +222,15 @@ func TestDecide_existingResources(t *testing.T) {
 			turned(&facts)
 			return req, facts
 		}},
-		{"finished, and the alias leads to another key now, and force_deregister", func() (distribution.Request, distribution.Facts) {
-			req, facts := finished()
-			turned(&facts)
-			req.Targets[0].Lifecycle.ForceDeregister = true
-			return req, facts
-		}},
+		{
+			"finished, and the alias leads to another key now, and force_deregister",
+			func() (distribution.Request, distribution.Facts) {
+				req, facts := finished()
+				turned(&facts)
+				req.Targets[0].Lifecycle.ForceDeregister = true
+				return req, facts
+			},
+		},
 		{"a prepared image under the predictable name", func() (distribution.Request, distribution.Facts) {
 			req, facts := finished()
 			facts.Earlier[there].Images[0].Tags = delivered("ami-0other", own, signed)
@@ -249,17 +267,26 @@ func TestCleaningRemovesWhatIsUnfinishedAndProvablyOurs(t *testing.T) {
 				left(there, "snap-0evil", "/dev/xvdb", own, 100, ec2types.SnapshotStateCompleted, forged, "run-0"),
 				left(there, "snap-0going", "/dev/xvdc", own, 20, ec2types.SnapshotStatePending, signed, "run-0"),
 			}}
-			f.Earlier[home] = distribution.ExistingResources{Snapshots: []ec2types.Snapshot{left(home, "snap-0staged", "/dev/xvda", staged, 8, ec2types.SnapshotStateCompleted, signed, "run-0")}}
+			f.Earlier[home] = distribution.ExistingResources{
+				Snapshots: []ec2types.Snapshot{
+					left(home, "snap-0staged", "/dev/xvda", staged, 8, ec2types.SnapshotStateCompleted, signed, "run-0"),
+				},
+			}
 			s := f.Images[tokyo].Snapshots["snap-0b"]
 			s.SharedWith = []string{there.Account}
 			f.Images[tokyo].Snapshots["snap-0b"] = s
 		}},
 		{"not as wanted, and not signed: deleted with its snapshots", finished, unfinished},
-		{"finished, and changed since: stays with its " +
-			"snapshots", finished, func(f *distribution.Facts) { f.Earlier[there].Images[0].EnaSupport = nil }},
+		{
+			"finished, and changed since: stays with its snapshots",
+			finished,
+			func(f *distribution.Facts) { f.Earlier[there].Images[0].EnaSupport = nil },
+		},
 		{"finished, and the alias leads to another key now: stays with its snapshots", finished, turned},
 		{"a role that cannot be assumed hinders no other", finished, func(f *distribution.Facts) {
-			f.Sites[there] = distribution.DestinationFacts{Err: &distribution.APIError{Operation: "sts:AssumeRole", Status: 403, Code: "AccessDenied", Message: "no"}}
+			f.Sites[there] = distribution.DestinationFacts{
+				Err: &distribution.APIError{Operation: "sts:AssumeRole", Status: 403, Code: "AccessDenied", Message: "no"},
+			}
 		}},
 	} {
 		req, facts := c.world()

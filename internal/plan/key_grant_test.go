@@ -17,7 +17,9 @@ func TestValidateGrants_sameName(t *testing.T) {
 	}, {Grantee: "arn:aws:iam::{{ .AccountId }}:role/b/deployer"}}
 	named := []distribution.Grant{deployers[0], {Grantee: deployers[1].Grantee, Name: "another"}}
 	for wanted, ask := range map[string]func(req *distribution.Request, grants []distribution.Grant){
-		`target "prod": kms_grant: name`: func(req *distribution.Request, grants []distribution.Grant) { req.Targets[0].Grants = grants },
+		`target "prod": kms_grant: name`: func(req *distribution.Request, grants []distribution.Grant) {
+			req.Targets[0].Grants = grants
+		},
 		`share "fleet": kms_grant: name`: func(req *distribution.Request, grants []distribution.Grant) {
 			req.Shares = []distribution.Share{{
 				Name:       "fleet",

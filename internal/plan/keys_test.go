@@ -29,8 +29,20 @@ func TestSourceKey(t *testing.T) {
 		{"key id", "1234abcd-12ab", nil, "1234abcd-12ab", "1234abcd-12ab"}, // AWS answers that another Region has none
 		{"key ARN", keyARN(source, there, "k"), nil, keyARN(source, there, "k"), ""},
 		{"key ARN of a third account", keyARN("222222222222", there, "k"), nil, keyARN("222222222222", there, "k"), ""},
-		{"alias ARN", "arn:aws:kms:" + there + ":111111111111:alias/golden", nil, "arn:aws:kms:" + there + ":111111111111:alias/golden", ""},
-		{"primary of a multi-Region key by ARN", keyARN(source, there, "mrk-0123"), nil, keyARN(source, there, "mrk-0123"), ""},
+		{
+			"alias ARN",
+			"arn:aws:kms:" + there + ":111111111111:alias/golden",
+			nil,
+			"arn:aws:kms:" + there + ":111111111111:alias/golden",
+			"",
+		},
+		{
+			"primary of a multi-Region key by ARN",
+			keyARN(source, there, "mrk-0123"),
+			nil,
+			keyARN(source, there, "mrk-0123"),
+			"",
+		},
 		{"a Region of its own goes before", "alias/golden", map[string]string{
 			elsewhere: "alias/other",
 		}, "alias/golden", "alias/other"},
@@ -79,10 +91,21 @@ func TestDecide_encryptionCauses(t *testing.T) {
 		want      []string
 	}{
 		{"encryption by default, encrypt_boot = false", true, standard, base("137112412989", ""), []string{byDefault}},
-		{"an encrypted base image of one's own", false, keyARN(source, tokyo, "cust"), base(source, keyARN(source, tokyo, "cust")), []string{byBase}},
+		{
+			"an encrypted base image of one's own",
+			false,
+			keyARN(source, tokyo, "cust"),
+			base(source, keyARN(source, tokyo, "cust")),
+			[]string{byBase},
+		},
 		{"a key of one's own", true, keyARN(source, tokyo, "cust"), base("137112412989", ""), []string{byBuild}},
-		{"an encrypted base image of another " +
-			"account", false, standard, base("137112412989", keyARN("137112412989", tokyo, "x")), []string{byOthers}},
+		{
+			"an encrypted base image of another account",
+			false,
+			standard,
+			base("137112412989", keyARN("137112412989", tokyo, "x")),
+			[]string{byOthers},
+		},
 		{"default and base: both possible", true, standard, base(source, standard), []string{byDefault, byBase}},
 		{"base image that cannot be seen", false, standard, func(*distribution.Image) {}, []string{byBuild}},
 	} {

@@ -53,30 +53,47 @@ func TestDecide_publication(t *testing.T) {
 		change     func(*distribution.Request, *distribution.Facts)
 	}{
 		{"none yet", finished, []distribution.Parameter{name, secret}, stored(distribution.ParameterFacts{})},
-		{"before there is an image", earlier, []distribution.Parameter{name}, func(*distribution.Request, *distribution.Facts) {}},
-		{"it names the image of the release " +
-			"before", finished, []distribution.Parameter{name}, stored(distribution.ParameterFacts{
-			Type:     "String",
-			DataType: "aws:ec2:image",
-			ImageID:  older,
-		})},
+		{
+			"before there is an image",
+			earlier,
+			[]distribution.Parameter{name},
+			func(*distribution.Request, *distribution.Facts) {},
+		},
+		{
+			"it names the image of the release before",
+			finished,
+			[]distribution.Parameter{name},
+			stored(distribution.ParameterFacts{
+				Type:     "String",
+				DataType: "aws:ec2:image",
+				ImageID:  older,
+			}),
+		},
 		{"it names the image already", finished, []distribution.Parameter{name}, stored(distribution.ParameterFacts{
 			Type:     "String",
 			DataType: "aws:ec2:image",
 			ImageID:  ours,
 		})},
-		{"it names the image already, and must not be " +
-			"overwritten", finished, []distribution.Parameter{strict}, stored(distribution.ParameterFacts{
-			Type:     "String",
-			DataType: "aws:ec2:image",
-			ImageID:  ours,
-		})},
-		{"it names another image, and must not be " +
-			"overwritten", finished, []distribution.Parameter{strict}, stored(distribution.ParameterFacts{
-			Type:     "String",
-			DataType: "aws:ec2:image",
-			ImageID:  older,
-		})},
+		{
+			"it names the image already, and must not be overwritten",
+			finished,
+			[]distribution.Parameter{strict},
+			stored(distribution.ParameterFacts{
+				Type:     "String",
+				DataType: "aws:ec2:image",
+				ImageID:  ours,
+			}),
+		},
+		{
+			"it names another image, and must not be overwritten",
+			finished,
+			[]distribution.Parameter{strict},
+			stored(distribution.ParameterFacts{
+				Type:     "String",
+				DataType: "aws:ec2:image",
+				ImageID:  older,
+			}),
+		},
 		{"of another data type", finished, []distribution.Parameter{name}, stored(distribution.ParameterFacts{
 			Type:     "String",
 			DataType: "text",
@@ -94,12 +111,17 @@ func TestDecide_publication(t *testing.T) {
 				Message:   "no",
 			},
 		})},
-		{"its key is disabled", finished, []distribution.Parameter{secret}, func(r *distribution.Request, f *distribution.Facts) {
-			disabled := key(there.Account, tokyo, "own")
-			disabled.Metadata.KeyState = kmstypes.KeyStateDisabled
-			f.Keys[there]["alias/parameters"] = disabled
-			r.Targets[0].Parameters[0].KeyID = "alias/parameters"
-		}},
+		{
+			"its key is disabled",
+			finished,
+			[]distribution.Parameter{secret},
+			func(r *distribution.Request, f *distribution.Facts) {
+				disabled := key(there.Account, tokyo, "own")
+				disabled.Metadata.KeyState = kmstypes.KeyStateDisabled
+				f.Keys[there]["alias/parameters"] = disabled
+				r.Targets[0].Parameters[0].KeyID = "alias/parameters"
+			},
+		},
 		{"a rendered name that AWS does not take", finished, []distribution.Parameter{{
 			Name:     "/golden/{{ .AMIName }}",
 			Type:     "String",
@@ -176,13 +198,17 @@ func TestDecide_launchTemplateVersion(t *testing.T) {
 			Source:  3,
 			Naming:  map[string][]int64{ours: {5, 6}},
 		}},
-		{"a version names it already, and is not the " +
-			"default", finished, []distribution.LaunchTemplate{first}, distribution.LaunchTemplateFacts{
-			ID:      id,
-			Default: 3,
-			Source:  3,
-			Naming:  map[string][]int64{ours: {5, 6}},
-		}},
+		{
+			"a version names it already, and is not the default",
+			finished,
+			[]distribution.LaunchTemplate{first},
+			distribution.LaunchTemplateFacts{
+				ID:      id,
+				Default: 3,
+				Source:  3,
+				Naming:  map[string][]int64{ours: {5, 6}},
+			},
+		},
 		{"the default names it already", finished, []distribution.LaunchTemplate{first}, distribution.LaunchTemplateFacts{
 			ID:      id,
 			Default: 6,

@@ -41,10 +41,11 @@ func TestShareGrants_onlyRequestedOperations(t *testing.T) {
 				continue
 			}
 			statements++
-			if all := strings.Contains(
+			all := strings.Contains(
 				statement,
 				`["CreateGrant","Decrypt"]`,
-			); strings.Contains(statement, "role/launcher") != all || strings.Contains(statement, "role/reader") == all ||
+			)
+			if strings.Contains(statement, "role/launcher") != all || strings.Contains(statement, "role/reader") == all ||
 				strings.Contains(statement, "role/other") == all {
 				t.Errorf("%s", statement)
 			}

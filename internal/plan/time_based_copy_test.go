@@ -53,16 +53,25 @@ func TestDecide_completionDuration(t *testing.T) {
 	}{
 		{"439 GiB go in 15 minutes", 15, []int32{439}, nil},
 		{"440 GiB do not", 15, []int32{8, 440}, nil},
-		{"of a large volume only a little was ever " +
-			"written", 15, []int32{16384}, func(_ *distribution.Request, f *distribution.Facts) {
-			s := f.Images[tokyo].Snapshots["snap-0a"]
-			s.FullSnapshotSizeInBytes = aws.Int64(100 << 30)
-			f.Images[tokyo].Snapshots["snap-0a"] = s
-		}},
+		{
+			"of a large volume only a little was ever written",
+			15,
+			[]int32{16384},
+			func(_ *distribution.Request, f *distribution.Facts) {
+				s := f.Images[tokyo].Snapshots["snap-0a"]
+				s.FullSnapshotSizeInBytes = aws.Int64(100 << 30)
+				f.Images[tokyo].Snapshots["snap-0a"] = s
+			},
+		},
 		{"snapshots that are too many for the throughput take turns", 15, []int32{400, 400, 400, 400, 400}, nil},
 		{"an image cannot", 15, []int32{400, 400, 400, 400, 400}, byImage},
 		{"an image whose snapshots fit", 30, []int32{400, 400, 400, 400, 400}, byImage},
-		{"three accounts copy the same snapshot", 30, []int32{100}, func(r *distribution.Request, _ *distribution.Facts) { r.Targets[0].AccountIDs = others }},
+		{
+			"three accounts copy the same snapshot",
+			30,
+			[]int32{100},
+			func(r *distribution.Request, _ *distribution.Facts) { r.Targets[0].AccountIDs = others },
+		},
 		{"one account copies it to two Regions", 30, []int32{100}, func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].Regions = []string{tokyo, oregon}
 			f.Keys[distribution.Location{
@@ -70,7 +79,12 @@ func TestDecide_completionDuration(t *testing.T) {
 				Region:  oregon,
 			}] = map[string]distribution.Key{"alias/golden-source": {}}
 		}},
-		{"three accounts, without a time", 0, []int32{100}, func(r *distribution.Request, _ *distribution.Facts) { r.Targets[0].AccountIDs = others }},
+		{
+			"three accounts, without a time",
+			0,
+			[]int32{100},
+			func(r *distribution.Request, _ *distribution.Facts) { r.Targets[0].AccountIDs = others },
+		},
 	} {
 		req, facts := sized(c.minutes, c.gib...)
 		if c.change != nil {

@@ -30,9 +30,16 @@ func TestCheckFindsWhatNoLongerStands(t *testing.T) {
 		{"all stands", false, func(*distribution.Request, *distribution.Facts) {}},
 		{"the image is gone", true, func(_ *distribution.Request, f *distribution.Facts) {
 			f.Earlier[there] = distribution.ExistingResources{}
-			f.Sites[there] = distribution.DestinationFacts{Identity: f.Sites[there].Identity, Parameters: f.Sites[there].Parameters}
+			f.Sites[there] = distribution.DestinationFacts{
+				Identity:   f.Sites[there].Identity,
+				Parameters: f.Sites[there].Parameters,
+			}
 		}},
-		{"an attribute was changed", true, func(_ *distribution.Request, f *distribution.Facts) { f.Earlier[there].Images[0].EnaSupport = nil }},
+		{
+			"an attribute was changed",
+			true,
+			func(_ *distribution.Request, f *distribution.Facts) { f.Earlier[there].Images[0].EnaSupport = nil },
+		},
 		{"its seal is another's", true, func(_ *distribution.Request, f *distribution.Facts) {
 			f.Earlier[there].Images[0].Tags = delivered("ami-0other", keyARN(there.Account, tokyo, "own"), signed)
 		}},
@@ -52,25 +59,38 @@ func TestCheckFindsWhatNoLongerStands(t *testing.T) {
 			f.Keys[there][own].Metadata.ValidTo = aws.Time(f.At.Add(365 * 24 * time.Hour))
 		}},
 		{"the parameter names another image", true, func(_ *distribution.Request, f *distribution.Facts) {
-			f.Sites[there].Parameters["golden"] = distribution.ParameterFacts{Type: "String", DataType: "text", ImageID: "ami-0ddddddddddddddd1"}
+			f.Sites[there].Parameters["golden"] = distribution.ParameterFacts{
+				Type:     "String",
+				DataType: "text",
+				ImageID:  "ami-0ddddddddddddddd1",
+			}
 		}},
 		{"the role is gone", true, func(_ *distribution.Request, f *distribution.Facts) {
-			f.Sites[there] = distribution.DestinationFacts{Err: &distribution.APIError{Operation: "sts:AssumeRole", Status: 403, Code: "AccessDenied", Message: "no"}}
+			f.Sites[there] = distribution.DestinationFacts{
+				Err: &distribution.APIError{Operation: "sts:AssumeRole", Status: 403, Code: "AccessDenied", Message: "no"},
+			}
 		}},
-		{"the source image is gone", true, func(_ *distribution.Request, f *distribution.Facts) { f.Images[tokyo] = distribution.Image{} }},
+		{
+			"the source image is gone",
+			true,
+			func(_ *distribution.Request, f *distribution.Facts) { f.Images[tokyo] = distribution.Image{} },
+		},
 		{"a look at the source image is refused", false, func(_ *distribution.Request, f *distribution.Facts) {
 			f.Unseen = blinded(home, "ec2:DescribeImageAttribute")
 		}},
 		{"a look at what was made is refused", true, func(_ *distribution.Request, f *distribution.Facts) {
 			f.Earlier[there], f.Unseen = distribution.ExistingResources{}, blinded(there, "ec2:DescribeImages")
 		}},
-		{"a look at what was made in the source account is " +
-			"refused", true, func(r *distribution.Request, f *distribution.Facts) {
-			r.Targets[0].AccountIDs, r.Targets[0].Roles = []string{source}, nil
-			f.Sites[home] = distribution.DestinationFacts{Identity: f.Source}
-			f.Keys[home][own] = key(source, tokyo, "own")
-			f.Unseen = blinded(home, "ec2:DescribeImages")
-		}},
+		{
+			"a look at what was made in the source account is refused",
+			true,
+			func(r *distribution.Request, f *distribution.Facts) {
+				r.Targets[0].AccountIDs, r.Targets[0].Roles = []string{source}, nil
+				f.Sites[home] = distribution.DestinationFacts{Identity: f.Source}
+				f.Keys[home][own] = key(source, tokyo, "own")
+				f.Unseen = blinded(home, "ec2:DescribeImages")
+			},
+		},
 		{"of an optional target", false, func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].Optional = true
 			f.Earlier[there].Images[0].EnaSupport = nil

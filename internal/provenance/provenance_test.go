@@ -102,7 +102,12 @@ func TestJudge_signature(t *testing.T) {
 		{"unchanged", func(*provenance.Resource) {}, keys, provenance.Adoptable},
 		{"pending copy without a key", func(r *provenance.Resource) { r.KeyARN = "" }, keys, provenance.Adoptable},
 		{"second signing key", func(*provenance.Resource) {}, keysOf(other, signer), provenance.Adoptable},
-		{"tags copied to another id", func(r *provenance.Resource) { r.ID = "snap-0fedcba9876543210" }, keys, provenance.Unproven},
+		{
+			"tags copied to another id",
+			func(r *provenance.Resource) { r.ID = "snap-0fedcba9876543210" },
+			keys,
+			provenance.Unproven,
+		},
 		{"other account", func(r *provenance.Resource) { r.Account = "888888888888" }, keys, provenance.Unproven},
 		{"other Region", func(r *provenance.Resource) { r.Region = "eu-west-1" }, keys, provenance.Unproven},
 		{"other key of the resource", func(r *provenance.Resource) { r.KeyARN = otherKeyARN }, keys, provenance.Unproven},
@@ -111,7 +116,12 @@ func TestJudge_signature(t *testing.T) {
 		{"other release in the text", in("2026-11-27", "2020-11-27"), keys, provenance.Unproven},
 		{"other device in the text", in("/dev/xvda", "/dev/xvdb"), keys, provenance.Unproven},
 		{"other run", tag(provenance.TagRun, "own"), keys, provenance.Unproven},
-		{"other source", tag(provenance.TagSource, "111111111111/ap-northeast-1/ami-0bbbbbbbbbbbbbbbb"), keys, provenance.Unproven},
+		{
+			"other source",
+			tag(provenance.TagSource, "111111111111/ap-northeast-1/ami-0bbbbbbbbbbbbbbbb"),
+			keys,
+			provenance.Unproven,
+		},
 		{"not a signature", tag(provenance.TagSignature, "yes"), keys, provenance.Unproven},
 		{"unknown signing key", func(*provenance.Resource) {}, keysOf(other), provenance.Unproven},
 		{"no signing key", func(*provenance.Resource) {}, nil, provenance.Unproven},
@@ -197,21 +207,40 @@ func TestJudge_evidence(t *testing.T) {
 		{"instance in another account", resource(provenance.Instance, "old", func(r *provenance.Resource) {
 			r.ClientToken, r.Account = string(token(provenance.Instance, "old")), "888888888888"
 		}), provenance.Unproven},
-		{"instance with our tags only", resource(provenance.Instance, "old", func(*provenance.Resource) {}), provenance.Unproven},
+		{
+			"instance with our tags only",
+			resource(provenance.Instance, "old", func(*provenance.Resource) {}),
+			provenance.Unproven,
+		},
 		{"grant of an ended run", grant("old", source.Account), provenance.Deletable},
 		{"grant of a working run", grant("live", source.Account), provenance.Working},
 		{"grant of another issuer", grant("old", target), provenance.Unproven},
 		{"volume", resource(provenance.Volume, "old", func(*provenance.Resource) {}), provenance.Unproven},
 		{"copied image", copied(func(*provenance.Resource) {}), provenance.Deletable},
-		{"copied image before its run", copied(func(r *provenance.Resource) { r.Created = created.Add(-time.Second) }), provenance.Unproven},
-		{"copied image of another source", copied(func(r *provenance.Resource) { r.SourceImageID = "ami-1" }), provenance.Unproven},
+		{
+			"copied image before its run",
+			copied(func(r *provenance.Resource) { r.Created = created.Add(-time.Second) }),
+			provenance.Unproven,
+		},
+		{
+			"copied image of another source",
+			copied(func(r *provenance.Resource) { r.SourceImageID = "ami-1" }),
+			provenance.Unproven,
+		},
 		{"copied image under another name", copied(func(r *provenance.Resource) { r.Name = "other" }), provenance.Unproven},
-		{"copied image of a run without a " +
-			"record", copied(func(r *provenance.Resource) { r.Tags = tags("own") }), provenance.Unproven},
+		{
+			"copied image of a run without a record",
+			copied(func(r *provenance.Resource) { r.Tags = tags("own") }),
+			provenance.Unproven,
+		},
 		{"registered image", registered(signed()), provenance.Deletable},
 		{"registered image with an unsigned snapshot", registered(signed(), unsigned), provenance.Unproven},
 		{"registered image without snapshots", registered(), provenance.Unproven},
-		{"answered call", resource(provenance.Volume, "own", func(r *provenance.Resource) { r.ID = "vol-answered" }), provenance.Deletable},
+		{
+			"answered call",
+			resource(provenance.Volume, "own", func(r *provenance.Resource) { r.ID = "vol-answered" }),
+			provenance.Deletable,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			judge := provenance.Judge{Source: source, Keys: keys, Runs: records, Answered: []string{"vol-answered"}, Run: "own"}
@@ -244,8 +273,14 @@ func TestJudgment_owners(t *testing.T) {
 		{"delivery, ended run, same release", signed(delivery), release, true, false, true},
 		{"delivery, ended run, newer than ours", signed(delivery), release.Add(-time.Second), true, false, false},
 		{"delivery, working run, same release", signed(delivery, run("live")), release, false, false, false},
-		{"delivery, working run, older than " +
-			"ours", signed(delivery, run("live")), release.Add(time.Second), false, false, true},
+		{
+			"delivery, working run, older than ours",
+			signed(delivery, run("live")),
+			release.Add(time.Second),
+			false,
+			false,
+			true,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := provenance.Judge{Source: source, Keys: keys, Runs: records}.Judge(c.resource)
@@ -319,7 +354,11 @@ func TestSigningKey_tag(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, text := range []string{fmt.Sprintf("%v %+v %#v %s", signer, signer, signer, signer), fmt.Sprint(keys), string(encoded)} {
+	for _, text := range []string{
+		fmt.Sprintf("%v %+v %#v %s", signer, signer, signer, signer),
+		fmt.Sprint(keys),
+		string(encoded),
+	} {
 		if strings.Contains(text, secret[:32]) || !strings.Contains(text, "(secret)") {
 			t.Errorf("the key prints as %s", text)
 		}

@@ -94,8 +94,7 @@ func TestNothingThatOthersWroteBecomesMarkupInMarkdown(t *testing.T) {
 		for i, line := range lines {
 			head := func(line string) string { return line[:min(len(line), 2)] }
 			if strings.Count(line, "|") != strings.Count(want[i], "|") ||
-				strings.Count(line, "`")%2 != strings.Count(want[i], "`")%2 ||
-				head(line) != head(want[i]) {
+				strings.Count(line, "`")%2 != strings.Count(want[i], "`")%2 || head(line) != head(want[i]) {
 				t.Errorf("%q: %q, want as %q", text, line, want[i])
 			}
 		}
@@ -108,9 +107,7 @@ func TestADrawingInMarkdownHasTheNodesOfTheDocument(t *testing.T) {
 		d := reporttest.NewManifest(p, r)
 		_, graph, _ := strings.Cut(string(d.Markdown()), "```mermaid\nflowchart LR\n")
 		graph, _, _ = strings.Cut(graph, "```\n")
-		node, edge := regexp.MustCompile(
-			`^  n\d\d\["[-A-Za-z0-9 ,./_#;<>]*"\]$`,
-		), regexp.MustCompile(
+		node, edge := regexp.MustCompile(`^  n\d\d\["[-A-Za-z0-9 ,./_#;<>]*"\]$`), regexp.MustCompile(
 			`^  n\d\d (-->|-\.->)\|"[-A-Za-z0-9 ,./_#;]*"\| n\d\d$`,
 		)
 		nodes, edges := 0, 0

@@ -323,7 +323,11 @@ func addStepsOfDestinations(at map[distribution.Location]*Destination, p plan.Pl
 func newAttributes(outcomes []distribution.AttributeOutcome) []Attribute {
 	all := []Attribute{}
 	for _, a := range outcomes {
-		outcome, known := map[distribution.AttributeHandling]string{distribution.Kept: kept, distribution.Set: changed, distribution.Lost: lost}[a.How]
+		outcome, known := map[distribution.AttributeHandling]string{
+			distribution.Kept: kept,
+			distribution.Set:  changed,
+			distribution.Lost: lost,
+		}[a.How]
 		if known { // AWS derives the others from the image
 			all = append(all, Attribute{Name: a.Attribute, Outcome: outcome, Reason: OptionalString(a.Why)})
 		}

@@ -18,7 +18,14 @@ var noon = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 func TestRecord_roundTrip(t *testing.T) {
 	for _, want := range []Record{
 		{ID: "a", Began: noon, Until: noon.Add(time.Hour), Protection: NoProtection},
-		{ID: "b", Ended: true, Began: noon, Until: noon.Add(time.Hour), Protection: ProtectionHeld, Regions: []string{"us-west-2", "eu-west-1"}},
+		{
+			ID:         "b",
+			Ended:      true,
+			Began:      noon,
+			Until:      noon.Add(time.Hour),
+			Protection: ProtectionHeld,
+			Regions:    []string{"us-west-2", "eu-west-1"},
+		},
 	} {
 		key, value := want.tag()
 		got, ok, err := parseRecord(key, value)
@@ -46,7 +53,12 @@ func TestRecord_manyRegions(t *testing.T) {
 // A record of another version may belong to a run that works: it must not be taken for none.
 func TestParseRecord_unreadable(t *testing.T) {
 	_, value := Record{ID: "a", Began: noon, Until: noon}.tag()
-	for _, bad := range []string{"", "working", strings.Replace(value, "until=2026", "until=x", 1), strings.Replace(value, "began=2026", "began=x", 1)} {
+	for _, bad := range []string{
+		"",
+		"working",
+		strings.Replace(value, "until=2026", "until=x", 1),
+		strings.Replace(value, "began=2026", "began=x", 1),
+	} {
 		if _, ok, err := parseRecord(provenance.RecordKey("a"), bad); !ok || err == nil {
 			t.Errorf("%q: got %t, %v, want an error", bad, ok, err)
 		}

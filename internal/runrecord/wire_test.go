@@ -224,7 +224,13 @@ func inBubble(t *testing.T, options []awssim.Option, do func(t *testing.T, w *wo
 
 // A run has a record for as long as it works, renews it, and deletes it at its end. A skewed clock makes no difference.
 func TestRun_alone(t *testing.T) {
-	for _, skew := range []time.Duration{0, 14 * time.Minute, -14 * time.Minute, 40 * 24 * time.Hour, -40 * 24 * time.Hour} {
+	for _, skew := range []time.Duration{
+		0,
+		14 * time.Minute,
+		-14 * time.Minute,
+		40 * 24 * time.Hour,
+		-40 * 24 * time.Hour,
+	} {
 		t.Run(skew.String(), func(t *testing.T) {
 			inBubble(t, []awssim.Option{awssim.WithClientSkew(skew)}, func(t *testing.T, w *world) {
 				p := w.start(t)
@@ -540,7 +546,14 @@ func TestEnsureSigningKey_staleRead(t *testing.T) {
 
 // Answers that are lost and calls that are throttled neither lose a record nor a renewal.
 func TestRun_faults(t *testing.T) {
-	for _, fault := range []awssim.Fault{awssim.Throttled, awssim.ServerError, awssim.ConnectionReset, awssim.LostResponse, awssim.LateError, awssim.TruncatedResponse} {
+	for _, fault := range []awssim.Fault{
+		awssim.Throttled,
+		awssim.ServerError,
+		awssim.ConnectionReset,
+		awssim.LostResponse,
+		awssim.LateError,
+		awssim.TruncatedResponse,
+	} {
 		t.Run(string(fault), func(t *testing.T) {
 			inBubble(t, nil, func(t *testing.T, w *world) {
 				for nth := 1; nth < 8; nth += 2 {

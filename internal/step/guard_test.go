@@ -37,7 +37,12 @@ func TestNothingIsCopiedWithoutAKeyOfItsOwnRegion(t *testing.T) { // 1.3.9, 1.7.
 }
 
 func TestGuardShare_allOrNone(t *testing.T) {
-	for _, accounts := range [][]string{nil, {"all"}, {"222222222222", ""}, {"arn:aws:organizations::222222222222:organization/o-1"}} {
+	for _, accounts := range [][]string{
+		nil,
+		{"all"},
+		{"222222222222", ""},
+		{"arn:aws:organizations::222222222222:organization/o-1"},
+	} {
 		if guardShare(accounts) == nil {
 			t.Errorf("shared with %q", accounts)
 		}

@@ -89,17 +89,13 @@ func fullStep() *RegisterImage {
 	fill(reflect.ValueOf(&image).Elem())
 	image.BlockDeviceMappings = []ec2types.BlockDeviceMapping{
 		{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{
-			SnapshotId: aws.String("snap-source"),
-			Encrypted:  aws.Bool(true),
-			KmsKeyId: aws.String(
-				"arn:aws:kms:eu-west-1:111111111111:key/k",
-			),
-			VolumeSize: aws.Int32(8),
-			VolumeType: ec2types.VolumeTypeGp3,
-			Iops:       aws.Int32(4000),
-			Throughput: aws.Int32(
-				250,
-			),
+			SnapshotId:               aws.String("snap-source"),
+			Encrypted:                aws.Bool(true),
+			KmsKeyId:                 aws.String("arn:aws:kms:eu-west-1:111111111111:key/k"),
+			VolumeSize:               aws.Int32(8),
+			VolumeType:               ec2types.VolumeTypeGp3,
+			Iops:                     aws.Int32(4000),
+			Throughput:               aws.Int32(250),
 			VolumeInitializationRate: aws.Int32(200),
 			DeleteOnTermination:      aws.Bool(false),
 			EbsCardIndex:             aws.Int32(1),

@@ -139,8 +139,10 @@ func TestSnapshotsWithCopiedTagsAreNeitherUsedNorRemoved(t *testing.T) {
 				s.leftAlone(evil)
 
 				// where the genuine image is gone, it is made anew, from new copies
-				if _, err := s.cloud(prod).
-					DeregisterImage(s.Context(), &ec2.DeregisterImageInput{ImageId: &first, DeleteAssociatedSnapshots: aws.Bool(true)}); err != nil {
+				if _, err := s.cloud(prod).DeregisterImage(s.Context(), &ec2.DeregisterImageInput{
+					ImageId:                   &first,
+					DeleteAssociatedSnapshots: aws.Bool(true),
+				}); err != nil {
 					s.Fatal(err)
 				}
 				if output, err = s.after(s.Context(), nullBuilder, s.withExistingAMI(prod)); err != nil {
@@ -185,8 +187,10 @@ func TestAnImageUnderThePredictableNameIsNeitherAdoptedNorRemoved(t *testing.T) 
 				}
 				imageTags, snapshotTags := s.genuine(prod)
 				genuine := *s.images(prod)[0].ImageId
-				if _, err := s.cloud(prod).
-					DeregisterImage(s.Context(), &ec2.DeregisterImageInput{ImageId: &genuine, DeleteAssociatedSnapshots: aws.Bool(true)}); err != nil {
+				if _, err := s.cloud(prod).DeregisterImage(s.Context(), &ec2.DeregisterImageInput{
+					ImageId:                   &genuine,
+					DeleteAssociatedSnapshots: aws.Bool(true),
+				}); err != nil {
 					s.Fatal(err)
 				}
 				evil := s.forged(prod, snapshotTags)

@@ -22,7 +22,9 @@ func byImage(options map[string]any, last map[string]any) map[string]any {
 func TestEveryBlockOfABuildGetsItsImages(t *testing.T) {
 	for name, second := range map[string]func(s *stage) map[string]any{
 		"another account": func(s *stage) map[string]any { return byImage(s.options(other), nil) },
-		"another name":    func(s *stage) map[string]any { return byImage(s.options(prod), map[string]any{"ami_name": "another"}) },
+		"another name": func(s *stage) map[string]any {
+			return byImage(s.options(prod), map[string]any{"ami_name": "another"})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onStage(t, func(s *stage) {

@@ -45,13 +45,14 @@ func TestResume_afterExpiredSession(t *testing.T) {
 				if err == nil {
 					s.Fatalf("a run whose credentials ended is a success:\n%s", s.screen)
 				}
-				if n := strings.Count(
+				n := strings.Count(
 					err.Error(),
 					"the source credentials have ended",
 				) + strings.Count(
 					err.Error(),
 					"the source credentials cannot be used",
-				); n != 1 {
+				)
+				if n != 1 {
 					s.Errorf("got the error %d times, want it once: %v", n, err)
 				}
 				s.safe()
@@ -72,7 +73,12 @@ func TestResume_afterExpiredSession(t *testing.T) {
 
 // Whatever answer breaks off while the image is being protected: it is protected, and the run that fails says so.
 func TestATornAnswerCostsNoProtection(t *testing.T) {
-	for _, operation := range []string{"sts:GetCallerIdentity", "ec2:DescribeImages", "ec2:CreateTags", "ec2:EnableImageDeregistrationProtection"} {
+	for _, operation := range []string{
+		"sts:GetCallerIdentity",
+		"ec2:DescribeImages",
+		"ec2:CreateTags",
+		"ec2:EnableImageDeregistrationProtection",
+	} {
 		t.Run(operation, func(t *testing.T) {
 			onStage(t, func(s *stage) {
 				s.closed(prod)
@@ -94,11 +100,11 @@ func TestARunCutOffAtItsVeryBeginningLeavesTheImageProtected(t *testing.T) {
 			onStage(t, func(s *stage) {
 				ctx, cancel := context.WithTimeout(s.Context(), after)
 				defer cancel()
-				if _, err := s.run(
+				_, err := s.run(
 					ctx,
 					s.options(prod),
-				); !s.mentions("is kept and protected", err) ||
-					s.mentions("Packer deregisters it now", err) {
+				)
+				if !s.mentions("is kept and protected", err) || s.mentions("Packer deregisters it now", err) {
 					s.Errorf("got %v", err)
 				}
 				s.safe()
@@ -149,8 +155,7 @@ func TestAPanicAtAnyCallIsAnError(t *testing.T) {
 				s.Context(),
 				nullBuilder,
 				s.withExistingAMI(prod),
-			); err != nil &&
-				!s.mentions("where that image comes from", err) {
+			); err != nil && !s.mentions("where that image comes from", err) {
 				s.Errorf("after a panic at call %d: %v", call, err)
 			}
 		})

@@ -187,11 +187,11 @@ func TestTheArtifactNamesTheTargetsImages(t *testing.T) {
 	}
 	a.manifest.PluginVersion = "0.1.0"
 	var m report.Manifest
-	if err := json.Unmarshal(
+	err := json.Unmarshal(
 		[]byte(a.State("encrypted-ami.manifest").(string)),
 		&m,
-	); err != nil ||
-		m.PluginVersion != "0.1.0" {
+	)
+	if err != nil || m.PluginVersion != "0.1.0" {
 		t.Errorf("got the state %+v, %v, want the manifest", m, err)
 	}
 	if a.State("par.artifact.metadata") != nil || a.Files() != nil {

@@ -64,14 +64,22 @@ func (s *stage) grow() tree {
 	_, err = roles.CreateRole(
 		s.Context(),
 		&iam.CreateRoleInput{RoleName: aws.String("lister"), AssumeRolePolicyDocument: aws.String(
-			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + source + `:root"},"Action":"sts:AssumeRole"}]}`,
+			`{"Version":"2012-10-17","Statement":[{
+				"Effect":"Allow",
+				"Principal":{"AWS":"arn:aws:iam::` + source + `:root"},
+				"Action":"sts:AssumeRole"
+			}]}`,
 		)},
 	)
 	o.must(err)
 	_, err = roles.PutRolePolicy(
 		s.Context(),
 		&iam.PutRolePolicyInput{RoleName: aws.String("lister"), PolicyName: aws.String("list"), PolicyDocument: aws.String(
-			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["organizations:ListAccountsForParent","organizations:ListOrganizationalUnitsForParent"],"Resource":"*"}]}`,
+			`{"Version":"2012-10-17","Statement":[{
+				"Effect":"Allow",
+				"Action":["organizations:ListAccountsForParent","organizations:ListOrganizationalUnitsForParent"],
+				"Resource":"*"
+			}]}`,
 		)},
 	)
 	o.must(err)
@@ -136,8 +144,7 @@ func TestAnAccountWithoutTheRoleFailsTheRunUnlessItIsSkipped(t *testing.T) {
 		if _, err := s.run(
 			s.Context(),
 			o.options(func(map[string]any) {}),
-		); err == nil ||
-			!s.mentions("account "+bare+" cannot be used", err) {
+		); err == nil || !s.mentions("account "+bare+" cannot be used", err) {
 			s.Errorf("got %v", err)
 		}
 		if made := len(s.made()); made > 0 {

@@ -82,8 +82,7 @@ func TestPlanOnlyFailsOnlyWhereNothingOfABuildCanBeLost(t *testing.T) {
 			s.Context(),
 			nullBuilder,
 			options,
-		); err == nil ||
-			!strings.Contains(err.Error(), "alias/missing cannot be used") {
+		); err == nil || !strings.Contains(err.Error(), "alias/missing cannot be used") {
 			s.Errorf("with an image of the caller's: %v", err)
 		}
 		s.untouched()
@@ -95,8 +94,7 @@ func TestDryRun_missingPermission(t *testing.T) {
 		s.setTargetActions(prod, `["ec2:CopySnapshot","ec2:CreateTags","ec2:Describe*","ec2:Get*","kms:*"]`)
 		_, err := s.run(s.Context(), s.options(prod, other))
 		if err == nil || !strings.Contains(err.Error(), "nothing was created") ||
-			!strings.Contains(err.Error(), "ec2:RegisterImage") ||
-			len(s.made()) > 0 {
+			!strings.Contains(err.Error(), "ec2:RegisterImage") || len(s.made()) > 0 {
 			s.Errorf("%d resources were created: %v", len(s.made()), err)
 		}
 		options := s.options(prod, other)

@@ -53,9 +53,8 @@ func TestDestroyLeavesWhatIsPublished(t *testing.T) {
 		if err := output.Destroy(); err != nil {
 			s.Error(err)
 		}
-		if images := s.images(
-			prod,
-		); len(images) != 1 || s.parameter(prod, "/golden/"+tokyo) != aws.ToString(images[0].ImageId) ||
+		images := s.images(prod)
+		if len(images) != 1 || s.parameter(prod, "/golden/"+tokyo) != aws.ToString(images[0].ImageId) ||
 			len(s.images(other)) != 0 {
 			s.Errorf("the targets have %d and %d images; the parameter says "+
 				"%q", len(images), len(s.images(other)), s.parameter(prod, "/golden/"+tokyo))
@@ -69,15 +68,20 @@ func TestNothingIsPublishedThatCannotBeProved(t *testing.T) {
 		users := iam.NewFromConfig(s.world.Config(source, tokyo))
 		if err := s.allow(
 			users,
-			`{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"ec2:CreateTags","Resource":"arn:aws:ec2:*::image/*"}`,
+			`{
+				"Effect":"Allow",
+				"Action":"*",
+				"Resource":"*"},{"Effect":"Deny",
+				"Action":"ec2:CreateTags",
+				"Resource":"arn:aws:ec2:*::image/*"
+			}`,
 		); err != nil {
 			s.Fatal(err)
 		}
 		if _, err := s.run(
 			s.Context(),
 			s.publishing(prod),
-		); err == nil || !s.mentions("allow ec2:CreateTags", err) ||
-			len(s.made()) > 0 {
+		); err == nil || !s.mentions("allow ec2:CreateTags", err) || len(s.made()) > 0 {
 			s.Errorf("got %v, %d calls made something", err, len(s.made()))
 		}
 	})
@@ -104,9 +108,7 @@ func TestATargetIsServedWhenItsImageIsPublished(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "1 of 1 destination failed") || !s.mentions("ssm:PutParameter", err) {
 			s.Errorf("got %v", err)
 		}
-		if state := s.state(
-			path,
-		); state.Status != report.Failed ||
+		if state := s.state(path); state.Status != report.Failed ||
 			string(state.AMIID) != aws.ToString(s.images(prod)[0].ImageId) {
 			s.Errorf("the manifest says %+v", state)
 		}
@@ -119,9 +121,7 @@ func TestATargetIsServedWhenItsImageIsPublished(t *testing.T) {
 		if _, err := s.run(s.Context(), o); err != nil {
 			s.Error(err)
 		}
-		if state := s.state(
-			path,
-		); state.Status != report.Succeeded || len(s.images(prod)) != 1 ||
+		if state := s.state(path); state.Status != report.Succeeded || len(s.images(prod)) != 1 ||
 			s.parameter(prod, "/golden/"+tokyo) != string(state.AMIID) {
 			s.Errorf("the manifest says %+v", state)
 		}
@@ -213,9 +213,8 @@ func TestVerify_warningKeepsImage(t *testing.T) {
 		if err != nil {
 			s.Fatal(err)
 		}
-		if d := s.state(
-			path,
-		); d.Status != report.Succeeded || string(d.AMIID) != *s.images(prod)[0].ImageId ||
+		d := s.state(path)
+		if d.Status != report.Succeeded || string(d.AMIID) != *s.images(prod)[0].ImageId ||
 			strings.Contains(output.String(), "no image") {
 			s.Errorf("got %+v, and %s", d, output)
 		}
@@ -247,8 +246,7 @@ func TestVerify_parameterDeleted(t *testing.T) {
 			s.Context(),
 			nullBuilder,
 			o,
-		); err == nil ||
-			!strings.Contains(err.Error(), "SSM parameter "+name+" does not name ami-") {
+		); err == nil || !strings.Contains(err.Error(), "SSM parameter "+name+" does not name ami-") {
 			s.Errorf("got %v", err)
 		}
 	})

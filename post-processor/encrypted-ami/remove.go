@@ -26,7 +26,10 @@ func remove(pool *awsclient.Pool, images []distribution.CreatedImage) error {
 	var failed []error
 	for _, made := range images {
 		_, err := pool.EC2(made.At).
-			DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: aws.String(made.ImageID), DeleteAssociatedSnapshots: aws.Bool(true)})
+			DeregisterImage(ctx, &ec2.DeregisterImageInput{
+				ImageId:                   aws.String(made.ImageID),
+				DeleteAssociatedSnapshots: aws.Bool(true),
+			})
 		if err != nil && !awsclient.IsNotFound(err) {
 			failed = append(failed, fmt.Errorf("%s: ec2:DeregisterImage %s: %w", made.At, made.ImageID, err))
 		}

@@ -35,7 +35,12 @@ func (s *stage) closed(account string) {
 func (s *stage) open(account string) {
 	s.trust(
 		account,
-		`{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::`+source+`:root"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"hush-external"}}}`,
+		`{
+			"Effect":"Allow",
+			"Principal":{"AWS":"arn:aws:iam::`+source+`:root"},
+			"Action":"sts:AssumeRole",
+			"Condition":{"StringEquals":{"sts:ExternalId":"hush-external"}}
+		}`,
 	)
 }
 
@@ -137,11 +142,11 @@ func TestAFinishedRunMadeAgainChangesNothing(t *testing.T) {
 			s.Fatalf("%v, %v", output, err)
 		}
 		for _, call := range s.world.Records()[before:] {
-			if _, operation, _ := strings.Cut(
+			_, operation, _ := strings.Cut(
 				call.Action,
 				":",
-			); !strings.HasPrefix(operation, "Describe") && !strings.HasPrefix(operation, "Get") &&
-				operation != "AssumeRole" {
+			)
+			if !strings.HasPrefix(operation, "Describe") && !strings.HasPrefix(operation, "Get") && operation != "AssumeRole" {
 				s.Errorf("%s", call.Action)
 			}
 		}
@@ -167,9 +172,7 @@ func TestAnImageThatIsFinishedKeepsTheTextsOfItsRun(t *testing.T) {
 		if err != nil {
 			s.Fatal(err)
 		}
-		if again := s.images(
-			prod,
-		); !reflect.DeepEqual(before, again) || len(output.result.Images) != 1 ||
+		if again := s.images(prod); !reflect.DeepEqual(before, again) || len(output.result.Images) != 1 ||
 			len(s.made()) != made {
 			s.Errorf("%d images in the artifact, %d resources created; it was %+v, it is "+
 				"%+v", len(output.result.Images), len(s.made())-made, before, again)
@@ -243,11 +246,11 @@ func TestExistingAMIs_none(t *testing.T) {
 
 func TestImagesNamedBesideTheArtifactsOwnAreRefused(t *testing.T) {
 	onStage(t, func(s *stage) {
-		if _, err := s.run(
+		_, err := s.run(
 			s.Context(),
 			s.withExistingAMI(prod),
-		); err == nil ||
-			!strings.Contains(err.Error(), "existing_amis: no effect") {
+		)
+		if err == nil || !strings.Contains(err.Error(), "existing_amis: no effect") {
 			s.Errorf("got %v", err)
 		}
 		s.safe()
@@ -511,14 +514,20 @@ func TestManifest_everyOutcome(t *testing.T) {
 			_, err := s.run(s.Context(), o)
 			return err
 		}, func(m report.Manifest) bool {
-			return m.Status == report.Failed && contains(m.Error, "nothing was created") && isProtected(m) && strings.Contains(m.Findings[0].Summary, "cannot be used")
+			return m.Status == report.Failed && contains(
+				m.Error,
+				"nothing was created",
+			) && isProtected(m) && strings.Contains(m.Findings[0].Summary, "cannot be used")
 		}},
 		"failed": {func(s *stage, o map[string]any) error {
 			s.keyless(prod)
 			_, err := s.run(s.Context(), o)
 			return err
 		}, func(m report.Manifest) bool {
-			return m.Status == report.Failed && contains(m.Error, "1 of 1") && isProtected(m) && m.Destinations[0].Status == report.Failed
+			return m.Status == report.Failed && contains(
+				m.Error,
+				"1 of 1",
+			) && isProtected(m) && m.Destinations[0].Status == report.Failed
 		}},
 		"canceled": {func(s *stage, o map[string]any) error {
 			ctx, cancel := context.WithCancel(s.Context())
@@ -636,10 +645,11 @@ func TestNoSecretIsWrittenAnywhere(t *testing.T) {
 					text, _ := os.ReadFile(file)
 					fmt.Fprintln(&written, string(text))
 				}
-				if hasResumeFile := slices.Contains(
+				hasResumeFile := slices.Contains(
 					files,
 					filepath.Join(filepath.Dir(path), "resume.pkr.hcl"),
-				); hasResumeFile != s.mentions(
+				)
+				if hasResumeFile != s.mentions(
 					"is kept and protected",
 					err,
 				) {

@@ -36,10 +36,11 @@ func (s *stage) resume(path string, variables map[string]string) (*artifact, err
 	p := &PostProcessor{client: s.world, seed: 1}
 	value := s.parse(path, p.ConfigSpec(), variables)
 	for range 2 {
-		if err := p.Configure(
+		err := p.Configure(
 			map[string]any{"packer_build_name": "resume", "packer_builder_type": "null"},
 			value,
-		); err != nil {
+		)
+		if err != nil {
 			s.Fatal(err)
 		}
 	}
@@ -283,13 +284,11 @@ func TestResume_filesOfSeveralAMIs(t *testing.T) {
 		first, err := os.ReadFile(filepath.Join(directory, resume.FileName))
 		s.must(err)
 		const otherAMI = "ami-0fedcba9876543210"
-		s.must(
-			os.WriteFile(
-				filepath.Join(directory, resume.FileName),
-				[]byte(strings.ReplaceAll(string(first), s.image, otherAMI)),
-				0o600,
-			),
-		)
+		s.must(os.WriteFile(
+			filepath.Join(directory, resume.FileName),
+			[]byte(strings.ReplaceAll(string(first), s.image, otherAMI)),
+			0o600,
+		))
 		if _, err := s.run(s.Context(), o); err == nil {
 			s.Fatal("got no error")
 		}

@@ -471,7 +471,11 @@ func TestScreen_words(t *testing.T) {
 	if err != nil || len(paths) < 10 {
 		t.Fatalf("got the files %v, %v", paths, err)
 	}
-	for _, path := range append(paths, "../../internal/report/testdata/report.html.golden", "../../internal/report/testdata/report.md.golden") {
+	for _, path := range append(
+		paths,
+		"../../internal/report/testdata/report.html.golden",
+		"../../internal/report/testdata/report.md.golden",
+	) {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)

@@ -31,8 +31,10 @@ func sharing(options map[string]any, account string) map[string]any {
 // launchable are who may launch an image of the source account.
 func (s *stage) launchable(id string) distribution.LaunchPermissions {
 	s.Helper()
-	out, err := s.cloud(source).
-		DescribeImageAttribute(s.Context(), &ec2.DescribeImageAttributeInput{ImageId: &id, Attribute: ec2types.ImageAttributeNameLaunchPermission})
+	out, err := s.cloud(source).DescribeImageAttribute(s.Context(), &ec2.DescribeImageAttributeInput{
+		ImageId:   &id,
+		Attribute: ec2types.ImageAttributeNameLaunchPermission,
+	})
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -52,15 +54,15 @@ func TestAShareAloneGivesTheImageThatOthersLaunch(t *testing.T) {
 		if len(images) != 1 || output.Id() != tokyo+":"+*images[0].ImageId+":"+source {
 			s.Fatalf("the artifact is %s, the source account has %d images more", output.Id(), len(images))
 		}
-		if got := s.launchable(
-			*images[0].ImageId,
-		); !slices.Equal(got.Accounts, []string{other}) ||
+		if got := s.launchable(*images[0].ImageId); !slices.Equal(got.Accounts, []string{other}) ||
 			len(got.Organizations) != 1 {
 			s.Errorf("may be launched by %v", got)
 		}
 		for _, m := range images[0].BlockDeviceMappings {
-			out, err := s.cloud(source).
-				DescribeSnapshotAttribute(s.Context(), &ec2.DescribeSnapshotAttributeInput{SnapshotId: m.Ebs.SnapshotId, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission})
+			out, err := s.cloud(source).DescribeSnapshotAttribute(s.Context(), &ec2.DescribeSnapshotAttributeInput{
+				SnapshotId: m.Ebs.SnapshotId,
+				Attribute:  ec2types.SnapshotAttributeNameCreateVolumePermission,
+			})
 			if err != nil || len(out.CreateVolumePermissions) != 1 ||
 				aws.ToString(out.CreateVolumePermissions[0].UserId) != other {
 				s.Errorf("%s: %v, %v", *m.Ebs.SnapshotId, out, err)
@@ -132,8 +134,7 @@ func TestAShareThatCannotBeGivenFailsTheRun(t *testing.T) {
 		if _, err := s.run(
 			s.Context(),
 			sharing(s.options(), other),
-		); err == nil ||
-			!s.mentions("ec2:ModifyImageAttribute", err) {
+		); err == nil || !s.mentions("ec2:ModifyImageAttribute", err) {
 			s.Errorf("it ended with %v", err)
 		}
 		s.safe()

@@ -82,7 +82,12 @@ func (s *stage) furnish(b *awssim.Builder) error {
 		_, err := roles.CreateRole(
 			ctx,
 			&iam.CreateRoleInput{RoleName: aws.String("golden-image-target"), AssumeRolePolicyDocument: aws.String(
-				`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + source + `:root"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"hush-external"}}}]}`,
+				`{"Version":"2012-10-17","Statement":[{
+					"Effect":"Allow",
+					"Principal":{"AWS":"arn:aws:iam::` + source + `:root"},
+					"Action":"sts:AssumeRole",
+					"Condition":{"StringEquals":{"sts:ExternalId":"hush-external"}}
+				}]}`,
 			)},
 		)
 		if err != nil {
@@ -278,7 +283,12 @@ func TestTheTargetOwnsAnImageAndNothingIsLeft(t *testing.T) {
 		if err != nil {
 			s.Fatal(err)
 		}
-		for event, want := range map[string]int{"step_started": 12, "step_completed": 12, "step_failed": 0, "run_completed": 1} {
+		for event, want := range map[string]int{
+			"step_started":   12,
+			"step_completed": 12,
+			"step_failed":    0,
+			"run_completed":  1,
+		} {
 			if got := strings.Count(s.screen.String(), "machine: encrypted-ami,"+event+","); got != want {
 				s.Errorf("%d times %s, want %d", got, event, want)
 			}
@@ -356,8 +366,7 @@ func TestAnImageWithoutSnapshotsIsRefusedAndLeftAlone(t *testing.T) {
 			s.Context(),
 			p,
 			"mitchellh.amazon.instance",
-		); err == nil ||
-			!strings.Contains(err.Error(), "S3") {
+		); err == nil || !strings.Contains(err.Error(), "S3") {
 			s.Errorf("got %v", err)
 		}
 		s.safe()
@@ -368,7 +377,13 @@ func TestProtection_denied(t *testing.T) {
 	onStage(t, func(s *stage) {
 		err := s.allow(
 			iam.NewFromConfig(s.world.Config(source, tokyo)),
-			`{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"ec2:EnableImageDeregistrationProtection","Resource":"*"}`,
+			`{
+				"Effect":"Allow",
+				"Action":"*",
+				"Resource":"*"},{"Effect":"Deny",
+				"Action":"ec2:EnableImageDeregistrationProtection",
+				"Resource":"*"
+			}`,
 		)
 		if err != nil {
 			s.Fatal(err)
@@ -471,11 +486,7 @@ func TestWhoActsIsAskedOnceForEachAccount(t *testing.T) {
 			s.Fatal(err)
 		}
 		calls := s.world.Records()[s.begun:]
-		if asked, assumed := len(
-			calls.Calls("sts:GetCallerIdentity"),
-		), len(
-			calls.Calls("sts:AssumeRole"),
-		); asked != 3 ||
+		if asked, assumed := len(calls.Calls("sts:GetCallerIdentity")), len(calls.Calls("sts:AssumeRole")); asked != 3 ||
 			assumed != 2 {
 			s.Errorf("asked %d times who acts, want 3; assumed %d roles, want 2", asked, assumed)
 		}
@@ -484,7 +495,10 @@ func TestWhoActsIsAskedOnceForEachAccount(t *testing.T) {
 
 // A network without a route to one of the endpoints of AWS is reported after minutes, long before the timeout.
 func TestAnEndpointOutOfReachIsNamedWhileItIsWaitedForAndInTheEnd(t *testing.T) {
-	for service, call := range map[string]string{"kms:*": "KMS DescribeKey in " + tokyo, "sts:*": "STS GetCallerIdentity in " + tokyo} {
+	for service, call := range map[string]string{
+		"kms:*": "KMS DescribeKey in " + tokyo,
+		"sts:*": "STS GetCallerIdentity in " + tokyo,
+	} {
 		onStage(t, func(s *stage) {
 			o := s.options(prod)
 			o["timeout"] = "1h"

@@ -28,11 +28,9 @@ type cliSession struct {
 }
 
 // idPattern matches what differs between two sessions: IDs, keys, times, tokens and addresses.
-var idPattern = regexp.MustCompile(
-	`(snap|vol|ami|lt|i|r|eni|sg|subnet|vpc)-0?[0-9a-f]{8,17}` +
-		`|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\b[0-9a-f]{64}\b` +
-		`|\d{4}-\d\d-\d\dT[0-9:.]+(Z|[+-]\d\d:\d\d)|\d{10}\.\d+|172\.31\.\d+\.\d+|ip-172-31-\d+-\d+`,
-)
+var idPattern = regexp.MustCompile(`(snap|vol|ami|lt|i|r|eni|sg|subnet|vpc)-0?[0-9a-f]{8,17}` +
+	`|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\b[0-9a-f]{64}\b` +
+	`|\d{4}-\d\d-\d\dT[0-9:.]+(Z|[+-]\d\d:\d\d)|\d{10}\.\d+|172\.31\.\d+\.\d+|ip-172-31-\d+-\d+`)
 
 // normalize replaces IDs by placeholders, numbered by kind in the order of appearance.
 func (s *cliSession) normalize(text string) string {
@@ -180,8 +178,9 @@ func TestServer_awsCLISession(t *testing.T) {
 
 	sourceKey := s.text(s.run(source, "kms create-key --description images"), "KeyMetadata", "KeyId")
 	s.run(source, "kms create-alias --alias-name alias/images --target-key-id "+sourceKey)
-	if _, problem := s.execute(source, "kms put-key-policy --policy-name default --key-id "+sourceKey+
-		" --policy file://"+policy); problem != "" {
+	_, problem := s.execute(source, "kms put-key-policy --policy-name default --key-id "+sourceKey+
+		" --policy file://"+policy)
+	if problem != "" {
 		t.Fatal(problem)
 	}
 
