@@ -44,8 +44,8 @@ type Run struct {
 
 // Options are what a record says, and where it is kept.
 type Options struct {
-	Stores  []Store // one for each source image that is used
-	Resumes string  // id of the run that this one resumes. Empty if none
+	Stores     []Store           // one for each source image that is used
+	Resumes    string            // id of the run that this one resumes. Empty if none
 	TakesOver  Takeover          // of which runs that are over the run lifts the protection
 	Regions    []string          // where the run creates resources
 	Scope      string            // digest of the accounts and keys that it uses
