@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/tls"
 	"net/http"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
@@ -33,15 +32,12 @@ type Access struct {
 	MaxRetries            int                 // of one call; without a limit but the run's context if 0
 	InsecureSkipTLSVerify bool
 
-	Version       string         // of the plugin, for the user agent
-	HTTPClient    aws.HTTPClient `json:"-"` // sends every call; the network if nil
-	Seed          uint64         // of the jitter between retries; derived from the clock if 0
-	Guard         Guard          `json:"-"` // checks every call
-	OnUnreachable func(string)   `json:"-"` // receives, once and from any goroutine, the endpoint silent for a minute
+	Version    string         // of the plugin, for the user agent
+	HTTPClient aws.HTTPClient `json:"-"` // sends every call; the network if nil
+	Seed       uint64         // of the jitter between retries; derived from the clock if 0
+	Guard      Guard          `json:"-"` // checks every call
+	OnOutage   func(Outage)   `json:"-"` // receives, from any goroutine, a call without an answer for a minute
 }
-
-// attemptTimeout bounds one attempt. Without it, a silent connection would hold its call until the run ends.
-const attemptTimeout = time.Minute
 
 // load loads the configuration as the SDK does, with our HTTP client, user agent and retryers. It makes no call. A
 // profile named here takes precedence over the access key.
@@ -54,6 +50,7 @@ func (a Access) load(ctx context.Context, profile string, jitter *jitter) (aws.C
 			awsmiddleware.AddUserAgentKeyValue("packer-plugin-encrypted-ami", a.Version),
 			useRejectedOnlyRetryer(jitter),
 			requireResponse,
+			boundAttempt,
 		}),
 	}
 	if a.Region != "" {
@@ -82,7 +79,7 @@ func (a Access) httpClient() aws.HTTPClient {
 	if a.HTTPClient != nil {
 		return a.HTTPClient
 	}
-	return awshttp.NewBuildableClient().WithTimeout(attemptTimeout).WithTransportOptions(func(t *http.Transport) {
+	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		t.MaxIdleConnsPerHost = 64 // as many as there are calls in flight
 		if a.InsecureSkipTLSVerify {
 			t.TLSClientConfig = &tls.Config{

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
@@ -38,7 +37,7 @@ type Pool struct {
 	sourceConfig  aws.Config
 	sourceSession *session // the credentials of sourceConfig
 
-	monitor endpointMonitor
+	monitor outageMonitor
 
 	mu        sync.Mutex
 	locations map[distribution.Location]*session
@@ -66,7 +65,7 @@ func New(ctx context.Context, access Access) (*Pool, error) {
 		baseConfig:    base,
 		sourceConfig:  source,
 		sourceSession: sourceSession,
-		monitor:       endpointMonitor{report: access.OnUnreachable},
+		monitor:       outageMonitor{report: access.OnOutage, outages: map[outageScope]*outage{}},
 
 		locations: map[distribution.Location]*session{},
 		sessions:  map[string]*session{},
@@ -129,9 +128,12 @@ func (p *Pool) newCheckedSession(account string, parent *session) *session {
 	return newSession(accountCheckedProvider{account, parent, sts.NewFromConfig(cfg)}, parent)
 }
 
-// sessionOf returns the session of a location, with the source credentials if Assume has set none. The caller must hold
-// mu.
+// sessionOf returns the session of a location, with the source credentials if Assume has set none. A location without an
+// account has the source credentials unchecked, because the identity behind them needs STS. The caller must hold mu.
 func (p *Pool) sessionOf(at distribution.Location) *session {
+	if at.Account == "" {
+		return p.sourceSession
+	}
 	if s := p.locations[at]; s != nil {
 		return s
 	}
@@ -143,19 +145,13 @@ func (p *Pool) sessionOf(at distribution.Location) *session {
 	return p.locations[at]
 }
 
-// sourceTimeout bounds the first call. Until it succeeds the source image is not protected, so the run must not wait
-// longer.
-const sourceTimeout = 15 * time.Minute
-
 // Source returns the identity of the source credentials (5.9). It calls AWS once.
 func (p *Pool) Source(ctx context.Context) (distribution.CallerIdentity, error) {
 	if identity := p.sourceSession.identity.Load(); identity != nil {
 		return *identity, nil
 	}
-	cause := fmt.Errorf("AWS was out of reach for %v", sourceTimeout)
-	ctx, cancel := context.WithTimeoutCause(ctx, sourceTimeout, cause)
-	defer cancel()
-	identity, err := getCallerIdentity(ctx, p.newConfig(p.sourceSession))
+	at := distribution.Location{Region: p.sourceConfig.Region}
+	identity, err := getCallerIdentity(ctx, p.newConfig(at, p.sourceSession))
 	if err != nil {
 		return identity, p.TimeoutError(ctx, err)
 	}
@@ -166,6 +162,9 @@ func (p *Pool) Source(ctx context.Context) (distribution.CallerIdentity, error) 
 // Identity returns the caller at a location. It calls STS in the source's Region, because the location's Region may not
 // be enabled. It returns a *SessionError if the credentials do not belong to the account.
 func (p *Pool) Identity(ctx context.Context, at distribution.Location) (distribution.CallerIdentity, error) {
+	if at.Account == "" {
+		return p.Source(ctx)
+	}
 	p.mu.Lock()
 	cfg, s := p.locationConfig(at), p.sessionOf(at)
 	p.mu.Unlock()
@@ -201,13 +200,13 @@ func getCallerIdentity(ctx context.Context, cfg aws.Config) (distribution.Caller
 
 // locationConfig returns the configuration for the clients of a location. The caller must hold mu.
 func (p *Pool) locationConfig(at distribution.Location) aws.Config {
-	cfg := p.newConfig(p.sessionOf(at))
+	cfg := p.newConfig(at, p.sessionOf(at))
 	cfg.Region = at.Region
 	return cfg
 }
 
-// newConfig returns a configuration with a session, retries, session renewal, the guard and the endpoint monitor.
-func (p *Pool) newConfig(s *session) aws.Config {
+// newConfig returns a configuration with a session, retries, session renewal, the guard and the outage monitor.
+func (p *Pool) newConfig(at distribution.Location, s *session) aws.Config {
 	cfg := p.sourceConfig.Copy()
 	cfg.Credentials = s
 	cfg.Retryer = p.newRetryer
@@ -218,7 +217,11 @@ func (p *Pool) newConfig(s *session) aws.Config {
 		if err := p.access.Guard.addTo(stack); err != nil {
 			return err
 		}
-		attempts := &attemptMiddleware{session: s, monitor: &p.monitor}
+		attempts := &attemptMiddleware{at: at, session: s, monitor: &p.monitor}
+		interruption := middleware.FinalizeMiddlewareFunc("encrypted-ami:interruption", attempts.explainInterruption)
+		if err := stack.Finalize.Insert(interruption, "Retry", middleware.Before); err != nil {
+			return err
+		}
 		return stack.Finalize.Insert(attempts, "Retry", middleware.After)
 	})
 	return cfg
@@ -273,9 +276,10 @@ func (p *Pool) KMSIn(at distribution.Location, region string) *kms.Client {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	cfg := p.locationConfig(at)
+	in := distribution.Location{Account: at.Account, Region: region}
+	cfg := p.newConfig(in, p.sessionOf(at))
 	cfg.Region = region
-	return kms.NewFromConfig(cfg, p.limitKMSRate(distribution.Location{Account: at.Account, Region: region}))
+	return kms.NewFromConfig(cfg, p.limitKMSRate(in))
 }
 
 // limitKMSRate limits the calls of the caller's account, which is the one that KMS throttles, whoever owns the key (KMS

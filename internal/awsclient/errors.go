@@ -7,11 +7,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
 
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
@@ -208,12 +210,19 @@ func Refused(operation string, err error) *distribution.APIError {
 	var apiErr smithy.APIError
 	if errors.As(err, &apiErr) {
 		message = apiErr.ErrorMessage()
+	} else if sendErr := (*smithyhttp.RequestSendError)(nil); errors.As(err, &sendErr) {
+		message = sendErr.Err.Error()
+	}
+	var unanswered *UnansweredError
+	if errors.As(err, &unanswered) {
+		message += fmt.Sprintf(" (no answer for %v)", unanswered.lasted())
 	}
 	return &distribution.APIError{
-		Operation: operation,
-		Code:      Code(err),
-		Message:   redact(message),
-		Status:    httpStatus(err),
+		Operation:  operation,
+		Code:       Code(err),
+		Message:    redact(message),
+		Status:     httpStatus(err),
+		Unanswered: unanswered != nil,
 	}
 }
 
@@ -233,6 +242,11 @@ func Operation(err error) string {
 	if !errors.As(err, &operation) {
 		return ""
 	}
-	service := strings.ReplaceAll(strings.ToLower(operation.ServiceID), " ", "-") // "License Manager"
-	return service + ":" + operation.OperationName
+	return operationName(operation.ServiceID, operation.OperationName)
+}
+
+// operationName returns an operation as policies name it.
+func operationName(serviceID, operation string) string {
+	service := strings.ReplaceAll(strings.ToLower(serviceID), " ", "-") // "License Manager"
+	return service + ":" + operation
 }

@@ -5,19 +5,27 @@ package awsclient
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/smithy-go/middleware"
 	"golang.org/x/time/rate"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// attemptMiddleware handles every attempt of one call. It waits for the rate limit, renews an expired session, and
-// reports an unreachable endpoint.
+// attemptMiddleware handles every attempt of one call. It waits for the rate limit, renews an expired session, bounds
+// the attempt, and ends the call if AWS does not answer it.
 type attemptMiddleware struct {
+	at       distribution.Location
 	limiter  *rate.Limiter // nil if the operation has no limit
 	session  *session
 	renewals int
-	monitor  *endpointMonitor
+	monitor  *outageMonitor
+	last     error // of the last attempt without an answer
 }
 
 // maxRenewals bounds how often one call renews its session. One renewal is enough (5.4), unless sessions are revoked.
@@ -34,14 +42,66 @@ func (m *attemptMiddleware) HandleFinalize(
 		}
 	}
 
-	out, metadata, err = next.HandleFinalize(ctx, in)
-	m.monitor.record(ctx, err)
+	out, metadata, err = m.send(ctx, in, next)
 	if IsExpired(err) && m.renewals < maxRenewals {
 		m.renewals++
 		m.session.renew()
 		err = renewedSessionError{err}
 	}
 	return out, metadata, err
+}
+
+// send makes one attempt and judges its response.
+func (m *attemptMiddleware) send(
+	ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler,
+) (out middleware.FinalizeOutput, metadata middleware.Metadata, err error) {
+	operation := operationName(awsmiddleware.GetServiceID(ctx), awsmiddleware.GetOperationName(ctx))
+	begun := time.Now()
+	attempt, cancel := context.WithDeadline(ctx, m.monitor.deadline(m.at, operation, begun))
+	defer cancel()
+	out, metadata, err = next.HandleFinalize(attempt, in)
+	if ctx.Err() != nil { // the caller has ended the call
+		return out, metadata, err
+	}
+	if attempt.Err() != nil && err != nil {
+		err = silentError(time.Since(begun))
+	}
+	if !isAnswer(err) {
+		m.last = err
+		releaseSlot(ctx)
+	}
+	return out, metadata, m.monitor.record(m.at, operation, begun, err)
+}
+
+// explainInterruption adds the last error of AWS to that of a call whose time limit ended between two attempts.
+func (m *attemptMiddleware) explainInterruption(
+	ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler,
+) (out middleware.FinalizeOutput, metadata middleware.Metadata, err error) {
+	out, metadata, err = next.HandleFinalize(ctx, in)
+	if err != nil && m.last != nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		err = fmt.Errorf("%w, last: %w", context.DeadlineExceeded, m.last)
+	}
+	return out, metadata, err
+}
+
+// boundAttempt ends an attempt without a response, so that the call can be repeated. It does not bound the time that
+// credentials take, which have attempts of their own.
+func boundAttempt(stack *middleware.Stack) error {
+	if !hasAttempts(stack) {
+		return nil
+	}
+	bound := middleware.FinalizeMiddlewareFunc("encrypted-ami:bound", func(
+		ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler,
+	) (out middleware.FinalizeOutput, metadata middleware.Metadata, err error) {
+		attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
+		defer cancel()
+		out, metadata, err = next.HandleFinalize(attempt, in)
+		if err != nil && attempt.Err() != nil && ctx.Err() == nil {
+			err = silentError(attemptTimeout)
+		}
+		return out, metadata, err
+	})
+	return stack.Finalize.Insert(bound, "Signing", middleware.After)
 }
 
 // renewedSessionError makes both retryers retry the attempt. AWS rejected it before acting.

@@ -212,6 +212,8 @@ type APIError struct {
 	Status    int    // HTTP
 	Code      string // empty without a response of AWS
 	Message   string
+
+	Unanswered bool `json:"-"` // the call was given up, because AWS did not answer it for minutes
 }
 
 func (r *APIError) Error() string {

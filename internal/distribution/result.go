@@ -145,6 +145,7 @@ type SourceImageResult struct {
 	ImageID   string
 	Protected bool // the deregistration protection that the run enabled is still on
 	Held      bool `json:",omitempty"` // another run needs the protection, so it stays
+	Missing   bool `json:"-"`          // AWS does not show the image
 }
 
 // List prices of us-east-1 (Amazon EBS pricing, snapshots). They give the order of magnitude: other Regions differ, and

@@ -5,7 +5,7 @@ package execute
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -36,8 +36,15 @@ func EnableProtection(
 	}
 
 	return runOnImages(ctx, pool, steps, images, say, func(end *distribution.SourceImageResult, d step.Outcome) {
-		end.Protected = d.ID != ""
+		var missing step.MissingImageError
+		end.Protected, end.Missing = d.ID != "", errors.As(d.Err, &missing)
 	})
+}
+
+// IsShown reports whether AWS shows an image. It is true if AWS cannot be asked.
+func IsShown(ctx context.Context, pool *awsclient.Pool, at distribution.Location, id string) bool {
+	image, err := step.DescribeImage(ctx, pool.EC2(at), id)
+	return image != nil || err != nil
 }
 
 // CreationDate returns when an image was created.
@@ -47,7 +54,7 @@ func CreationDate(ctx context.Context, pool *awsclient.Pool, at distribution.Loc
 		return time.Time{}, err
 	}
 	if image == nil {
-		return time.Time{}, fmt.Errorf("AWS does not show %s", id)
+		return time.Time{}, step.MissingImageError(id)
 	}
 	return time.Parse(time.RFC3339, aws.ToString(image.CreationDate))
 }

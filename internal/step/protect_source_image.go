@@ -42,6 +42,11 @@ func (s *EnableSourceProtection) start(env Env) Attempt {
 	return newAttempt(s, env, env.enableSourceProtection)
 }
 
+// MissingImageError is the id of an image that AWS does not show.
+type MissingImageError string
+
+func (e MissingImageError) Error() string { return "AWS does not show " + string(e) }
+
 // DisableSourceProtection disables what EnableSourceProtection enabled, at the end of a successful run.
 type DisableSourceProtection struct {
 	Base
@@ -72,7 +77,7 @@ func (s *DisableSourceProtection) start(env Env) Attempt {
 func (r *Run) enableSourceProtection(ctx context.Context, a *attempt, s *EnableSourceProtection) (Outcome, error) {
 	image, err := DescribeImage(ctx, r.Clients.EC2(s.Location), s.ImageID)
 	if err != nil {
-		return Outcome{}, err
+		return r.protectUnread(ctx, a, s, err)
 	}
 
 	if image == nil {
@@ -80,7 +85,7 @@ func (r *Run) enableSourceProtection(ctx context.Context, a *attempt, s *EnableS
 		if a.keepPolling() && a.polls < 5 {
 			return Outcome{}, RetryAfter{Backoff(a.polls)}
 		}
-		return Outcome{}, fmt.Errorf("AWS does not show %s", s.ImageID)
+		return Outcome{}, MissingImageError(s.ImageID)
 	}
 
 	switch {
@@ -107,6 +112,24 @@ func (r *Run) enableSourceProtection(ctx context.Context, a *attempt, s *EnableS
 
 	a.changed = true
 	return Outcome{}, RetryAfter{}
+}
+
+// protectUnread enables the protection of an image that cannot be read. Without the protection Packer would deregister
+// the image, because a run that cannot read it fails.
+func (r *Run) protectUnread(
+	ctx context.Context, a *attempt, s *EnableSourceProtection, readErr error,
+) (Outcome, error) {
+	if a.changed {
+		return Outcome{ID: s.ImageID}, nil
+	}
+	if ctx.Err() != nil {
+		return Outcome{}, readErr
+	}
+	in := &ec2.EnableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)}
+	if _, err := r.Clients.EC2(s.Location).EnableImageDeregistrationProtection(ctx, in); err != nil {
+		return Outcome{}, err
+	}
+	return Outcome{ID: s.ImageID}, nil
 }
 
 // disableSourceProtection disables deregistration protection if it is enabled.

@@ -116,7 +116,10 @@ func (r *run) imageState() string {
 		is, it = " are ", "them"
 	}
 	state := "kept and protected from deregistration"
-	if r.unprotected {
+	switch {
+	case r.gone:
+		return ""
+	case r.unprotected:
 		state = "not protected, and Packer deregisters " + it + " now"
 	}
 	return "; " + r.sourceIDs() + is + state

@@ -42,5 +42,8 @@ func (h *heartbeat) limit() string {
 	if h.until.IsZero() {
 		return ""
 	}
-	return ", until " + h.until.UTC().Format("15:04") + " UTC at the latest"
+	return ", until " + clock(h.until) + " at the latest"
 }
+
+// clock returns a time of day.
+func clock(at time.Time) string { return at.UTC().Format("15:04") + " UTC" }

@@ -13,6 +13,7 @@ import (
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
@@ -43,6 +44,8 @@ type progress struct {
 	verified  map[distribution.Location]bool
 	retries   map[string]bool // lines that said why a step is retried
 	heartbeat heartbeat
+
+	outages func() []awsclient.Outage // that calls wait for. Nil before there are clients
 }
 
 // runningStep is a step that has started and not ended.
@@ -342,6 +345,42 @@ func (p *progress) beat() {
 		return
 	}
 	p.print(p.waiting(time.Now()))
+	p.printOutages()
+}
+
+// mostOutages is the number of outages up to which a heartbeat has a line for each.
+const mostOutages = 3
+
+// printOutages prints the calls that AWS does not answer, and until when they are retried.
+func (p *progress) printOutages() {
+	if p.outages == nil {
+		return
+	}
+	all := p.outages()
+	for _, o := range all[:min(len(all), mostOutages)] {
+		p.print("Still " + p.outageLine(o))
+	}
+	if more := len(all) - mostOutages; more > 0 {
+		p.print("Still waiting for " + distribution.Count(more, "more call", "more calls"))
+	}
+}
+
+// outage says that AWS does not answer a call. Heartbeats repeat it.
+func (p *progress) outage(o awsclient.Outage) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	line := p.outageLine(o)
+	p.print(strings.ToUpper(line[:1]) + line[1:])
+}
+
+// outageLine names the call, the last error and the deadline.
+func (p *progress) outageLine(o awsclient.Outage) string {
+	at := o.At.Region
+	if o.At.Account != "" {
+		at = p.text.Location(o.At)
+	}
+	return fmt.Sprintf("waiting for %s in %s: no answer since %s (%s), retrying until %s",
+		o.Operation, at, clock(o.Since), o.Reason(), clock(o.Until))
 }
 
 // waiting returns what the run waits for, and until when.

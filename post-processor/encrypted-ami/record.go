@@ -186,7 +186,7 @@ func (r *run) end(ctx context.Context, failed bool) (left []distribution.Retaine
 	}
 	r.ended = true
 	limit := endTime
-	if ctx.Err() != nil { // canceled, or out of time: whoever waits wants an end
+	if ctx.Err() != nil && !isTimeout(ctx) { // canceled: whoever waits wants an end
 		limit = canceledEndTime
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)

@@ -319,7 +319,8 @@ func TestResume_filesOfSeveralAMIs(t *testing.T) {
 func TestConfigure_directoryOfTemplates(t *testing.T) {
 	directory := t.TempDir()
 	t.Chdir(directory)
-	target := map[string]any{"account_ids": []any{prod}, "kms_key_id": "default", "profile": "prod"}
+	role := map[string]any{"role_name": "golden"}
+	target := map[string]any{"account_ids": []any{prod}, "kms_key_id": "default", "assume_role": []any{role}}
 	if err := os.WriteFile("golden.pkr.hcl", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -41,8 +41,10 @@ type run struct {
 	data         map[string]any // what the build reported: passed to the next post-processor, never shown
 	build        distribution.Build
 	images       []distribution.SourceImage
-	userSupplied bool // the images are those of existing_amis: never protected, never removed
-	unprotected  bool // an image of the build is without protection
+	userSupplied bool                   // the images are those of existing_amis: never protected, never removed
+	unprotected  bool                   // an image of the build is without protection
+	gone         bool                   // AWS shows no image of the artifact
+	dropped      []distribution.Finding // about images of the artifact that AWS does not show
 	pool         *awsclient.Pool
 	account      string // of the source
 	accounts     int    // that the template names, with the source account; 0 if it names organizational units
@@ -123,14 +125,22 @@ func (r *run) do(ctx context.Context) error {
 	}
 	r.files = r.newFiles()
 	limit := cmp.Or(max(r.config.Timeout, 0), config.DefaultTimeout) // also where the options are invalid
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("timeout: the run has taken %s", limit))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, &timeoutError{limit})
 	defer cancel()
 	r.progress.startHeartbeat(time.Now().Add(limit))
 	if err := r.open(ctx); err != nil {
 		return err
 	}
+	findings := r.protect(ctx)
+	if err := r.identify(ctx); err != nil {
+		r.printProtection(findings)
+		return err
+	}
 	r.printStart()
-	r.protect(ctx)
+	r.printProtection(findings)
+	if err := r.dropMissingImages(ctx); err != nil {
+		return err
+	}
 	if err := cmp.Or(r.invalid, r.validateSourceImages()); err != nil {
 		for _, line := range errorsOf(err) {
 			r.ui.Error(line)
@@ -162,71 +172,27 @@ func (r *run) open(ctx context.Context) error {
 	r.unprotected = !r.userSupplied
 	access := r.config.Credentials()
 	access.Region = cmp.Or(access.Region, r.images[0].Region)
-	access.Version, access.HTTPClient, access.Seed, access.OnUnreachable = version.Version, r.client, r.seed, r.ui.Say
+	access.Version, access.HTTPClient, access.Seed, access.OnOutage = version.Version, r.client, r.seed, r.progress.outage
 	access.Guard = awsclient.Guard{Fence: r.record.Check, Observe: r.clock.Observe, Audience: r.audience}
-	var err error
-	if r.pool, err = awsclient.New(ctx, access); err != nil {
+	pool, err := awsclient.New(ctx, access)
+	if err != nil {
 		return err
 	}
+	r.pool, r.progress.outages = pool, pool.Outages
+	return nil
+}
+
+// identify asks STS whose the source credentials are. The protection does not need the answer.
+func (r *run) identify(ctx context.Context) error {
+	r.progress.await("Reading the identity of the source credentials")
 	who, err := r.pool.Source(ctx)
 	if err != nil {
+		err = r.pool.TimeoutError(ctx, err)
 		return fmt.Errorf("the source credentials cannot be used: %w", err)
 	}
 	r.account = who.Account
 	return r.checkResumedAccount()
 }
-
-// protects reports whether the run protects its images at all.
-func (r *run) protects() bool {
-	return len(r.images) > 0 && !r.userSupplied && r.config.Mode != config.ModePlan
-}
-
-// protect protects the images of the build, unless the template forbids it. A denied call is reported at once and does
-// not end the run.
-func (r *run) protect(ctx context.Context) {
-	if !r.protects() {
-		return
-	}
-	var findings []distribution.Finding
-	for _, image := range r.images {
-		r.progress.begin("Enabling deregistration protection on " + image.ImageID + " for this run")
-	}
-	r.result.Source, findings = execute.EnableProtection(ctx, r.pool, r.account, r.images, r.say)
-	r.unprotected = len(findings) > 0 || ctx.Err() != nil // a step that was not begun has no finding
-	if len(findings) > 0 {
-		r.printFindings(findings, distribution.Refused, distribution.Warning)
-		r.ui.Error(unprotectedAdvice)
-	}
-}
-
-// protectAgain protects the images of a build that failed once more: the first time may have been cut off or met a
-// passing reason, and a run for other accounts, or somebody who has taken the image up meanwhile, may have lifted the
-// protection when it succeeded.
-func (r *run) protectAgain(ctx context.Context) error {
-	if !r.protects() {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastLook)
-	defer cancel()
-	if r.account == "" { // the first look at who acts failed, or was cut off
-		if err := r.open(ctx); err != nil {
-			return err
-		}
-	}
-	ends, findings := execute.EnableProtection(ctx, r.pool, r.account, r.images, func(distribution.Event) {})
-	unseen := len(findings) > 0 || ctx.Err() != nil
-	// of the same images; what was known stays so where nothing can be seen any more, as with credentials that have ended
-	for i, known := range r.result.Source {
-		if known.Protected { // set again, if another run has lifted it
-			ends[i] = known
-		}
-	}
-	r.result.Source, r.unprotected = ends, r.unprotected && unseen
-	return nil
-}
-
-// lastLook is how long the protection of the image of a failed build is looked after.
-const lastLook = 20 * time.Second
 
 // share looks, decides, shows and does.
 func (r *run) share(ctx context.Context, request distribution.Request) error {
@@ -241,8 +207,8 @@ func (r *run) share(ctx context.Context, request distribution.Request) error {
 	missing := report.Missing(p, result)
 	required := slices.DeleteFunc(slices.Clone(missing), func(d plan.DestinationPlan) bool { return d.Optional })
 	unshared := report.Unshared(p, result)
-	// who cancels has not got what was asked for
-	failed := len(required) > request.MaxFailedDestinations || len(unshared) > 0 || len(missing) > 0 && ctx.Err() != nil
+	isCanceled := ctx.Err() != nil && !isTimeout(ctx) // who cancels has not got what was asked for
+	failed := len(required) > request.MaxFailedDestinations || len(unshared) > 0 || len(missing) > 0 && isCanceled
 	if failed && r.config.CleansUp() {
 		result = r.clean(ctx, request, result)
 	}
@@ -296,7 +262,7 @@ func (r *run) decide(ctx context.Context, request distribution.Request) (plan.Pl
 	if err != nil {
 		return p, facts, err
 	}
-	p.Findings = append(diagnose.ExplainFindings(p.Findings, facts), notes...)
+	p.Findings = slices.Concat(r.dropped, diagnose.ExplainFindings(p.Findings, facts), notes)
 	r.printPlan(p, request, facts)
 	p.Findings = append(p.Findings, execute.DryRun(ctx, r.pool, p, request.MaxFailedDestinations)...)
 	r.trackPlan(p)

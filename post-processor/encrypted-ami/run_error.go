@@ -6,7 +6,9 @@ package encryptedami
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"time"
 )
 
 // configurationError is an error of the template. Running the same command again cannot help.
@@ -33,4 +35,16 @@ func explainCancel(err error) error {
 		return &canceledError{err}
 	}
 	return err
+}
+
+// timeoutError is why a run ends that has reached its timeout. Unlike a cancel, it is a failure of each destination that
+// is not finished.
+type timeoutError struct{ limit time.Duration }
+
+func (e *timeoutError) Error() string { return fmt.Sprintf("timeout: the run has taken %s", e.limit) }
+
+// isTimeout reports whether the context of a run ended because of its timeout.
+func isTimeout(ctx context.Context) bool {
+	_, ok := errors.AsType[*timeoutError](context.Cause(ctx))
+	return ok
 }

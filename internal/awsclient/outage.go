@@ -1,0 +1,254 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package awsclient
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+)
+
+// AnswerTimeout is how long calls are retried without an answer. A throttled call and a server error are no answers.
+// It outlasts the usual transient errors of AWS, and is short next to the time that copies take.
+const AnswerTimeout = 15 * time.Minute
+
+const (
+	// attemptTimeout bounds one attempt. Without it, a silent connection would hold its call for AnswerTimeout.
+	attemptTimeout = time.Minute
+	// reportAfter is how long a call must be without an answer before that is reported. Shorter outages are common.
+	reportAfter = time.Minute
+	// retryGap is the longest time between two attempts of a call: a silent one, and the delay before it.
+	retryGap = attemptTimeout + 30*time.Second
+	// outageGap is the time between two attempts after which they do not belong to the same outage. It is longer than
+	// that between two calls without a client token, which take 5 minutes to look for the resource.
+	outageGap = 6 * time.Minute
+	// laterCalls is how long other calls of a service or location are retried after one was given up.
+	laterCalls = 2 * time.Minute
+	// overGap is the same as outageGap after an outage for which a call was given up. Until then the next call gets one attempt.
+	overGap = 30 * time.Minute
+)
+
+// Outage is a call that AWS does not answer, or answers with throttling or a server error.
+type Outage struct {
+	At        distribution.Location // account and Region of the call
+	Operation string                // such as "ec2:DescribeImages"
+	Err       error                 // of the last attempt
+	Since     time.Time             // the beginning of the first attempt
+	Until     time.Time             // when the call is given up
+}
+
+// Reason returns the error of the last attempt in one line: the code and the message of AWS if there is an answer.
+func (o Outage) Reason() string {
+	refusal := Refused(o.Operation, o.Err)
+	return strings.TrimPrefix(refusal.Code+": "+refusal.Message, ": ")
+}
+
+// UnansweredError means that a call was given up, because AWS did not answer it for AnswerTimeout.
+type UnansweredError struct{ Outage }
+
+func (e *UnansweredError) Error() string {
+	return fmt.Sprintf("no answer from %s for %v: %v", e.Operation, e.lasted(), e.Err)
+}
+
+func (e *UnansweredError) Unwrap() error { return e.Err }
+
+// RetryableError returns false, so that the SDK does not retry the call.
+func (e *UnansweredError) RetryableError() bool { return false }
+
+func (e *UnansweredError) lasted() time.Duration { return e.Until.Sub(e.Since).Round(time.Second) }
+
+// IsUnanswered reports whether a call was given up because AWS did not answer it.
+func IsUnanswered(err error) bool {
+	var unanswered *UnansweredError
+	return errors.As(err, &unanswered)
+}
+
+// errSilent is the error of an attempt without a response.
+var errSilent = errors.New("no response")
+
+// silentError returns the error of an attempt that was ended because there was no response.
+func silentError(waited time.Duration) error {
+	return &smithyhttp.RequestSendError{Err: fmt.Errorf("%w within %v", errSilent, waited.Round(time.Second))}
+}
+
+// outageMonitor holds the calls without an answer. It judges a call by the time since the last answer to the same
+// operation, and to any call of the service or to the location. So an outage of a Region costs its calls AnswerTimeout
+// once, and not each after the other.
+type outageMonitor struct {
+	report func(Outage) // nil if nothing listens
+
+	mu      sync.Mutex
+	outages map[outageScope]*outage
+}
+
+// outageScope is what an outage affects. An empty field stands for all.
+type outageScope struct {
+	at                 distribution.Location
+	service, operation string
+}
+
+type outage struct {
+	Outage
+	lastAttempt time.Time
+	isReported  bool
+	isOver      bool // a call was given up
+}
+
+// newOutageScopes returns the scopes of a call: of the operation, the service and the location.
+func newOutageScopes(at distribution.Location, operation string) [3]outageScope {
+	service, _, _ := strings.Cut(operation, ":")
+	return [3]outageScope{{at, service, operation}, {at, service, ""}, {at, "", ""}}
+}
+
+// isAnswer reports whether AWS has answered an attempt.
+func isAnswer(err error) bool { return err == nil || !IsTransient(err) && !IsOutcomeUnknown(err) }
+
+// deadline returns when an attempt that begins now must end. After an outage it has time for one response.
+func (m *outageMonitor) deadline(at distribution.Location, operation string, now time.Time) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	own, end := now, now.Add(AnswerTimeout)
+	for i, scope := range newOutageScopes(at, operation) {
+		o := m.outages[scope]
+		if o == nil || o.hasEnded(now) {
+			continue
+		}
+		if i == 0 {
+			own = o.Since
+		}
+		if until := o.until(i, own); until.Before(end) {
+			end = until
+		}
+	}
+	if soonest := now.Add(attemptTimeout); end.Before(soonest) {
+		return soonest
+	}
+	return end
+}
+
+// until returns when a call is given up because of an outage of a scope. own is the time of the first attempt without
+// an answer from the same operation.
+func (o *outage) until(scope int, own time.Time) time.Time {
+	if end := own.Add(laterCalls); scope > 0 && o.Until.Before(end) {
+		return end
+	}
+	return o.Until
+}
+
+// record updates the outages after an attempt. It returns an error if the call must be given up.
+func (m *outageMonitor) record(at distribution.Location, operation string, begun time.Time, err error) error {
+	var blocked *BlockedError
+	if errors.As(err, &blocked) {
+		return err
+	}
+	if isAnswer(err) {
+		m.answered(at, operation)
+		return err
+	}
+
+	given, report := m.unanswered(at, operation, begun, err)
+	if report != nil && m.report != nil {
+		m.report(*report)
+	}
+	if given != nil {
+		return &UnansweredError{*given}
+	}
+	return err
+}
+
+func (m *outageMonitor) answered(at distribution.Location, operation string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, scope := range newOutageScopes(at, operation) {
+		delete(m.outages, scope)
+	}
+}
+
+// unanswered returns the outage for which a call must be given up, and the one to report. Nil for none.
+func (m *outageMonitor) unanswered(
+	at distribution.Location, operation string, begun time.Time, err error,
+) (given, report *Outage) {
+	now := time.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	own := begun
+	for i, scope := range newOutageScopes(at, operation) {
+		o := m.outages[scope]
+		if o == nil || o.hasEnded(now) {
+			o = &outage{Outage: Outage{Since: begun, Until: begun.Add(AnswerTimeout)}}
+			m.outages[scope] = o
+		}
+		o.At, o.Operation, o.Err, o.lastAttempt = at, operation, err, now
+		if i == 0 {
+			own = o.Since
+		}
+		if now.Before(o.until(i, own)) {
+			continue
+		}
+		o.isOver = true
+		if given == nil {
+			given = &Outage{At: at, Operation: operation, Err: err, Since: o.Since, Until: now}
+		}
+	}
+
+	service := m.outages[newOutageScopes(at, operation)[1]]
+	if given == nil && !service.isReported && now.Sub(service.Since) >= reportAfter {
+		service.isReported = true
+		copied := service.Outage
+		report = &copied
+	}
+	return given, report
+}
+
+// hasEnded reports whether a new attempt does not belong to an outage.
+func (o *outage) hasEnded(now time.Time) bool {
+	gap := outageGap
+	if o.isOver {
+		gap = overGap
+	}
+	return now.Sub(o.lastAttempt) > gap
+}
+
+// current returns the outages of calls that are being retried, sorted.
+func (m *outageMonitor) current() []Outage {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	var all []Outage
+	for scope, o := range m.outages {
+		isRetried := !o.isOver && now.Sub(o.lastAttempt) <= retryGap
+		if scope.operation != "" && isRetried && now.Sub(o.Since) >= reportAfter {
+			all = append(all, o.Outage)
+		}
+	}
+	slices.SortFunc(all, func(a, b Outage) int {
+		return cmp.Or(a.Until.Compare(b.Until), a.At.Compare(b.At), cmp.Compare(a.Operation, b.Operation))
+	})
+	return all
+}
+
+// Outages returns the calls that AWS has not answered for a minute and that are being retried. The one that is given up
+// first comes first.
+func (p *Pool) Outages() []Outage { return p.monitor.current() }
+
+// TimeoutError returns why a call failed. If ctx is done, that is its cause, with the call that had no answer.
+func (p *Pool) TimeoutError(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	if cause == nil {
+		return err
+	}
+	for _, o := range p.monitor.current() {
+		return fmt.Errorf("%w; no answer from %s in %s: %w", cause, o.Operation, o.At.Region, o.Err)
+	}
+	return cause
+}
