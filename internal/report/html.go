@@ -39,6 +39,7 @@ type page struct {
 	Drawing    figure
 	TimeLine   timeLine
 	Attributes map[string][]Attribute
+	Grants     []KMSGrant // that stay
 	Took       time.Duration
 	Expected   time.Duration
 	Started    int // copies
@@ -88,6 +89,7 @@ func (m Manifest) HTML() ([]byte, error) {
 		Drawing:    m.Drawing().figure(),
 		TimeLine:   m.timeLine(),
 		Attributes: m.attributes(),
+		Grants:     m.permanentGrants(),
 		Took:       m.end().Sub(m.Run.StartedAt.Time),
 		Expected:   m.Estimate.duration(),
 		Started:    len(m.copies()),

@@ -161,7 +161,9 @@ type Destination struct {
 	Attributes     []Attribute    `json:"attributes"`
 	Published      []Publication  `json:"published"`
 	LaunchCheck    *LaunchCheck   `json:"launch_check"`
-	FindingIDs     []string       `json:"finding_ids"`
+	// AMI IDs of older releases that the run removed, sorted
+	RemovedReleases []string `json:"removed_releases"`
+	FindingIDs      []string `json:"finding_ids"`
 }
 
 // Snapshot is a snapshot of a destination's image.
@@ -188,9 +190,10 @@ const (
 
 // Publication is an SSM parameter or a launch template that refers to a destination's image.
 type Publication struct {
-	Kind   string `json:"kind"`
-	Name   string `json:"name"`
-	Status Status `json:"status"`
+	Kind    string        `json:"kind"`
+	Name    string        `json:"name"`
+	Version OptionalInt64 `json:"version"` // that the run wrote; null if it wrote none
+	Status  Status        `json:"status"`
 }
 
 // LaunchCheck is the launch of an instance of a destination's image.
@@ -212,7 +215,7 @@ type Share struct {
 	Status                 Status         `json:"status"`
 }
 
-// KMSGrant is a grant on a key that stays after the run.
+// KMSGrant is a grant on a key that the run creates, or that an earlier run created and this one uses.
 type KMSGrant struct {
 	AccountID        string         `json:"account_id"` // that creates it
 	Region           string         `json:"region"`
@@ -221,6 +224,7 @@ type KMSGrant struct {
 	GranteePrincipal string         `json:"grantee_principal"`
 	Operations       []string       `json:"operations"`
 	GrantID          OptionalString `json:"grant_id"`
+	Temporary        bool           `json:"temporary"` // the run revokes it at its end
 	Status           Status         `json:"status"`
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -256,6 +257,7 @@ func newDestination(p plan.Plan, d plan.DestinationPlan) Destination {
 		Snapshots:        []Snapshot{},
 		Attributes:       newAttributes(d.Carried),
 		Published:        newPublications(d.Pointers),
+		RemovedReleases:  []string{},
 		FindingIDs:       []string{},
 	}
 	if d.LeftOut {
@@ -301,6 +303,7 @@ func addStepsOfDestinations(at map[distribution.Location]*Destination, p plan.Pl
 			continue
 		}
 		d := at[s.Meta().Destination]
+		d.addOutcome(s, e)
 		if _, ok := s.(*step.RunInstance); ok {
 			d.LaunchCheck.Status = stepStatus(e)
 			if d.LaunchCheck.Status == Succeeded {
@@ -316,6 +319,29 @@ func addStepsOfDestinations(at map[distribution.Location]*Destination, p plan.Pl
 		}
 		if e.Ended.After(d.EndedAt.Time) {
 			d.EndedAt = Time{e.Ended}
+		}
+	}
+}
+
+// addOutcome adds the version that a step published, or the release that it removed.
+func (d *Destination) addOutcome(s step.Step, e distribution.StepResult) {
+	if stepStatus(e) != Succeeded || e.Made == "" {
+		return
+	}
+	if _, ok := s.(*step.DeleteRelease); ok {
+		d.RemovedReleases = append(d.RemovedReleases, e.Made)
+		slices.Sort(d.RemovedReleases)
+	}
+	pointer, ok := plan.PointerOf(s)
+	if !ok {
+		return
+	}
+	published := newPublications([]distribution.Pointer{pointer})[0]
+	version := e.Made[strings.LastIndex(e.Made, ":")+1:] // "/golden/ami:12", "lt-0a:3"
+	for i, p := range d.Published {
+		if p.Kind == published.Kind && p.Name == published.Name {
+			n, _ := strconv.ParseInt(version, 10, 64) // zero is null
+			d.Published[i].Version = OptionalInt64(n)
 		}
 	}
 }
@@ -387,7 +413,7 @@ func newKMSGrants(p plan.Plan, r distribution.Result) []KMSGrant {
 	all := []KMSGrant{}
 	for _, s := range p.Steps {
 		g, ok := s.(*step.CreateGrant)
-		if !ok || !g.Lasting {
+		if !ok {
 			continue
 		}
 		grant := KMSGrant{
@@ -397,7 +423,13 @@ func newKMSGrants(p plan.Plan, r distribution.Result) []KMSGrant {
 			Name:             g.Name,
 			GranteePrincipal: g.Grantee,
 			Operations:       listOf(g.Operations),
+			Temporary:        !g.Lasting,
 			Status:           unfinished(r),
+		}
+		for _, e := range r.Steps {
+			if e.Step == g.ID && stepStatus(e) == Succeeded {
+				grant.GrantID, grant.Status = OptionalString(e.Made), Succeeded
+			}
 		}
 		for _, existing := range r.Grants {
 			if existing.At == g.Location && existing.KeyARN == g.KeyARN && existing.Name == g.Name {

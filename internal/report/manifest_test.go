@@ -61,7 +61,29 @@ func TestManifest_details(t *testing.T) {
 	}
 	launch := &step.RunInstance{Base: step.Base{ID: "launch/1", Location: at, Destination: at}, InstanceType: "t3.micro"}
 	grant := lastingGrant()
-	p.Steps = append(p.Steps, launch, grant)
+	base := func(id distribution.StepID) step.Base { return step.Base{ID: id, Location: at, Destination: at} }
+	p.Steps = append(
+		p.Steps,
+		launch,
+		grant,
+		&step.CreateGrant{
+			Base:    base("grant/2"),
+			KeyARN:  reporttest.KeyARN(reporttest.Source),
+			Name:    "encrypted-ami/ami-0a/222222222222/run",
+			Grantee: "arn:aws:iam::222222222222:role/golden-image-target",
+		},
+		&step.PutParameter{Base: base("parameter/1"), Name: "/golden/ami"},
+		&step.DeleteRelease{Base: base("release/1"), ImageID: "ami-01"},
+		&step.DeleteRelease{Base: base("release/2"), ImageID: "ami-02"}, // in use, so it stays
+	)
+	for id, made := range map[distribution.StepID]string{
+		"grant/2":     "2d3e4f",
+		"parameter/1": "/golden/ami:12",
+		"release/1":   "ami-01",
+		"release/2":   "",
+	} {
+		r.Steps = append(r.Steps, distribution.StepResult{Step: id, At: at, Begun: r.Ended, Ended: r.Ended, Made: made})
+	}
 	r.Steps = append(r.Steps, distribution.StepResult{
 		Step:  launch.ID,
 		At:    at,
@@ -261,10 +283,13 @@ func TestReport_grants(t *testing.T) {
 	p.Steps = append(p.Steps, grant, temporary)
 	for _, state := range []string{"missing", "created"} {
 		m := reporttest.NewManifest(p, r)
-		if len(m.KMSGrants) != 1 {
-			t.Fatalf("got %+v, want the grant that stays", m.KMSGrants)
+		if len(m.KMSGrants) != 2 || m.KMSGrants[0].Temporary || !m.KMSGrants[1].Temporary {
+			t.Fatalf("got %+v, want the grant that stays and the temporary one", m.KMSGrants)
 		}
 		for _, text := range texts(t, m) {
+			if strings.Contains(text, temporary.Name) {
+				t.Errorf("got the temporary grant in %s", text)
+			}
 			for _, want := range []string{"fleet", grant.KeyARN, grant.Grantee, "Decrypt, DescribeKey", state} {
 				if !strings.Contains(text, want) {
 					t.Errorf("want %q in %s", want, text)

@@ -31,7 +31,7 @@ func (m Manifest) Markdown() []byte {
 	t.decisions(m.SourceAMIs)
 	t.destinationTable(m)
 	t.shareList(m.Shares)
-	t.grantTable(m.KMSGrants)
+	t.grantTable(m.permanentGrants())
 	t.copyTable(m)
 	t.attributeList(m)
 	t.line("## Cost\n")

@@ -233,6 +233,11 @@ func (s Share) audience() string {
 	}.String()
 }
 
+// permanentGrants returns the grants that stay after the run.
+func (m Manifest) permanentGrants() []KMSGrant {
+	return slices.DeleteFunc(slices.Clone(m.KMSGrants), func(g KMSGrant) bool { return g.Temporary })
+}
+
 // purpose returns what a grant allows: launches, or its operations.
 func (g KMSGrant) purpose() string {
 	return distribution.KeyGrantResult{Operations: g.Operations}.For()
