@@ -332,7 +332,7 @@ func (d *Destination) addOutcome(s step.Step, e distribution.StepResult) {
 		d.RemovedReleases = append(d.RemovedReleases, e.Made)
 		slices.Sort(d.RemovedReleases)
 	}
-	pointer, ok := plan.PointerOf(s)
+	pointer, ok := s.Pointer()
 	if !ok {
 		return
 	}
