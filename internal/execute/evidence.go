@@ -40,14 +40,14 @@ func (t *executor) judges(ctx context.Context) (func(provenance.SourceImage) (pr
 	return func(source provenance.SourceImage) (provenance.Judge, bool) {
 		keys := t.keys[source]
 		return provenance.Judge{
-			Source:   source,
-			Keys:     keys,
-			Runs:     runs,
-			Answered: answered,
-			Run:      t.evidence.Run,
-		}, len(
-			keys,
-		) > 0
+				Source:   source,
+				Keys:     keys,
+				Runs:     runs,
+				Answered: answered,
+				Run:      t.evidence.Run,
+			}, len(
+				keys,
+			) > 0
 	}, nil
 }
 
