@@ -23,6 +23,8 @@ type measured struct {
 	Canaries       int            // mutating calls for canaries
 	AtOnce         int            // most concurrent copies of an account to a Region
 	OverLimit      int            // copies that AWS refused because of its limit
+	Entities       int            // most launch permissions of an image at once
+	Found          leftovers      // after copies by CopyImage
 }
 
 func (m measured) ratio() float64 { return float64(m.Took) / float64(m.Bound) }
@@ -48,6 +50,8 @@ func (c course) measured() measured {
 			c.refused["ThrottlingException"],
 		Changed:   c.changed,
 		AtOnce:    atOnce(c.copies),
+		Entities:  c.entities.most,
+		Found:     c.found,
 		OverLimit: c.refused["ResourceLimitExceeded"],
 	}
 	for _, n := range c.calls {
@@ -144,6 +148,9 @@ const sharesACall = 500
 // necessary returns the mutating calls that the job needs, by action. The volumes are not encrypted, so all snapshots
 // that are shared are staged. All copies and images are signed. The source image is protected during the run.
 func (c course) necessary() map[string]int {
+	if c.ByImage {
+		return c.necessaryByImage()
+	}
 	regions := c.shared()
 	staged, copied, shares := c.Volumes*len(regions), c.Volumes*c.Targets, 0
 	for _, accounts := range regions {

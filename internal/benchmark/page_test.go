@@ -73,7 +73,8 @@ func grouped(figures []figure) []group {
 			strings.HasPrefix(f.Name, "describe_calls_"),
 			strings.HasPrefix(f.Name, "describe_ticks_"),
 			strings.HasPrefix(f.Name, "describe_volumes_"),
-			strings.HasPrefix(f.Name, "canary_"):
+			strings.HasPrefix(f.Name, "canary_"),
+			strings.HasPrefix(f.Name, "image_"):
 			at = 1
 		case strings.HasPrefix(f.Name, "cross_"), strings.HasPrefix(f.Name, "bytes_"):
 			at = 2

@@ -96,6 +96,14 @@ func (all series) makespan() float64 {
 	return all.worst(func(s sample) float64 { return s.ratio() })
 }
 
+// seeds returns the number of runs of a scenario. The largest take minutes each.
+func (s scenario) seeds() int {
+	if s.Targets > 1000 {
+		return 1
+	}
+	return *seeds
+}
+
 // measure runs scenarios, the longest first, as many at once as there are processors.
 func measure(scenarios []scenario) (map[scenario]series, error) {
 	type job struct {
@@ -104,7 +112,7 @@ func measure(scenarios []scenario) (map[scenario]series, error) {
 	}
 	results := map[scenario]series{}
 	for _, s := range scenarios {
-		results[s] = make(series, *seeds)
+		results[s] = make(series, s.seeds())
 	}
 	jobs := make(chan job)
 	var group sync.WaitGroup
@@ -125,7 +133,7 @@ func measure(scenarios []scenario) (map[scenario]series, error) {
 	}
 	slices.SortStableFunc(scenarios, func(a, b scenario) int { return b.Targets*b.Volumes - a.Targets*a.Volumes })
 	for _, s := range scenarios {
-		for seed := range *seeds {
+		for seed := range s.seeds() {
 			jobs <- job{s, seed}
 		}
 	}
@@ -170,7 +178,7 @@ func TestFigures(t *testing.T) {
 	if *ours == "" || *theirs == "" {
 		t.Fatal("-plugin and -amazon name the binaries to compare")
 	}
-	scenarios := []scenario{small, full, five, others, throttled, polling(1), polling(26)}
+	scenarios := []scenario{small, full, five, others, throttled, polling(1), polling(26), byImage(batchedTargets)}
 	for _, n := range sizes {
 		scenarios = append(scenarios, plain(n, 1), plain(n, 4))
 	}
@@ -178,7 +186,7 @@ func TestFigures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	figures := slices.Concat(schedule(results), calls(results), routed(t), light(t, results))
+	figures := slices.Concat(schedule(results), calls(results), batches(results), routed(t), light(t, results))
 	for _, f := range figures {
 		fmt.Printf("%s: %s\n", f.Name, f.value())
 		if !f.holds() {

@@ -56,6 +56,7 @@ type scenario struct {
 	Limit     int     `json:",omitempty"` // limit of concurrent copies from the source account to a Region; 0 for 20
 	Others    int     `json:",omitempty"` // copies of another process, 30 GiB each, in progress when the run begins
 	Bare      bool    `json:",omitempty"` // without canaries
+	ByImage   bool    `json:",omitempty"` // copied by CopyImage
 }
 
 // copyLimit returns the limit of concurrent copies from an account to a Region.
@@ -101,6 +102,9 @@ type course struct {
 	calls   map[string]int // by action, with dry runs and repeats
 	changed map[string]int // mutating calls by action
 	refused map[string]int // by code
+
+	entities entityCount // launch permissions of the images of the source account
+	found    leftovers   // at the end
 
 	recordCalls int // that read and write the records of runs and the signing key, which the others do not contain
 }
@@ -162,6 +166,9 @@ func run(t *testing.T, s scenario, seed uint64) (c course) {
 			t.Fatal(err)
 		}
 		c.took = time.Since(begun)
+		if s.ByImage {
+			c.found = c.leftovers(t, world)
+		}
 	})
 	return c
 }
@@ -171,6 +178,7 @@ func (c *course) count(r awssim.Record) {
 		c.recordCalls++
 		return
 	}
+	c.entities.count(r)
 	c.calls[r.Action]++
 	if len(r.Changed) > 0 {
 		c.changed[r.Action]++
@@ -383,6 +391,9 @@ func (f *fixture) options() map[string]any {
 			list = append(list, region)
 		}
 		target := map[string]any{"name": in, "account_ids": blocks[in], "regions": list, "kms_key_id": alias}
+		if f.ByImage {
+			target["copy_method"] = "image"
+		}
 		if in != source {
 			target["assume_role"] = []any{
 				map[string]any{"role_arn": "arn:aws:iam::{{ .AccountId }}:role/" + roleName, "external_id": externalID},

@@ -68,7 +68,8 @@ type Target struct {
 	//     one is used.
 	//   - `snapshot` copies each snapshot and calls `RegisterImage`. Progress and errors are reported for each
 	//     volume.
-	//   - `image` calls `CopyImage` once. It keeps every attribute and reports little about errors.
+	//   - `image` calls `CopyImage` once. It keeps every attribute and reports little about errors. If more than
+	//     1,000 accounts copy the AMI, it is shared in batches: AWS allows no larger number at once.
 	//
 	// See [Methods](#methods). Default: `auto`.
 	CopyMethod string `mapstructure:"copy_method"`

@@ -131,7 +131,14 @@ func sourceKeyPolicy(partition string, others []string) string {
 	for _, account := range others {
 		roots = append(roots, fmt.Sprintf(`"arn:%s:iam::%s:root"`, partition, account))
 	}
-	if len(roots) > 0 {
+	if len(roots) > 200 {
+		policy += fmt.Sprintf(
+			`, {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": ["kms:DescribeKey", "kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant"],
+			"Resource": "*", "Condition": {"ArnLike": {"aws:PrincipalArn": "arn:%s:iam::*:role/%s"}}}`,
+			partition,
+			roleName,
+		)
+	} else if len(roots) > 0 {
 		policy += fmt.Sprintf(
 			`, {"Effect": "Allow", "Principal": {"AWS": [%s]}, "Action": ["kms:DescribeKey", "kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant"], "Resource": "*"}`,
 			strings.Join(roots, ", "),

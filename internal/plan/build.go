@@ -94,9 +94,10 @@ type preparedSource struct {
 	temporaryAccounts map[string][]string              // accounts with a permission until their copies are complete
 	copySteps         map[string][]distribution.StepID // copies that the plan makes of it
 
-	imageRef       snapshotRef           // the image itself. Zero if no step uses it
-	imageAccounts  []string              // accounts that may copy the image until their copies are complete
-	imageCopySteps []distribution.StepID // copies that the plan makes of the image
+	imageRef     snapshotRef           // the image itself. Zero if no step uses it
+	stageSteps   []distribution.StepID // steps that create the staged image. Empty for an existing one
+	imageBatches []*imageBatch         // accounts that may copy the image until their copies are complete
+	resumesImage bool                  // an earlier run created the staged image, and may have shared it
 }
 
 // cleanUpSteps returns the steps that delete what earlier runs left unfinished. Completed copies stay.
@@ -137,7 +138,7 @@ func buildSteps(
 	}
 
 	copies := make([]map[string]snapshotRef, len(states))
-	for i := range states {
+	for _, i := range inBatchOrder(states, prepared) {
 		copies[i] = b.copies(&states[i], prepared)
 	}
 
@@ -251,6 +252,8 @@ func (b *builder) prepareSource(s *shareSource, states []destinationState) *prep
 
 	if s.stagesImage {
 		o.imageRef = b.stageImage(s)
+		found := stagedImages(b.req, b.facts, s)
+		o.resumesImage = found.use != nil || found.pending != nil
 	}
 
 	var permanentShares []distribution.StepID
@@ -424,23 +427,12 @@ func (b *builder) shareImage(o *preparedSource, wanting [][]destinationState, sn
 	}
 
 	needed := distribution.Without(accountsOf(copying), append(permanent, o.location.Account))
-	o.imageAccounts = distribution.Without(needed, o.permanent.Accounts)
-	shared := slices.Clone(o.imageRef.dependsOn)
-	if len(o.imageAccounts) < len(needed) {
-		shared = append(shared, permanentShares...)
+	temporary := distribution.Without(needed, o.permanent.Accounts)
+	o.stageSteps = slices.Clone(o.imageRef.dependsOn)
+	b.splitImageBatches(o, temporary)
+	if len(temporary) < len(needed) {
+		o.imageRef.dependsOn = append(o.imageRef.dependsOn, permanentShares...)
 	}
-
-	if len(o.imageAccounts) > 0 {
-		base.ID, base.DependsOn = step.NewID("share", o.location.Region, wholeImage), slices.Clone(o.imageRef.dependsOn)
-		shared = append(shared, b.add(&step.ShareImage{
-			Base:     base,
-			Image:    o.imageRef.ref,
-			With:     distribution.LaunchPermissions{Accounts: o.imageAccounts},
-			Baseline: !o.stagesImage,
-		}))
-	}
-
-	o.imageRef.dependsOn = shared
 }
 
 // accountsOf returns the accounts of destinations, sorted.
@@ -611,6 +603,7 @@ func (b *builder) addImageCopy(g *destinationState, source *preparedSource) map[
 	if source != nil && source.imageRef.ref != (step.Ref{}) && g.pending == nil {
 		newStep.Image, newStep.FromRegion, newStep.FromKeyARNs = source.imageRef.ref, source.location.Region, source.keys()
 		newStep.DependsOn = append(newStep.DependsOn, source.imageRef.dependsOn...)
+		newStep.DependsOn = append(newStep.DependsOn, b.awaitImageBatch(source, g.At.Account)...)
 		for _, v := range source.items {
 			newStep.DependsOn = append(newStep.DependsOn, source.snapshots[v.id()].dependsOn...)
 		}
@@ -645,7 +638,7 @@ func (b *builder) addImageCopy(g *destinationState, source *preparedSource) map[
 	}
 
 	if source != nil {
-		source.imageCopySteps = append(source.imageCopySteps, copied.dependsOn...)
+		source.addBatchCopy(g.At.Account, copied.dependsOn)
 	}
 
 	return refs
@@ -816,22 +809,13 @@ func (b *builder) deregisterStagedImage(o *preparedSource, unshareSteps []distri
 	})
 }
 
-// revokeImageShare adds the step that removes the launch permissions of a staged image.
+// revokeImageShare adds the step that removes the launch permissions of the last batch of a staged image. Those of the
+// others are removed before.
 func (b *builder) revokeImageShare(o *preparedSource) []distribution.StepID {
-	if !o.stagesImage || len(o.imageAccounts) == 0 {
+	if !o.stagesImage || len(o.imageBatches) == 0 {
 		return nil
 	}
-	return []distribution.StepID{b.add(&step.UnshareImage{
-		Base: step.Base{
-			ID:               step.NewID("withdraw", o.location.Region, wholeImage),
-			Location:         o.location,
-			DependsOn:        []distribution.StepID{o.imageRef.ref.From},
-			RunsAfter:        slices.Clone(o.imageCopySteps),
-			ExpectedDuration: callTime,
-		},
-		Image:    o.imageRef.ref,
-		Accounts: o.imageAccounts,
-	})}
+	return b.unshareImageBatch(o, len(o.imageBatches)-1)
 }
 
 // unshareSnapshot adds the steps that remove the permissions on a staged snapshot.

@@ -38,6 +38,7 @@ func Decide(req distribution.Request, facts distribution.Facts) Plan {
 	granters, findings := Sharers(req, facts)
 	p.Findings = append(append(p.Findings, findings...), validateSharers(facts, granters, destinations, sources)...)
 	p.Shares = sharePlans(req, sources, granters)
+	p.Findings = append(p.Findings, validateGrantCount(req, sources)...)
 	p.Findings = append(p.Findings, unseenFindings(facts)...)
 	if p.Refused() {
 		p.Findings = append(p.Findings, leftoverFindings(req, facts, destinations, sources)...)

@@ -24,6 +24,7 @@ type shareSource struct {
 	keyARN          string // of staged copies
 	items           []sourceVolume
 	stagesImage     bool                           // stage an image, whose snapshots are the items
+	isBatched       bool                           // more accounts copy the image than it can be shared with at once
 	permanent       distribution.LaunchPermissions // launch permissions of share blocks
 	existingImageID string                         // image that is already shared with all of them. Empty if none
 	consumers       []distribution.Destination
@@ -161,13 +162,20 @@ func (s *shareSource) decideStaging(req distribution.Request, facts distribution
 		s.items = append(s.items, sv)
 	}
 
-	if s.stagesImage = s.sharesImage(facts.Source.Account) &&
-		slices.ContainsFunc(s.items, func(sv sourceVolume) bool { return sv.isStaged }); s.stagesImage {
+	s.isBatched = s.copiesInBatches(facts)
+	hasStagedVolume := slices.ContainsFunc(s.items, func(sv sourceVolume) bool { return sv.isStaged })
+	exceedsLimit := s.isBatched && keyName != "" // permissions of a source image stay until no run needs them
+	if s.stagesImage = s.sharesImage(facts.Source.Account) && (hasStagedVolume || exceedsLimit); s.stagesImage {
+		reason := PartOfStagedImage
+		if !hasStagedVolume {
+			reason = TooManyAccounts
+		}
 		for i := range s.items {
 			if sv := &s.items[i]; !sv.isStaged {
-				sv.isStaged, sv.reason = true, PartOfStagedImage
+				sv.isStaged, sv.reason = true, reason
 			}
 		}
+		s.isBatched = s.copiesInBatches(facts)
 	}
 
 	for _, sv := range s.items {
@@ -197,22 +205,20 @@ func (s *shareSource) decideStaging(req distribution.Request, facts distribution
 		findings = append(findings, keyExpiryFindings(key, "kms_key_id", s.location, facts.At)...)
 	}
 
-	return append(findings, s.validateImageShare(facts)...)
+	return append(findings, s.validateImageShare(req, facts)...)
 }
 
-// maxEntities is the maximum number of accounts, organizations and units that an image is shared with (rule 2.2.5).
-const maxEntities = 1000
-
 // validateImageShare returns findings if the image cannot be shared with all accounts.
-func (s *shareSource) validateImageShare(facts distribution.Facts) []distribution.Finding {
+func (s *shareSource) validateImageShare(
+	req distribution.Request, facts distribution.Facts,
+) []distribution.Finding {
 	image := facts.Images[s.region]
 	if image.Image == nil || !s.sharesImage(facts.Source.Account) {
 		return nil
 	}
 
-	all := s.permanent.And(distribution.LaunchPermissions{Accounts: s.accounts(distribution.ByImage)})
-	if !s.stagesImage {
-		all = all.And(image.SharedWith)
+	if found := s.validateImageShareCount(req, facts); len(found) > 0 {
+		return found
 	}
 
 	var found []distribution.Finding
@@ -223,24 +229,6 @@ func (s *shareSource) validateImageShare(facts distribution.Facts) []distributio
 			image.Image.Tags,
 			image.SharedWith.Accounts,
 		)
-	}
-
-	if n := all.Size(); n > maxEntities {
-		return []distribution.Finding{
-			{
-				Level:     distribution.Refused,
-				Code:      distribution.CodeTooManyAccounts,
-				Reference: "2.2.5",
-				Location:  s.location,
-				Resource:  aws.ToString(image.Image.ImageId),
-				Summary:   fmt.Sprintf("the image would be shared with %d accounts, organizations and units", n),
-				Detail: fmt.Sprintf(
-					"AWS allows %d",
-					maxEntities,
-				),
-				Remediation: `serve some of the accounts with copy_method = "snapshot", or share with an organization`,
-			},
-		}
 	}
 
 	return found

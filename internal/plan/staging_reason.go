@@ -15,6 +15,7 @@ const (
 	NotEncrypted       StagingReason = "not_encrypted"
 	OneTransfer        StagingReason = "one_transfer_per_region"
 	PartOfStagedImage  StagingReason = "part_of_staged_image"
+	TooManyAccounts    StagingReason = "too_many_accounts"
 	ConfiguredKey      StagingReason = "configured_key"
 	CustomerManagedKey StagingReason = "customer_managed_key"
 	UnencryptedAllowed StagingReason = "unencrypted_share_allowed"
@@ -27,6 +28,7 @@ var stagingTexts = map[StagingReason]string{
 	NotEncrypted:       "not encrypted",
 	OneTransfer:        "transferred once for all accounts",
 	PartOfStagedImage:  "copied because another volume of the AMI must be",
+	TooManyAccounts:    "copied to share it in batches, with at most 1000 accounts at a time",
 	ConfiguredKey:      "shared as it is",
 	CustomerManagedKey: "shared as it is",
 	UnencryptedAllowed: "shared unencrypted (allow_unencrypted_share)",

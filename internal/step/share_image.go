@@ -30,6 +30,32 @@ type ShareImage struct {
 	// PermanentOn is the source image whose tags name the accounts that keep the permission. Empty for a temporary
 	// permission.
 	PermanentOn string
+
+	Batch Batch
+}
+
+// Batch numbers the accounts that an image is shared with one after the other. Zero if it is shared with all at once.
+type Batch struct{ Number, Of int }
+
+// IsFirst reports whether no other batch comes before.
+func (b Batch) IsFirst() bool { return b.Number <= 1 }
+
+func (b Batch) String() string {
+	if b.Of == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (batch %d of %d)", b.Number, b.Of)
+}
+
+// maxNamed is how many accounts the line of a step names. More are counted.
+const maxNamed = 20
+
+// accountList names accounts, or counts them if they are many.
+func accountList(accounts []string) string {
+	if len(accounts) > maxNamed {
+		return distribution.Count(len(accounts), "account", "accounts")
+	}
+	return strings.Join(accounts, ", ")
 }
 
 func (s *ShareImage) Permissions() []Permission {
@@ -53,7 +79,8 @@ func (s *ShareImage) String() string {
 	if s.Destination != (distribution.Location{}) {
 		image = cmp.Or(s.Image.Known, "the new image")
 	}
-	return fmt.Sprintf("let %s launch %s in %s", s.With, image, s.Location.Region)
+	with := strings.Join(slices.Concat([]string{accountList(s.With.Accounts)}, s.With.Organizations, s.With.Units), ", ")
+	return fmt.Sprintf("let %s launch %s in %s%s", strings.TrimPrefix(with, ", "), image, s.Location.Region, s.Batch)
 }
 
 func (s *ShareImage) Doing(w Words) string {
@@ -103,6 +130,7 @@ type UnshareImage struct {
 	Base
 	Image    Ref
 	Accounts []string // sorted
+	Batch    Batch
 }
 
 func (s *UnshareImage) Permissions() []Permission {
@@ -115,7 +143,8 @@ func (s *UnshareImage) Permissions() []Permission {
 func (s *UnshareImage) ResourceID() string { return s.Image.Known }
 
 func (s *UnshareImage) String() string {
-	return fmt.Sprintf("withdraw %s in %s from %s", s.Image.stagedImage(), s.Location.Region, strings.Join(s.Accounts, ", "))
+	return fmt.Sprintf(
+		"withdraw %s in %s from %s%s", s.Image.stagedImage(), s.Location.Region, accountList(s.Accounts), s.Batch)
 }
 
 func (s *UnshareImage) Doing(w Words) string {

@@ -53,7 +53,7 @@ func (s *ShareSnapshot) String() string {
 		"share %s in %s with %s",
 		s.Snapshot.stagedSnapshot(s.Device),
 		s.Location.Region,
-		strings.Join(s.Accounts, ", "),
+		accountList(s.Accounts),
 	)
 }
 
@@ -113,7 +113,7 @@ func (s *UnshareSnapshot) String() string {
 		"withdraw %s in %s from %s",
 		s.Snapshot.stagedSnapshot(s.Device),
 		s.Location.Region,
-		strings.Join(s.Accounts, ", "),
+		accountList(s.Accounts),
 	)
 }
 
