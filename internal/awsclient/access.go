@@ -4,6 +4,7 @@
 package awsclient
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"net/http"
@@ -53,6 +54,8 @@ func (a Access) load(ctx context.Context, profile string, jitter *jitter) (aws.C
 			boundAttempt,
 		}),
 	}
+	settings := &profileSettings{}
+	options = append(options, settings.loadOptions()...)
 	if a.Region != "" {
 		options = append(options, config.WithRegion(a.Region))
 	}
@@ -71,8 +74,12 @@ func (a Access) load(ctx context.Context, profile string, jitter *jitter) (aws.C
 	}
 
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return cfg, explainCredentials(cmp.Or(profile, a.profileName()), err)
+	}
+	settings.complete(&cfg)
 	cfg.RetryMaxAttempts = 0 // else AWS_MAX_ATTEMPTS would limit retries, which is for max_retries alone
-	return cfg, err
+	return cfg, nil
 }
 
 func (a Access) httpClient() aws.HTTPClient {

@@ -118,14 +118,15 @@ func (p *Pool) newDestinationSession(
 	case assumeRoleFrom == FromBase:
 		cfg = p.baseConfig
 	}
-	return p.newCheckedSession(d.At.Account, assumeRoles(cfg, d.Roles)), nil
+	profile := cmp.Or(d.Profile, p.access.profileName())
+	return p.newCheckedSession(d.At.Account, profile, assumeRoles(cfg, d.Roles)), nil
 }
 
 // newCheckedSession returns a session that has the credentials of another session only if they belong to the account.
-func (p *Pool) newCheckedSession(account string, parent *session) *session {
+func (p *Pool) newCheckedSession(account, profile string, parent *session) *session {
 	cfg := p.sourceConfig.Copy()
 	cfg.Credentials = parent
-	return newSession(accountCheckedProvider{account, parent, sts.NewFromConfig(cfg)}, parent)
+	return newSession(accountCheckedProvider{account, profile, parent, sts.NewFromConfig(cfg)}, parent)
 }
 
 // sessionOf returns the session of a location, with the source credentials if Assume has set none. A location without an
@@ -139,7 +140,7 @@ func (p *Pool) sessionOf(at distribution.Location) *session {
 	}
 	key := at.Account + "\nsource"
 	if p.sessions[key] == nil {
-		p.sessions[key] = p.newCheckedSession(at.Account, p.sourceSession)
+		p.sessions[key] = p.newCheckedSession(at.Account, p.access.profileName(), p.sourceSession)
 	}
 	p.locations[at] = p.sessions[key]
 	return p.locations[at]
@@ -153,7 +154,7 @@ func (p *Pool) Source(ctx context.Context) (distribution.CallerIdentity, error) 
 	at := distribution.Location{Region: p.sourceConfig.Region}
 	identity, err := getCallerIdentity(ctx, p.newConfig(at, p.sourceSession))
 	if err != nil {
-		return identity, p.TimeoutError(ctx, err)
+		return identity, p.TimeoutError(ctx, explainCredentials(p.access.profileName(), err))
 	}
 	p.sourceSession.identity.Store(&identity)
 	return identity, nil

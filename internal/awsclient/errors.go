@@ -206,6 +206,13 @@ func Refused(operation string, err error) *distribution.APIError {
 	if errors.As(err, &sessionErr) {
 		operation = cmp.Or(sessionErr.Operation, "sts:AssumeRole")
 	}
+	if explained, ok := errors.AsType[*CredentialError](err); ok {
+		return &distribution.APIError{
+			Message: explained.Error(),
+			Cause:   explained.Cause,
+			Profile: explained.Profile,
+		}
+	}
 	message := err.Error()
 	var apiErr smithy.APIError
 	if errors.As(err, &apiErr) {

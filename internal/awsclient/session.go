@@ -170,6 +170,7 @@ func chainKey(profile string, roles []distribution.Role) string {
 // 5.10).
 type accountCheckedProvider struct {
 	account string
+	profile string // that the first credentials come from; empty if none
 	session *session
 	client  *sts.Client // with the credentials of the session
 }
@@ -177,7 +178,7 @@ type accountCheckedProvider struct {
 func (p accountCheckedProvider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	credentials, err := p.session.Retrieve(ctx)
 	if err != nil {
-		return credentials, &SessionError{p.account, Operation(err), err}
+		return credentials, &SessionError{p.account, Operation(err), explainCredentials(p.profile, err)}
 	}
 	if identity := p.session.identity.Load(); identity != nil {
 		credentials.AccountID = identity.Account

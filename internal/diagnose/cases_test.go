@@ -115,6 +115,15 @@ func inSource(step step.Step, operation string, status int, code, message string
 	return c
 }
 
+// withoutCredentials returns a case of a profile that has no credentials. No call was sent.
+func withoutCredentials(cause distribution.CredentialCause, message string) Case {
+	return Case{
+		Refusal:       distribution.APIError{Cause: cause, Profile: "prod", Message: message},
+		At:            atTarget,
+		SourceAccount: source,
+	}
+}
+
 func (c Case) calledBy(principal string) Case { c.Principal = principal; return c }
 
 func (c Case) about(resource string) Case { c.Resource = resource; return c }
@@ -933,6 +942,39 @@ var cases = []titledCase{
 		"- a refusal that no rule names",
 		inTarget(registerImage(), "ec2:RegisterImage", 400, "UnknownErrorCode",
 			"The moon is in the wrong phase.").about(image),
+	},
+	{
+		"- missing credentials: the profile does not exist",
+		withoutCredentials(distribution.ProfileMissing, "failed to get shared config profile, prod"),
+	},
+	{
+		"- missing credentials: the profile is incomplete",
+		withoutCredentials(distribution.ProfileInvalid, "credential type credential_source requires role_arn, profile prod"),
+	},
+	{
+		"- missing credentials: mfa_serial",
+		withoutCredentials(distribution.MFARequired,
+			"assume role with MFA enabled, but AssumeRoleTokenProvider session option not set."),
+	},
+	{
+		"- missing credentials: no session of IAM Identity Center",
+		withoutCredentials(distribution.SSOSignInRequired, "the SSO session has expired or is invalid"),
+	},
+	{
+		"- missing credentials: the permission set is not assigned",
+		withoutCredentials(distribution.SSORoleDenied, "operation error SSO: GetRoleCredentials, ForbiddenException: No access"),
+	},
+	{
+		"- missing credentials: credential_process",
+		withoutCredentials(distribution.ProcessFailed, "error in credential_process: exit status 3: vault is sealed"),
+	},
+	{
+		"- missing credentials: web identity",
+		withoutCredentials(distribution.WebIdentityTokenMissing, "failed to retrieve jwt from provide source"),
+	},
+	{
+		"- missing credentials: no source of credentials",
+		withoutCredentials(distribution.NoCredentials, "no EC2 IMDS role found"),
 	},
 	{
 		"- a copy that failed for an unknown reason",

@@ -127,9 +127,19 @@ func (m match) externalIDProblem() string {
 	return "is missing or does not match"
 }
 
+// profile names the profile whose credentials are missing.
+func (m match) profile() string {
+	if m.Refusal.Profile == "" {
+		return "default"
+	}
+	return m.Refusal.Profile
+}
+
 // fillPlaceholders returns the text of a rule with the values of this error.
 func (m match) fillPlaceholders(text string) string {
 	return strings.NewReplacer(
+		"{profile}", m.profile(),
+		"{message}", strings.TrimSuffix(m.Refusal.Message, "."),
 		"{who}", cmp.Or(m.caller().name, "the caller"),
 		"{action}", cmp.Or(m.action, m.Refusal.Operation),
 		"{operation}", m.Refusal.Operation,

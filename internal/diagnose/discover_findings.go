@@ -41,7 +41,7 @@ func findFailedLookup(f distribution.Finding, facts distribution.Facts) (Case, b
 	lookups := failedLookups(f, facts)
 	for _, resource := range slices.Sorted(maps.Keys(lookups)) {
 		err := lookups[resource]
-		if err == nil || err.Code == "" || err.Error() != f.Detail {
+		if err == nil || err.Code == "" && err.Cause == "" || err.Error() != f.Detail {
 			continue
 		}
 		return Case{

@@ -85,6 +85,9 @@ func (m match) rule() *rule {
 // awsMessage returns the message of AWS. From a denial of IAM it keeps the reason alone, because the finding names the
 // principal, the action and the resource.
 func (m match) awsMessage() string {
+	if m.Refusal.Cause != "" { // the message is not of AWS
+		return ""
+	}
 	text := strings.TrimSpace(m.Refusal.Message)
 	if deniedPattern.MatchString(text) {
 		text = encodedPattern.ReplaceAllString(reasonPattern.FindString(text), "")

@@ -18,6 +18,8 @@ type rule struct {
 	awsCodes        string   // separated by spaces; every error code if empty
 	messageContains []string // fragments of "Code: message", without apostrophes and limits, which vary (2.2.2, 4.1.1)
 
+	cause distribution.CredentialCause // of an error before AWS was called; empty for errors of AWS
+
 	aboutKey bool // the error concerns the key that encrypts, so the finding names that key as its resource
 	eventual bool // a retry may succeed, because AWS may not have seen yet what the call depends on
 
@@ -34,7 +36,7 @@ func (r *rule) reference() string {
 }
 
 func (r *rule) matches(e distribution.APIError) bool {
-	if !r.isAbout(e.Operation) || !isListed(e.Code, r.awsCodes) {
+	if r.cause != e.Cause || !r.isAbout(e.Operation) || !isListed(e.Code, r.awsCodes) {
 		return false
 	}
 	text := e.Code + ": " + e.Message
@@ -85,6 +87,7 @@ const (
 
 // rules are all rules. The first that matches an error explains it.
 var rules = slices.Concat(
+	profileRules,
 	credentialRules,
 	permissionRules,
 	parameterRules,

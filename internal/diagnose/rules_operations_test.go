@@ -107,6 +107,7 @@ var sharedExplanations = map[string]string{
 	"A.4.12 a launch template":             ofATemplate,
 	"A.4.12 a version":                     ofATemplate,
 	"- a refusal that no rule names":       "*",
+	"- missing credentials":                "*",
 	"- a copy that failed for an unknown ": "*",
 	"- a call that did not come through":   "*",
 }

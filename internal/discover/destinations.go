@@ -206,7 +206,7 @@ func (s *survey) destination(ctx context.Context, d distribution.Destination) {
 		s.permissions(ctx, d.At, func(image ec2types.Image) bool { return aws.ToString(image.Name) == d.Name })
 	}
 	s.pointers(ctx, d)
-	s.subnet(ctx, d)
+	s.launch(ctx, d)
 	s.releases(ctx, d)
 	key := d.KMSKeyID
 	if key == distribution.DefaultKey {

@@ -33,11 +33,10 @@ func RequiredPermissions(requests ...distribution.Request) (source, target []ste
 		{Action: "ec2:GetEbsDefaultKmsKeyId", Resource: "*", Rule: "1.7.1"},
 	}
 	if asked(func(t distribution.Target) bool { return t.LaunchCheck != nil }) {
-		target = append(target, step.Permission{Action: "ec2:DescribeInstances", Resource: "*", Rule: "8.7"})
-	}
-	hasFilters := func(t distribution.Target) bool { return t.LaunchCheck != nil && len(t.LaunchCheck.SubnetFilters) > 0 }
-	if asked(hasFilters) {
-		target = append(target, step.Permission{Action: "ec2:DescribeSubnets", Resource: "*", Rule: "8.6"})
+		target = append(target,
+			step.Permission{Action: "ec2:DescribeInstances", Resource: "*", Rule: "8.7"},
+			step.Permission{Action: "ec2:DescribeInstanceTypes", Resource: "*", Rule: "2.4.4"},
+			step.Permission{Action: "ec2:DescribeSubnets", Resource: "*", Rule: "8.6"})
 	}
 	if asked(func(t distribution.Target) bool { return len(t.Templates) > 0 }) {
 		target = append(target, step.Permission{Action: "ec2:DescribeLaunchTemplates", Resource: "*", Rule: "A.4.12"},

@@ -17,30 +17,42 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// subnet finds the subnet of the launch check of a destination, if the template has filters for it.
-func (s *survey) subnet(ctx context.Context, d distribution.Destination) {
-	if d.Launch == nil || len(d.Launch.SubnetFilters) == 0 {
+// launch finds what the launch check of a destination needs. RunInstances would say only after all copies that it is
+// missing.
+func (s *survey) launch(ctx context.Context, d distribution.Destination) {
+	if d.Launch == nil {
 		return
 	}
-	found := s.findSubnet(ctx, d)
+	subnet, instanceType := s.findSubnet(ctx, d), s.instanceType(ctx, d)
 	s.keep(func(f *distribution.Facts) {
 		site := f.Sites[d.At]
-		site.Subnet = found
+		site.Subnet, site.InstanceType = subnet, instanceType
 		f.Sites[d.At] = site
 	})
 }
 
+// subnetFilters returns the filters that find the subnets of a launch check. By default it is launched in a default
+// subnet, which exists only in a default VPC.
+func subnetFilters(launch *distribution.Launch) []ec2types.Filter {
+	values := launch.SubnetFilters
+	switch {
+	case launch.SubnetID != "":
+		values = map[string]string{"subnet-id": launch.SubnetID}
+	case len(values) == 0:
+		values = map[string]string{"default-for-az": "true"}
+	}
+	var filters []ec2types.Filter
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		filters = append(filters, ec2types.Filter{Name: aws.String(name), Values: []string{values[name]}})
+	}
+	return filters
+}
+
 // findSubnet returns the matching subnet with the most free addresses.
 func (s *survey) findSubnet(ctx context.Context, d distribution.Destination) distribution.SubnetFacts {
-	in := &ec2.DescribeSubnetsInput{}
-	for _, name := range slices.Sorted(maps.Keys(d.Launch.SubnetFilters)) {
-		in.Filters = append(
-			in.Filters,
-			ec2types.Filter{Name: aws.String(name), Values: []string{d.Launch.SubnetFilters[name]}},
-		)
-	}
 	var best *ec2types.Subnet
-	pages := ec2.NewDescribeSubnetsPaginator(s.pool.EC2(d.At), in)
+	pages := ec2.NewDescribeSubnetsPaginator(
+		s.pool.EC2(d.At), &ec2.DescribeSubnetsInput{Filters: subnetFilters(d.Launch)})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
@@ -53,9 +65,10 @@ func (s *survey) findSubnet(ctx context.Context, d distribution.Destination) dis
 		}
 	}
 	if best == nil {
-		return distribution.SubnetFacts{}
+		return distribution.SubnetFacts{IsMissing: true}
 	}
-	return distribution.SubnetFacts{ID: aws.ToString(best.SubnetId)}
+	isFull := best.AvailableIpAddressCount != nil && *best.AvailableIpAddressCount == 0
+	return distribution.SubnetFacts{ID: aws.ToString(best.SubnetId), IsFull: isFull}
 }
 
 // compareSubnets sorts by free addresses, most first, then by id.
@@ -64,4 +77,21 @@ func compareSubnets(a, b ec2types.Subnet) int {
 		cmp.Compare(aws.ToInt32(b.AvailableIpAddressCount), aws.ToInt32(a.AvailableIpAddressCount)),
 		cmp.Compare(aws.ToString(a.SubnetId), aws.ToString(b.SubnetId)),
 	)
+}
+
+// instanceType describes the instance type of a launch check. By filter, because a type that does not exist would be an
+// error.
+func (s *survey) instanceType(ctx context.Context, d distribution.Destination) distribution.InstanceTypeFacts {
+	out, err := s.pool.EC2(d.At).DescribeInstanceTypes(ctx, &ec2.DescribeInstanceTypesInput{
+		Filters: []ec2types.Filter{{Name: aws.String("instance-type"), Values: []string{literal(d.Launch.InstanceType)}}},
+	})
+	if err != nil {
+		return distribution.InstanceTypeFacts{Err: awsclient.Refused("ec2:DescribeInstanceTypes", err)}
+	}
+	for _, info := range out.InstanceTypes {
+		if string(info.InstanceType) == d.Launch.InstanceType {
+			return distribution.InstanceTypeFacts{Info: &info}
+		}
+	}
+	return distribution.InstanceTypeFacts{IsMissing: true}
 }

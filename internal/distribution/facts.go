@@ -159,13 +159,24 @@ type DestinationFacts struct {
 
 	Parameters map[string]ParameterFacts      // by name; without those that do not exist yet
 	Templates  map[string]LaunchTemplateFacts // by id or name, as the destination names them
-	Subnet     SubnetFacts                    // for a launch check with filters
+	Subnet     SubnetFacts                    // for a launch check
+
+	InstanceType InstanceTypeFacts // for a launch check
 }
 
-// SubnetFacts holds the subnet that the filters of a launch check find.
+// SubnetFacts holds the subnet of a launch check: by its id, by its filters, or a default one.
 type SubnetFacts struct {
-	ID  string    // empty if none matches
-	Err *APIError // why subnets could not be listed
+	ID        string    // empty if none matches
+	IsMissing bool      // AWS was asked, and none matches
+	IsFull    bool      // it has no free address
+	Err       *APIError // why subnets could not be listed
+}
+
+// InstanceTypeFacts holds what AWS says about the instance type of a launch check.
+type InstanceTypeFacts struct {
+	Info      *ec2types.InstanceTypeInfo // nil if it was not found
+	IsMissing bool                       // AWS was asked, and the Region has no such type
+	Err       *APIError                  // why it could not be looked up
 }
 
 // LaunchTemplateFacts holds the versions of a launch template that matter.
@@ -213,15 +224,35 @@ type APIError struct {
 	Code      string // empty without a response of AWS
 	Message   string
 
-	Unanswered bool `json:"-"` // the call was given up, because AWS did not answer it for minutes
+	Unanswered bool            `json:"-"` // the call was given up, because AWS did not answer it for minutes
+	Cause      CredentialCause // why there are no credentials; empty for all other errors
+	Profile    string          // that has none; empty if no profile is known
 }
 
 func (r *APIError) Error() string {
+	if r.Operation == "" {
+		return r.Message
+	}
 	if r.Code == "" {
 		return r.Operation + ": " + r.Message
 	}
 	return r.Operation + ": " + r.Code + ": " + r.Message
 }
+
+// CredentialCause is why this machine has no credentials. AWS was not called, or refused a sign-in.
+type CredentialCause string
+
+// Causes of missing credentials.
+const (
+	NoCredentials           CredentialCause = "no credentials"
+	ProfileMissing          CredentialCause = "profile missing"
+	ProfileInvalid          CredentialCause = "profile invalid"
+	MFARequired             CredentialCause = "MFA required"
+	SSOSignInRequired       CredentialCause = "SSO sign-in required"
+	SSORoleDenied           CredentialCause = "SSO role denied"
+	ProcessFailed           CredentialCause = "credential process failed"
+	WebIdentityTokenMissing CredentialCause = "web identity token missing"
+)
 
 // FailedLookup is a gap in the facts. It fails the plan only if the plan needs the missing fact.
 type FailedLookup struct {

@@ -39,6 +39,7 @@ const (
 	CodeGrantNameDuplicate        = "grant_name_duplicate"
 	CodeGrantRoleMissing          = "grant_role_missing"
 	CodeImageNotOwned             = "image_not_owned"
+	CodeInstanceTypeUnsupported   = "instance_type_unsupported"
 	CodeKeyMaterialExpires        = "key_material_expires"
 	CodeKeyMissing                = "key_missing"
 	CodeKeyOfOtherRegion          = "key_of_other_region"

@@ -20,8 +20,14 @@ type explanation struct {
 	statements           bool // the plugin prints statements to add
 }
 
+// missingCredentials begins the titles of errors before any call.
+const missingCredentials = "missing credentials"
+
 // service returns the section of an explanation: "EC2".
 func (e explanation) service() string {
+	if e.call == missingCredentials {
+		return "Credentials"
+	}
 	service, _, _ := strings.Cut(e.call, ":")
 	return cmp.Or(map[string]string{
 		"license-manager": "License Manager",
@@ -40,7 +46,8 @@ var planFindings string
 func Errors(findings string) (string, error) {
 	byCode, codes := map[string][]explanation{}, []string{}
 	for block := range strings.SplitSeq(strings.TrimSpace(findings), "\n\n") {
-		if strings.HasPrefix(block, "# - ") { // an error that no rule names
+		isUnnamed := strings.HasPrefix(block, "# - ") && !strings.HasPrefix(block, "# - "+missingCredentials)
+		if isUnnamed { // an error that no rule names
 			continue
 		}
 		e, err := readExplanation(block)
@@ -120,6 +127,9 @@ roles and keys are examples: source account 111111111111, target account 9999999
 
 // readExplanation reads one block of the golden file.
 func readExplanation(block string) (e explanation, err error) {
+	if strings.HasPrefix(block, "# - "+missingCredentials) {
+		e.call = missingCredentials
+	}
 	for line := range strings.SplitSeq(block, "\n") {
 		name, value, _ := strings.Cut(line, ": ")
 		switch name {

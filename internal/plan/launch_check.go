@@ -4,7 +4,6 @@
 package plan
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -41,7 +40,7 @@ func (b *builder) addLaunchCheck(g *destinationState) {
 		Image:        g.imageRef,
 		Name:         g.Name,
 		InstanceType: g.Launch.InstanceType,
-		SubnetID:     cmp.Or(g.Launch.SubnetID, b.facts.Sites[g.At].Subnet.ID),
+		SubnetID:     launchSubnet(g.Destination, b.facts),
 		KeyARN:       g.keyARN,
 		Tags:         joined(g.RunTags, signing.CreationTags()),
 		PartTags:     g.RunTags,
@@ -70,32 +69,4 @@ func (b *builder) addLaunchCheck(g *destinationState) {
 		Instance:    step.Ref{From: run.ID},
 		ClientToken: run.ClientToken(),
 	})
-}
-
-// validateSubnet returns a finding if the filters of a launch check find no subnet.
-func validateSubnet(d distribution.Destination, facts distribution.Facts) []distribution.Finding {
-	subnet := facts.Sites[d.At].Subnet
-	if d.Launch == nil || len(d.Launch.SubnetFilters) == 0 || subnet.ID != "" {
-		return nil
-	}
-
-	f := destinationFinding(
-		d,
-		facts,
-		distribution.Refused,
-		distribution.CodeSubnetMissing,
-		"8.6",
-		"launch_check: subnet_filter",
-	)
-	f.Summary = "no subnet matches the filters"
-	f.Detail = "the instance of the launch check needs a subnet"
-	f.Remediation = "correct the filters, or create a subnet that matches them in each account and Region of the target"
-	if subnet.Err != nil {
-		f.Operation = subnet.Err.Operation
-		f.Summary = "the subnets cannot be listed"
-		f.Detail = subnet.Err.Error()
-		f.Remediation = "allow ec2:DescribeSubnets to " + f.Principal
-	}
-
-	return []distribution.Finding{f}
 }

@@ -54,7 +54,7 @@ func validateDestination(
 		validateMethod(req, d, facts),
 		validateLifecycle(d, facts),
 		validateLicenses(d),
-		validateSubnet(d, facts),
+		validateLaunchCheck(d, facts),
 		validateLimits(d, facts),
 		validatePublication(req, d, facts),
 	)

@@ -13,6 +13,8 @@ import (
 
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
@@ -148,6 +150,9 @@ func (r *run) causes(err error) (lines []string, fix string) {
 		return nil, ""
 	case isConfigurationError(err):
 		return limitCauses(errorsOf(err)), r.templateFix()
+	case len(all) == 0 && explainCredentials(err) != nil:
+		f := explainCredentials(err)
+		return []string{f.Summary}, report.Sentence(f.Remediation)
 	case len(all) == 0:
 		return []string{firstLine(strings.TrimPrefix(err.Error(), r.outcome(err)+": "))}, ""
 	}
@@ -156,6 +161,24 @@ func (r *run) causes(err error) (lines []string, fix string) {
 		lines = append(lines, labels.Summary(f))
 	}
 	return limitCauses(lines), r.fix(all)
+}
+
+// explainCredentials returns the explanation of an error that is one of the source credentials. Nil for other errors.
+func explainCredentials(err error) *distribution.Finding {
+	refusal := awsclient.Refused(awsclient.Operation(err), err)
+	isRefused := refusal.Code != "" && strings.HasPrefix(refusal.Operation, "sts:")
+	if refusal.Cause == "" && !isRefused {
+		return nil
+	}
+	f := diagnose.Explain(diagnose.Case{Refusal: *refusal})
+	f.Summary = "the source credentials cannot be used: " + f.Summary
+	switch {
+	case f.AWSMessage != "":
+		f.Summary += ": " + firstLine(f.AWSMessage)
+	case strings.Contains(f.Detail, refusal.Message):
+		f.Summary += ": " + firstLine(refusal.Message)
+	}
+	return &f
 }
 
 // errorFindings returns the errors of the result, without those that only follow from the end of the run.
