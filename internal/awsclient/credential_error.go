@@ -40,8 +40,15 @@ func explainCredentials(profile string, err error) error {
 	return &CredentialError{Cause: cause, Profile: profile, Err: shortened(cause, err)}
 }
 
+// errMFA replaces the SDK's error, which is for programmers.
+var errMFA = errors.New("it has mfa_serial, and Packer cannot ask for an MFA code; use a profile without mfa_serial, " +
+	"or the environment variables that `aws configure export-credentials --format env` prints")
+
 // shortened returns the error of the credentials without the names of the operations that needed them.
 func shortened(cause distribution.CredentialCause, err error) error {
+	if cause == distribution.MFARequired {
+		return errMFA
+	}
 	if failed, ok := errors.AsType[*processError](err); ok {
 		return failed
 	}

@@ -136,7 +136,7 @@ func TestSource_causeOfMissingCredentials(t *testing.T) {
 		message string // that the error shows
 	}{
 		"no such profile":    {"[profile other]\nregion = eu-west-1\n", distribution.ProfileMissing, ""},
-		"no source_profile":  {"[profile p]\nrole_arn = arn:aws:iam::111111111111:role/r\nsource_profile = q\n", distribution.ProfileInvalid, "profile p"},
+		"no source_profile":  {"[profile p]\nrole_arn = arn:aws:iam::111111111111:role/r\nsource_profile = q\n", distribution.ProfileInvalid, "profile, q"},
 		"mfa_serial":         {"[profile q]\naws_access_key_id = A\naws_secret_access_key = s\n[profile p]\nrole_arn = arn:aws:iam::111111111111:role/r\nsource_profile = q\nmfa_serial = arn:aws:iam::111111111111:mfa/me\n", distribution.MFARequired, ""},
 		"SSO":                {"[profile p]\n" + sso, distribution.SSOSignInRequired, ""},
 		"SSO session":        {"[profile p]\nsso_session = s\nsso_account_id = 111111111111\nsso_role_name = builder\n[sso-session s]\nsso_region = eu-west-1\nsso_start_url = https://d-1.awsapps.com/start\n", distribution.SSOSignInRequired, ""},
