@@ -20,7 +20,7 @@ import (
 func sources(t *testing.T, visit func(path string, file *ast.File, set *token.FileSet)) {
 	t.Helper()
 	for _, root := range []string{".", "../post-processor", "../datasource"} {
-		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
 			isSource := strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go")
 			isTestHelper := strings.Contains(path, "reporttest/") || strings.Contains(path, "testutil/")
 			if err != nil || !isSource || isTestHelper {

@@ -195,7 +195,8 @@ func TestEncryptBootIsACopyThatCanBeSaved(t *testing.T) {
 func shown(found map[string]cty.Value) string {
 	var text strings.Builder
 	for _, name := range []string{
-		"encrypted", "kms_key_arn", "shareable", "encryption_reason", "source_ami", "volumes", "builder_copy_count", "copy_count", "amazon_ebs_suggestion",
+		"encrypted", "kms_key_arn", "shareable", "encryption_reason", "source_ami", "volumes",
+		"builder_copy_count", "copy_count", "amazon_ebs_suggestion",
 		"findings", "error_count", "warning_count", "targets_json", "plan",
 	} {
 		fmt.Fprintf(&text, "%s:\n%s\n", name, plain(found[name]))
@@ -335,7 +336,12 @@ func TestThreeHundredTargetsAreLookedAtInTime(t *testing.T) {
 		elements := make([]string, 300)
 		for i := range elements {
 			elements[i] = fmt.Sprintf(
-				`{"name": "account %d", "account_ids": ["%012d"], "kms_key_id": "default", "assume_role": [{"role_name": "missing"}]}`,
+				`{
+					"name": "account %d",
+					"account_ids": ["%012d"],
+					"kms_key_id": "default",
+					"assume_role": [{"role_name": "missing"}]
+				}`,
 				i,
 				i+1,
 			)

@@ -19,7 +19,7 @@ func TestLeavingAnOptionOutChangesTheOutcome(t *testing.T) {
 // An option comes into the first world in which it matters, or into one of its own. Options that only a run uses are
 // passed to the post-processor.
 var worlds = append(
-	optioncoverage.CommonWorlds(other, func(template func(optioncoverage.Setup) pairs) optioncoverage.Run {
+	optioncoverage.CommonWorlds(func(template func(optioncoverage.Setup) pairs) optioncoverage.Run {
 		return on(func(s *stage) pairs {
 			return template(optioncoverage.Setup{Fixtures: s.fixtures(), Target: prod, Other: other, With: s.with})
 		})

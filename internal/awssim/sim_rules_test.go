@@ -244,7 +244,7 @@ and whole runs must complete with both:
 | Q3: does CopySnapshot check at once whether the key is pending import? | key-state-checked |
 | Q4: does CopyImage use the quota of snapshot copies? | image-copies-counted |
 | Q5: which fields does CopyImage keep? | inherited-description, inherited-deprecation |
-| Q6: does EC2 accept an alias of another Region's replica? | None. The plugin passes key ARNs to CopySnapshot and CopyImage. |
+| Q6: does EC2 accept an alias of another Region's replica? | None. The plugin passes only key ARNs to copies. |
 | Q7: what do the refusals of image copies above the quota and of locked snapshots say? | other-refusals |
 | Q8: which permissions does a direct copy to another Region need? | documented-key-permissions |
 | Q9: how is the deregistration of a protected image refused? | other-refusals |

@@ -120,7 +120,7 @@ func (r run) parameter() distribution.Parameter { return r.target().Parameters[0
 
 const role = "role_arn = \"arn:aws:iam::111111111111:role/builder\"\n"
 
-// in a target, and with a role
+// target returns a configuration with a line in its target block.
 func target(line string) string { return strings.Replace(prod, "target {", "target {\n"+line, 1) }
 
 func share(line string) string {
@@ -132,7 +132,7 @@ func launchCheck(line string) string {
 	return target("launch_check {\ninstance_type = \"t3.micro\"\n" + line + "\n}\n")
 }
 
-// in a block of a target
+// template returns a configuration with a line in its launch_template block.
 func template(line string) string {
 	return target("launch_template {\nname = \"web\"\n" + line + "\n}")
 }
@@ -367,9 +367,9 @@ var options = []struct {
 	},
 	{
 		"target.license_configuration_arns",
-		target(
-			`license_configuration_arns = ["arn:aws:license-manager:ap-northeast-1:999999999999:license-configuration:lic-0123456789abcdef0"]`,
-		),
+		target(`license_configuration_arns = [
+			"arn:aws:license-manager:ap-northeast-1:999999999999:license-configuration:lic-0123456789abcdef0"
+		]`),
 		func(r run) any { return r.target().Licenses },
 		[]distribution.Text{
 			"arn:aws:license-manager:ap-northeast-1:999999999999:license-configuration:lic-0123456789abcdef0",

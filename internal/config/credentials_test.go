@@ -14,7 +14,11 @@ import (
 func TestPrepare_missingProfile(t *testing.T) {
 	folder := t.TempDir()
 	credentials := filepath.Join(folder, "credentials")
-	if err := os.WriteFile(credentials, []byte("[ci]\naws_access_key_id = a\naws_secret_access_key = b\n"), 0o600); err != nil {
+	if err := os.WriteFile(
+		credentials,
+		[]byte("[ci]\naws_access_key_id = a\naws_secret_access_key = b\n"),
+		0o600,
+	); err != nil {
 		t.Fatal(err)
 	}
 	file := "shared_credentials_file = \"" + credentials + "\"\n"

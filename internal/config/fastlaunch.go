@@ -43,11 +43,32 @@ func (t *Target) fastLaunch() *distribution.FastLaunch {
 	}
 }
 
-// check checks the fast launch of a target. many: it has several accounts or Regions.
+// hasOptions reports whether any option beside enable_fast_launch is set.
+func (f *FastLaunch) hasOptions() bool {
+	return f.TemplateID != "" || f.TemplateName != "" || f.TemplateVersion != 0 ||
+		f.MaxParallelLaunches != 0 || f.TargetResourceCount != 0
+}
+
+// check reports options of a fast_launch block that AWS would reject or that have no effect. many is true if the
+// target has several accounts or Regions.
 func (f *FastLaunch) check(p *diagnostics, many bool) {
+	f.checkTemplate(p, many)
+
+	p.limit("template_id", awslimits.TemplateID, f.TemplateID)
+	p.limit("template_name", awslimits.TemplateName, f.TemplateName)
+	p.numberLimit("template_version", awslimits.FastLaunchVersion, f.TemplateVersion)
+	p.numberLimit("max_parallel_launches", awslimits.ParallelLaunches, f.MaxParallelLaunches)
+	if f.TargetResourceCount < 0 {
+		p.add("target_resource_count", "%d is no number of snapshots", f.TargetResourceCount)
+	}
+}
+
+// checkTemplate reports options of the launch template that contradict each other.
+func (f *FastLaunch) checkTemplate(p *diagnostics, many bool) {
 	named := f.TemplateID != "" || f.TemplateName != ""
+
 	switch {
-	case f.EnableFastLaunch.False() && (named || f.TemplateVersion != 0 || f.MaxParallelLaunches != 0 || f.TargetResourceCount != 0):
+	case f.EnableFastLaunch.False() && f.hasOptions():
 		p.add("enable_fast_launch", "with false all other options have no effect")
 	case f.TemplateID != "" && f.TemplateName != "":
 		p.add("template_name", "no effect beside template_id; give one of them")
@@ -61,12 +82,5 @@ func (f *FastLaunch) check(p *diagnostics, many bool) {
 		p.add("template_version", "missing")
 	case !named && f.TemplateVersion != 0:
 		p.add("template_version", "no effect without template_id or template_name")
-	}
-	p.limit("template_id", awslimits.TemplateID, f.TemplateID)
-	p.limit("template_name", awslimits.TemplateName, f.TemplateName)
-	p.numberLimit("template_version", awslimits.FastLaunchVersion, f.TemplateVersion)
-	p.numberLimit("max_parallel_launches", awslimits.ParallelLaunches, f.MaxParallelLaunches)
-	if f.TargetResourceCount < 0 {
-		p.add("target_resource_count", "%d is no number of snapshots", f.TargetResourceCount)
 	}
 }

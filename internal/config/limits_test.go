@@ -66,8 +66,8 @@ var withValue = map[awslimits.Subject]func(value string) string{
 	awslimits.SessionTagKey:    func(v string) string { return targetRole(fmt.Sprintf("tags = { %q = \"os\" }", v)) },
 	awslimits.SessionTagValue:  func(v string) string { return targetRole(fmt.Sprintf("tags = { team = %q }", v)) },
 
-	awslimits.KeyID:     func(v string) string { return key(v) },
-	awslimits.KeyAlias:  func(v string) string { return key(v) },
+	awslimits.KeyID:     key,
+	awslimits.KeyAlias:  key,
 	awslimits.GrantName: func(v string) string { return target(fmt.Sprintf("kms_grant {\nname = %q\n}", v)) },
 	awslimits.Grantee: func(v string) string {
 		return target(fmt.Sprintf("kms_grant {\ngrantee_principal = %q\n}", v))

@@ -53,11 +53,14 @@ func TestTargetsJSON_errorNamesElement(t *testing.T) {
 	var text strings.Builder
 	for _, list := range []string{
 		`{}`, `[1]`, `["x"`, ``,
-		`[{"account_ids": ["999999999999"], "kms_key_id": "default"}, {"account_ids": ["888888888888"], "kms_key": "default"}]`,
+		`[{"account_ids": ["999999999999"], "kms_key_id": "default"}, ` +
+			`{"account_ids": ["888888888888"], "kms_key": "default"}]`,
 		`[{"account_ids": "999999999999", "kms_key_id": "default"}]`,
-		`[{"account_ids": ["999999999999"], "kms_key_id": "default", "assume_role": [{"role_arn": "arn:aws:iam::999999999999:role/x", "external_id": ["hush"]}]}]`,
+		`[{"account_ids": ["999999999999"], "kms_key_id": "default", ` +
+			`"assume_role": [{"role_arn": "arn:aws:iam::999999999999:role/x", "external_id": ["hush"]}]}]`,
 		`[{"account_ids": ["999999999999"], "kms_key_id": "default", "assume_role": [{"role": "x", "external_id": "hush"}]}]`,
-		`[{"name": "prod", "account_ids": [99999999], "kms_key_id": "alias/x{{ .Nothing }}"}, {"name": "prod", "account_ids": ["999999999999"], "kms_key_id": "default"}]`,
+		`[{"name": "prod", "account_ids": [99999999], "kms_key_id": "alias/x{{ .Nothing }}"}, ` +
+			`{"name": "prod", "account_ids": ["999999999999"], "kms_key_id": "default"}]`,
 		`[{"account_ids": ["\u003cunknown\u003e"], "kms_key_id": "default"}]`,
 	} {
 		c := new(config.Config)
@@ -91,7 +94,12 @@ func TestThreeHundredTargetsComeFromOneList(t *testing.T) {
 	elements := make([]string, 300)
 	for i := range elements {
 		elements[i] = fmt.Sprintf(
-			`{"name": "account %d", "account_ids": ["%012d"], "assume_role": [{"role_name": "golden-image-target"}], "kms_key_id": "alias/golden-{{ .Region }}"}`,
+			`{
+				"name": "account %d",
+				"account_ids": ["%012d"],
+				"assume_role": [{"role_name": "golden-image-target"}],
+				"kms_key_id": "alias/golden-{{ .Region }}"
+			}`,
 			i,
 			i,
 		)

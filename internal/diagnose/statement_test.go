@@ -14,7 +14,6 @@ import (
 
 var (
 	asTarget = iampolicy.Principal{ARN: targetRole, Account: target, Role: role}
-	asPacker = iampolicy.Principal{ARN: packerRole, Account: source, Role: "arn:aws:iam::111111111111:role/packer"}
 	forEC2   = iampolicy.Context{"kms:GrantIsForAWSResource": {"true"}}
 	directly = iampolicy.Context{"kms:GrantIsForAWSResource": {"false"}}
 )

@@ -1,8 +1,8 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package survey looks: it asks AWS and fills plan.Facts. It decides nothing and changes nothing; a refused look is a
-// fact.
+// Package discover reads from AWS what a plan needs to know, and returns it as distribution.Facts. It decides nothing
+// and changes nothing. A denied call is a fact as well.
 package discover
 
 import (

@@ -75,16 +75,17 @@ func TestText_check(t *testing.T) {
 		"{{ .AMI }} {{ .Target }} {{ isotime `2006` }} {{ user `x` }}": "",
 		"{{ .RunId }}": "there is no variable {{ .RunId }} here; " + known,
 		"{{ .AccountID }}": "there is no variable {{ .AccountID }} here; " +
-			"" + known + ". Did you mean {{ .AccountId }}?",
+			known + ". Did you mean {{ .AccountId }}?",
 		"{{ .PackerRunUUID }}":                         "{{ .PackerRunUUID }} differs in every run",
 		"{{ uuid }}":                                   "uuid differs in every run",
 		"{{ if true }}{{ uuid }}{{ end }}":             "uuid differs in every run",
 		"{{ printf `%s` .Foo }}":                       "there is no variable {{ .Foo }} here",
 		"{{ with .AMI }}{{ else }}{{ .Foo }}{{ end }}": "there is no variable {{ .Foo }} here",
-		"{{ timestmp }}":                               `there is no function "timestmp"; known are build_name, clean_resource_name, env, isotime, timestamp, user. Did you mean "timestamp"?`,
-		"{{ isotime `a` `b` }}":                        "isotime takes at most one layout",
-		"{{ .AMI ":                                     "unclosed action",
-		"{{ .AMI.Name }}":                              "can't evaluate field Name",
+		"{{ timestmp }}": `there is no function "timestmp"; known are build_name, clean_resource_name, env, isotime, ` +
+			`timestamp, user. Did you mean "timestamp"?`,
+		"{{ isotime `a` `b` }}": "isotime takes at most one layout",
+		"{{ .AMI ":              "unclosed action",
+		"{{ .AMI.Name }}":       "can't evaluate field Name",
 	} {
 		switch err := text.Check(distribution.DestinationVars); {
 		case want == "" && err != nil:

@@ -99,7 +99,7 @@ var examples = map[string]struct {
 		},
 	},
 	"existing-ami": {
-		func(t *testing.T, h Host) []string { return existing(t, h) },
+		existing,
 		func(t *testing.T, w *World) { owns(t, w, target, "golden-target") },
 	},
 	"imported-key": {

@@ -135,8 +135,14 @@ func intact(t *testing.T, w *World, region string) {
 	}
 	if golden.State != types.ImageStateAvailable || len(golden.BlockDeviceMappings) != 2 ||
 		!strings.HasPrefix(aws.ToString(golden.DeregistrationProtection), "enabled") {
-		t.Errorf("%q in %s is %s, has %d volumes and its protection is "+
-			"%q", aws.ToString(golden.ImageId), region, golden.State, len(golden.BlockDeviceMappings), aws.ToString(golden.DeregistrationProtection))
+		t.Errorf(
+			"%q in %s is %s, has %d volumes and its protection is %q",
+			aws.ToString(golden.ImageId),
+			region,
+			golden.State,
+			len(golden.BlockDeviceMappings),
+			aws.ToString(golden.DeregistrationProtection),
+		)
 	}
 	for _, device := range golden.BlockDeviceMappings {
 		must(client(

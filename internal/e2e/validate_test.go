@@ -110,7 +110,10 @@ const (
       session_name        = "packer"
       external_id         = "golden-images-4711"
       duration_seconds    = 3600
-      policy              = jsonencode({ Version = "2012-10-17", Statement = [{ Effect = "Allow", Action = "*", Resource = "*" }] })
+      policy              = jsonencode({
+        Version   = "2012-10-17"
+        Statement = [{ Effect = "Allow", Action = "*", Resource = "*" }]
+      })
       policy_arns         = ["arn:aws:iam::aws:policy/AdministratorAccess"]
       tags                = { team = "platform" }
       transitive_tag_keys = ["team"]
@@ -186,7 +189,8 @@ func TestBuild_legacyJSON(t *testing.T) {
   "variables": {"external_id": "golden-images-4711", "owner": "platform"},
   "builders": [{
     "type": "amazon-ebs", "region": "ap-northeast-1", "instance_type": "t3.micro", "communicator": "none",
-    "source_ami_filter": {"owners": ["self"], "most_recent": true, "filters": {"name": "base-*"}}, "ami_name": "golden-{{timestamp}}"
+    "source_ami_filter": {"owners": ["self"], "most_recent": true, "filters": {"name": "base-*"}},
+    "ami_name": "golden-{{timestamp}}"
   }],
   "post-processors": [{
     "type": "encrypted-ami",

@@ -88,19 +88,16 @@ func TestAssociateLicenses_failureReported(t *testing.T) {
 		if len(result.Images) != 0 || len(result.Findings) != 1 {
 			t.Fatalf("without the permission: %+v, %+v", result.Images, result.Findings)
 		}
-		if f := result.Findings[0]; f.Operation != "license-manager:UpdateLicenseSpecificationsForResource" || f.Location != (distribution.Location{
-			Account: target,
-			Region:  home,
-		}) || !strings.Contains(f.Principal, roleName) || !strings.Contains(f.AWSMessage, "explicit deny") ||
+		at := distribution.Location{Account: target, Region: home}
+		if f := result.Findings[0]; f.Operation != "license-manager:UpdateLicenseSpecificationsForResource" ||
+			f.Location != at || !strings.Contains(f.Principal, roleName) || !strings.Contains(f.AWSMessage, "explicit deny") ||
 			f.Resource != strings.Replace(arn, "{{ .Region }}", home, 1) || f.Remediation == "" {
 			t.Errorf("without the permission: %+v", f)
 		}
 		h.forgive(target)
 		req.Targets[0].Licenses = []distribution.Text{distribution.Text(arn[:len(arn)-4] + "ffff")}
-		if _, result := h.run(
-			t.Context(),
-			req,
-		); len(result.Findings) != 1 || !strings.Contains(result.Findings[0].Summary, "rejected the license configuration") {
+		_, result = h.run(t.Context(), req)
+		if len(result.Findings) != 1 || !strings.Contains(result.Findings[0].Summary, "rejected the license configuration") {
 			t.Errorf("one that is not there: %+v", result.Findings)
 		}
 		for _, wrong := range []string{strings.Replace(arn, home, away, 1), "{{ .AccountId }}"} {

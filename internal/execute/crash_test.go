@@ -73,7 +73,11 @@ func (h *testWorld) attemptOf(
 		}
 	}()
 	store := runrecord.TagStore{Client: pool.EC2(at), ImageID: h.images[0].ImageID}
-	if ctx, err = run.Begin(ctx, runrecord.Options{Stores: []runrecord.Store{store}, TakesOver: runrecord.TakesOverAll}); err != nil {
+	ctx, err = run.Begin(ctx, runrecord.Options{
+		Stores:    []runrecord.Store{store},
+		TakesOver: runrecord.TakesOverAll,
+	})
+	if err != nil {
 		return result, err
 	}
 	req.RunID = run.ID
@@ -163,7 +167,7 @@ func (h *testWorld) census() (missing, duplicates, orphans int) {
 // staying separates staged images that share blocks name, and that therefore stay, from all others.
 func (h *testWorld) staying(images []ec2types.Image) (others, shared []ec2types.Image) {
 	for _, image := range images {
-		if slices.ContainsFunc(image.Tags, func(tag ec2types.Tag) bool { return isShared(tag) }) {
+		if slices.ContainsFunc(image.Tags, isShared) {
 			shared = append(shared, image)
 		} else {
 			others = append(others, image)

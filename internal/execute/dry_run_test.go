@@ -18,7 +18,8 @@ func TestDryRun_everyMissingPermissionReported(t *testing.T) {
 	for method, actions := range map[distribution.Method][]string{
 		distribution.BySnapshot: {"ec2:CopySnapshot", "ec2:RegisterImage"},
 		distribution.ByImage: {
-			"ec2:CopyImage", "ec2:DeregisterImage", "ec2:EnableImageDeprecation", "ec2:EnableImageDeregistrationProtection", "ec2:EnableFastLaunch", "ec2:ModifyImageAttribute",
+			"ec2:CopyImage", "ec2:DeregisterImage", "ec2:EnableImageDeprecation",
+			"ec2:EnableImageDeregistrationProtection", "ec2:EnableFastLaunch", "ec2:ModifyImageAttribute",
 			"ec2:RunInstances", "ec2:CreateLaunchTemplateVersion", "ec2:ModifyLaunchTemplate",
 		},
 	} {

@@ -123,12 +123,24 @@ func TestAutoScalingLaunchesUnderAnotherAccountsKeyByItsGrant_8_3_8_5(t *testing
 		h := build(t, mixed[1:2], []string{account}, []string{home})
 		service := h.autoScaling(account)
 		keys := kms.NewFromConfig(h.Config(keeper, home))
-		made, err := keys.CreateKey(
-			t.Context(),
-			&kms.CreateKeyInput{Policy: aws.String(`{"Version": "2012-10-17", "Statement": [
-			{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::` + keeper + `:root"}, "Action": "kms:*", "Resource": "*"},
-			{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::` + account + `:root"}, "Action": ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey", "kms:CreateGrant"], "Resource": "*"}]}`)},
-		)
+		policy := `{"Version": "2012-10-17", "Statement": [
+			{
+				"Effect": "Allow",
+				"Principal": {"AWS": "arn:aws:iam::` + keeper + `:root"},
+				"Action": "kms:*",
+				"Resource": "*"
+			},
+			{
+				"Effect": "Allow",
+				"Principal": {"AWS": "arn:aws:iam::` + account + `:root"},
+				"Action": [
+					"kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey",
+					"kms:CreateGrant"
+				],
+				"Resource": "*"
+			}
+		]}`
+		made, err := keys.CreateKey(t.Context(), &kms.CreateKeyInput{Policy: &policy})
 		h.must(err)
 		key := aws.ToString(made.KeyMetadata.Arn)
 		for _, row := range []struct {

@@ -107,7 +107,9 @@ func TestPublish_optionalTargetFails(t *testing.T) {
 				last = r.At
 			}
 		}
-		for _, r := range append(h.Records().Calls("ssm:PutParameter"), h.Records().Calls("ec2:CreateLaunchTemplateVersion")...) {
+		published := h.Records().Calls("ssm:PutParameter")
+		published = append(published, h.Records().Calls("ec2:CreateLaunchTemplateVersion")...)
+		for _, r := range published {
 			if r.At.Before(last) {
 				t.Errorf("%s in %s at %s, before the last image was registered", r.Action, r.Account, r.At)
 			}

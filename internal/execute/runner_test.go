@@ -366,8 +366,8 @@ func TestACancelBeginsNothingButClosingSteps(t *testing.T) {
 		}
 		begun := time.Now()
 		done := (&world{}).run(ctx, steps, nil)
-		if done["first"].Err != nil || !errors.Is(done["second"].Err, stopped) || !errors.Is(done["third"].Err, step.ErrSkipped) ||
-			done["withdraw"].Err != nil {
+		if done["first"].Err != nil || !errors.Is(done["second"].Err, stopped) ||
+			!errors.Is(done["third"].Err, step.ErrSkipped) || done["withdraw"].Err != nil {
 			t.Errorf("first %v, second %v, third %v, withdraw "+
 				"%v", done["first"].Err, done["second"].Err, done["third"].Err, done["withdraw"].Err)
 		}
@@ -398,7 +398,7 @@ func TestAStepThatComesBackHoldsNoCall(t *testing.T) {
 			steps = append(steps, newTask(fmt.Sprint(i), 0))
 		}
 		begun := time.Now()
-		w := &world{refuses: func(j *stepRun) error {
+		w := &world{refuses: func(*stepRun) error {
 			if time.Since(begun) < time.Minute {
 				return step.RetryAfter{Delay: time.Minute}
 			}

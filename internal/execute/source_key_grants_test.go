@@ -154,10 +154,10 @@ func TestAGrantIsWaitedForUntilItWorks_4_4_4(t *testing.T) {
 func TestGrantsEndInEveryOutcome(t *testing.T) {
 	for name, spoil := range map[string]func(h *testWorld, cancel context.CancelCauseFunc){
 		"a copy is refused": func(h *testWorld, _ context.CancelCauseFunc) { h.forbid("222222222222", "ec2:CopySnapshot") },
-		"canceled": func(h *testWorld, cancel context.CancelCauseFunc) {
+		"canceled": func(_ *testWorld, cancel context.CancelCauseFunc) {
 			time.AfterFunc(100*time.Second, func() { cancel(errors.New("stopped by hand")) })
 		},
-		"canceled while it is made": func(h *testWorld, cancel context.CancelCauseFunc) {
+		"canceled while it is made": func(_ *testWorld, cancel context.CancelCauseFunc) {
 			time.AfterFunc(100*time.Millisecond, func() { cancel(errors.New("stopped by hand")) })
 		},
 	} {

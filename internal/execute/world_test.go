@@ -140,7 +140,12 @@ func sourceKeyPolicy(partition string, others []string) string {
 		)
 	} else if len(roots) > 0 {
 		policy += fmt.Sprintf(
-			`, {"Effect": "Allow", "Principal": {"AWS": [%s]}, "Action": ["kms:DescribeKey", "kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant"], "Resource": "*"}`,
+			`, {
+				"Effect": "Allow",
+				"Principal": {"AWS": [%s]},
+				"Action": ["kms:DescribeKey", "kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant"],
+				"Resource": "*"
+			}`,
 			strings.Join(roots, ", "),
 		)
 	}
@@ -196,8 +201,12 @@ func (h *testWorld) role(ctx context.Context, client *iam.Client) {
 	_, err := client.CreateRole(
 		ctx,
 		&iam.CreateRoleInput{RoleName: aws.String(roleName), AssumeRolePolicyDocument: aws.String(fmt.Sprintf(
-			`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "arn:%s:iam::%s:root"}, "Action": "sts:AssumeRole",
-			"Condition": {"StringEquals": {"sts:ExternalId": "golden"}}}]}`,
+			`{"Version": "2012-10-17", "Statement": [{
+				"Effect": "Allow",
+				"Principal": {"AWS": "arn:%s:iam::%s:root"},
+				"Action": "sts:AssumeRole",
+				"Condition": {"StringEquals": {"sts:ExternalId": "golden"}}
+			}]}`,
 			partition(h.home),
 			source,
 		))},

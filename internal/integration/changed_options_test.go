@@ -194,8 +194,8 @@ func (c changedOption) tryAll(t *testing.T, points *atomic.Int64) (all []leftove
 				all = append(all, leftover{what: what})
 			}
 			all[at].count++
-			if deaths := all[at].deaths; !slices.Contains(deaths, death.String()) {
-				all[at].deaths = append(deaths, death.String())
+			if !slices.Contains(all[at].deaths, death.String()) {
+				all[at].deaths = append(all[at].deaths, death.String())
 			}
 		}
 	}

@@ -171,7 +171,6 @@ func TestForgedSnapshot_insteadOfGenuine(t *testing.T) {
 		w.RequireSuccess(second)
 		if slices.Contains(fixture.SnapshotsOf(w.RequireImage(fixture.Prod, fixture.Home)), *forged.SnapshotId) {
 			w.Errorf("the image of the run uses %s, which is not its own", *forged.SnapshotId)
-		} else {
 		}
 		return len(sets)
 	})

@@ -97,7 +97,11 @@ func furnishWith(t *testing.T, policiesOf func(*testing.T, Setup) map[string]str
 		_, err = users.PutUserPolicy(
 			t.Context(),
 			&iam.PutUserPolicyInput{UserName: aws.String("ci"), PolicyName: aws.String("build"), PolicyDocument: aws.String(
-				`{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "` + s.buildRole() + `"}}`,
+				`{"Version": "2012-10-17", "Statement": {
+					"Effect": "Allow",
+					"Action": "sts:AssumeRole",
+					"Resource": "` + s.buildRole() + `"
+				}}`,
 			)},
 		)
 		s.must(err)
@@ -405,7 +409,10 @@ func (s *site) problems() string {
 		if failed(err) {
 			return
 		}
-		_, err = record.Begin(s.Context(), runrecord.Options{Stores: []runrecord.Store{store}, TakesOver: runrecord.TakesOverAll})
+		_, err = record.Begin(s.Context(), runrecord.Options{
+			Stores:    []runrecord.Store{store},
+			TakesOver: runrecord.TakesOverAll,
+		})
 		defer func() {
 			_, endErr := record.End(context.WithoutCancel(s.Context()), false)
 			failed(endErr)

@@ -229,8 +229,11 @@ func byTerraform(t *testing.T, s Setup) map[string]string {
 	})
 	policies := texts(s.Policies())
 	for file, text := range map[string]cty.Value{
-		"source-key.json": source["key_policy"], "build-role.json": source["build_policy"],
-		"target-key.json": own["key_policy"], "target-role-trust.json": own["trust_policy"], "target-role.json": own["role_policy"],
+		"source-key.json":        source["key_policy"],
+		"build-role.json":        source["build_policy"],
+		"target-key.json":        own["key_policy"],
+		"target-role-trust.json": own["trust_policy"],
+		"target-role.json":       own["role_policy"],
 	} {
 		policies[file] = text.AsString()
 	}

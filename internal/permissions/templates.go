@@ -191,7 +191,7 @@ func (in side) put(v any) any {
 			v[i] = in.put(v[i])
 		}
 		// two accounts of the example, and one text for both
-		return slices.CompactFunc(v, func(a, b any) bool { return reflect.DeepEqual(a, b) })
+		return slices.CompactFunc(v, reflect.DeepEqual)
 	case string:
 		if text := strings.NewReplacer(in.texts...).Replace(v); text != v {
 			return sub(text)

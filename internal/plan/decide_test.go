@@ -175,7 +175,7 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 			f.Sites[at] = distribution.DestinationFacts{Identity: f.Source}
 			f.Keys[at]["alias/golden-"+tokyo] = key(source, tokyo, "own")
 		},
-		"by image: staged, shared, copied, deregistered": func(r *distribution.Request, f *distribution.Facts) {
+		"by image: staged, shared, copied, deregistered": func(r *distribution.Request, _ *distribution.Facts) {
 			r.Targets[0].Method = distribution.ByImage
 		},
 		"by image, under the key already: shared as it is": func(r *distribution.Request, f *distribution.Facts) {
@@ -183,7 +183,8 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 			under(f, keyARN(source, tokyo, "cust"))
 		},
 		"by image into the source account: no stage, no share": func(r *distribution.Request, f *distribution.Facts) {
-			r.Targets[0].AccountIDs, r.Targets[0].Roles, r.Targets[0].Regions, r.Targets[0].Method = []string{source}, nil, nil, distribution.ByImage
+			r.Targets[0].AccountIDs, r.Targets[0].Method = []string{source}, distribution.ByImage
+			r.Targets[0].Roles, r.Targets[0].Regions = nil, nil
 			at := distribution.Location{Account: source, Region: tokyo}
 			f.Sites[at] = distribution.DestinationFacts{Identity: f.Source}
 			f.Keys[at]["alias/golden-"+tokyo] = key(source, tokyo, "own")
@@ -203,14 +204,14 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 			r.Targets[0].Lifecycle.FastLaunch = &distribution.FastLaunch{TargetResourceCount: 10}
 			f.Images[tokyo].Image.Platform = ec2types.PlatformValuesWindows
 		},
-		"both methods in a Region: the image alone is staged": func(r *distribution.Request, f *distribution.Facts) {
+		"both methods in a Region: the image alone is staged": func(r *distribution.Request, _ *distribution.Facts) {
 			r.Targets[0].Regions = nil
 			second := r.Targets[0]
 			r.Targets[0].AccountIDs, second.AccountIDs = others[:1], others[1:2]
 			second.Name, second.Method = "second", distribution.ByImage
 			r.Targets = append(r.Targets, second)
 		},
-		"share and target: the staged image stays": func(r *distribution.Request, f *distribution.Facts) {
+		"share and target: the staged image stays": func(r *distribution.Request, _ *distribution.Facts) {
 			r.Targets[0].AccountIDs, r.Targets[0].Regions = others[:1], nil
 			r.Shares = []distribution.Share{
 				{
@@ -415,7 +416,7 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 			f.Keys[home]["alias/golden-source"].Metadata.ValidTo = aws.Time(time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC))
 		}},
 		{"target key asymmetric", ownKey(func(m *kmstypes.KeyMetadata) { m.KeySpec = kmstypes.KeySpecRsa2048 })},
-		{"target key of another Region", func(r *distribution.Request, f *distribution.Facts) {
+		{"target key of another Region", func(r *distribution.Request, _ *distribution.Facts) {
 			r.Targets[0].KMSKeyID = distribution.Text(keyARN("999999999999", oregon, "own"))
 		}},
 		{"target key that may not be described", func(r *distribution.Request, f *distribution.Facts) {
@@ -489,7 +490,7 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 			r.Strict = true
 			f.Images[tokyo].Image.DeprecationTime = aws.String("2027-01-01T00:00:00.000Z")
 		}},
-		{"more than 1000 entities", func(r *distribution.Request, f *distribution.Facts) {
+		{"more than 1000 entities", func(r *distribution.Request, _ *distribution.Facts) {
 			r.Shares = []distribution.Share{{Name: "ours"}}
 			for i := range 1001 {
 				r.Shares[0].AccountIDs = append(r.Shares[0].AccountIDs, fmt.Sprintf("%012d", i))
@@ -498,14 +499,14 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 		{"a date of deprecation that has passed", func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].Lifecycle.DeprecateAt = f.At.Add(-time.Hour)
 		}},
-		{"fast launch of an image that is not Windows", func(r *distribution.Request, f *distribution.Facts) {
+		{"fast launch of an image that is not Windows", func(r *distribution.Request, _ *distribution.Facts) {
 			r.Targets[0].Lifecycle.FastLaunch = &distribution.FastLaunch{}
 		}},
 		{"users of an image whose key AWS manages", func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].Lifecycle.Users.Accounts = []string{"777777777777"}
 			f.Keys[at]["alias/golden-"+tokyo] = managed(f.Keys[at]["alias/golden-"+tokyo])
 		}},
-		{"share, and a snapshot is under aws/ebs", func(r *distribution.Request, f *distribution.Facts) {
+		{"share, and a snapshot is under aws/ebs", func(r *distribution.Request, _ *distribution.Facts) {
 			r.Targets, r.KMSKeyID, r.Shares = nil, "", []distribution.Share{{Name: "ours", AccountIDs: []string{"777777777777"}}}
 		}},
 		{"snapshot in error", sourceSnapshot(func(s *ec2types.Snapshot) {

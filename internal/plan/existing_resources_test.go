@@ -145,8 +145,13 @@ func turned(facts *distribution.Facts) {
 
 func TestDecide_existingResources(t *testing.T) {
 	own, staged := keyARN(there.Account, tokyo, "own"), keyARN(source, tokyo, "cust")
-	const completed, pending, failed = ec2types.SnapshotStateCompleted, ec2types.SnapshotStatePending, ec2types.SnapshotStateError
-	in := func(at distribution.Location, snapshots ...ec2types.Snapshot) func() (distribution.Request, distribution.Facts) {
+	const (
+		completed = ec2types.SnapshotStateCompleted
+		pending   = ec2types.SnapshotStatePending
+		failed    = ec2types.SnapshotStateError
+	)
+	type newWorld func() (distribution.Request, distribution.Facts)
+	in := func(at distribution.Location, snapshots ...ec2types.Snapshot) newWorld {
 		return func() (distribution.Request, distribution.Facts) {
 			req, facts := earlier()
 			facts.Earlier[at] = distribution.ExistingResources{Snapshots: snapshots}

@@ -120,7 +120,8 @@ func TestDecide_completionDuration(t *testing.T) {
 // The prices are those of the EBS User Guide, time-based copies (4.8.3).
 func TestEstimate_timeBasedCopyPrice(t *testing.T) {
 	for minutes, usd := range map[int]float64{
-		0: 0, 15: 0.020, 30: 0.018, 45: 0.018, 60: 0.016, 105: 0.016, 120: 0.014, 225: 0.014, 240: 0.012, 465: 0.012, 480: 0.010, 945: 0.010, 960: 0.005, 2880: 0.005,
+		0: 0, 15: 0.020, 30: 0.018, 45: 0.018, 60: 0.016, 105: 0.016, 120: 0.014, 225: 0.014,
+		240: 0.012, 465: 0.012, 480: 0.010, 945: 0.010, 960: 0.005, 2880: 0.005,
 	} {
 		for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 			req, facts := world()

@@ -1,6 +1,7 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
+// Package provenance tags and signs the resources that a run creates, and proves which resources a run created.
 package provenance
 
 import (
@@ -33,9 +34,6 @@ const TagImageFamily = TagPrefix + "image-family"
 
 // IsOwnTag reports whether this plugin writes tags with a key.
 func IsOwnTag(key string) bool { return strings.HasPrefix(key, TagPrefix) }
-
-// maxTagValue is how many characters the value of a tag has at most.
-const maxTagValue = 256
 
 // RecordKey returns the key of the tag that holds the record of a run.
 func RecordKey(run string) string { return tagRunRecord + run }

@@ -97,7 +97,11 @@ func TestAPlanForManyAccountsCountsItsSteps(t *testing.T) {
 
 func TestDuration_rounding(t *testing.T) {
 	for d, want := range map[time.Duration]string{
-		400 * time.Millisecond: "0s", 59 * time.Second: "59s", 80 * time.Second: "1m", 14*time.Minute + 40*time.Second: "15m", 2*time.Hour + time.Second: "2h0m",
+		400 * time.Millisecond:          "0s",
+		59 * time.Second:                "59s",
+		80 * time.Second:                "1m",
+		14*time.Minute + 40*time.Second: "15m",
+		2*time.Hour + time.Second:       "2h0m",
 	} {
 		if got := report.Duration(d); got != want {
 			t.Errorf("%v is %q, want %q", d, got, want)

@@ -56,12 +56,13 @@ func (r *run) artifact() *artifact {
 	}
 }
 
-func (*artifact) BuilderId() string { return BuilderID }
-func (*artifact) Files() []string   { return nil }
+func (*artifact) BuilderId() string { return BuilderID } //nolint:revive,staticcheck // packer.Artifact names it so
+
+func (*artifact) Files() []string { return nil }
 
 // Id returns region:ami-id:account of each image, sorted and joined by commas. Without a target, it names the shared
 // images. It is that of the input artifact if the mode creates none.
-func (a *artifact) Id() string {
+func (a *artifact) Id() string { //nolint:revive,staticcheck // packer.Artifact names it so
 	if a.mode != report.Distribute {
 		return a.input
 	}

@@ -91,7 +91,8 @@ func TestArtifactIdsNameTheirImages(t *testing.T) {
 func TestOnlyMakersOfAMIsAreTaken(t *testing.T) {
 	var text strings.Builder
 	for _, builder := range []string{
-		"mitchellh.amazonebs", "mitchellh.amazon.ebssurrogate", "mitchellh.amazon.chroot", "packer.post-processor.amazon-import",
+		"mitchellh.amazonebs", "mitchellh.amazon.ebssurrogate", "mitchellh.amazon.chroot",
+		"packer.post-processor.amazon-import",
 		"mitchellh.amazon.instance", "mitchellh.amazon.ebsvolume", "packer.docker",
 	} {
 		fmt.Fprintf(&text, "%s: %v\n", builder, accepted(builder))

@@ -49,7 +49,8 @@ func (r *run) explain(err error) error {
 		f.report = report
 	}
 	if r.isProtected() && !r.userSupplied && !r.canceled {
-		f.note = `"Error destroying builder artifact" below is expected: the protection stopped Packer from deregistering the AMI.`
+		f.note = `"Error destroying builder artifact" below is expected: ` +
+			`the protection stopped Packer from deregistering the AMI.`
 	}
 	return &explainedError{text: f.text(), err: err}
 }

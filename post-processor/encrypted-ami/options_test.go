@@ -18,7 +18,7 @@ func TestLeavingAnOptionOutChangesTheOutcome(t *testing.T) {
 
 // An option comes into the first world in which it matters, or into one of its own.
 var worlds = append(
-	optioncoverage.CommonWorlds(other, func(template func(optioncoverage.Setup) pairs) optioncoverage.Run {
+	optioncoverage.CommonWorlds(func(template func(optioncoverage.Setup) pairs) optioncoverage.Run {
 		return afterBuild(func(s *stage) pairs {
 			return template(optioncoverage.Setup{Fixtures: s.fixtures(), Target: prod, Other: other, With: s.furnished})
 		})

@@ -242,12 +242,6 @@ func unencrypted(s *stage) pairs {
 	return o
 }
 
-func shareable(s *stage) pairs {
-	f := s.fixtures()
-	s.rebuilt(f.Image(source, "golden 2", f.Snapshot(source, "alias/golden")))
-	return s.options(prod)
-}
-
 func deprecated(s *stage) pairs {
 	s.fixtures().Deprecated(source, s.image, 365*24*time.Hour)
 	return s.options(prod)

@@ -607,13 +607,15 @@ func TestNoSecretIsWrittenAnywhere(t *testing.T) {
 		"refused": func(s *stage, _ map[string]any) { s.closed(prod) },
 		"an external id that STS repeats": func(_ *stage, o map[string]any) {
 			// blanks: 5.5
-			o["target"].([]any)[0].(map[string]any)["assume_role"].([]any)[0].(map[string]any)["external_id"] = "hush external {{ .AccountId }}"
+			first := o["target"].([]any)[0].(map[string]any)
+			role := first["assume_role"].([]any)[0].(map[string]any)
+			role["external_id"] = "hush external {{ .AccountId }}"
 		},
 		"the source's external id": func(_ *stage, o map[string]any) {
 			o["assume_role"] = map[string]any{"role_arn": "arn:aws:iam::111111111111:role/x", "external_id": "hush-external"}
 		},
 		"a session token": func(_ *stage, o map[string]any) { o["token"] = "hush-token" },
-		"panic":           func(s *stage, _ map[string]any) {},
+		"panic":           func(_ *stage, _ map[string]any) {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onStage(t, func(s *stage) {

@@ -192,7 +192,11 @@ func TestScreen_notes(t *testing.T) {
 	r := run{PostProcessor: new(PostProcessor), ui: ui, progress: newProgress(ui)}
 	r.plan.Findings = []distribution.Finding{
 		note(distribution.CodeSharedKeyAccess, "who launches the shared image needs access to its key", ""),
-		note(distribution.CodeShareKept, "ami-0a stays shared with 888888888888", "a share block of an earlier run shared it"),
+		note(
+			distribution.CodeShareKept,
+			"ami-0a stays shared with 888888888888",
+			"a share block of an earlier run shared it",
+		),
 	}
 	var result distribution.Result
 	for i := range 10 {
@@ -463,7 +467,8 @@ func TestConfigure_errors(t *testing.T) {
 
 // oldWords matches words that only this project used. AWS and Packer have others for the same.
 var oldWords = regexp.MustCompile(
-	`(?i)\b(refusals?|served|canary|canaries|seals?|sealed|redo|take up|taken up|hand(ed)? on|under way|left out|provably)\b`,
+	`(?i)\b(refusals?|served|canary|canaries|seals?|sealed|redo|take up|taken up|hand(ed)? on|` +
+		`under way|left out|provably)\b`,
 )
 
 func TestScreen_words(t *testing.T) {

@@ -13,7 +13,9 @@ import (
 
 // trackPlan adds the destinations and findings of a plan to the result, and makes the output describe its steps.
 func (r *run) trackPlan(p plan.Plan) {
-	r.plan, r.steps, r.timed, r.pending = p, map[distribution.StepID]step.Step{}, map[distribution.StepID]int{}, map[distribution.Location]int{}
+	r.plan, r.steps = p, map[distribution.StepID]step.Step{}
+	r.timed, r.pending = map[distribution.StepID]int{}, map[distribution.Location]int{}
+
 	for _, newStep := range p.Steps {
 		r.steps[newStep.Meta().ID] = newStep
 		if plan.CountsForDestination(newStep) {

@@ -25,15 +25,16 @@ var typical = map[awslimits.Subject]string{
 	awslimits.Grantee:               "arn:aws:iam::999999999999:role/app",
 	awslimits.GrantOperation:        "Decrypt",
 	awslimits.ImageID:               "ami-0123456789abcdef0",
-	awslimits.LicenseARN:            "arn:aws:license-manager:eu-west-1:999999999999:license-configuration:lic-0123456789abcdef",
-	awslimits.InstanceType:          "t3.micro",
-	awslimits.SubnetID:              "subnet-0123456789abcdef0",
-	awslimits.TemplateID:            "lt-0123456789abcdef0",
-	awslimits.TemplateVersion:       "$Latest",
-	awslimits.ParameterName:         "/golden/ami",
-	awslimits.ParameterType:         "String",
-	awslimits.ParameterDataType:     "aws:ec2:image",
-	awslimits.ParameterTier:         "Standard",
+	awslimits.LicenseARN: "arn:aws:license-manager:eu-west-1:999999999999:" +
+		"license-configuration:lic-0123456789abcdef",
+	awslimits.InstanceType:      "t3.micro",
+	awslimits.SubnetID:          "subnet-0123456789abcdef0",
+	awslimits.TemplateID:        "lt-0123456789abcdef0",
+	awslimits.TemplateVersion:   "$Latest",
+	awslimits.ParameterName:     "/golden/ami",
+	awslimits.ParameterType:     "String",
+	awslimits.ParameterDataType: "aws:ec2:image",
+	awslimits.ParameterTier:     "Standard",
 }
 
 // ends holds what a text of a subject begins and ends with, whatever its length.

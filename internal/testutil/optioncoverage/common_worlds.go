@@ -30,9 +30,8 @@ type Setup struct {
 	With func(more pairs) pairs
 }
 
-// CommonWorlds returns the worlds that test every component. run is how a component runs a template, and other is the
-// Other of its Setup.
-func CommonWorlds(other string, run func(template func(Setup) pairs) Run) []World {
+// CommonWorlds returns the worlds that test every component. run is how a component runs a template.
+func CommonWorlds(run func(template func(Setup) pairs) Run) []World {
 	return []World{
 		{Name: "targets in JSON", Run: run(inJSON), Cases: []Case{
 			{Option: "targets_json", Without: "target: missing"},

@@ -14,7 +14,7 @@ import (
 
 // echo returns a world whose runs show the options of their template.
 func echo(cases ...Case) World {
-	return World{Name: "echo", Cases: cases, Run: func(t *testing.T, change func(map[string]any)) Outcome {
+	return World{Name: "echo", Cases: cases, Run: func(_ *testing.T, change func(map[string]any)) Outcome {
 		template := map[string]any{"region": "eu-west-1", "target": []any{map[string]any{"name": "prod"}}}
 		change(template)
 		return Outcome{Seen: []string{fmt.Sprint(template["region"]), fmt.Sprint(template["target"])}}
