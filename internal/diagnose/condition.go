@@ -8,7 +8,6 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // actionCondition returns the condition that docs/policies has for an action, so that advice never allows more. It
@@ -16,11 +15,11 @@ import (
 func (m match) actionCondition(action string) (condition distribution.Condition, known bool) {
 	switch action {
 	case "ec2:DeleteSnapshot", "ec2:DeregisterImage", "ec2:TerminateInstances":
-		return m.removalCondition(), true
+		return m.removalCondition(action), true
 	case "ec2:DisableImageDeregistrationProtection":
 		return nil, true
 	case "ec2:ModifySnapshotAttribute", "ec2:ModifyImageAttribute":
-		return m.sharingCondition()
+		return m.stepCondition(action)
 	case "ec2:CreateTags":
 		return m.taggingCondition(), true
 	case "ec2:DeleteTags":
@@ -36,39 +35,20 @@ func (m match) actionCondition(action string) (condition distribution.Condition,
 	return nil, true
 }
 
-// removalCondition limits the removal of resources to our own. With force_deregister, the image is another one.
-func (m match) removalCondition() distribution.Condition {
-	if s, ok := m.Step.(*step.DeregisterImage); ok && s.Name != "" {
-		return nil
-	}
-	return resourceHasTag(provenance.TagSource)
-}
-
-// sharingCondition limits sharing to the accounts of the step, and never allows to share with the public.
-func (m match) sharingCondition() (condition distribution.Condition, known bool) {
-	switch s := m.Step.(type) {
-	case *step.ShareSnapshot:
-		return shareWith(s.Accounts)
-	case *step.ShareImage:
-		return shareWith(s.With.Accounts)
-	case *step.UnshareSnapshot, *step.UnshareImage:
-		return distribution.Condition{"Null": {
-			"ec2:Add/group":     {"true"},
-			"ec2:Add/userId":    {"true"},
-			"ec2:Remove/userId": {"false"},
-		}}, true
-	}
-	return nil, false
-}
-
-func shareWith(accounts []string) (condition distribution.Condition, known bool) {
-	if len(accounts) == 0 {
+// stepCondition returns the condition that depends on the step. False if there is no step, or if it decides none.
+func (m match) stepCondition(action string) (condition distribution.Condition, known bool) {
+	if m.Step == nil {
 		return nil, false
 	}
-	return distribution.Condition{
-		"ForAllValues:StringEquals": {"ec2:Add/userId": accounts},
-		"Null":                      {"ec2:Add/group": {"true"}, "ec2:Add/userId": {"false"}},
-	}, true
+	return m.Step.PolicyCondition(action)
+}
+
+// removalCondition limits the removal of resources to our own, unless the step replaces another one.
+func (m match) removalCondition(action string) distribution.Condition {
+	if condition, known := m.stepCondition(action); known {
+		return condition
+	}
+	return resourceHasTag(provenance.TagSource)
 }
 
 // taggingCondition limits tags to our own in the source account, and to those of new resources in a target (6.5).
@@ -84,8 +64,8 @@ func (m match) taggingCondition() distribution.Condition {
 
 // grantCondition limits grants to those of AWS services (3.2.3), or to the grant that the step itself creates.
 func (m match) grantCondition() distribution.Condition {
-	if s, ok := m.Step.(*step.CreateGrant); ok {
-		return oneGrant(s.Grantee, s.Operations)
+	if condition, known := m.stepCondition("kms:CreateGrant"); known {
+		return condition
 	}
 	return distribution.ForAWS()
 }

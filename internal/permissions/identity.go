@@ -18,8 +18,8 @@ import (
 type holder struct {
 	Setup
 	target bool
-	needs  map[string][]string // action -> resources, as a plan asks for them
-	grants []*step.CreateGrant // that the holder itself creates
+	needs  map[string][]string           // action -> resources, as a plan asks for them
+	grants []distribution.KeyGrantResult // that the holder itself creates
 }
 
 func (s Setup) build() *holder {
@@ -59,8 +59,8 @@ func (h *holder) gather(looks []step.Permission, steps []step.Step, at func(dist
 		if !at(newStep.Meta().Location) {
 			continue
 		}
-		if grant, is := newStep.(*step.CreateGrant); is {
-			h.grants = append(h.grants, grant)
+		if granting, is := newStep.(step.Granting); is {
+			h.grants = append(h.grants, granting.Granted())
 			continue
 		}
 		for _, permission := range newStep.Permissions() {
@@ -119,7 +119,7 @@ func (h *holder) makesGrants() distribution.Statement {
 	for _, grant := range h.grants {
 		grantee := grant.Grantee
 		if h.target { // one policy for every target account
-			grantee = strings.Replace(grantee, "::"+grant.Location.Account+":", "::${aws:PrincipalAccount}:", 1)
+			grantee = strings.Replace(grantee, "::"+grant.At.Account+":", "::${aws:PrincipalAccount}:", 1)
 		} else {
 			keys = append(keys, grant.KeyARN)
 		}

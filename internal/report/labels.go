@@ -42,8 +42,8 @@ func (l Labels) Location(at distribution.Location) string { return l.Account(at)
 // Key returns the alias of a key, or the beginning of its id.
 func (l Labels) Key(arn string) string { return clean(l.plan.KeyName(arn)) }
 
-// accounts returns accounts, each with the name of its target in a Region.
-func (l Labels) accounts(ids []string, region string) string {
+// Accounts returns accounts, each with the name of its target in a Region.
+func (l Labels) Accounts(ids []string, region string) string {
 	const shown = 5
 	if len(ids) > shown {
 		return distribution.Count(len(ids), "account", "accounts")

@@ -188,8 +188,8 @@ func newSourceAMIs(in Input) []SourceAMI {
 func stagedSnapshot(in Input, region, snapshotID string) string {
 	staged := ""
 	for _, s := range in.Plan.Steps {
-		c, ok := s.(*step.CopySnapshot)
-		if !ok || c.Meta().Destination != (distribution.Location{}) || c.Source.Known != snapshotID {
+		c, ok := s.(step.Copying)
+		if !ok || c.Meta().Destination != (distribution.Location{}) || c.Copies().Source.Known != snapshotID {
 			continue
 		}
 		i := slices.IndexFunc(in.Result.Steps, func(e distribution.StepResult) bool { return e.Step == c.Meta().ID })
@@ -291,9 +291,9 @@ func addStepsOfDestinations(at map[distribution.Location]*Destination, p plan.Pl
 	steps := make(map[distribution.StepID]step.Step, len(p.Steps))
 	for _, s := range p.Steps {
 		steps[s.Meta().ID] = s
-		if launch, ok := s.(*step.RunInstance); ok {
-			if d := at[launch.Destination]; d != nil {
-				d.LaunchCheck = &LaunchCheck{Status: Pending, InstanceType: launch.InstanceType}
+		if launch, ok := s.(step.Launching); ok {
+			if d := at[launch.Meta().Destination]; d != nil {
+				d.LaunchCheck = &LaunchCheck{Status: Pending, InstanceType: launch.LaunchedType()}
 			}
 		}
 	}
@@ -304,7 +304,7 @@ func addStepsOfDestinations(at map[distribution.Location]*Destination, p plan.Pl
 		}
 		d := at[s.Meta().Destination]
 		d.addOutcome(s, e)
-		if _, ok := s.(*step.RunInstance); ok {
+		if _, ok := s.(step.Launching); ok {
 			d.LaunchCheck.Status = stepStatus(e)
 			if d.LaunchCheck.Status == Succeeded {
 				seconds := int64(e.Ended.Sub(e.Begun).Seconds())
@@ -328,7 +328,7 @@ func (d *Destination) addOutcome(s step.Step, e distribution.StepResult) {
 	if stepStatus(e) != Succeeded || e.Made == "" {
 		return
 	}
-	if _, ok := s.(*step.DeleteRelease); ok {
+	if s.Role() == step.RemovesRelease {
 		d.RemovedReleases = append(d.RemovedReleases, e.Made)
 		slices.Sort(d.RemovedReleases)
 	}
@@ -412,27 +412,28 @@ func unfinished(r distribution.Result) Status {
 func newKMSGrants(p plan.Plan, r distribution.Result) []KMSGrant {
 	all := []KMSGrant{}
 	for _, s := range p.Steps {
-		g, ok := s.(*step.CreateGrant)
+		granting, ok := s.(step.Granting)
 		if !ok {
 			continue
 		}
+		g := granting.Granted()
 		grant := KMSGrant{
-			AccountID:        g.Location.Account,
-			Region:           g.Location.Region,
+			AccountID:        g.At.Account,
+			Region:           g.At.Region,
 			KMSKeyARN:        g.KeyARN,
 			Name:             g.Name,
 			GranteePrincipal: g.Grantee,
 			Operations:       listOf(g.Operations),
-			Temporary:        !g.Lasting,
+			Temporary:        !granting.IsLasting(),
 			Status:           unfinished(r),
 		}
 		for _, e := range r.Steps {
-			if e.Step == g.ID && stepStatus(e) == Succeeded {
+			if e.Step == s.Meta().ID && stepStatus(e) == Succeeded {
 				grant.GrantID, grant.Status = OptionalString(e.Made), Succeeded
 			}
 		}
 		for _, existing := range r.Grants {
-			if existing.At == g.Location && existing.KeyARN == g.KeyARN && existing.Name == g.Name {
+			if existing.At == g.At && existing.KeyARN == g.KeyARN && existing.Name == g.Name {
 				grant.GrantID, grant.Status = OptionalString(existing.GrantID), Succeeded
 			}
 		}

@@ -4,7 +4,6 @@
 package report
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -272,34 +271,3 @@ func sentence(parts []string) string {
 }
 
 // inOrder returns the keys of counts in the order of their first use.
-type tally struct {
-	order  []string
-	counts map[string]int
-}
-
-func (t *tally) add(key string, n int) {
-	if t.counts == nil {
-		t.counts = map[string]int{}
-	}
-	if _, known := t.counts[key]; !known {
-		t.order = append(t.order, key)
-	}
-	t.counts[key] += n
-}
-
-// phrase returns the texts of a tally with its counts: "copy %s" and "snapshot" become "copy 2 snapshots".
-func (t *tally) phrases(texts map[string][3]string) []string {
-	var all []string
-	for _, key := range t.order {
-		text, known := texts[key]
-		if !known {
-			continue
-		}
-		if text[1] == "" {
-			all = append(all, text[0])
-			continue
-		}
-		all = append(all, fmt.Sprintf(text[0], distribution.Count(t.counts[key], text[1], cmp.Or(text[2], text[1]+"s"))))
-	}
-	return all
-}

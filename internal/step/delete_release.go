@@ -87,6 +87,8 @@ func (s *DeleteRelease) Summary() Summary {
 	return Summary{Phrase: Phrase{Text: "deregister %s", Singular: "earlier release"}}
 }
 
+func (s *DeleteRelease) Role() Role { return RemovesRelease }
+
 func (s *DeleteRelease) start(env Env) Attempt { return newAttempt(s, env, env.deleteRelease) }
 
 // deleteRelease deletes an older release that nothing uses. A release that stays is only a finding, because the

@@ -6,6 +6,7 @@ package step
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -154,6 +155,7 @@ const (
 	VerifiesImage              // compares the image with what was requested
 	CompletesImage             // verifies or changes the image before it is published
 	Publishes                  // publishes the image
+	RemovesRelease             // removes an image of an earlier release
 )
 
 // IsVerification reports whether the step must succeed before its destination has succeeded and its image is
@@ -202,6 +204,14 @@ type Summary struct {
 	Accounts []string // with which the step shares, or from which it withdraws
 	IsShare  bool
 	KeyARN   string // that it copies with. Empty if it copies nothing
+}
+
+// Count returns the text for a number of steps.
+func (p Phrase) Count(n int) string {
+	if p.Singular == "" {
+		return p.Text
+	}
+	return fmt.Sprintf(p.Text, distribution.Count(n, p.Singular, cmp.Or(p.Plural, p.Singular+"s")))
 }
 
 // publicationSummary returns the summary of steps that publish an image.

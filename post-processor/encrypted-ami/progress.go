@@ -36,8 +36,8 @@ type progress struct {
 	tests     map[distribution.StepID]bool // steps of the test copies
 	created   map[distribution.StepID]string
 	running   map[distribution.StepID]*runningStep
-	groups    map[string]string // lines of cleanup steps that are printed once, by kind
-	brief     bool              // destinations have no lines for their steps
+	groups    map[step.Phrase]string // lines of cleanup steps that are printed once
+	brief     bool                   // destinations have no lines for their steps
 	canceled  bool
 	tested    int // destinations whose test copy succeeded
 	untested  int // destinations whose test copy has not ended
@@ -80,7 +80,7 @@ func (p *progress) follow(of plan.Plan) {
 	p.tested, p.untested = 0, 0
 	for _, s := range of.Steps {
 		p.steps[s.Meta().ID] = s
-		if isTestCopy(s) {
+		if s.Role() == step.CopiesTest {
 			p.untested++
 		}
 	}
@@ -92,12 +92,7 @@ func (p *progress) follow(of plan.Plan) {
 }
 
 // testCopies is the group of the steps of the test copies.
-const testCopies = "test copies"
-
-func isTestCopy(s step.Step) bool {
-	copied, ok := s.(*step.CopySnapshot)
-	return ok && copied.Trial
-}
+var testCopies = step.Phrase{Text: "test copies"}
 
 // Say prints a line. It delays the next heartbeat.
 func (p *progress) Say(line string) {
@@ -189,11 +184,11 @@ func (p *progress) say(e distribution.Event) {
 
 // start prints the line of a step. A group of steps that tests or cleans up has one line.
 func (p *progress) start(s step.Step) {
-	group := report.CleanupKind(s)
+	group := report.CleanupGroup(s)
 	if p.tests[s.Meta().ID] {
 		group = testCopies
 	}
-	if group != "" {
+	if group != (step.Phrase{}) {
 		if line := p.groups[group]; line != "" {
 			p.print(line + "...")
 			p.groups[group] = ""
@@ -252,11 +247,11 @@ func (p *progress) retry(s step.Step, e distribution.Event) {
 }
 
 func (p *progress) finish(s step.Step) {
-	switch s.(type) {
-	case *step.VerifySnapshot:
+	switch s.Role() {
+	case step.VerifiesTest:
 		p.tested++
 		p.endTest()
-	case *step.VerifyImage:
+	case step.VerifiesImage:
 		p.verified[s.Meta().Destination] = true
 		p.waitForOthers()
 	}
@@ -267,7 +262,7 @@ func (p *progress) endTest() {
 	p.untested--
 	all := 0
 	for _, s := range p.steps {
-		if isTestCopy(s) {
+		if s.Role() == step.CopiesTest {
 			all++
 		}
 	}
@@ -279,11 +274,11 @@ func (p *progress) endTest() {
 // waitForOthers says how many destinations must be verified before any is published.
 func (p *progress) waitForOthers() {
 	for _, s := range p.steps {
-		barrier, ok := s.(*step.PublishBarrier)
+		barrier, ok := s.(step.Holding)
 		if !ok {
 			continue
 		}
-		if missing := barrier.Destinations - len(p.verified); missing > 0 && !p.brief {
+		if missing := barrier.HeldDestinations() - len(p.verified); missing > 0 && !p.brief {
 			p.print("Waiting for " + distribution.Count(missing, "more destination", "more destinations") +
 				` before publishing (publish = "all")`)
 		}
@@ -292,8 +287,7 @@ func (p *progress) waitForOthers() {
 
 // fail prints the failure of a step with what AWS said. The cause follows at the end of the run.
 func (p *progress) fail(s step.Step, e distribution.Event) {
-	_, isVerification := s.(*step.VerifySnapshot)
-	isTest := isTestCopy(s) || isVerification
+	isTest := s.Role() == step.CopiesTest || s.Role() == step.VerifiesTest
 	if isTest {
 		defer p.endTest()
 	}
@@ -440,7 +434,7 @@ func (p *progress) waitingForCopies(now time.Time, copies []*runningStep) string
 func countCopies(copies []*runningStep) string {
 	amis := 0
 	for _, r := range copies {
-		if _, isImage := r.step.(*step.CopyImage); isImage {
+		if copying, ok := r.step.(step.Copying); ok && copying.Copies().IsImage {
 			amis++
 		}
 	}

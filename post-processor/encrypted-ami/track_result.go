@@ -85,7 +85,7 @@ func (r *run) advance(newStep step.Step, e distribution.Event) bool {
 	if e.Kind == distribution.Finished && plan.CountsForDestination(newStep) {
 		r.pending[d.At]--
 	}
-	if _, verified := newStep.(*step.VerifyImage); verified && e.Kind == distribution.Finished {
+	if newStep.Role() == step.VerifiesImage && e.Kind == distribution.Finished {
 		d.ImageID = e.Resource
 	}
 	switch {

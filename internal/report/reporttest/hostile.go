@@ -9,7 +9,6 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // Hostile are texts that a name, a tag or a message of AWS may contain, and that must not become markup.
@@ -80,7 +79,9 @@ func Poisoned(text string) (plan.Plan, distribution.Result) {
 	poison(reflect.ValueOf(&p).Elem())
 	poison(reflect.ValueOf(&r).Elem())
 	for _, s := range steps {
-		s.(*step.CopySnapshot).Device = text
+		if device := reflect.ValueOf(s).Elem().FieldByName("Device"); device.IsValid() {
+			device.SetString(text)
+		}
 	}
 	p.Steps = steps
 	return p, r
