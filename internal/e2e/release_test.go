@@ -209,6 +209,8 @@ source "null" "existing" {
 build {
   sources = ["source.null.existing"]
   post-processor "encrypted-ami" {
+    existing_amis = { "us-east-1" = "ami-0123456789abcdef0" }
+
     target {
       account_ids = ["999999999999"]
       kms_key_id  = "default"
