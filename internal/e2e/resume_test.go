@@ -50,6 +50,49 @@ func TestResume_twoRegions(t *testing.T) {
 	}
 }
 
+// The cause may be an option. It is corrected in the file, and the file alone resumes the run on another machine.
+func TestResume_correctedOption(t *testing.T) {
+	h := newHost(t, template("", sharing(strings.ReplaceAll(prod, "golden-image-target", "golden-image-targt"))))
+	output := h.packer(t, 1, "build", "-color=false", ".")
+	intact(t, h.World, region)
+	says(t, output, "golden-image-targt")
+	path := filepath.Join(h.Folder, resumeFile(t, output))
+	content := string(must(os.ReadFile(path))(t))
+	corrected := strings.ReplaceAll(content, "golden-image-targt", "golden-image-target")
+	if err := os.WriteFile(path, []byte(corrected), 0o600); err != nil || corrected == content {
+		t.Fatalf("the file has no role to correct (%v):\n%s", err, content)
+	}
+	h.resume(t, output)
+	checkDistributed(t, h.World, region)
+}
+
+// Who gives up needs the file alone. Nothing temporary is left, and the AMI of the build can be deregistered.
+func TestResume_giveUp(t *testing.T) {
+	h := newHost(t, template("", sharing(prod)), "-speed", "60")
+	var output bytes.Buffer
+	packer := h.Command(t.Context(), "build", "-color=false", ".")
+	packer.Stdout, packer.Stderr = &output, &output
+	if err := packer.Start(); err != nil {
+		t.Fatal(err)
+	}
+	copying(t, h.World)
+	if err := syscall.Kill(-packer.Process.Pid, syscall.SIGINT); err != nil {
+		t.Error(err)
+	}
+	if err := packer.Wait(); err == nil {
+		t.Errorf("packer calls it a success:\n%s", output.String())
+	}
+	given := h.packer(
+		t, 0, "build", "-color=false", "-var", "mode=cleanup", "-var", "external_id=golden-images-4711",
+		resumeFile(t, output.String()),
+	)
+	says(t, given, "Nothing is left behind", "Disabling deregistration protection", "To delete it: aws ec2 deregister-image")
+	if n := len(owned(t, h.World, target, region)) + len(ownSnapshots(t, h.World, target, region)); n > 0 {
+		t.Errorf("the target has %d AMIs and snapshots, want none", n)
+	}
+	checkSourceAlone(t, h.World, region)
+}
+
 // Each ends packer, or the plugin alone, while the target copies. Virtual time is slower here, so that a copy lasts
 // seconds.
 func TestResume_afterKill(t *testing.T) {
@@ -60,6 +103,9 @@ func TestResume_afterKill(t *testing.T) {
 		},
 		"SIGQUIT of the plugin, which ends it as a panic " +
 			"does": func(t *testing.T, packer int) error { return syscall.Kill(pluginOf(t, packer), syscall.SIGQUIT) },
+		"SIGKILL of packer and of the plugins": func(_ *testing.T, packer int) error {
+			return syscall.Kill(-packer, syscall.SIGKILL)
+		},
 		"SIGTERM of packer": func(_ *testing.T, packer int) error {
 			return syscall.Kill(packer, syscall.SIGTERM)
 		},
@@ -100,20 +146,15 @@ var resumeFiles = regexp.MustCompile(`(?:Resume:  packer build |Writing )(\S*res
 // It returns what was printed, and that machine.
 func (h Host) resume(t *testing.T, output string) (string, Host) {
 	t.Helper()
-	found := resumeFiles.FindStringSubmatch(output)
-	if found == nil {
-		t.Fatalf("no resume file is named:\n%s", output)
-	}
-	content := must(os.ReadFile(filepath.Join(h.Folder, found[1])))(t)
-	if strings.Contains(string(content), "golden-images-4711") || strings.Contains(string(content), h.User.Secret) {
-		t.Errorf("a secret is in the file:\n%s", content)
-	}
+	file := resumeFile(t, output)
+	content := must(os.ReadFile(filepath.Join(h.Folder, file)))(t)
+	h.checkNoSecrets(t, filepath.Dir(file))
 	if inspected := h.packer(t, 0, "inspect", "."); strings.Contains(inspected, "resume") {
 		t.Errorf("the template loads the resume file:\n%s", inspected)
 	}
 
 	h.Folder = t.TempDir()
-	path := filepath.Join("downloaded", filepath.Base(found[1]))
+	path := filepath.Join("downloaded", filepath.Base(file))
 	if err := os.Mkdir(filepath.Join(h.Folder, "downloaded"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -122,6 +163,31 @@ func (h Host) resume(t *testing.T, output string) (string, Host) {
 	}
 	h.packer(t, 0, "init", path)
 	return h.packer(t, 0, "build", "-color=false", "-var", "external_id=golden-images-4711", path), h
+}
+
+// resumeFile returns the path of the resume file that a run has printed.
+func resumeFile(t *testing.T, output string) string {
+	t.Helper()
+	found := resumeFiles.FindStringSubmatch(output)
+	if found == nil {
+		t.Fatalf("no resume file is named:\n%s", output)
+	}
+	return found[1]
+}
+
+// checkNoSecrets fails the test if a file of a directory has a secret.
+func (h Host) checkNoSecrets(t *testing.T, directory string) {
+	t.Helper()
+	files := must(filepath.Glob(filepath.Join(h.Folder, directory, "*")))(t)
+	if len(files) < 4 {
+		t.Errorf("got the files %v, want a manifest, two reports and a resume file", files)
+	}
+	for _, file := range files {
+		text := read(t, file)
+		if strings.Contains(text, "golden-images-4711") || strings.Contains(text, h.User.Secret) {
+			t.Errorf("a secret is in %s:\n%s", file, text)
+		}
+	}
 }
 
 // intact checks that the builder's image is there with its snapshots, and protected.
@@ -169,6 +235,12 @@ func checkDistributed(t *testing.T, w *World, region string) {
 			t.Errorf("%s is %s under %s", *snapshot.SnapshotId, snapshot.State, aws.ToString(snapshot.KmsKeyId))
 		}
 	}
+	checkSourceAlone(t, w, region)
+}
+
+// checkSourceAlone checks that the source account has its own AMI alone, neither shared nor protected.
+func checkSourceAlone(t *testing.T, w *World, region string) {
+	t.Helper()
 	used := map[string]bool{}
 	for _, image := range owned(t, w, source, region) {
 		if state := aws.ToString(image.DeregistrationProtection); strings.HasPrefix(state, "enabled") {
