@@ -41,7 +41,7 @@ func findFailedLookup(f distribution.Finding, facts distribution.Facts) (Case, b
 	lookups := failedLookups(f, facts)
 	for _, resource := range slices.Sorted(maps.Keys(lookups)) {
 		err := lookups[resource]
-		if err == nil || err.Code == "" && err.Cause == "" || err.Error() != f.Detail {
+		if err == nil || !canBeDiagnosed(err) || err.Error() != f.Detail {
 			continue
 		}
 		return Case{
@@ -79,4 +79,10 @@ func failedLookups(f distribution.Finding, facts distribution.Facts) map[string]
 		}
 	}
 	return errs
+}
+
+// canBeDiagnosed reports whether an error has a code of AWS, or a known cause of missing credentials. A call that AWS
+// did not answer has a finding of its own.
+func canBeDiagnosed(err *distribution.APIError) bool {
+	return !err.Unanswered && (err.Code != "" || err.Cause != "")
 }

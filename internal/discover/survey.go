@@ -71,12 +71,7 @@ func Look(ctx context.Context, pool *awsclient.Pool, req distribution.Request) (
 			})
 		}
 	}
-	destinations, err = s.lookAtDestinations(ctx, destinations)
-	err = errors.Join(
-		err,
-		s.staging(ctx, destinations),
-		s.each(ctx, len(sharers), func(ctx context.Context, i int) { s.sharer(ctx, sharers[i]) }),
-	)
+	destinations, err = s.lookEverywhere(ctx, destinations, sharers)
 	err = errors.Join(err, s.existingElsewhere(ctx, destinations))
 	s.grants(ctx)
 	s.sources(ctx)
@@ -85,8 +80,35 @@ func Look(ctx context.Context, pool *awsclient.Pool, req distribution.Request) (
 
 // expand returns the destinations that can be looked at. Decide reports what is wrong with the others.
 func (s *survey) expand() []distribution.Destination {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	all, _ := plan.Expand(s.req, s.facts)
 	return slices.DeleteFunc(all, func(d distribution.Destination) bool { return !s.facts.HasRegion(d.At.Region) })
+}
+
+// lookEverywhere looks at destinations, at the accounts of share blocks, and where copies are staged. It does so
+// concurrently, so that a Region that does not answer costs the time for one answer.
+func (s *survey) lookEverywhere(
+	ctx context.Context, destinations, sharers []distribution.Destination,
+) ([]distribution.Destination, error) {
+	isDestination := func(at distribution.Location) bool {
+		return slices.ContainsFunc(destinations, func(d distribution.Destination) bool { return d.At == at })
+	}
+	all := s.stagingLocations(destinations)
+	staged := slices.DeleteFunc(slices.Clone(all), isDestination)
+
+	var group errgroup.Group
+	group.Go(func() error { return s.staging(ctx, staged) })
+	group.Go(func() error {
+		return s.each(ctx, len(sharers), func(ctx context.Context, i int) { s.sharer(ctx, sharers[i]) })
+	})
+	now, err := s.lookAtDestinations(ctx, destinations)
+	err = errors.Join(err, group.Wait())
+
+	rest := slices.DeleteFunc(s.stagingLocations(now), func(at distribution.Location) bool {
+		return slices.Contains(staged, at)
+	})
+	return now, errors.Join(err, s.staging(ctx, rest))
 }
 
 // lookAtDestinations looks at destinations. It may find that earlier runs took another image of the artifact. Then it
@@ -122,9 +144,12 @@ type survey struct {
 // each calls look for 0 to n-1 concurrently. The error is the context's, or a panic.
 func (s *survey) each(ctx context.Context, n int, look func(context.Context, int)) error {
 	var group errgroup.Group
-	group.SetLimit(s.atOnce)
+	slots := make(chan struct{}, s.atOnce)
 	for i := range n {
+		slots <- struct{}{}
 		group.Go(func() error {
+			ctx, release := awsclient.WithSlot(ctx, func() { <-slots })
+			defer release()
 			return recovery.Do(func() error {
 				look(ctx, i)
 				return ctx.Err()
@@ -134,9 +159,8 @@ func (s *survey) each(ctx context.Context, n int, look func(context.Context, int
 	return group.Wait()
 }
 
-// staging looks at what copies staged in the destinations' Regions depend on: the source account's key there, and what
-// earlier runs staged.
-func (s *survey) staging(ctx context.Context, destinations []distribution.Destination) error {
+// stagingLocations returns where the source account may stage copies for destinations, sorted.
+func (s *survey) stagingLocations(destinations []distribution.Destination) []distribution.Location {
 	from := map[string]string{} // Region -> Region of the image that goes there
 	for _, image := range s.req.Images {
 		if len(s.req.Shares) > 0 {
@@ -148,9 +172,17 @@ func (s *survey) staging(ctx context.Context, destinations []distribution.Destin
 			from[d.At.Region], from[d.FromRegion] = d.FromRegion, d.FromRegion
 		}
 	}
-	regions := slices.Sorted(maps.Keys(from))
-	return s.each(ctx, len(regions), func(ctx context.Context, i int) {
-		at := distribution.Location{Account: s.facts.Source.Account, Region: regions[i]}
+	var all []distribution.Location
+	for _, region := range slices.Sorted(maps.Keys(from)) {
+		all = append(all, distribution.Location{Account: s.facts.Source.Account, Region: region})
+	}
+	return all
+}
+
+// staging looks at what staged copies depend on: the source account's key, and what earlier runs staged.
+func (s *survey) staging(ctx context.Context, all []distribution.Location) error {
+	return s.each(ctx, len(all), func(ctx context.Context, i int) {
+		at := all[i]
 		s.keys(ctx, at, plan.SourceKey(s.req, at.Region))
 		s.existing(ctx, at, true)
 		s.permissions(ctx, at, isHandedOut)

@@ -254,6 +254,19 @@ const (
 	WebIdentityTokenMissing CredentialCause = "web identity token missing"
 )
 
+// Finding returns the finding for a call that AWS did not answer.
+func (r *APIError) Finding(at Location) Finding {
+	return Finding{
+		Level:       Refused,
+		Code:        CodeUnanswered,
+		Location:    at,
+		Operation:   r.Operation,
+		Summary:     "no answer from " + r.Operation,
+		Detail:      r.Error(),
+		Remediation: "check that this machine reaches the endpoint, and resume the run when AWS answers",
+	}
+}
+
 // FailedLookup is a gap in the facts. It fails the plan only if the plan needs the missing fact.
 type FailedLookup struct {
 	At       Location

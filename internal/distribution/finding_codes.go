@@ -15,6 +15,7 @@ const (
 	CodeAMINotReplaceable         = "ami_not_replaceable"
 	CodeAMIReplacedEarly          = "ami_replaced_early"
 	CodeAMIUnavailable            = "image_unavailable"
+	CodeArtifactAMIMissing        = "artifact_ami_missing"
 	CodeAttributeLost             = "attribute_lost"
 	CodeAttributeOfRegion         = "attribute_of_region"
 	CodeAWSManagedKeyGrant        = "aws_managed_key_grant"
@@ -91,5 +92,6 @@ const (
 	CodeTooManyAccounts           = "too_many_accounts"
 	CodeTooManyTags               = "too_many_tags"
 	CodeTPMBootMode               = "tpm_boot_mode"
+	CodeUnanswered                = "unanswered"
 	CodeValueInvalid              = "value_invalid"
 )

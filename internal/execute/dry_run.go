@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
@@ -39,14 +40,23 @@ func DryRun(ctx context.Context, pool *awsclient.Pool, p plan.Plan, mayFail int)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var group errgroup.Group
-	group.SetLimit(maxDryRuns)
+	slots := make(chan struct{}, maxDryRuns)
 	for i, d := range dryRuns {
+		slots <- struct{}{}
 		group.Go(func() error {
+			ctx, release := awsclient.WithSlot(ctx, func() { <-slots })
+			defer release()
 			return recovery.Do(func() error {
 				if ctx.Err() != nil {
 					return nil
 				}
-				err := d.Call(ctx)
+				limited, cancel := context.WithTimeout(ctx, dryRunTimeout)
+				defer cancel()
+				err := d.Call(limited)
+				if limited.Err() != nil && ctx.Err() == nil {
+					found[i] = uncheckedFinding(d, err)
+					return nil
+				}
 				if err == nil { // AWS ignored DryRun, so no further call is safe
 					stop()
 					found[i] = performedFinding(d)
@@ -81,6 +91,24 @@ func DryRun(ctx context.Context, pool *awsclient.Pool, p plan.Plan, mayFail int)
 	}
 
 	return append(tolerateRefusals(p, findings, mayFail), mergeUnproven(unproven)...)
+}
+
+// dryRunTimeout bounds a dry run that AWS does not answer. Its permission remains unchecked.
+const dryRunTimeout = 2 * time.Minute
+
+// uncheckedFinding returns the finding for a dry run that AWS did not answer.
+func uncheckedFinding(d step.DryRun, err error) *distribution.Finding {
+	operation, _, _ := strings.Cut(d.Action, " ")
+	return &distribution.Finding{
+		Level:       distribution.Warning,
+		Code:        distribution.CodePermissionsUnchecked,
+		Location:    d.Step.Meta().Location,
+		Operation:   operation,
+		Resource:    d.Resource,
+		Summary:     "the permission for " + operation + " could not be checked",
+		Detail:      fmt.Sprintf("AWS did not answer the dry run within %v: %s", dryRunTimeout, step.Reason(err)),
+		Remediation: "nothing: the run continues, and the call itself shows it",
+	}
 }
 
 // mergeUnproven merges all notes about keys into one. A key policy that allows only AWS services to create grants

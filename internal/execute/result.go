@@ -247,6 +247,10 @@ func explain(ctx context.Context, pool *awsclient.Pool, source string, s step.St
 		return explained.Finding(s)
 	}
 
+	if refusal.Unanswered {
+		return unansweredFinding(s, refusal)
+	}
+
 	if !isAWS { // the error did not come from AWS
 		return &distribution.Finding{
 			Level:       distribution.Refused,
@@ -265,5 +269,12 @@ func explain(ctx context.Context, pool *awsclient.Pool, source string, s step.St
 	f := diagnose.Explain(
 		diagnose.Case{Refusal: refusal, Step: s, Principal: caller.ARN, Resource: s.ResourceID(), SourceAccount: source},
 	)
+	return &f
+}
+
+// unansweredFinding returns the finding for a step whose call AWS did not answer for minutes.
+func unansweredFinding(s step.Step, refusal distribution.APIError) *distribution.Finding {
+	f := refusal.Finding(s.Meta().Location)
+	f.Resource, f.Detail = s.ResourceID(), "could not "+s.String()+": "+f.Detail
 	return &f
 }

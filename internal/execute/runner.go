@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
@@ -271,7 +272,8 @@ func (r *runner) start(ctx context.Context, j *stepRun) {
 	var once sync.Once // a panic can follow the call of end
 	end := func(d step.Outcome) { once.Do(func() { r.finished <- finishedAttempt{j, d} }) }
 	go func() {
-		defer func() { <-r.slots }()
+		ctx, release := awsclient.WithSlot(ctx, func() { <-r.slots })
+		defer release()
 		endOnPanic(end, func() { r.runStep(ctx, j, end) })
 	}()
 }

@@ -218,12 +218,13 @@ func (w *watcher) poll(g *groupWatch) {
 		return
 	}
 
+	ctx, release := awsclient.WithSlot(w.ctx, func() { <-w.slots })
 	var statuses map[string]step.CopyStatus
 	err := recovery.Do(func() (err error) {
-		statuses, err = g.group.Describe(w.ctx, w.pool.EC2(g.group.Location), ids)
+		statuses, err = g.group.Describe(ctx, w.pool.EC2(g.group.Location), ids)
 		return err
 	})
-	<-w.slots
+	release()
 
 	w.mu.Lock()
 	g.isPolling = false
@@ -297,7 +298,7 @@ func (p *watchedCopy) update(now time.Time, status step.CopyStatus) (hasProgress
 
 // lastingError returns an error that ends the wait, or nil. A transient error never ends it (rule 4.2.1). A refusal
 // ends it if it lasts (rule 4.4.4, eventual consistency). An expired session ends it at once, because its renewal
-// has already failed (rule 5.4).
+// has already failed (rule 5.4). So does a call that AWS has not answered for minutes.
 func (g *groupWatch) lastingError(now time.Time, err error) error {
 	if err == nil || awsclient.IsTransient(err) {
 		g.refusedSince = time.Time{}
@@ -306,7 +307,7 @@ func (g *groupWatch) lastingError(now time.Time, err error) error {
 	if g.refusedSince.IsZero() {
 		g.refusedSince = now
 	}
-	if awsclient.IsExpired(err) || now.Sub(g.refusedSince) >= step.EventualConsistencyTimeout {
+	if awsclient.IsExpired(err) || awsclient.IsUnanswered(err) || now.Sub(g.refusedSince) >= step.EventualConsistencyTimeout {
 		return err
 	}
 	return nil

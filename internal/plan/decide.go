@@ -65,6 +65,12 @@ func validateSources(req distribution.Request, facts distribution.Facts) []distr
 		_, found = Predict(req, facts)
 	}
 	for _, source := range req.Images {
+		if call := unansweredImage(source, facts); call != nil {
+			f := call.Finding(distribution.Location{Account: facts.Source.Account, Region: source.Region})
+			f.Resource = source.ImageID
+			found = append(found, f)
+			continue
+		}
 		if image := facts.Images[source.Region]; req.Intent == nil || image.Image != nil {
 			found = append(found, validateImage(source, image, facts.Source.Account, req.Targets)...)
 		}
@@ -82,6 +88,7 @@ func openDestinations(
 	isTolerated := req.MaxFailedDestinations
 	type refusal struct {
 		optional            bool
+		isUnanswered        bool // which says nothing about the other destinations
 		destinationFindings []distribution.Finding
 	}
 	var refused []refusal
@@ -94,7 +101,8 @@ func openDestinations(
 			open, findings = append(open, d), append(findings, destinationFindings...)
 			continue
 		}
-		refused = append(refused, refusal{d.Optional, destinationFindings})
+		isUnanswered := destinationFindings[0].Code == distribution.CodeUnanswered
+		refused = append(refused, refusal{d.Optional, isUnanswered, destinationFindings})
 		if !d.Optional {
 			isTolerated--
 		}
@@ -102,7 +110,7 @@ func openDestinations(
 
 	for _, r := range refused {
 		for _, f := range r.destinationFindings {
-			if len(open) > 0 && (r.optional || isTolerated >= 0) {
+			if len(open) > 0 && (r.optional || r.isUnanswered || isTolerated >= 0) {
 				f.Level = distribution.Warning
 			}
 			findings = append(findings, f)
@@ -198,6 +206,8 @@ func unseenFindings(facts distribution.Facts) []distribution.Finding {
 		f := failedLookupFinding(unseen)
 		if unseen.Vital && !facts.NeedsLookup(unseen.At) { // copies do not pass through this location
 			f.Level = distribution.Warning
+		}
+		if f.Level == distribution.Warning && unseen.Vital && !unseen.Refusal.Unanswered {
 			f.Summary = unseen.Refusal.Operation + " was refused, and nothing is staged in " + unseen.At.Region
 		}
 		if !slices.ContainsFunc(found, func(o distribution.Finding) bool {
@@ -222,6 +232,11 @@ func failedLookupFinding(u distribution.FailedLookup) distribution.Finding {
 	}
 	if u.Vital {
 		f.Level, f.Summary = distribution.Refused, u.Refusal.Operation+" was denied, and nothing can be done without it"
+	}
+	if u.Refusal.Unanswered {
+		level := f.Level
+		f = u.Refusal.Finding(u.At)
+		f.Level, f.Resource = level, u.Resource
 	}
 	return f
 }

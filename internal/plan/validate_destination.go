@@ -40,6 +40,10 @@ func validateDestination(
 		return found
 	}
 
+	if call := unansweredCall(d, facts); call != nil {
+		return []distribution.Finding{call.Finding(d.At)}
+	}
+
 	if f := unreachableReason(d, facts); f != nil {
 		return []distribution.Finding{*f}
 	}

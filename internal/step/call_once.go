@@ -45,6 +45,13 @@ func (r *Run) callOnce(
 		r.recordCreatedID(id)
 	}
 
+	if awsclient.IsUnanswered(err) { // the destination fails; the call may have had its effect
+		if id, findErr := find(graceCtx); findErr == nil && id != "" {
+			return id, nil
+		}
+		return "", err
+	}
+
 	if awsclient.IsOutcomeUnknown(err) {
 		a.unconfirmedSince, a.polls, a.responseLost = calledAt, 0, true
 		return "", RetryAfter{Backoff(0)}

@@ -194,6 +194,8 @@ func (r *Run) startImageCopy(ctx context.Context, a *attempt, s *CopyImage) erro
 		return newQuotaExceeded(err)
 	case awsclient.IsNameTaken(err):
 		return r.handleNameTaken(ctx, a, s, err)
+	case awsclient.IsUnanswered(err):
+		return err
 	case awsclient.IsOutcomeUnknown(err):
 		a.polls++
 		return RetryAfter{Backoff(a.polls)}
@@ -202,7 +204,7 @@ func (r *Run) startImageCopy(ctx context.Context, a *attempt, s *CopyImage) erro
 	refusal, _ := Refusal(err)
 	// AWS may not see a new share yet (rule 4.4.2)
 	if (awsclient.IsNotFound(err) || r.IsEventualConsistency(refusal)) && a.keepPolling() {
-		r.reportRetry(a, Reason(err), time.Now().Add(EventualConsistencyTimeout))
+		r.reportRetry(a, err, time.Now().Add(EventualConsistencyTimeout))
 		return RetryAfter{Backoff(a.polls)}
 	}
 

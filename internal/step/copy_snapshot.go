@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -323,7 +324,7 @@ func (r *Run) handleCopyEnd(a *attempt, id string, status *CopyStatus, err error
 	}
 
 	if delay, ok := r.copyRetryDelay(a, failed); ok && !isUnrepeatable {
-		r.reportRetry(a, failed.text, r.dependenciesEnded(a).Add(maxCopyRetryTime))
+		r.reportRetry(a, failed, r.dependenciesEnded(a).Add(maxCopyRetryTime))
 		return Outcome{}, RetryAfter{delay}
 	}
 
@@ -354,12 +355,13 @@ var copyRetryDelays = [...]time.Duration{30 * time.Second, 2 * time.Minute}
 const maxCopyRetryTime = EventualConsistencyTimeout + 2*time.Minute
 
 // reportRetry reports once for each step why it is retried, and until when.
-func (r *Run) reportRetry(a *attempt, reason string, until time.Time) {
+func (r *Run) reportRetry(a *attempt, err error, until time.Time) {
 	if a.isRetryReported {
 		return
 	}
 
 	a.isRetryReported = true
+	refusal, _ := Refusal(err)
 	r.Emit(distribution.Event{
 		Time:    time.Now(),
 		Kind:    distribution.Retrying,
@@ -367,7 +369,7 @@ func (r *Run) reportRetry(a *attempt, reason string, until time.Time) {
 		At:      a.base.Location,
 		Percent: -1,
 		ETA:     until,
-		Text:    reason,
+		Text:    strings.TrimPrefix(refusal.Operation+": "+Reason(err), ": "),
 	})
 }
 

@@ -175,7 +175,7 @@ func explainCredentials(err error) *distribution.Finding {
 	f.Summary = "the source credentials cannot be used: " + f.Summary
 	switch {
 	case f.AWSMessage != "":
-		f.Summary += ": " + firstLine(f.AWSMessage)
+		f.Summary += ": " + strings.TrimPrefix(f.AWSCode+": "+firstLine(f.AWSMessage), ": ")
 	case strings.Contains(f.Detail, refusal.Message):
 		f.Summary += ": " + firstLine(refusal.Message)
 	}

@@ -132,7 +132,7 @@ func TestTheAccountsOfAUnitAndOfThoseBelowGetTheImage(t *testing.T) {
 		if strings.Count(output.Id(), ",") != 1 {
 			s.Errorf("the artifact is %s", output.Id())
 		}
-		if !s.mentions("accounts are left out: "+closed, nil) {
+		if !s.mentions("accounts are skipped: "+closed, nil) {
 			s.Errorf("the closed account is not reported:\n%s", s.screen)
 		}
 	})

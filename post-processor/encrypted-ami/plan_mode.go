@@ -28,7 +28,7 @@ func (r *run) show(ctx context.Context, request distribution.Request) error {
 // planOutcome returns the number of findings of a plan, and whether its run would succeed.
 func planOutcome(p plan.Plan) string {
 	counts, failing := map[distribution.Level]int{}, map[distribution.Location]bool{}
-	for _, f := range p.Findings {
+	for _, f := range p.FailUnanswered() {
 		counts[f.Level]++
 		if f.Level == distribution.Refused {
 			failing[f.Location] = true

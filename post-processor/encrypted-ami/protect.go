@@ -100,6 +100,7 @@ func (r *run) dropMissingImages(ctx context.Context) error {
 func missingImageFinding(account string, image distribution.SourceImage) distribution.Finding {
 	return distribution.Finding{
 		Level:    distribution.Warning,
+		Code:     distribution.CodeArtifactAMIMissing,
 		Location: distribution.Location{Account: account, Region: image.Region},
 		Resource: image.ImageID,
 		Summary:  image.ImageID + " is missing; this run continues without it",

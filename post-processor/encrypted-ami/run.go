@@ -209,6 +209,9 @@ func (r *run) share(ctx context.Context, request distribution.Request) error {
 	unshared := report.Unshared(p, result)
 	isCanceled := ctx.Err() != nil && !isTimeout(ctx) // who cancels has not got what was asked for
 	failed := len(required) > request.MaxFailedDestinations || len(unshared) > 0 || len(missing) > 0 && isCanceled
+	if failed {
+		p.Findings = p.FailUnanswered()
+	}
 	if failed && r.config.CleansUp() {
 		result = r.clean(ctx, request, result)
 	}

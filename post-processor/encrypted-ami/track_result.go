@@ -27,7 +27,10 @@ func (r *run) trackPlan(p plan.Plan) {
 	r.result.Destinations = nil
 	for _, d := range p.Destinations {
 		end := distribution.DestinationResult{At: d.At, Target: d.Target, Optional: d.Optional, State: distribution.Waiting}
-		if d.LeftOut {
+		switch {
+		case p.IsUnanswered(d):
+			end.State = distribution.DestinationFailed
+		case d.LeftOut:
 			end.State = distribution.Excluded
 		}
 		r.result.Destinations = append(r.result.Destinations, end)
