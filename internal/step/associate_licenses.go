@@ -48,6 +48,10 @@ func (s *AssociateLicenseConfigurations) Summary() Summary { return attributeSum
 
 func (s *AssociateLicenseConfigurations) Role() Role { return CompletesImage }
 
+var _ = register(&AssociateLicenseConfigurations{}, operation{
+	start: func(s Step, env Env) Attempt { return s.(*AssociateLicenseConfigurations).start(env) },
+})
+
 func (s *AssociateLicenseConfigurations) start(env Env) Attempt {
 	client := env.Clients.LicenseManager(s.Location)
 	return &associateLicenses{

@@ -5,7 +5,7 @@ package step
 
 import (
 	"context"
-	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -15,102 +15,24 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Start returns the attempt of a step. It makes no call. Start and ListDryRuns are functions and not methods of Step.
-// Otherwise the linker would keep all operations of every client that the method's signature can reach.
-func Start(s Step, env Env) Attempt {
-	for _, start := range []func(Step, Env) Attempt{startCreation, startChange, startPublication, startCleanup} {
-		if attempt := start(s, env); attempt != nil {
-			return attempt
-		}
-	}
-	panic(fmt.Sprintf("no operation for a step of type %T", s))
+// operation is how the steps of one kind are executed. Its functions are no methods of Step. Otherwise the linker would
+// keep all operations of every client that the signatures of the methods can reach.
+type operation struct {
+	start   func(Step, Env) Attempt
+	dryRuns func(Step, Env) []DryRun
 }
 
-// startCreation starts a step that creates or verifies a resource.
-func startCreation(s Step, env Env) Attempt {
-	switch s := s.(type) {
-	case *CopyImage:
-		return s.start(env)
-	case *CopySnapshot:
-		return s.start(env)
-	case *CreateEmptySnapshot:
-		return s.start(env)
-	case *CreateGrant:
-		return s.start(env)
-	case *RegisterImage:
-		return s.start(env)
-	case *RunInstance:
-		return s.start(env)
-	case *VerifyImage:
-		return s.start(env)
-	case *VerifySnapshot:
-		return s.start(env)
-	case *WaitForKeyAccess:
-		return s.start(env)
-	}
-	return nil
+// operations has an entry for each kind of step. The file of the kind registers it.
+var operations = map[reflect.Type]operation{}
+
+// register adds the operation of a kind of step, of which s is any step.
+func register(s Step, added operation) struct{} {
+	operations[reflect.TypeOf(s)] = added
+	return struct{}{}
 }
 
-// startChange starts a step that changes a resource.
-func startChange(s Step, env Env) Attempt {
-	switch s := s.(type) {
-	case *AssociateLicenseConfigurations:
-		return s.start(env)
-	case *DeprecateImage:
-		return s.start(env)
-	case *EnableDeregistrationProtection:
-		return s.start(env)
-	case *EnableFastLaunch:
-		return s.start(env)
-	case *EnableSourceProtection:
-		return s.start(env)
-	case *ShareImage:
-		return s.start(env)
-	case *ShareSnapshot:
-		return s.start(env)
-	case *TagResource:
-		return s.start(env)
-	}
-	return nil
-}
-
-// startPublication starts a step that publishes an image.
-func startPublication(s Step, env Env) Attempt {
-	switch s := s.(type) {
-	case *CreateLaunchTemplateVersion:
-		return s.start(env)
-	case *PublishBarrier:
-		return s.start(env)
-	case *PutParameter:
-		return s.start(env)
-	}
-	return nil
-}
-
-// startCleanup starts a step that deletes a resource or reverts a change.
-func startCleanup(s Step, env Env) Attempt {
-	switch s := s.(type) {
-	case *DeleteRelease:
-		return s.start(env)
-	case *DeleteSnapshot:
-		return s.start(env)
-	case *DeregisterImage:
-		return s.start(env)
-	case *DisableSourceProtection:
-		return s.start(env)
-	case *RevokeGrant:
-		return s.start(env)
-	case *TerminateInstance:
-		return s.start(env)
-	case *UnshareImage:
-		return s.start(env)
-	case *UnshareSnapshot:
-		return s.start(env)
-	case *VerifyGrantsRevoked:
-		return s.start(env)
-	}
-	return nil
-}
+// Start returns the attempt of a step. It makes no call.
+func Start(s Step, env Env) Attempt { return operations[reflect.TypeOf(s)].start(s, env) }
 
 // Attempt executes a step.
 type Attempt interface {

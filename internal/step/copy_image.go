@@ -118,6 +118,11 @@ func (s *CopyImage) Result(o Outcome) Result {
 	return Result{Created: newCreatedResource(&s.Base, "image", o, keptCopy(o.Err), s.Destination)}
 }
 
+var _ = register(&CopyImage{}, operation{
+	start:   func(s Step, env Env) Attempt { return s.(*CopyImage).start(env) },
+	dryRuns: func(s Step, env Env) []DryRun { return s.(*CopyImage).dryRuns(env) },
+})
+
 func (s *CopyImage) start(env Env) Attempt { return newAttempt(s, env, env.copyImage) }
 
 func (s *CopyImage) dryRuns(env Env) []DryRun {

@@ -122,6 +122,11 @@ func (s *CopySnapshot) Result(o Outcome) Result {
 	}
 }
 
+var _ = register(&CopySnapshot{}, operation{
+	start:   func(s Step, env Env) Attempt { return s.(*CopySnapshot).start(env) },
+	dryRuns: func(s Step, env Env) []DryRun { return s.(*CopySnapshot).dryRuns(env) },
+})
+
 func (s *CopySnapshot) start(env Env) Attempt { return newAttempt(s, env, env.copySnapshot) }
 
 func (s *CopySnapshot) dryRuns(env Env) []DryRun {

@@ -53,6 +53,10 @@ func (s *CreateEmptySnapshot) Result(o Outcome) Result {
 	return Result{Created: newCreatedResource(&s.Base, "snapshot", o, why, distribution.Location{})}
 }
 
+var _ = register(&CreateEmptySnapshot{}, operation{
+	start: func(s Step, env Env) Attempt { return s.(*CreateEmptySnapshot).start(env) },
+})
+
 func (s *CreateEmptySnapshot) start(env Env) Attempt {
 	return newAttempt(s, env, env.createEmptySnapshot)
 }

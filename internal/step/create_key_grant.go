@@ -95,6 +95,11 @@ func (s *CreateGrant) Result(o Outcome) Result {
 	return Result{Grant: &granted}
 }
 
+var _ = register(&CreateGrant{}, operation{
+	start:   func(s Step, env Env) Attempt { return s.(*CreateGrant).start(env) },
+	dryRuns: func(s Step, env Env) []DryRun { return s.(*CreateGrant).dryRuns(env) },
+})
+
 func (s *CreateGrant) start(env Env) Attempt { return newAttempt(s, env, env.createGrant) }
 
 func (s *CreateGrant) dryRuns(env Env) []DryRun {

@@ -112,6 +112,11 @@ func (s *CreateLaunchTemplateVersion) dryRuns(env Env) []DryRun {
 	return all
 }
 
+var _ = register(&CreateLaunchTemplateVersion{}, operation{
+	start:   func(s Step, env Env) Attempt { return s.(*CreateLaunchTemplateVersion).start(env) },
+	dryRuns: func(s Step, env Env) []DryRun { return s.(*CreateLaunchTemplateVersion).dryRuns(env) },
+})
+
 func (s *CreateLaunchTemplateVersion) start(env Env) Attempt {
 	client, imageID := env.Clients.EC2(s.Location), env.ID(s.Image)
 	return &createLaunchTemplateVersion{

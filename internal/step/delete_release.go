@@ -89,6 +89,10 @@ func (s *DeleteRelease) Summary() Summary {
 
 func (s *DeleteRelease) Role() Role { return RemovesRelease }
 
+var _ = register(&DeleteRelease{}, operation{
+	start: func(s Step, env Env) Attempt { return s.(*DeleteRelease).start(env) },
+})
+
 func (s *DeleteRelease) start(env Env) Attempt { return newAttempt(s, env, env.deleteRelease) }
 
 // deleteRelease deletes an older release that nothing uses. A release that stays is only a finding, because the

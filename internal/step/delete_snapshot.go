@@ -54,6 +54,10 @@ func (s *DeleteSnapshot) Result(o Outcome) Result {
 	return deletionResult(&s.Base, "snapshot", s.Snapshot.Known, o)
 }
 
+var _ = register(&DeleteSnapshot{}, operation{
+	start: func(s Step, env Env) Attempt { return s.(*DeleteSnapshot).start(env) },
+})
+
 func (s *DeleteSnapshot) start(env Env) Attempt { return newAttempt(s, env, env.deleteSnapshot) }
 
 // deleteSnapshot deletes a snapshot. It succeeds if the snapshot is gone or an image uses it.

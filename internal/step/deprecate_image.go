@@ -48,6 +48,11 @@ func (s *DeprecateImage) dryRuns(env Env) []DryRun {
 	return []DryRun{newDryRun(s, "ec2:EnableImageDeprecation", env.Clients.EC2(s.Location).EnableImageDeprecation, in)}
 }
 
+var _ = register(&DeprecateImage{}, operation{
+	start:   func(s Step, env Env) Attempt { return s.(*DeprecateImage).start(env) },
+	dryRuns: func(s Step, env Env) []DryRun { return s.(*DeprecateImage).dryRuns(env) },
+})
+
 func (s *DeprecateImage) start(env Env) Attempt {
 	return &deprecateImage{step: s, client: env.Clients.EC2(s.Location), imageID: env.ID(s.Image)}
 }

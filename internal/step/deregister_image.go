@@ -96,6 +96,11 @@ func (s *DeregisterImage) Result(o Outcome) Result {
 	return deletionResult(&s.Base, "image", s.Image.Known, o)
 }
 
+var _ = register(&DeregisterImage{}, operation{
+	start:   func(s Step, env Env) Attempt { return s.(*DeregisterImage).start(env) },
+	dryRuns: func(s Step, env Env) []DryRun { return s.(*DeregisterImage).dryRuns(env) },
+})
+
 func (s *DeregisterImage) start(env Env) Attempt { return newAttempt(s, env, env.deregisterImage) }
 
 // dryRuns check an image that no run created, because the target's policy may allow only our own. They check the

@@ -5,6 +5,7 @@ package step
 
 import (
 	"context"
+	"reflect"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -65,31 +66,8 @@ func temporarilyGranted(steps []Step) map[string]bool {
 
 // dryRuns returns the dry runs of a step. Nil for a kind of step whose calls have none.
 func dryRuns(s Step, env Env) []DryRun {
-	switch s := s.(type) {
-	case *CopyImage:
-		return s.dryRuns(env)
-	case *CopySnapshot:
-		return s.dryRuns(env)
-	case *CreateGrant:
-		return s.dryRuns(env)
-	case *CreateLaunchTemplateVersion:
-		return s.dryRuns(env)
-	case *DeprecateImage:
-		return s.dryRuns(env)
-	case *DeregisterImage:
-		return s.dryRuns(env)
-	case *EnableDeregistrationProtection:
-		return s.dryRuns(env)
-	case *EnableFastLaunch:
-		return s.dryRuns(env)
-	case *RegisterImage:
-		return s.dryRuns(env)
-	case *RunInstance:
-		return s.dryRuns(env)
-	case *ShareImage:
-		return s.dryRuns(env)
-	case *ShareSnapshot:
-		return s.dryRuns(env)
+	if list := operations[reflect.TypeOf(s)].dryRuns; list != nil {
+		return list(s, env)
 	}
 	return nil
 }

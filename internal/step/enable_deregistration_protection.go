@@ -57,6 +57,11 @@ func (s *EnableDeregistrationProtection) dryRuns(env Env) []DryRun {
 	return []DryRun{newDryRun(s, "ec2:EnableImageDeregistrationProtection", call, in)}
 }
 
+var _ = register(&EnableDeregistrationProtection{}, operation{
+	start:   func(s Step, env Env) Attempt { return s.(*EnableDeregistrationProtection).start(env) },
+	dryRuns: func(s Step, env Env) []DryRun { return s.(*EnableDeregistrationProtection).dryRuns(env) },
+})
+
 func (s *EnableDeregistrationProtection) start(env Env) Attempt {
 	return &enableProtection{step: s, client: env.Clients.EC2(s.Location), imageID: env.ID(s.Image)}
 }

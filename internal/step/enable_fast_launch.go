@@ -55,6 +55,11 @@ func (s *EnableFastLaunch) dryRuns(env Env) []DryRun {
 	return []DryRun{newDryRun(s, "ec2:EnableFastLaunch", env.Clients.EC2(s.Location).EnableFastLaunch, in)}
 }
 
+var _ = register(&EnableFastLaunch{}, operation{
+	start:   func(s Step, env Env) Attempt { return s.(*EnableFastLaunch).start(env) },
+	dryRuns: func(s Step, env Env) []DryRun { return s.(*EnableFastLaunch).dryRuns(env) },
+})
+
 func (s *EnableFastLaunch) start(env Env) Attempt {
 	return &enableFastLaunch{step: s, client: env.Clients.EC2(s.Location), imageID: env.ID(s.Image)}
 }

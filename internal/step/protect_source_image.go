@@ -38,6 +38,10 @@ func (s *EnableSourceProtection) Doing(Words) string {
 	return fmt.Sprintf("Enabling deregistration protection on %s for this run", s.ImageID)
 }
 
+var _ = register(&EnableSourceProtection{}, operation{
+	start: func(s Step, env Env) Attempt { return s.(*EnableSourceProtection).start(env) },
+})
+
 func (s *EnableSourceProtection) start(env Env) Attempt {
 	return newAttempt(s, env, env.enableSourceProtection)
 }
@@ -67,6 +71,10 @@ func (s *DisableSourceProtection) String() string {
 func (s *DisableSourceProtection) Doing(Words) string {
 	return fmt.Sprintf("Disabling deregistration protection on %s", s.ImageID)
 }
+
+var _ = register(&DisableSourceProtection{}, operation{
+	start: func(s Step, env Env) Attempt { return s.(*DisableSourceProtection).start(env) },
+})
 
 func (s *DisableSourceProtection) start(env Env) Attempt {
 	return newAttempt(s, env, env.disableSourceProtection)

@@ -48,6 +48,10 @@ func (s *PublishBarrier) Result(o Outcome) Result {
 	}}}
 }
 
+var _ = register(&PublishBarrier{}, operation{
+	start: func(s Step, env Env) Attempt { return s.(*PublishBarrier).start(env) },
+})
+
 func (s *PublishBarrier) start(Env) Attempt { return publishBarrier{} }
 
 type publishBarrier struct{}

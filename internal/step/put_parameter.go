@@ -81,6 +81,10 @@ func (s *PutParameter) Pointer() (distribution.Pointer, bool) {
 	return distribution.Pointer{Kind: ParameterPointer, Name: s.Name}, true
 }
 
+var _ = register(&PutParameter{}, operation{
+	start: func(s Step, env Env) Attempt { return s.(*PutParameter).start(env) },
+})
+
 func (s *PutParameter) start(env Env) Attempt {
 	imageID := env.ID(s.Image)
 	client := env.Clients.SSM(s.Location)

@@ -58,6 +58,11 @@ func (s *RegisterImage) Result(o Outcome) Result {
 	return Result{Created: newCreatedResource(&s.Base, "image", o, "registered, but not verified", s.Location)}
 }
 
+var _ = register(&RegisterImage{}, operation{
+	start:   func(s Step, env Env) Attempt { return s.(*RegisterImage).start(env) },
+	dryRuns: func(s Step, env Env) []DryRun { return s.(*RegisterImage).dryRuns(env) },
+})
+
 func (s *RegisterImage) start(env Env) Attempt { return newAttempt(s, env, env.registerImage) }
 
 // dryRuns returns nothing if the source image has a snapshot without a copy. Start reports that.

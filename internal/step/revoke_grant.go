@@ -49,6 +49,10 @@ func (s *RevokeGrant) Summary() Summary {
 	}
 }
 
+var _ = register(&RevokeGrant{}, operation{
+	start: func(s Step, env Env) Attempt { return s.(*RevokeGrant).start(env) },
+})
+
 func (s *RevokeGrant) start(env Env) Attempt { return newAttempt(s, env, env.revokeGrant) }
 
 // VerifyGrantsRevoked reports grants that accounts created while they had a temporary grant. Those grants stay when
@@ -69,6 +73,10 @@ func (s *VerifyGrantsRevoked) ResourceID() string { return s.KeyARN }
 func (s *VerifyGrantsRevoked) String() string {
 	return fmt.Sprintf("look whether the accounts with a grant let others use %s", s.KeyARN)
 }
+
+var _ = register(&VerifyGrantsRevoked{}, operation{
+	start: func(s Step, env Env) Attempt { return s.(*VerifyGrantsRevoked).start(env) },
+})
 
 func (s *VerifyGrantsRevoked) start(env Env) Attempt {
 	return newAttempt(s, env, env.verifyGrantsRevoked)

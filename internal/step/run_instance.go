@@ -91,6 +91,11 @@ func (s *RunInstance) Role() Role { return CompletesImage }
 
 func (s *RunInstance) LaunchedType() string { return s.InstanceType }
 
+var _ = register(&RunInstance{}, operation{
+	start:   func(s Step, env Env) Attempt { return s.(*RunInstance).start(env) },
+	dryRuns: func(s Step, env Env) []DryRun { return s.(*RunInstance).dryRuns(env) },
+})
+
 func (s *RunInstance) start(env Env) Attempt { return newAttempt(s, env, env.runInstance) }
 
 func (s *RunInstance) dryRuns(env Env) []DryRun {

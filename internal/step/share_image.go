@@ -114,6 +114,11 @@ func (s *ShareImage) Result(o Outcome) Result {
 	return Result{Share: &distribution.Shared{At: s.Location, ImageID: o.ID, With: s.With}}
 }
 
+var _ = register(&ShareImage{}, operation{
+	start:   func(s Step, env Env) Attempt { return s.(*ShareImage).start(env) },
+	dryRuns: func(s Step, env Env) []DryRun { return s.(*ShareImage).dryRuns(env) },
+})
+
 func (s *ShareImage) start(env Env) Attempt { return newAttempt(s, env, env.shareImage) }
 
 func (s *ShareImage) dryRuns(env Env) []DryRun {
@@ -162,6 +167,10 @@ func (s *UnshareImage) Summary() Summary {
 func (s *UnshareImage) PolicyCondition(action string) (distribution.Condition, bool) {
 	return unshareCondition(action)
 }
+
+var _ = register(&UnshareImage{}, operation{
+	start: func(s Step, env Env) Attempt { return s.(*UnshareImage).start(env) },
+})
 
 func (s *UnshareImage) start(env Env) Attempt { return newAttempt(s, env, env.unshareImage) }
 

@@ -78,6 +78,11 @@ func (s *ShareSnapshot) PolicyCondition(action string) (distribution.Condition, 
 	return shareCondition(action, s.Accounts)
 }
 
+var _ = register(&ShareSnapshot{}, operation{
+	start:   func(s Step, env Env) Attempt { return s.(*ShareSnapshot).start(env) },
+	dryRuns: func(s Step, env Env) []DryRun { return s.(*ShareSnapshot).dryRuns(env) },
+})
+
 func (s *ShareSnapshot) start(env Env) Attempt { return newAttempt(s, env, env.shareSnapshot) }
 
 func (s *ShareSnapshot) dryRuns(env Env) []DryRun {
@@ -135,6 +140,10 @@ func (s *UnshareSnapshot) Subject() Ref { return s.Snapshot }
 func (s *UnshareSnapshot) PolicyCondition(action string) (distribution.Condition, bool) {
 	return unshareCondition(action)
 }
+
+var _ = register(&UnshareSnapshot{}, operation{
+	start: func(s Step, env Env) Attempt { return s.(*UnshareSnapshot).start(env) },
+})
 
 func (s *UnshareSnapshot) start(env Env) Attempt { return newAttempt(s, env, env.unshareSnapshot) }
 

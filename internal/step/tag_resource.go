@@ -44,6 +44,10 @@ func (s *TagResource) Doing(w Words) string {
 	return fmt.Sprintf("Tagging %s in %s", cmp.Or(w.ID(s.Resource), "the copy"), w.Location(s.Location))
 }
 
+var _ = register(&TagResource{}, operation{
+	start: func(s Step, env Env) Attempt { return s.(*TagResource).start(env) },
+})
+
 func (s *TagResource) start(env Env) Attempt { return newAttempt(s, env, env.tagResource) }
 
 func (r *Run) tagResource(ctx context.Context, a *attempt, s *TagResource) (Outcome, error) {

@@ -50,6 +50,10 @@ func (s *TerminateInstance) Summary() Summary {
 	return Summary{Phrase: Phrase{Text: "terminate %s", Singular: "instance"}}
 }
 
+var _ = register(&TerminateInstance{}, operation{
+	start: func(s Step, env Env) Attempt { return s.(*TerminateInstance).start(env) },
+})
+
 func (s *TerminateInstance) start(env Env) Attempt { return newAttempt(s, env, env.terminateInstance) }
 
 // lostLaunchTimeout is how long findLostInstance polls for an instance whose launch was interrupted.

@@ -87,6 +87,10 @@ func (s *VerifyImage) Result(o Outcome) Result {
 	return Result{Image: image}
 }
 
+var _ = register(&VerifyImage{}, operation{
+	start: func(s Step, env Env) Attempt { return s.(*VerifyImage).start(env) },
+})
+
 func (s *VerifyImage) start(env Env) Attempt { return newAttempt(s, env, env.verifyImage) }
 
 // differenceTimeout is how long a difference must last before the image is rejected. A read can be stale (rule

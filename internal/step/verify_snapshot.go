@@ -28,6 +28,10 @@ func (s *VerifySnapshot) String() string {
 
 func (s *VerifySnapshot) Role() Role { return VerifiesTest }
 
+var _ = register(&VerifySnapshot{}, operation{
+	start: func(s Step, env Env) Attempt { return s.(*VerifySnapshot).start(env) },
+})
+
 func (s *VerifySnapshot) start(env Env) Attempt { return newAttempt(s, env, verifySnapshot) }
 
 // verifySnapshot compares the last status of a test copy with what was requested.

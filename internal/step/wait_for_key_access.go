@@ -35,6 +35,10 @@ func (s *WaitForKeyAccess) Doing(w Words) string {
 	return fmt.Sprintf("Waiting until %s may use %s", w.Account(s.Location), w.Key(s.KeyARN))
 }
 
+var _ = register(&WaitForKeyAccess{}, operation{
+	start: func(s Step, env Env) Attempt { return s.(*WaitForKeyAccess).start(env) },
+})
+
 func (s *WaitForKeyAccess) start(env Env) Attempt {
 	attempt := &waitForKeyAccess{step: s}
 	key, err := arn.Parse(s.KeyARN)
