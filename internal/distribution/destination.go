@@ -22,6 +22,7 @@ type Destination struct {
 	Name         string
 	Description  string
 	Tags         map[string]string
+	LeftTags     []string // keys of tags of the source image for which there is no room
 	SnapshotTags map[string]string
 	RunTags      map[string]string // of everything temporary
 	Launch       *Launch           // nil without a launch check

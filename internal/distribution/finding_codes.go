@@ -85,6 +85,7 @@ const (
 	CodeSourceCredentialsOfTarget = "source_credentials_of_target"
 	CodeStepFailed                = "step_failed"
 	CodeSubnetMissing             = "subnet_missing"
+	CodeTagsNotCopied             = "tags_not_copied"
 	CodeTemplateTextInvalid       = "template_text_invalid"
 	CodeTestCopyInconclusive      = "test_copy_inconclusive"
 	CodeTimeBasedCopiesQueue      = "time_based_copies_queue"

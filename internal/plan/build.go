@@ -555,6 +555,7 @@ func (b *builder) copies(g *destinationState, sources []*preparedSource) map[str
 		}
 
 		signing := copySigning(b.req, b.facts, g.Destination, v.device())
+		tags, _ := copiedSnapshotTags(g.Destination, v.snapshot.Snapshot)
 		refs[v.id()] = b.copy(v, source, step.CopySnapshot{
 			Base: step.Base{
 				ID:          step.NewID("copy", g.At.Account, g.At.Region, v.device()),
@@ -565,7 +566,7 @@ func (b *builder) copies(g *destinationState, sources []*preparedSource) map[str
 			KeyARN:      g.keyARN,
 			Minutes:     g.CopyMinutes,
 			Description: fmt.Sprintf("%s of %s", v.device(), g.Name),
-			Tags:        joined(g.SnapshotTags, signing.CreationTags()),
+			Tags:        joined(tags, signing.CreationTags()),
 			Signing:     signing,
 		}, g.copies[v.id()])
 
@@ -583,6 +584,7 @@ func (b *builder) copies(g *destinationState, sources []*preparedSource) map[str
 
 // addImageCopy adds one CopyImage step for a destination. The owner of the source image copies it directly.
 func (b *builder) addImageCopy(g *destinationState, source *preparedSource) map[string]snapshotRef {
+	snapshotTags, _ := imageSnapshotTags(g.Destination, volumes(b.facts.Images[g.FromRegion]))
 	newStep := step.CopyImage{
 		Base: step.Base{
 			ID:          step.NewID("copy", g.At.Account, g.At.Region, wholeImage),
@@ -596,7 +598,7 @@ func (b *builder) addImageCopy(g *destinationState, source *preparedSource) map[
 		FromKeyARNs:  keysOf(b.facts.Images[g.FromRegion]),
 		KeyARN:       g.keyARN,
 		Minutes:      g.CopyMinutes,
-		SnapshotTags: joined(g.SnapshotTags, deliverySigning(b.req, b.facts, g.Destination).CreationTags()),
+		SnapshotTags: joined(snapshotTags, deliverySigning(b.req, b.facts, g.Destination).CreationTags()),
 	}
 
 	var grants []*keyGrant

@@ -76,7 +76,7 @@ func expand(
 		d.Description = r.text("ami_description", target.AMIDescription)
 	}
 
-	d.Tags = r.texts("tags", target.Tags, d.Tags)
+	d.Tags, d.LeftTags = fitTags(d.Tags, r.texts("tags", target.Tags, nil))
 	d.SnapshotTags = r.texts("snapshot_tags", target.SnapshotTags, nil)
 	d.Parameters = r.parameters(target.Parameters)
 	d.Templates = r.templates(target.Templates)

@@ -4,7 +4,9 @@
 package plan
 
 import (
+	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -27,6 +29,97 @@ func carriedTags(tags []ec2types.Tag) map[string]string {
 		}
 	}
 	return carried
+}
+
+// fitTags returns given tags, and as many of the carried ones as AWS allows beside the plugin's own. It returns the keys
+// of the others, sorted: a run must not fail because of tags that the template does not name.
+func fitTags(carried, given map[string]string) (tags map[string]string, left []string) {
+	tags = joined(given)
+	for _, key := range slices.Sorted(maps.Keys(carried)) {
+		switch _, isGiven := given[key]; {
+		case isGiven:
+		case len(tags)+ownTags < maxTags:
+			tags[key] = carried[key]
+		default:
+			left = append(left, key)
+		}
+	}
+	return tags, left
+}
+
+// copiedSnapshotTags returns the tags of a destination's copy of a snapshot: those of the template, and those of the
+// source snapshot as far as there is room. It returns the keys of the others.
+func copiedSnapshotTags(d distribution.Destination, snapshot ec2types.Snapshot) (tags map[string]string, left []string) {
+	return fitTags(carriedTags(snapshot.Tags), d.SnapshotTags)
+}
+
+// imageSnapshotTags returns the tags for CopyImage, which gives the same to all snapshots of an image: of the source
+// snapshots' tags those that all have. It returns the keys of the others.
+func imageSnapshotTags(d distribution.Destination, all []volume) (tags map[string]string, left []string) {
+	common, differing := map[string]string{}, map[string]string{}
+	for _, v := range all {
+		for key, value := range carriedTags(v.snapshot.Tags) {
+			isMissing := func(other volume) bool {
+				shown, has := carriedTags(other.snapshot.Tags)[key]
+				return !has || shown != value
+			}
+			if slices.ContainsFunc(all, isMissing) {
+				differing[key] = value
+			} else {
+				common[key] = value
+			}
+		}
+	}
+	tags, left = fitTags(common, d.SnapshotTags)
+	for key := range differing {
+		if _, isGiven := d.SnapshotTags[key]; !isGiven {
+			left = append(left, key)
+		}
+	}
+	slices.Sort(left)
+	return tags, left
+}
+
+// validateCarriedTags returns a finding for the tags of the source image and its snapshots that the copy will not have.
+func validateCarriedTags(
+	req distribution.Request, d distribution.Destination, facts distribution.Facts,
+) []distribution.Finding {
+	image := facts.Images[d.FromRegion]
+	if image.Image == nil {
+		return nil
+	}
+
+	var found []distribution.Finding
+	add := func(option, resource string, left []string, detail, next string) {
+		if len(left) == 0 {
+			return
+		}
+		level := distribution.Warning
+		if req.Strict {
+			level = distribution.Refused
+		}
+		f := destinationFinding(d, facts, level, distribution.CodeTagsNotCopied, "9.4", option)
+		f.Resource = resource
+		f.Summary = fmt.Sprintf("%s of %s will not be copied", distribution.Count(len(left), "tag", "tags"), resource)
+		f.Detail = detail + ": " + strings.Join(left, ", ")
+		f.Remediation = next
+		found = append(found, f)
+	}
+
+	const noRoom, remove = "AWS allows 50 tags, and there is no room for these", "remove tags, or set them in the template"
+	add("tags", imageID(req, d.FromRegion), d.LeftTags, noRoom, remove)
+	all := volumes(image)
+	if d.Method == distribution.ByImage {
+		_, left := imageSnapshotTags(d, all)
+		add("snapshot_tags", "the snapshots", left, "CopyImage gives all snapshots the same tags, at most 50, without these",
+			`set copy_method = "snapshot", or set them in snapshot_tags`)
+		return found
+	}
+	for _, v := range all {
+		_, left := copiedSnapshotTags(d, v.snapshot.Snapshot)
+		add("snapshot_tags", v.id(), left, noRoom, remove)
+	}
+	return found
 }
 
 // joined returns all tags. Later tags take precedence.

@@ -59,6 +59,7 @@ func validateDestination(
 		validateLifecycle(d, facts),
 		validateLicenses(d),
 		validateLaunchCheck(d, facts),
+		validateCarriedTags(req, d, facts),
 		validateLimits(d, facts),
 		validatePublication(req, d, facts),
 	)

@@ -253,8 +253,8 @@ func validateCounts(d distribution.Destination, facts distribution.Facts) []dist
 	return found
 }
 
-// validateTagCount returns a finding if a resource would have more tags than AWS allows: its own, those that are
-// carried over, and the plugin's.
+// validateTagCount returns a finding if a resource would have more tags than AWS allows: those of the template, and the
+// plugin's.
 func validateTagCount(
 	d distribution.Destination, facts distribution.Facts, option, resource string, count int,
 ) []distribution.Finding {
@@ -266,6 +266,6 @@ func validateTagCount(
 	f.Summary = fmt.Sprintf("%s would have %d tags", resource, total)
 	f.Detail = fmt.Sprintf("AWS allows %d tags for a resource, and this plugin needs %d of them",
 		awslimits.Number(awslimits.Tags, awslimits.MaxCount), OwnTags)
-	f.Remediation = "give fewer tags, or remove tags from the image that is copied"
+	f.Remediation = "give fewer tags"
 	return []distribution.Finding{f}
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
@@ -137,19 +136,12 @@ var withRendered = map[awslimits.Subject]func(w *limitWorld, value string){
 
 // withLength puts a list of a length into a world.
 var withLength = map[awslimits.Subject]func(w *limitWorld, n int){
-	awslimits.Tags: func(w *limitWorld, n int) { // half of the tags are carried over
-		n -= plan.OwnTags
-		var carried []ec2types.Tag
+	awslimits.Tags: func(w *limitWorld, n int) {
 		given := map[string]distribution.Text{}
-		for i := range n {
-			name := fmt.Sprintf("key%d", i)
-			if i%2 == 0 {
-				carried = append(carried, ec2types.Tag{Key: &name, Value: aws.String("x")})
-			} else {
-				given[name] = "x"
-			}
+		for i := range n - plan.OwnTags {
+			given[fmt.Sprintf("key%d", i)] = "x"
 		}
-		w.facts.Images[tokyo].Image.Tags, w.target().Tags = carried, given
+		w.target().Tags = given
 	},
 	awslimits.ParameterTags: func(w *limitWorld, n int) {
 		tags := map[string]distribution.Text{}

@@ -1,0 +1,120 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package plan_test
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
+)
+
+func ec2Tags(tags map[string]string) (list []ec2types.Tag) {
+	for key, value := range tags {
+		list = append(list, ec2types.Tag{Key: aws.String(key), Value: aws.String(value)})
+	}
+	return list
+}
+
+// tagSnapshots gives each snapshot of the source image tags of its own, and one that all have.
+func tagSnapshots(w *limitWorld, own map[string]string) {
+	n := 0
+	for _, m := range w.facts.Images[tokyo].Image.BlockDeviceMappings {
+		if m.Ebs == nil || m.Ebs.SnapshotId == nil {
+			continue
+		}
+		n++
+		snapshot := w.facts.Images[tokyo].Snapshots[*m.Ebs.SnapshotId]
+		tags := map[string]string{"team": "web", "volume": fmt.Sprint(n), "aws:x": "reserved"}
+		maps.Copy(tags, own)
+		snapshot.Tags = ec2Tags(tags)
+		w.facts.Images[tokyo].Snapshots[*m.Ebs.SnapshotId] = snapshot
+	}
+}
+
+// The tags of the source snapshots are carried over, and the plan says which are not.
+func TestDecide_snapshotTagsCarriedOver(t *testing.T) {
+	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
+		w := newLimitWorld()
+		w.target().Method = method
+		w.target().SnapshotTags = map[string]distribution.Text{"stage": "prod"}
+		tagSnapshots(w, nil)
+		p := plan.Decide(w.req, w.facts)
+		if p.Refused() {
+			t.Fatalf("%s: got %v", method, refusals(p))
+		}
+
+		volumes, copies := map[string]bool{}, 0
+		for _, s := range p.Steps {
+			tags := map[string]string(nil)
+			switch s := s.(type) {
+			case *step.CopySnapshot:
+				tags = s.Tags
+			case *step.CopyImage:
+				tags = s.SnapshotTags
+			}
+			if tags == nil || s.Meta().Location.Account == source || s.Meta().Destination.Account == "" {
+				continue
+			}
+			if c, isCopy := s.(*step.CopySnapshot); isCopy && c.Trial {
+				continue
+			}
+			copies++
+			volumes[tags["volume"]] = true
+			if tags["team"] != "web" || tags["stage"] != "prod" || tags["aws:x"] != "" {
+				t.Errorf("%s: %s has the tags %v", method, s.Meta().ID, tags)
+			}
+		}
+		left := strings.Contains(fmt.Sprint(p.Findings), "volume")
+		if copies == 0 || method == distribution.BySnapshot && (volumes[""] || len(volumes) < 2 || left) {
+			t.Errorf("%s: got %d copies with the values %v; listed as left: %v", method, copies, volumes, left)
+		}
+		if method == distribution.ByImage && (!volumes[""] || !left) {
+			t.Errorf("%s: got the values %v; listed as left: %v", method, volumes, left)
+		}
+	}
+}
+
+// Tags of the source never fail a run: those without room are left out, and listed.
+func TestDecide_tooManyCarriedTags(t *testing.T) {
+	many, fewer := map[string]string{}, map[string]string{}
+	for i := range 50 {
+		many[fmt.Sprintf("key%02d", i)] = "x"
+		if i < 47 { // the snapshots keep room for the tag that saves the accounts with permissions
+			fewer[fmt.Sprintf("key%02d", i)] = "x"
+		}
+	}
+	for _, strict := range []bool{false, true} {
+		w := newLimitWorld()
+		w.req.Strict = strict
+		w.facts.Images[tokyo].Image.Tags = ec2Tags(many)
+		w.target().Tags = map[string]distribution.Text{"zone": "a"}
+		tagSnapshots(w, fewer)
+		p := plan.Decide(w.req, w.facts)
+		if p.Refused() != strict {
+			t.Errorf("on_attribute_loss = fail %v: got %v", strict, refusals(p))
+		}
+		text := fmt.Sprint(p.Findings)
+		for _, key := range []string{"key46, key47, key48, key49", ": team, volume"} {
+			if !strings.Contains(text, key) {
+				t.Errorf("got %s, want the keys %s", text, key)
+			}
+		}
+		for _, s := range p.Steps {
+			if copied, ok := s.(*step.CopySnapshot); ok && len(copied.Tags) > 50 {
+				t.Errorf("%s has %d tags", copied.ID, len(copied.Tags))
+			}
+			if image, ok := s.(*step.RegisterImage); ok && (image.Tags["zone"] != "a" || len(image.Tags) > 50) {
+				t.Errorf("%s has the tags %v", image.ID, image.Tags)
+			}
+		}
+	}
+}
