@@ -90,6 +90,7 @@ func (b *builder) batchFinding(o *preparedSource) {
 	}
 	b.findings = append(b.findings, distribution.Finding{
 		Level:     distribution.Note,
+		Code:      distribution.CodeSharedInBatches,
 		Reference: "2.2.5",
 		Field:     "copy_method",
 		Location:  o.location,

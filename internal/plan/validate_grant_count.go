@@ -30,6 +30,7 @@ func validateGrantCount(req distribution.Request, sources []*shareSource) []dist
 		if len(accounts) > maxKeyGrants {
 			found = append(found, distribution.Finding{
 				Level:       distribution.Refused,
+				Code:        distribution.CodeTooManyGrants,
 				Reference:   "3.2.7",
 				Field:       "source_key_access",
 				Location:    s.location,
