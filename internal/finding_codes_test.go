@@ -100,6 +100,20 @@ func TestFindings_haveCodes(t *testing.T) {
 
 var ruleCode = regexp.MustCompile(`(?m)^\s*(?:code:|const createGrantDenied =)\s*"(\w+)"`)
 
+// addRuleCodes adds the codes of the rules in a file of package diagnose.
+func addRuleCodes(t *testing.T, path string, codes map[string]string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, found := range ruleCode.FindAllStringSubmatch(string(text), -1) {
+		if codes[found[1]] == "" {
+			codes[found[1]] = "a rule"
+		}
+	}
+}
+
 // The guide explains each code under a heading, so that a link from a report leads somewhere.
 func TestFindings_codesAreDocumented(t *testing.T) {
 	guide, err := os.ReadFile("../docs/guides/errors.md")
@@ -122,15 +136,7 @@ func TestFindings_codesAreDocumented(t *testing.T) {
 			return true
 		})
 		if filepath.Base(filepath.Dir(path)) == "diagnose" {
-			text, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, found := range ruleCode.FindAllStringSubmatch(string(text), -1) {
-				if codes[found[1]] == "" {
-					codes[found[1]] = "a rule"
-				}
-			}
+			addRuleCodes(t, path, codes)
 		}
 	})
 	if len(codes) < 150 {

@@ -81,8 +81,33 @@ func output(p plan.Plan, facts distribution.Facts, choices []plan.Alternative, b
 	if base := facts.Base.Base; base != nil {
 		o.SourceAMI = aws.ToString(base.ImageId)
 	}
+
+	o.setVolumes(p.Images, build)
+
+	for _, f := range p.Findings {
+		switch f.Level {
+		case distribution.Refused:
+			o.ErrorCount++
+		case distribution.Warning:
+			o.WarningCount++
+		}
+	}
+
+	for _, c := range choices {
+		if c.Builder {
+			o.AmazonEBSSuggestion = strings.Join(c.How, "\n")
+			break
+		}
+	}
+
+	return o
+}
+
+// setVolumes sets the values that describe the volumes of the images. build is the Region of the build, whose key and
+// reason for encryption are returned.
+func (o *Output) setVolumes(images []plan.ImagePlan, build string) {
 	keys := map[string]bool{}
-	for _, image := range p.Images {
+	for _, image := range images {
 		for _, d := range image.Devices {
 			o.Volumes = append(o.Volumes, Volume{image.Region, d.Device, int(d.GiB), d.Encrypted, d.KeyARN, d.Staged})
 			o.Encrypted = o.Encrypted && d.Encrypted
@@ -100,19 +125,4 @@ func output(p plan.Plan, facts distribution.Facts, choices []plan.Alternative, b
 	if len(keys) > 1 {
 		o.KMSKeyARN = ""
 	}
-	for _, f := range p.Findings {
-		switch f.Level {
-		case distribution.Refused:
-			o.ErrorCount++
-		case distribution.Warning:
-			o.WarningCount++
-		}
-	}
-	for _, c := range choices {
-		if c.Builder {
-			o.AmazonEBSSuggestion = strings.Join(c.How, "\n")
-			break
-		}
-	}
-	return o
 }

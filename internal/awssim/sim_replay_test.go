@@ -594,12 +594,7 @@ func (r *replay) setFields(from any, into reflect.Value, path string) {
 			into.SetMapIndex(reflect.ValueOf(name).Convert(into.Type().Key()), item)
 		}
 	case into.Kind() == reflect.Slice && into.Type().Elem().Kind() == reflect.Uint8:
-		switch from := from.(type) {
-		case []byte:
-			into.SetBytes(from)
-		case string:
-			into.SetBytes([]byte(from))
-		}
+		setBytes(from, into)
 	case into.Kind() == reflect.Slice:
 		list := from.([]any)
 		into.Set(reflect.MakeSlice(into.Type(), len(list), len(list)))
@@ -614,6 +609,16 @@ func (r *replay) setFields(from any, into reflect.Value, path string) {
 		r.setNumber(from, into, path)
 	default:
 		r.Fatalf("%s: cannot hold %v", path, from)
+	}
+}
+
+// setBytes sets bytes, which a recorded request holds as bytes or as text.
+func setBytes(from any, into reflect.Value) {
+	switch from := from.(type) {
+	case []byte:
+		into.SetBytes(from)
+	case string:
+		into.SetBytes([]byte(from))
 	}
 }
 

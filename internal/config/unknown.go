@@ -49,14 +49,7 @@ func (p *diagnostics) unknownsIn(path string, value reflect.Value) {
 			p.unknownsIn(index(path, i), value.Index(i))
 		}
 	case reflect.Map:
-		keys := value.MapKeys()
-		slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
-		for _, key := range keys {
-			p.unknownsIn(element(path, key.String()), value.MapIndex(key))
-			if strings.Contains(key.String(), unknown) {
-				p.add(element(path, key.String()), "no value when the post-processor runs")
-			}
-		}
+		p.unknownsInMap(path, value)
 	case reflect.String:
 		if strings.Contains(value.String(), unknown) {
 			p.add(path, "no value when the post-processor runs")
@@ -64,6 +57,18 @@ func (p *diagnostics) unknownsIn(path string, value reflect.Value) {
 	case reflect.Int64:
 		if value.Interface() == notKnown && value.Type() == reflect.TypeFor[time.Duration]() {
 			p.add(path, "no value when the post-processor runs")
+		}
+	}
+}
+
+// unknownsInMap reports the keys and values of a map that are still unknown, sorted by key.
+func (p *diagnostics) unknownsInMap(path string, value reflect.Value) {
+	keys := value.MapKeys()
+	slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+	for _, key := range keys {
+		p.unknownsIn(element(path, key.String()), value.MapIndex(key))
+		if strings.Contains(key.String(), unknown) {
+			p.add(element(path, key.String()), "no value when the post-processor runs")
 		}
 	}
 }

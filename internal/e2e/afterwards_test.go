@@ -122,7 +122,46 @@ func TestAnImageIsLeftAsItsTargetWantsIt(t *testing.T) {
 
 	h.packer(t, 0, "build", "-color=false", "-var=image="+own, "-var=license="+license, ".")
 	golden := image(t, w, target, "windows")
-	if *golden.ImageId == taken || golden.Platform != types.PlatformValuesWindows ||
+	if *golden.ImageId == taken {
+		t.Errorf("the target still has %s", taken)
+	}
+	requireWindowsImage(t, w, golden)
+	requirePublished(t, w, golden, license)
+	launched := must(w.ec2(target).DescribeInstances(ctx, &ec2.DescribeInstancesInput{}))(t).Reservations
+	if len(launched) != 1 || launched[0].Instances[0].State.Name != types.InstanceStateNameTerminated {
+		t.Errorf("launched to check: %+v", launched)
+	}
+	if grants := must(w.kms(source).ListGrants(ctx, &kms.ListGrantsInput{KeyId: &key}))(t).Grants; len(grants) != 0 {
+		t.Errorf("grants are left on the source's key: %+v", grants)
+	}
+	var manifest struct {
+		LeftBehind []any `json:"left_behind"`
+	}
+	text := must(os.ReadFile(filepath.Join(h.Folder, "dist", "manifest.json")))(t)
+	if err := json.Unmarshal(text, &manifest); err != nil || manifest.LeftBehind == nil || len(manifest.LeftBehind) != 0 {
+		t.Errorf("got %+v left behind and %v, want an empty list", manifest.LeftBehind, err)
+	}
+
+	verify := []string{
+		"build",
+		"-color=false",
+		"-var=image=" + own,
+		"-var=license=" + license,
+		"-var=only_verify=true",
+		".",
+	}
+	h.packer(t, 0, verify...)
+	must(w.ec2(target).ModifyLaunchTemplate(ctx, &ec2.ModifyLaunchTemplateInput{
+		LaunchTemplateName: aws.String("web"),
+		DefaultVersion:     aws.String("1"),
+	}))(t)
+	says(t, h.packer(t, 1, verify...), "launch template web", *golden.ImageId)
+}
+
+// requireWindowsImage requires that an image has the key, the copy time and the lifecycle that its target asks for.
+func requireWindowsImage(t *testing.T, w *World, golden types.Image) {
+	t.Helper()
+	if golden.Platform != types.PlatformValuesWindows ||
 		aws.ToString(golden.DeregistrationProtection) != "enabled-with-cooldown" || golden.DeprecationTime == nil {
 		t.Errorf("the target has %+v", golden)
 	}
@@ -134,6 +173,14 @@ func TestAnImageIsLeftAsItsTargetWantsIt(t *testing.T) {
 	if n := len(ownSnapshots(t, w, target, region)); n != 1 {
 		t.Errorf("the target has %d snapshots, want that of its image alone", n)
 	}
+}
+
+// requirePublished requires that an image is shared, counted by its license, and named by the parameter and the launch
+// template.
+func requirePublished(t *testing.T, w *World, golden types.Image, license string) {
+	t.Helper()
+	ctx := t.Context()
+	licenses := licensemanager.NewFromConfig(w.Config(target, region))
 	seen := must(w.ec2(friend).DescribeImages(ctx, &ec2.DescribeImagesInput{ExecutableUsers: []string{"self"}}))(t).Images
 	if len(seen) != 1 || len(seen[0].Tags) != 1 {
 		t.Errorf("account %s sees %+v, want the image and the tag that is shared with it", friend, seen)
@@ -165,35 +212,6 @@ func TestAnImageIsLeftAsItsTargetWantsIt(t *testing.T) {
 	if aws.ToString(template.LaunchTemplateData.ImageId) != *golden.ImageId {
 		t.Errorf("the launch template names %s", aws.ToString(template.LaunchTemplateData.ImageId))
 	}
-	launched := must(w.ec2(target).DescribeInstances(ctx, &ec2.DescribeInstancesInput{}))(t).Reservations
-	if len(launched) != 1 || launched[0].Instances[0].State.Name != types.InstanceStateNameTerminated {
-		t.Errorf("launched to check: %+v", launched)
-	}
-	if grants := must(w.kms(source).ListGrants(ctx, &kms.ListGrantsInput{KeyId: &key}))(t).Grants; len(grants) != 0 {
-		t.Errorf("grants are left on the source's key: %+v", grants)
-	}
-	var manifest struct {
-		LeftBehind []any `json:"left_behind"`
-	}
-	text := must(os.ReadFile(filepath.Join(h.Folder, "dist", "manifest.json")))(t)
-	if err := json.Unmarshal(text, &manifest); err != nil || manifest.LeftBehind == nil || len(manifest.LeftBehind) != 0 {
-		t.Errorf("got %+v left behind and %v, want an empty list", manifest.LeftBehind, err)
-	}
-
-	verify := []string{
-		"build",
-		"-color=false",
-		"-var=image=" + own,
-		"-var=license=" + license,
-		"-var=only_verify=true",
-		".",
-	}
-	h.packer(t, 0, verify...)
-	must(w.ec2(target).ModifyLaunchTemplate(ctx, &ec2.ModifyLaunchTemplateInput{
-		LaunchTemplateName: aws.String("web"),
-		DefaultVersion:     aws.String("1"),
-	}))(t)
-	says(t, h.packer(t, 1, verify...), "launch template web", *golden.ImageId)
 }
 
 // releases hands one release of a line on and keeps no older one.

@@ -41,17 +41,23 @@ func TestCanary_failureReportedDuringStaging(t *testing.T) {
 		if reported == 0 || reported > 10*time.Minute || reported > staged/2 {
 			t.Errorf("reported after %v, the stage took %v", reported, staged)
 		}
-		if len(result.Images) != 1 || len(result.Findings) != 1 || result.Findings[0].Reference != "1.8.4" ||
-			result.Findings[0].Location.Account != "222222222222" {
-			t.Errorf("images %+v, findings %+v", result.Images, result.Findings)
+		if len(result.Images) != 1 || len(result.Findings) != 1 {
+			t.Fatalf("images %+v, findings %+v", result.Images, result.Findings)
+		}
+		if f := result.Findings[0]; f.Reference != "1.8.4" || f.Location.Account != "222222222222" {
+			t.Errorf("got %+v, want rule 1.8.4 in account 222222222222", f)
 		}
 		if n := len(h.Records().Calls("ec2:CopySnapshot").ByAccount("222222222222")); n != 3 { // the canary, and twice again
 			t.Errorf("%d copies", n)
 		}
-		if missing, twice, orphans := h.census(); missing != 1 || twice > 0 || orphans != 1 || len(result.Left) != 1 ||
-			!strings.Contains(result.Left[0].Why, "resumed run") {
-			t.Errorf("%d missing, %d too many, %d orphans where the staged snapshot is for the next run; left behind: "+
-				"%+v", missing, twice, orphans, result.Left)
+		type counts struct{ missing, duplicates, orphans int }
+		var got counts
+		got.missing, got.duplicates, got.orphans = h.census()
+		if want := (counts{missing: 1, orphans: 1}); got != want { // the staged snapshot is for the next run
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+		if len(result.Left) != 1 || !strings.Contains(result.Left[0].Why, "resumed run") {
+			t.Errorf("got %+v left behind, want the staged snapshot", result.Left)
 		}
 	})
 }

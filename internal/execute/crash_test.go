@@ -114,20 +114,7 @@ func (h *testWorld) census() (missing, duplicates, orphans int) {
 	for _, account := range append(slices.Clone(h.targets), source) {
 		for _, region := range regions {
 			images := h.ownImages(account, region)
-			used := map[string]bool{}
-			for _, image := range images {
-				for _, m := range image.BlockDeviceMappings {
-					if m.Ebs != nil {
-						used[aws.ToString(m.Ebs.SnapshotId)] = true
-					}
-				}
-			}
-			for _, s := range h.ownSnapshots(account, region) {
-				if !used[aws.ToString(s.SnapshotId)] {
-					orphans++
-				}
-				orphans += h.strangers(h.permissions(account, region, aws.ToString(s.SnapshotId)))
-			}
+			orphans += h.orphanedSnapshots(account, region, images)
 			images = slices.DeleteFunc(
 				images,
 				func(i ec2types.Image) bool { return slices.Contains(h.older, aws.ToString(i.ImageId)) },
@@ -147,14 +134,12 @@ func (h *testWorld) census() (missing, duplicates, orphans int) {
 			if account == source {
 				orphans += len(h.temporary(region))
 			}
-			switch wanted := account != source && slices.Contains(h.regions, region) || account == source && region == home; {
-			case wanted && len(images) == 0:
-				missing++
-			case wanted:
-				duplicates += len(images) - 1
-			default:
-				duplicates += len(images)
+			wanted := 0
+			if account != source && slices.Contains(h.regions, region) || account == source && region == home {
+				wanted = 1
 			}
+			missing += max(wanted-len(images), 0)
+			duplicates += max(len(images)-wanted, 0)
 		}
 	}
 	if h.audit != nil {
@@ -162,6 +147,28 @@ func (h *testWorld) census() (missing, duplicates, orphans int) {
 		missing, duplicates = missing+absent, duplicates+twice
 	}
 	return missing, duplicates, orphans
+}
+
+// orphanedSnapshots counts the snapshots that none of the images uses, and the permissions on snapshots that no run
+// needs.
+func (h *testWorld) orphanedSnapshots(account, region string, images []ec2types.Image) int {
+	used := map[string]bool{}
+	for _, image := range images {
+		for _, m := range image.BlockDeviceMappings {
+			if m.Ebs != nil {
+				used[aws.ToString(m.Ebs.SnapshotId)] = true
+			}
+		}
+	}
+
+	orphans := 0
+	for _, s := range h.ownSnapshots(account, region) {
+		if !used[aws.ToString(s.SnapshotId)] {
+			orphans++
+		}
+		orphans += h.strangers(h.permissions(account, region, aws.ToString(s.SnapshotId)))
+	}
+	return orphans
 }
 
 // staying separates staged images that share blocks name, and that therefore stay, from all others.

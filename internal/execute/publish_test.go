@@ -135,37 +135,41 @@ func TestPublish_resumedAfterCrashAtAnyCall(t *testing.T) {
 			if !*whole && (call < calls*2/3 || lost == (call%2 == 0)) {
 				continue
 			}
-			synctest.Test(t, func(t *testing.T) {
-				h, req := fleet(t)
-				ctx, die := context.WithCancelCause(t.Context())
-				_, _ = h.attemptOf(ctx, h.NewCrashingClient(call, lost, die), req)
-				images := 0
-				for _, account := range h.targets[:2] {
-					images += len(h.ownImages(account, home))
-				}
-				for _, account := range h.targets {
-					if parameter, versions := h.pointed(account); parameter+versions > 0 && images < 2 {
-						t.Errorf("dies at call %d of %d, its answer lost %v: %s is published while there are %d "+
-							"images", call, calls, lost, account, images)
-					}
-				}
-				req.RunID = "run-2"
-				result, err := h.attemptOf(t.Context(), h.NewCrashingClient(0, false, nil), req)
-				missing, twice, left := h.census()
-				if err != nil || missing+twice+left+len(result.Left)+len(result.Findings) > 0 {
-					t.Errorf("dies at call %d of %d, its answer lost %v: %v, %d missing, %d too many, %d orphans, "+
-						"%+v", call, calls, lost, err, missing, twice, left, result.Findings)
-				}
-				for _, account := range h.targets {
-					// A parameter whose put was not visible yet is put again: the same value, one more version.
-					if parameter, versions := h.pointed(account); parameter < 1 || parameter > 2 || versions != 1 {
-						t.Errorf("dies at call %d of %d, its answer lost %v: %s has a parameter of %d versions and %d versions of the "+
-							"launch template", call, calls, lost, account, parameter, versions)
-					}
-				}
-				time.Sleep(10 * time.Minute) // what the dead run had in progress ends
-			})
+			synctest.Test(t, func(t *testing.T) { publishAfterCrash(t, call, calls, lost) })
 		}
 	}
 	t.Logf("%d calls", calls)
+}
+
+// publishAfterCrash lets a run die at a call, whose response is lost or not, and resumes it.
+func publishAfterCrash(t *testing.T, call, calls int, lost bool) {
+	t.Helper()
+	h, req := fleet(t)
+	ctx, die := context.WithCancelCause(t.Context())
+	_, _ = h.attemptOf(ctx, h.NewCrashingClient(call, lost, die), req)
+	images := 0
+	for _, account := range h.targets[:2] {
+		images += len(h.ownImages(account, home))
+	}
+	for _, account := range h.targets {
+		if parameter, versions := h.pointed(account); parameter+versions > 0 && images < 2 {
+			t.Errorf("dies at call %d of %d, its answer lost %v: %s is published while there are %d "+
+				"images", call, calls, lost, account, images)
+		}
+	}
+	req.RunID = "run-2"
+	result, err := h.attemptOf(t.Context(), h.NewCrashingClient(0, false, nil), req)
+	missing, twice, left := h.census()
+	if err != nil || missing+twice+left+len(result.Left)+len(result.Findings) > 0 {
+		t.Errorf("dies at call %d of %d, its answer lost %v: %v, %d missing, %d too many, %d orphans, "+
+			"%+v", call, calls, lost, err, missing, twice, left, result.Findings)
+	}
+	for _, account := range h.targets {
+		// A parameter whose put was not visible yet is put again: the same value, one more version.
+		if parameter, versions := h.pointed(account); parameter < 1 || parameter > 2 || versions != 1 {
+			t.Errorf("dies at call %d of %d, its answer lost %v: %s has a parameter of %d versions and %d versions of the "+
+				"launch template", call, calls, lost, account, parameter, versions)
+		}
+	}
+	time.Sleep(10 * time.Minute) // what the dead run had in progress ends
 }

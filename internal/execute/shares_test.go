@@ -96,6 +96,32 @@ func TestWithdrawShares_permanent(t *testing.T) {
 	}
 }
 
+// requireStagedReported requires that every staged copy is among the resources left behind, and that no account may
+// launch a staged image.
+func (h *testWorld) requireStagedReported(method distribution.Method, left []distribution.RetainedResource) {
+	h.t.Helper()
+	var reported []string
+	for _, l := range left {
+		reported = append(reported, l.Resource)
+	}
+
+	for _, s := range h.ownSnapshots(source, home) {
+		isCopy := *s.VolumeId == "vol-ffffffff"
+		if isCopy && method == distribution.BySnapshot && !slices.Contains(reported, *s.SnapshotId) {
+			h.t.Errorf("%s is not among %+v", *s.SnapshotId, left)
+		}
+	}
+
+	for _, image := range h.ownImages(source, home) {
+		if *image.ImageId != h.images[0].ImageID && !slices.Contains(reported, *image.ImageId) {
+			h.t.Errorf("%s is not among %+v", *image.ImageId, left)
+		}
+		if with := h.launchable(source, home, *image.ImageId); !with.IsEmpty() {
+			h.t.Errorf("%s may launch %s", with, *image.ImageId)
+		}
+	}
+}
+
 // What an earlier run staged stays where no account could copy it, and is reported; no account may use it meanwhile.
 func TestShares_earlierStagedCopyReported(t *testing.T) {
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
@@ -126,27 +152,7 @@ func TestShares_earlierStagedCopyReported(t *testing.T) {
 					if len(result.Images) > 0 {
 						t.Fatalf("%+v", result.Images)
 					}
-					for _, s := range h.ownSnapshots(source, home) {
-						reported := slices.ContainsFunc(
-							result.Left,
-							func(l distribution.RetainedResource) bool { return l.Resource == *s.SnapshotId },
-						)
-						if ours := *s.VolumeId == "vol-ffffffff"; ours && method == distribution.BySnapshot && !reported {
-							t.Errorf("%s is not among %+v", *s.SnapshotId, result.Left)
-						}
-					}
-					for _, image := range h.ownImages(source, home) {
-						reported := slices.ContainsFunc(
-							result.Left,
-							func(l distribution.RetainedResource) bool { return l.Resource == *image.ImageId },
-						)
-						if ours := *image.ImageId != h.images[0].ImageID; ours && !reported {
-							t.Errorf("%s is not among %+v", *image.ImageId, result.Left)
-						}
-						if with := h.launchable(source, home, *image.ImageId); !with.IsEmpty() {
-							t.Errorf("%s may launch %s", with, *image.ImageId)
-						}
-					}
+					h.requireStagedReported(method, result.Left)
 					h.unshared()
 					want := 2
 					if pending { // of no use once the copy of it, which cannot be repeated, has failed

@@ -59,6 +59,36 @@ func everyStep(s Setup) []step.Step {
 	return steps
 }
 
+// publish adds the options of a target that let other accounts and services use its image.
+func publish(s Setup, target *distribution.Target) {
+	if s.with("kms_grant") {
+		target.Grants = []distribution.Grant{{}}
+	}
+	if s.with("ssm_parameter") {
+		target.Parameters = []distribution.Parameter{
+			{
+				Name:      distribution.Text(s.Parameter),
+				Type:      "String",
+				DataType:  distribution.ImageParameter,
+				Tags:      map[string]distribution.Text{"team": "platform"},
+				Overwrite: true,
+			},
+			{
+				Name:      distribution.Text(s.Parameter + "-secret"),
+				Type:      distribution.SecureString,
+				DataType:  "text",
+				KeyID:     distribution.Text(s.TargetAlias),
+				Overwrite: true,
+			},
+		}
+	}
+	if s.with("launch_template") {
+		target.Templates = []distribution.LaunchTemplate{
+			{Template: distribution.Text(s.Template), Source: "$Latest", SetDefault: true},
+		}
+	}
+}
+
 // everyOption is requests that use all options between them, each with images of its own name.
 func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 	const sourceAlias, staged, shared = "alias/source", "snap-0aaaaaaaaaaaaaaaa", "snap-0bbbbbbbbbbbbbbbb"
@@ -100,32 +130,8 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 	if s.with("deregistration_protection") {
 		target.Lifecycle.Protection = &distribution.Protection{}
 	}
-	if s.with("kms_grant") {
-		target.Grants = []distribution.Grant{{}}
-	}
-	if s.with("ssm_parameter") {
-		target.Parameters = []distribution.Parameter{
-			{
-				Name:      distribution.Text(s.Parameter),
-				Type:      "String",
-				DataType:  distribution.ImageParameter,
-				Tags:      map[string]distribution.Text{"team": "platform"},
-				Overwrite: true,
-			},
-			{
-				Name:      distribution.Text(s.Parameter + "-secret"),
-				Type:      distribution.SecureString,
-				DataType:  "text",
-				KeyID:     distribution.Text(s.TargetAlias),
-				Overwrite: true,
-			},
-		}
-	}
-	if s.with("launch_template") {
-		target.Templates = []distribution.LaunchTemplate{
-			{Template: distribution.Text(s.Template), Source: "$Latest", SetDefault: true},
-		}
-	}
+	publish(s, target)
+
 	requests := []distribution.Request{req}
 	if s.with("copy_method = image") {
 		requests = append(requests, named(req, "by image"))

@@ -164,16 +164,21 @@ func (h *holder) resources(t term, action string) []string {
 	return all
 }
 
+// isCreation reports whether an EC2 action creates a resource, which it can tag.
+func isCreation(action string) bool {
+	call, isEC2 := strings.CutPrefix(action, "ec2:")
+	if !isEC2 || call == "CreateTags" {
+		return false
+	}
+	return slices.ContainsFunc(
+		[]string{"Copy", "Create", "Register", "Run"},
+		func(verb string) bool { return strings.HasPrefix(call, verb) },
+	)
+}
+
 // terms returns the conditions of a holder's permissions. Each action has at least one.
 func (h *holder) terms() []term {
-	makers := h.actions(func(action string) bool {
-		call, ec2 := strings.CutPrefix(action, "ec2:")
-		return ec2 && call != "CreateTags" && h.tags(action) &&
-			slices.ContainsFunc(
-				[]string{"Copy", "Create", "Register", "Run"},
-				func(verb string) bool { return strings.HasPrefix(call, verb) },
-			)
-	})
+	makers := h.actions(func(action string) bool { return isCreation(action) && h.tags(action) })
 	for i, maker := range makers {
 		makers[i] = strings.TrimPrefix(maker, "ec2:")
 	}

@@ -356,6 +356,24 @@ func (s *site) sell(b *awssim.Builder) {
 	s.windows = *own.ImageId
 }
 
+// request returns one of the requests that use every option, for the resources of the simulated accounts.
+func (s *site) request(name string, of int) distribution.Request {
+	req := requests(s.Setup)[of]
+	req.Images[0].ImageID, req.RunID = s.image, name
+	req.Targets[0].Roles[0].ExternalID = distribution.Secret(s.ExternalID)
+	if len(req.Targets[0].Licenses) > 0 {
+		req.Targets[0].Licenses[0] = distribution.Text(s.license)
+	}
+	if len(req.Shares) > 0 {
+		req.Shares[0].Roles[0].ExternalID = distribution.Secret(s.ExternalID)
+	}
+	if at := &req.Targets[0].Lifecycle.DeprecateAt; !at.IsZero() {
+		*at = time.Now().AddDate(0, 0, 90)
+	}
+	req.Timeout, req.CopyTimeout, req.PollInterval = 12*time.Hour, 6*time.Hour, 15*time.Second
+	return req
+}
+
 // problems returns what users read about the problems of a whole run that uses every option. Empty if there was none.
 func (s *site) problems() string {
 	s.Helper()
@@ -368,19 +386,7 @@ func (s *site) problems() string {
 		access.Guard = awsclient.Guard{Fence: record.Check, Observe: clock.Observe}
 		pool, err := awsclient.New(s.Context(), access)
 		s.must(err)
-		req := requests(s.Setup)[of]
-		req.Images[0].ImageID, req.RunID = s.image, name
-		req.Targets[0].Roles[0].ExternalID = distribution.Secret(s.ExternalID)
-		if len(req.Targets[0].Licenses) > 0 {
-			req.Targets[0].Licenses[0] = distribution.Text(s.license)
-		}
-		if len(req.Shares) > 0 {
-			req.Shares[0].Roles[0].ExternalID = distribution.Secret(s.ExternalID)
-		}
-		if at := &req.Targets[0].Lifecycle.DeprecateAt; !at.IsZero() {
-			*at = time.Now().AddDate(0, 0, 90)
-		}
-		req.Timeout, req.CopyTimeout, req.PollInterval = 12*time.Hour, 6*time.Hour, 15*time.Second
+		req := s.request(name, of)
 		for _, change := range change {
 			change(&req)
 		}
