@@ -11,9 +11,6 @@ import (
 	"io"
 	"log"
 	"os"
-	"slices"
-	"strings"
-	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -30,36 +27,14 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	awsenv.Clear()
 	log.SetOutput(io.Discard) // what the plugin logs for Packer's developers
-	code := m.Run()
-	if flag.Lookup("test.run").Value.String()+flag.Lookup("test.skip").Value.String() == "" {
-		if unused := unusedFailures(); len(unused) > 0 {
-			fmt.Println("FAIL: knownFailures names tests that did not run:", strings.Join(unused, ", "))
-			code = 1
-		}
-	}
-	os.Exit(code)
+	os.Exit(m.Run())
 }
 
 func newPostProcessor(client aws.HTTPClient, seed uint64) packersdk.PostProcessor {
 	return encryptedami.Through(client, seed)
 }
 
-var (
-	triedMu sync.Mutex
-	tried   = map[string]bool{}
-)
-
-func unusedFailures() (unused []string) {
-	for name := range knownFailures {
-		if !tried[name] && !strings.HasSuffix(name, onlyWhole) {
-			unused = append(unused, name)
-		}
-	}
-	slices.Sort(unused)
-	return unused
-}
-
-// test runs a test in a World of its own, and expects it to fail if it is among the known failures.
+// test runs a test in a World of its own.
 func test(t *testing.T, setup fixture.Setup, check func(w *fixture.World)) {
 	t.Helper()
 	setup.PostProcessor = newPostProcessor
@@ -79,25 +54,10 @@ func testEach[C any](t *testing.T, setup fixture.Setup, cases []C, check func(w 
 	verdict(t, failures)
 }
 
-// verdict reports failures, or that there were none although some are known.
+// verdict reports failures.
 func verdict(t *testing.T, failures []string) {
 	t.Helper()
-	triedMu.Lock()
-	tried[t.Name()] = true
-	triedMu.Unlock()
-
-	fault, known := knownFailures[t.Name()]
-	if *whole && !known {
-		fault, known = knownFailures[t.Name()+onlyWhole]
-	}
-	switch {
-	case !known:
-		for _, failure := range failures {
-			t.Error(failure)
-		}
-	case len(failures) == 0:
-		t.Errorf("%s: mended, remove %s from knownFailures", fault, t.Name())
-	default:
-		t.Logf("known failure, %s:\n%s", fault, strings.Join(failures, "\n"))
+	for _, failure := range failures {
+		t.Error(failure)
 	}
 }

@@ -294,7 +294,7 @@ func (b *builder) prepareVolume(o *preparedSource, v sourceVolume) snapshotRef {
 	case !o.stagesImage:
 		signing := o.signing(b.req, b.facts, provenance.Snapshot, v.device())
 		return b.copy(v.volume, source, step.CopySnapshot{
-			Base:        step.Base{ID: step.NewID("stage", o.location.Region, v.device()), Location: o.location},
+			Base:        step.Base{ID: step.NewID("stage", o.location.Region, v.stepName()), Location: o.location},
 			FromRegion:  o.region,
 			KeyARN:      o.keyARN,
 			Description: fmt.Sprintf("Staged for other accounts: %s of %s", v.device(), imageID(b.req, o.region)),
@@ -479,7 +479,7 @@ func (b *builder) share(
 	for i, chunk := range slices.Collect(slices.Chunk(accounts, maxShared)) {
 		newStep := &step.ShareSnapshot{
 			Base: step.Base{
-				ID:               step.NewID(append([]string{"share", o.location.Region, v.device()}, kind...)...),
+				ID:               step.NewID(append([]string{"share", o.location.Region, v.stepName()}, kind...)...),
 				Location:         o.location,
 				DependsOn:        slices.Clone(source.dependsOn),
 				ExpectedDuration: callTime,
@@ -558,7 +558,7 @@ func (b *builder) copies(g *destinationState, sources []*preparedSource) map[str
 		tags, _ := copiedSnapshotTags(g.Destination, v.snapshot.Snapshot)
 		refs[v.id()] = b.copy(v, source, step.CopySnapshot{
 			Base: step.Base{
-				ID:          step.NewID("copy", g.At.Account, g.At.Region, v.device()),
+				ID:          step.NewID("copy", g.At.Account, g.At.Region, v.stepName()),
 				Location:    g.At,
 				Destination: g.At,
 			},
@@ -748,7 +748,7 @@ func (b *builder) revokeShares(o *preparedSource) {
 		if !o.stagesImage {
 			b.add(&step.DeleteSnapshot{
 				Base: cleanupBase(
-					step.NewID("delete", o.location.Region, v.device()),
+					step.NewID("delete", o.location.Region, v.stepName()),
 					o.location,
 					source.ref,
 					copySteps,
@@ -831,7 +831,7 @@ func (b *builder) unshareSnapshot(
 	for i, chunk := range slices.Collect(slices.Chunk(o.temporaryAccounts[v.id()], maxShared)) {
 		newStep := &step.UnshareSnapshot{
 			Base: step.Base{
-				ID:               step.NewID("withdraw", o.location.Region, v.device()),
+				ID:               step.NewID("withdraw", o.location.Region, v.stepName()),
 				Location:         o.location,
 				DependsOn:        []distribution.StepID{source.ref.From},
 				RunsAfter:        slices.Concat(copySteps, unshareSteps),

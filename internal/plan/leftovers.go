@@ -39,7 +39,7 @@ func leftoverFindings(
 
 		at := distribution.Location{Account: facts.Source.Account, Region: region}
 		add := func(id string, permitted []string, tags []ec2types.Tag) {
-			own := joined(tagMap(image.Image.Tags), tagMap(tags))
+			own := joined(provenance.WithoutBaseline(tagMap(image.Image.Tags)), tagMap(tags))
 			temporary, err := provenance.Withdrawable(permitted, at.Account, own)
 			if err == nil && len(temporary) > 0 {
 				found = append(found, leftoverFinding(at, id, "an earlier run shared it with "+strings.Join(temporary, ", ")))

@@ -234,6 +234,14 @@ func (s *shareSource) validateImageShare(
 	return found
 }
 
+// sharingTags returns the tags that record who may use a source snapshot or image before it is shared.
+func sharingTags(copying, permitted []string, existing map[string]string) (map[string]string, error) {
+	if _, known, err := provenance.Baseline(existing); known || err != nil {
+		return provenance.RemovedTags(copying, permitted, existing)
+	}
+	return provenance.BaselineTags(permitted)
+}
+
 // validateBaseline returns a finding if the accounts with existing permissions do not fit into tags. A run must
 // save them there before it shares, or it could not restore them.
 func (s *shareSource) validateBaseline(
@@ -241,17 +249,16 @@ func (s *shareSource) validateBaseline(
 	tags []ec2types.Tag,
 	permitted []string,
 ) []distribution.Finding {
-	_, known, _ := provenance.Baseline(tagMap(tags))
 	copying := distribution.Union(s.accounts(distribution.ByImage), s.accounts(distribution.BySnapshot))
-	if known || len(distribution.Without(copying, permitted)) == 0 {
+	if len(distribution.Without(copying, permitted)) == 0 {
 		return nil
 	}
 
 	own := slices.DeleteFunc(slices.Clone(tags), func(tag ec2types.Tag) bool { // tags of AWS do not count
 		return strings.HasPrefix(aws.ToString(tag.Key), "aws:")
 	})
-	baseline, err := provenance.BaselineTags(permitted)
-	if n := len(own) + len(baseline); err == nil && n > maxTags {
+	written, err := sharingTags(copying, permitted, tagMap(tags))
+	if n := len(own) + len(written); err == nil && len(written) > 0 && n > maxTags {
 		err = fmt.Errorf("it would have %d tags of %d", n, maxTags)
 	}
 

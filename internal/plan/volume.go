@@ -4,6 +4,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,9 +21,19 @@ type volume struct {
 }
 
 func (v volume) device() string { return v.devices[0] }
-func (v volume) id() string     { return aws.ToString(v.snapshot.SnapshotId) }
-func (v volume) gib() int64     { return int64(aws.ToInt32(v.snapshot.VolumeSize)) }
-func (v volume) key() string    { return aws.ToString(v.snapshot.KmsKeyId) }
+
+// stepName returns the name of the device in the IDs of steps. An image may have the devices /dev/xvdb and xvdb. A
+// response without device names still has different snapshots.
+func (v volume) stepName() string {
+	if name, found := strings.CutPrefix(v.device(), "/dev/"); found {
+		return name
+	}
+	return "name=" + cmp.Or(v.device(), v.id())
+}
+
+func (v volume) id() string  { return aws.ToString(v.snapshot.SnapshotId) }
+func (v volume) gib() int64  { return int64(aws.ToInt32(v.snapshot.VolumeSize)) }
+func (v volume) key() string { return aws.ToString(v.snapshot.KmsKeyId) }
 
 // volumes returns the snapshots of an image, each once, sorted by device because AWS guarantees no order (4.3.2).
 func volumes(image distribution.Image) []volume {

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,8 +43,8 @@ func BaselineTags(accounts []string) (map[string]string, error) {
 	return tags, nil
 }
 
-// Baseline reads the tags of BaselineTags. It fails if there are tags and they are not complete: then nothing may be
-// withdrawn.
+// Baseline reads the tags of BaselineTags, without the accounts that RemovedTags names. It fails if there are tags and
+// they are not complete: then nothing may be withdrawn.
 func Baseline(tags map[string]string) (accounts []string, known bool, err error) {
 	first, known := tags[TagBaseline]
 	if !known {
@@ -62,7 +63,22 @@ func Baseline(tags map[string]string) (accounts []string, known bool, err error)
 	if len(accounts) != count {
 		return nil, true, fmt.Errorf("tag %s names %d accounts of %d", TagBaseline, len(accounts), count)
 	}
-	return accounts, true, nil
+	removed := accountsOf(tags, tagRemoved)
+	return slices.DeleteFunc(accounts, func(account string) bool { return slices.Contains(removed, account) }), true, nil
+}
+
+// RemovedTags returns the tags that name the accounts of the baseline whose permission was removed after it was
+// written. Write them before a run gives such an account a permission. Without them, that permission would count as
+// older than all runs and would stay. A tag is written once, because its key is a hash of its value.
+func RemovedTags(sharedWith, permitted []string, existing map[string]string) (map[string]string, error) {
+	baseline, _, err := Baseline(existing)
+	if err != nil {
+		return nil, err
+	}
+	removed := slices.DeleteFunc(sortedSet(sharedWith), func(account string) bool {
+		return !slices.Contains(baseline, account) || slices.Contains(permitted, account)
+	})
+	return hashedTags(tagRemoved, removed), nil
 }
 
 func baselineKey(i int) string {
@@ -76,15 +92,10 @@ func baselineKey(i int) string {
 // permission. The key is a hash of the value: no run ever changes the tag of another one. existing are the tags of the
 // image already.
 func PermanentTags(accounts []string, existing map[string]string) (map[string]string, error) {
-	tags := map[string]string{}
 	missing := slices.DeleteFunc(sortedSet(accounts), func(account string) bool {
 		return slices.Contains(Permanent(existing), account)
 	})
-	for chunk := range slices.Chunk(missing, accountsPerTag) {
-		value := strings.Join(chunk, ",")
-		sum := sha256.Sum256([]byte(value))
-		tags[tagPermanent+hex.EncodeToString(sum[:8])] = value
-	}
+	tags := hashedTags(tagPermanent, missing)
 	if used := countPermanentTags(existing); used+len(tags) > maxPermanentTags {
 		return nil, TooManyAccountsError{len(missing), accountsPerTag * max(maxPermanentTags-used, 0)}
 	}
@@ -92,14 +103,36 @@ func PermanentTags(accounts []string, existing map[string]string) (map[string]st
 }
 
 // Permanent reads the tags of PermanentTags, sorted.
-func Permanent(tags map[string]string) []string {
+func Permanent(tags map[string]string) []string { return accountsOf(tags, tagPermanent) }
+
+// hashedTags returns tags that name accounts. The key of each is a prefix and a hash of its value.
+func hashedTags(prefix string, accounts []string) map[string]string {
+	tags := map[string]string{}
+	for chunk := range slices.Chunk(accounts, accountsPerTag) {
+		value := strings.Join(chunk, ",")
+		sum := sha256.Sum256([]byte(value))
+		tags[prefix+hex.EncodeToString(sum[:8])] = value
+	}
+	return tags
+}
+
+// accountsOf reads the tags of hashedTags, sorted.
+func accountsOf(tags map[string]string, prefix string) []string {
 	var accounts []string
 	for key, value := range tags {
-		if strings.HasPrefix(key, tagPermanent) {
+		if strings.HasPrefix(key, prefix) {
 			accounts = append(accounts, strings.Split(value, ",")...)
 		}
 	}
 	return sortedSet(accounts)
+}
+
+// WithoutBaseline returns the tags of a source image that also concern its snapshots: which accounts keep a permission
+// is written on the image alone, but each of them has a baseline of its own.
+func WithoutBaseline(tags map[string]string) map[string]string {
+	rest := maps.Clone(tags)
+	maps.DeleteFunc(rest, func(key, _ string) bool { return strings.HasPrefix(key, TagBaseline) })
+	return rest
 }
 
 func countPermanentTags(tags map[string]string) (count int) {

@@ -492,6 +492,30 @@ func TestWithdrawable(t *testing.T) {
 	}
 }
 
+// The permission of an account that lost its own is temporary, if a run restores it.
+func TestRemovedTags(t *testing.T) {
+	all := accounts(57)
+	tags, err := provenance.BaselineTags(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost, kept := all[10:50], append(all[:10:10], all[50:]...)
+	removed, err := provenance.RemovedTags(append(lost, target), kept, tags)
+	if err != nil || len(removed) != 3 {
+		t.Fatalf("got %d tags, %v, want 3", len(removed), err)
+	}
+	maps.Copy(tags, removed)
+	if got, err := provenance.Withdrawable(all, target, tags); err != nil || fmt.Sprint(got) != fmt.Sprint(lost) {
+		t.Errorf("got %v, %v, want %v", got, err, lost)
+	}
+	if again, err := provenance.RemovedTags(lost, all, tags); err != nil || len(again) > 0 {
+		t.Errorf("got %v, %v, want no tags the second time", again, err)
+	}
+	if own := provenance.WithoutBaseline(tags); len(own) > 0 {
+		t.Errorf("got %v, want no tags that concern another resource", own)
+	}
+}
+
 func TestPermanentTags_bounded(t *testing.T) {
 	first, err := provenance.PermanentTags(accounts(40), nil)
 	if err != nil || len(first) != 3 {

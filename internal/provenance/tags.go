@@ -24,6 +24,7 @@ const (
 // Keys of the tags on a source image and its snapshots.
 const (
 	TagBaseline   = TagPrefix + "baseline"     // accounts that had a permission before any run
+	tagRemoved    = TagBaseline + "-removed:"  // and a hash: accounts of the baseline that lost the permission later
 	tagPermanent  = TagPrefix + "permanent:"   // and a hash: accounts that a share block gives a permission
 	tagSigningKey = TagPrefix + "signing-key:" // and the id of the key
 	tagRunRecord  = TagPrefix + "run:"         // and the id of the run

@@ -89,11 +89,15 @@ func (r *Run) enableSourceProtection(ctx context.Context, a *attempt, s *EnableS
 	}
 
 	if image == nil {
+		end, err := r.protectUnread(ctx, a, s, MissingImageError(s.ImageID))
 		// the builder has seen the image as available, so a long wait is useless
-		if a.keepPolling() && a.polls < 5 {
+		if awsclient.IsNotFound(err) && a.keepPolling() && a.polls < 5 {
 			return Outcome{}, RetryAfter{Backoff(a.polls)}
 		}
-		return Outcome{}, MissingImageError(s.ImageID)
+		if awsclient.IsNotFound(err) {
+			err = MissingImageError(s.ImageID)
+		}
+		return end, err
 	}
 
 	switch {
@@ -122,8 +126,8 @@ func (r *Run) enableSourceProtection(ctx context.Context, a *attempt, s *EnableS
 	return Outcome{}, RetryAfter{}
 }
 
-// protectUnread enables the protection of an image that cannot be read. Without the protection Packer would deregister
-// the image, because a run that cannot read it fails.
+// protectUnread enables the protection of an image that cannot be read, or that the response lacks. Packer would
+// deregister the image otherwise, because a run that cannot read it fails.
 func (r *Run) protectUnread(
 	ctx context.Context, a *attempt, s *EnableSourceProtection, readErr error,
 ) (Outcome, error) {
@@ -134,7 +138,11 @@ func (r *Run) protectUnread(
 		return Outcome{}, readErr
 	}
 	in := &ec2.EnableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)}
-	if _, err := r.Clients.EC2(s.Location).EnableImageDeregistrationProtection(ctx, in); err != nil {
+	_, err := r.Clients.EC2(s.Location).EnableImageDeregistrationProtection(ctx, in)
+	if awsclient.IsOutcomeUnknown(err) || ctx.Err() != nil {
+		a.resourceID = s.ImageID // even if the run is canceled before it is read back
+	}
+	if err != nil {
 		return Outcome{}, err
 	}
 	return Outcome{ID: s.ImageID}, nil

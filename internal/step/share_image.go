@@ -238,7 +238,8 @@ func (r *Run) writeImageSharingTags(ctx context.Context, s *ShareImage, id strin
 		return cmp.Or(err, fmt.Errorf("AWS does not show %s", id))
 	}
 
-	return r.writeBaseline(ctx, s.Location, id, permissions.Accounts, tagsOf(image.Tags))
+	sharing := newSharing(s.With.Accounts, permissions.Accounts, s.PermanentOn)
+	return r.writeBaseline(ctx, s.Location, id, sharing, tagsOf(image.Tags))
 }
 
 // unshareImage removes the launch permissions of a staged image and reads them back. It does not affect a copy in

@@ -203,25 +203,47 @@ func (r *Run) writeSnapshotSharingTags(ctx context.Context, s *ShareSnapshot, id
 		return err
 	}
 
-	return r.writeBaseline(ctx, s.Location, id, accounts, tagsOf(snapshots[id].Tags))
+	sharing := newSharing(s.Accounts, accounts, s.PermanentOn)
+	return r.writeBaseline(ctx, s.Location, id, sharing, tagsOf(snapshots[id].Tags))
 }
 
-// writeBaseline writes the accounts that have a permission to the tags of a resource, unless an earlier run has.
+// sharing holds the accounts that must be recorded in tags before a resource is shared.
+type sharing struct {
+	permitted []string // have a permission
+	temporary []string // get one until copies are made
+}
+
+func newSharing(accounts, permitted []string, permanentOn string) sharing {
+	if permanentOn != "" {
+		accounts = nil
+	}
+	return sharing{permitted: permitted, temporary: accounts}
+}
+
+// writeBaseline writes the accounts that have a permission to the tags of a resource. If an earlier run has, it writes
+// which of them have lost it and get a temporary one now.
 func (r *Run) writeBaseline(
 	ctx context.Context,
 	at distribution.Location,
 	id string,
-	permitted []string,
+	s sharing,
 	tags map[string]string,
 ) error {
-	if _, known, err := provenance.Baseline(tags); known || err != nil {
-		return err
-	}
-	baseline, err := provenance.BaselineTags(permitted)
+	_, known, err := provenance.Baseline(tags)
 	if err != nil {
 		return err
 	}
-	return r.tag(ctx, at, id, baseline)
+
+	var write map[string]string
+	if known {
+		write, err = provenance.RemovedTags(s.temporary, s.permitted, tags)
+	} else {
+		write, err = provenance.BaselineTags(s.permitted)
+	}
+	if err != nil || len(write) == 0 {
+		return err
+	}
+	return r.tag(ctx, at, id, write)
 }
 
 // writePermanentTags writes the accounts that keep a permission to the tags of the source image.

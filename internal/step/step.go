@@ -16,9 +16,6 @@ import (
 
 // NewID returns the ID of a step. It joins its kind and location with slashes.
 func NewID(parts ...string) distribution.StepID {
-	for i, part := range parts {
-		parts[i] = strings.TrimPrefix(part, "/dev/")
-	}
 	return distribution.StepID(strings.Join(parts, "/"))
 }
 

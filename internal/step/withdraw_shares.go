@@ -36,7 +36,7 @@ func WithdrawShares(
 		if w.recordError(at, source.ImageID, err); err != nil || image == nil {
 			continue
 		}
-		permanent := permanentTags(image.Tags)
+		permanent := provenance.WithoutBaseline(tagsOf(image.Tags))
 		w.withdrawImage(ctx, at, *image, nil, tagsOf(image.Tags), permanent)
 		w.withdrawSharedImages(ctx, at, source.ImageID, permanent)
 	}
@@ -54,17 +54,6 @@ func (w *withdrawal) recordError(at distribution.Location, id string, err error)
 	if err != nil && !awsclient.IsNotFound(err) {
 		w.left = append(w.left, distribution.RetainedResource{At: at, Kind: "share", Resource: id, Why: Reason(err)})
 	}
-}
-
-// permanentTags returns the tags that name the accounts of share blocks. Only the source image has them.
-func permanentTags(tags []ec2types.Tag) map[string]string {
-	permanent := map[string]string{}
-	for key, value := range tagsOf(tags) {
-		if !strings.HasPrefix(key, provenance.TagBaseline) {
-			permanent[key] = value
-		}
-	}
-	return permanent
 }
 
 // withdrawSharedImages removes the temporary permissions of the images that share blocks created. They had none
