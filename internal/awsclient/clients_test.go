@@ -269,7 +269,7 @@ func TestIdentity_rolesAndProfiles(t *testing.T) {
 		{
 			name:   "a profile",
 			access: func(a *awsclient.Access) { a.SharedCredentialsFile = credentials },
-			d:      distribution.Destination{At: inTarget, Profile: "prod"},
+			d:      distribution.Destination{At: inTarget, TargetOptions: distribution.TargetOptions{Profile: "prod"}},
 			want:   "arn:aws:iam::222222222222:root",
 		},
 	} {

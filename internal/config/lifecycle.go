@@ -57,12 +57,6 @@ func (t *Target) checkLifecycle(p *diagnostics) {
 	if t.ForceDeleteSnapshot && !t.ForceDeregister {
 		p.add("force_delete_snapshot", "no effect without force_deregister")
 	}
-	for i, arn := range t.LicenseConfigurationARNs {
-		p.text(index("license_configuration_arns", i), arn)
-		p.limit(index("license_configuration_arns", i), awslimits.LicenseARN, arn)
-	}
-	p.twice("license_configuration_arns", t.LicenseConfigurationARNs)
-	t.checkLaunchPermissions(p)
 }
 
 // checkLaunchPermissions checks who else may launch the copies.

@@ -124,14 +124,12 @@ func (t *Target) label() string { return named("target", t.Name, t.path) }
 
 func (t *Target) target() distribution.Target {
 	target := distribution.Target{
+		TargetOptions:   t.options(),
 		Name:            t.Name,
-		Optional:        t.Required.False(),
 		AccountIDs:      slices.Sorted(slices.Values(t.AccountIDs)),
 		Regions:         slices.Sorted(slices.Values(t.Regions)),
 		Units:           slices.Sorted(slices.Values(t.OrganizationalUnitIDs)),
 		ExcludedIDs:     slices.Sorted(slices.Values(t.ExcludeAccountIDs)),
-		SkipMissingRole: t.OnMissingRole == skipMissingRole,
-		Profile:         t.Profile,
 		Method:          distribution.Method(t.CopyMethod),
 		KMSKeyID:        distribution.Text(t.KMSKeyID),
 		RegionKMSKeyIDs: texts(t.RegionKMSKeyIDs),
@@ -139,10 +137,7 @@ func (t *Target) target() distribution.Target {
 		AMIDescription:  distribution.Text(t.AMIDescription),
 		Tags:            texts(t.Tags),
 		SnapshotTags:    texts(t.SnapshotTags),
-		CopyMinutes:     t.SnapshotCopyDurationMinutes,
-		Lifecycle:       t.lifecycle(),
 		DeprecateAt:     distribution.Text(t.DeprecateAt),
-		Retention:       t.Retention.retention(),
 		Roles:           rolesOf(t.AssumeRole),
 	}
 	if t.Name == "" {
@@ -151,28 +146,41 @@ func (t *Target) target() distribution.Target {
 	if t.CopyMethod == "" {
 		target.Method = distribution.Auto
 	}
-	for _, arn := range t.LicenseConfigurationARNs {
-		target.Licenses = append(target.Licenses, distribution.Text(arn))
-	}
 	for _, grant := range t.KMSGrants {
 		target.Grants = append(target.Grants, grant.grant())
 	}
+	return target
+}
+
+// options returns the options that the destinations of the target have as well.
+func (t *Target) options() distribution.TargetOptions {
+	options := distribution.TargetOptions{
+		Optional:        t.Required.False(),
+		SkipMissingRole: t.OnMissingRole == skipMissingRole,
+		Profile:         t.Profile,
+		CopyMinutes:     t.SnapshotCopyDurationMinutes,
+		Lifecycle:       t.lifecycle(),
+		Retention:       t.Retention.retention(),
+	}
+	for _, arn := range t.LicenseConfigurationARNs {
+		options.Licenses = append(options.Licenses, distribution.Text(arn))
+	}
 	if check := t.LaunchCheck; check != nil {
-		target.LaunchCheck = &distribution.LaunchCheck{
+		options.LaunchCheck = &distribution.LaunchCheck{
 			InstanceType: check.InstanceType,
 			SubnetID:     check.SubnetID,
 		}
 		if check.SubnetFilter != nil {
-			target.LaunchCheck.SubnetFilters = check.SubnetFilter.Filters
+			options.LaunchCheck.SubnetFilters = check.SubnetFilter.Filters
 		}
 	}
 	for _, parameter := range t.SSMParameters {
-		target.Parameters = append(target.Parameters, parameter.parameter())
+		options.Parameters = append(options.Parameters, parameter.parameter())
 	}
 	for _, template := range t.LaunchTemplates {
-		target.Templates = append(target.Templates, template.template())
+		options.Templates = append(options.Templates, template.template())
 	}
-	return target
+	return options
 }
 
 // rolesOf returns the chain of roles to an account, in order.
@@ -213,6 +221,8 @@ func (t *Target) check(p *diagnostics, chained bool) {
 		string(distribution.ByImage),
 	)
 	t.checkLifecycle(p)
+	t.checkLicenses(p)
+	t.checkLaunchPermissions(p)
 	t.checkCredentials(p, chained)
 	p.targetKeys(t.KMSKeyID, t.RegionKMSKeyIDs, t.Regions)
 	p.text("ami_name", t.AMIName)
@@ -230,6 +240,15 @@ func (t *Target) check(p *diagnostics, chained bool) {
 	p.texts("tags", t.Tags)
 	p.tags("snapshot_tags", t.SnapshotTags, imageTags)
 	p.texts("snapshot_tags", t.SnapshotTags)
+}
+
+// checkLicenses checks the license configurations of the copies.
+func (t *Target) checkLicenses(p *diagnostics) {
+	for i, arn := range t.LicenseConfigurationARNs {
+		p.text(index("license_configuration_arns", i), arn)
+		p.limit(index("license_configuration_arns", i), awslimits.LicenseARN, arn)
+	}
+	p.twice("license_configuration_arns", t.LicenseConfigurationARNs)
 }
 
 // checkPointers checks what will name the images of the target.

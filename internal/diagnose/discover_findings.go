@@ -68,14 +68,9 @@ func failedLookups(f distribution.Finding, facts distribution.Facts) map[string]
 			errs[f.Resource] = cmp.Or(errs[f.Resource], &lookup.Refusal)
 		}
 	}
-	for _, parameter := range site.Parameters {
-		if parameter.Err != nil && parameter.Err.Error() == f.Detail {
-			errs[f.Resource] = parameter.Err
-		}
-	}
-	for name, template := range site.Templates {
-		if template.Err != nil {
-			errs[name] = template.Err
+	for _, err := range site.LookupErrors() {
+		if err.Error() == f.Detail {
+			errs[f.Resource] = err
 		}
 	}
 	return errs

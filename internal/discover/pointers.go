@@ -22,46 +22,24 @@ import (
 // pointers looks at what a destination asks to name its image, and at the keys of what is encrypted. It comes after
 // what earlier runs left.
 func (s *survey) pointers(ctx context.Context, d distribution.Destination) {
-	if len(d.Parameters)+len(d.Templates) == 0 {
+	if d.PublishTargets.IsEmpty() {
 		return
 	}
-	templates := map[string]distribution.LaunchTemplateFacts{}
-	for _, t := range d.Templates {
-		templates[string(t.Template)] = s.template(ctx, d.At, string(t.Template), t.Source)
-	}
-	stored := map[string]distribution.ParameterFacts{}
-	for _, p := range d.Parameters {
-		s.keys(ctx, d.At, string(p.KeyID))
-		name := string(p.Name)
-		if plan.CheckParameterName(name, d.At) != nil { // reported by plan
-			continue
-		}
-		if seen, there := s.parameter(ctx, d.At, name); there {
-			stored[name] = seen
-		}
+
+	found := distribution.PublicationFacts{
+		Parameters: s.parameters(ctx, d),
+		Templates:  s.templates(ctx, d),
 	}
 	s.keep(func(f *distribution.Facts) {
 		site := f.Sites[d.At]
-		site.Parameters, site.Templates = stored, templates
+		site.PublicationFacts = found
 		f.Sites[d.At] = site
 	})
-	s.published(ctx, d.At, stored, templates)
+	s.published(ctx, d.At, found.ImageIDs())
 }
 
-// published looks up the images that parameters and launch templates name: they may belong to a newer release.
-func (s *survey) published(
-	ctx context.Context,
-	at distribution.Location,
-	parameters map[string]distribution.ParameterFacts,
-	templates map[string]distribution.LaunchTemplateFacts,
-) {
-	var ids []string
-	for _, p := range parameters {
-		ids = append(ids, p.ImageID)
-	}
-	for _, t := range templates {
-		ids = append(ids, t.DefaultImageID)
-	}
+// published looks up the images that publish targets name: they may belong to a newer release.
+func (s *survey) published(ctx context.Context, at distribution.Location, ids []string) {
 	ids = slices.DeleteFunc(sortedSet(ids), func(id string) bool { return !imageIDs.MatchString(id) })
 	found, err := imagesByID(ctx, s.pool.EC2(at), ids)
 	if err != nil {
@@ -83,6 +61,22 @@ var (
 	imageIDs    = regexp.MustCompile(`^ami-[0-9a-f]{8}(?:[0-9a-f]{9})?$`)
 	templateIDs = regexp.MustCompile(`^lt-[0-9a-f]{8}(?:[0-9a-f]{9})?$`)
 )
+
+// parameters looks up the parameters of a destination, and the keys of those that are encrypted.
+func (s *survey) parameters(ctx context.Context, d distribution.Destination) map[string]distribution.ParameterFacts {
+	found := map[string]distribution.ParameterFacts{}
+	for _, p := range d.Parameters {
+		s.keys(ctx, d.At, string(p.KeyID))
+		name := string(p.Name)
+		if plan.CheckParameterName(name, d.At) != nil { // reported by plan
+			continue
+		}
+		if parameter, exists := s.parameter(ctx, d.At, name); exists {
+			found[name] = parameter
+		}
+	}
+	return found
+}
 
 // parameter reads one; without its value where KMS does not let us decrypt that (7.10). Of the value only an image's id
 // is kept.
@@ -108,6 +102,15 @@ func (s *survey) parameter(
 		seen.ImageID = value
 	}
 	return seen, true
+}
+
+// templates looks up the launch templates of a destination.
+func (s *survey) templates(ctx context.Context, d distribution.Destination) map[string]distribution.LaunchTemplateFacts {
+	found := map[string]distribution.LaunchTemplateFacts{}
+	for _, t := range d.Templates {
+		found[string(t.Template)] = s.template(ctx, d.At, string(t.Template), t.Source)
+	}
+	return found
 }
 
 // template looks at a launch template, by id or name, and which of its versions name images that earlier runs left.

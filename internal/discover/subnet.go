@@ -20,7 +20,7 @@ import (
 // launch finds what the launch check of a destination needs. RunInstances would say only after all copies that it is
 // missing.
 func (s *survey) launch(ctx context.Context, d distribution.Destination) {
-	if d.Launch == nil {
+	if d.LaunchCheck == nil {
 		return
 	}
 	subnet, instanceType := s.findSubnet(ctx, d), s.instanceType(ctx, d)
@@ -33,7 +33,7 @@ func (s *survey) launch(ctx context.Context, d distribution.Destination) {
 
 // subnetFilters returns the filters that find the subnets of a launch check. By default it is launched in a default
 // subnet, which exists only in a default VPC.
-func subnetFilters(launch *distribution.Launch) []ec2types.Filter {
+func subnetFilters(launch *distribution.LaunchCheck) []ec2types.Filter {
 	values := launch.SubnetFilters
 	switch {
 	case launch.SubnetID != "":
@@ -52,7 +52,7 @@ func subnetFilters(launch *distribution.Launch) []ec2types.Filter {
 func (s *survey) findSubnet(ctx context.Context, d distribution.Destination) distribution.SubnetFacts {
 	var best *ec2types.Subnet
 	pages := ec2.NewDescribeSubnetsPaginator(
-		s.pool.EC2(d.At), &ec2.DescribeSubnetsInput{Filters: subnetFilters(d.Launch)})
+		s.pool.EC2(d.At), &ec2.DescribeSubnetsInput{Filters: subnetFilters(d.LaunchCheck)})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
@@ -83,13 +83,13 @@ func compareSubnets(a, b ec2types.Subnet) int {
 // error.
 func (s *survey) instanceType(ctx context.Context, d distribution.Destination) distribution.InstanceTypeFacts {
 	out, err := s.pool.EC2(d.At).DescribeInstanceTypes(ctx, &ec2.DescribeInstanceTypesInput{
-		Filters: []ec2types.Filter{{Name: aws.String("instance-type"), Values: []string{literal(d.Launch.InstanceType)}}},
+		Filters: []ec2types.Filter{{Name: aws.String("instance-type"), Values: []string{literal(d.LaunchCheck.InstanceType)}}},
 	})
 	if err != nil {
 		return distribution.InstanceTypeFacts{Err: awsclient.Refused("ec2:DescribeInstanceTypes", err)}
 	}
 	for _, info := range out.InstanceTypes {
-		if string(info.InstanceType) == d.Launch.InstanceType {
+		if string(info.InstanceType) == d.LaunchCheck.InstanceType {
 			return distribution.InstanceTypeFacts{Info: &info}
 		}
 	}

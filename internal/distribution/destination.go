@@ -5,19 +5,14 @@ package distribution
 
 // Destination is one account in one Region of a target, which will own a copy of the image. Its templates are rendered.
 type Destination struct {
+	TargetOptions
 	At           Location
 	Target       string // name of the target block
-	Optional     bool
-	FromRegion   string   // Region of the image that is copied
-	Method       Method   // BySnapshot or ByImage
-	MethodWhy    string   // why Auto has become ByImage
-	CopyMinutes  int      // 0 without time-based copy
-	Licenses     []string // ARNs of license configurations, sorted
-	Lifecycle    Lifecycle
-	Retention    Retention
+	FromRegion   string // Region of the image that is copied
+	Method       Method // BySnapshot or ByImage
+	MethodWhy    string // why Auto has become ByImage
 	Via          string // option that sets its credentials
 	Roles        []Role // rendered, each with its ARN; if empty, Profile or the source credentials are used
-	Profile      string
 	KMSKeyID     string // as in the template; may be DefaultKey
 	Name         string
 	Description  string
@@ -25,12 +20,7 @@ type Destination struct {
 	LeftTags     []string // keys of tags of the source image for which there is no room
 	SnapshotTags map[string]string
 	RunTags      map[string]string // of everything temporary
-	Launch       *Launch           // nil without a launch check
-	Parameters   []Parameter       // rendered
-	Templates    []LaunchTemplate  // rendered
 	Grants       []KeyGrant
-
-	SkipMissingRole bool
 }
 
 // KeyGrant is a grant for one account. Its templates are rendered.
@@ -38,11 +28,4 @@ type KeyGrant struct {
 	Name       string
 	Grantee    string
 	Operations []string // sorted
-}
-
-// Launch is a launch check at one destination. Its templates are rendered.
-type Launch struct {
-	InstanceType  string
-	SubnetID      string
-	SubnetFilters map[string]string
 }

@@ -157,10 +157,9 @@ type DestinationFacts struct {
 	ExternalID bool            // the last role is assumed with an external id
 	NameUsed   *ec2types.Image // own image that has the name of the copy; nil if the name is free
 
-	Parameters map[string]ParameterFacts      // by name; without those that do not exist yet
-	Templates  map[string]LaunchTemplateFacts // by id or name, as the destination names them
-	Subnet     SubnetFacts                    // for a launch check
+	PublicationFacts
 
+	Subnet       SubnetFacts       // for a launch check
 	InstanceType InstanceTypeFacts // for a launch check
 }
 
@@ -177,27 +176,6 @@ type InstanceTypeFacts struct {
 	Info      *ec2types.InstanceTypeInfo // nil if it was not found
 	IsMissing bool                       // AWS was asked, and the Region has no such type
 	Err       *APIError                  // why it could not be looked up
-}
-
-// LaunchTemplateFacts holds the versions of a launch template that matter.
-type LaunchTemplateFacts struct {
-	ID      string // lt-...
-	Default int64  // the default version
-	// DefaultImageID is the image that the default version names. Empty if it names none.
-	DefaultImageID string
-	Source         int64 // the source version of new versions
-	// Naming holds the versions that name an image of an earlier run, ascending, by image. They are the default version,
-	// and those that differ from Source in the image alone.
-	Naming map[string][]int64
-	Err    *APIError // why the template or a version could not be read
-}
-
-// ParameterFacts holds the attributes of an SSM parameter, but not its value, which may be a secret.
-type ParameterFacts struct {
-	Type     string // "String", "StringList", "SecureString"
-	DataType string
-	ImageID  string    // its value if that is an image id; empty if it is not, or if its key is not usable (7.10)
-	Err      *APIError // why it could not be read
 }
 
 // ExistingResources holds what bears the source tag of an image at a location, and the snapshots of such images. The

@@ -4,7 +4,8 @@
 package distribution
 
 // Codes of findings that do not come from an error of AWS. A code is public and stable. Each has a heading in
-// docs/guides/errors.md. Where AWS would return an error with a code of its own, the finding has the same code.
+// docs/guides/errors.md. Where AWS would return an error with a code of its own, the finding has the same code. Codes
+// of one option or publish target are in its file of package plan.
 const (
 	CodeAccountUnusable           = "account_unusable"
 	CodeAccountsInactive          = "accounts_inactive"
@@ -46,10 +47,6 @@ const (
 	CodeKeyOfOtherRegion          = "key_of_other_region"
 	CodeKeyUnreadable             = "kms_describe_key_denied"
 	CodeKeyUnusable               = "kms_key_unusable"
-	CodeLaunchTemplateDuplicate   = "launch_template_duplicate"
-	CodeLaunchTemplateNotFound    = "launch_template_not_found"
-	CodeLaunchTemplateUnreadable  = "launch_template_unreadable"
-	CodeLicenseInvalid            = "license_configuration_invalid"
 	CodeLookupDenied              = "lookup_denied"
 	CodeMarketplaceImage          = "marketplace_image"
 	CodeNewerReleasePublished     = "newer_release_published"
@@ -57,12 +54,6 @@ const (
 	CodeOlderReleasesUnproven     = "older_releases_unproven"
 	CodeOrganizationalUnitDenied  = "organizational_unit_denied"
 	CodeOrganizationalUnitEmpty   = "organizational_unit_empty"
-	CodeParameterDataType         = "parameter_data_type"
-	CodeParameterDuplicate        = "parameter_duplicate"
-	CodeParameterExists           = "parameter_exists"
-	CodeParameterNameInvalid      = "parameter_name_invalid"
-	CodeParameterTypeMismatch     = "parameter_type_mismatch"
-	CodeParameterUnreadable       = "parameter_unreadable"
 	CodePermissionsUnchecked      = "permissions_unchecked"
 	CodeProtectedByOthers         = "protected_by_others"
 	CodePublicationChanged        = "publication_changed"

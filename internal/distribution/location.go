@@ -47,12 +47,6 @@ func (l Location) LaunchTemplateARN(id string) string {
 	return l.arn("ec2", l.Account, "launch-template/"+id)
 }
 
-// ParameterARN returns the ARN of an SSM parameter. It has one slash before the name, whether the name begins with one
-// or not.
-func (l Location) ParameterARN(name string) string {
-	return l.arn("ssm", l.Account, "parameter/"+strings.TrimPrefix(name, "/"))
-}
-
 func (l Location) arn(service, account, resource string) string {
 	return strings.Join([]string{"arn", PartitionOf(l.Region), service, l.Region, account, resource}, ":")
 }

@@ -11,14 +11,6 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// FastLaunch holds the parameters of EnableFastLaunch, which creates snapshots for Windows launches in advance (9.0).
-type FastLaunch struct {
-	TemplateID, TemplateName string // launch template for the snapshots; that of AWS if both are empty
-	TemplateVersion          int    // of the launch template
-	MaxParallelLaunches      int    // at least 6; the default of AWS if 0
-	TargetResourceCount      int    // snapshots to keep; the default of AWS if 0
-}
-
 // DefaultKey is the value of Target.KMSKeyID for the account's EBS default key.
 const DefaultKey = "default"
 
@@ -32,35 +24,6 @@ type Grant struct {
 // AutoScaling is the service-linked role of Auto Scaling in an account.
 const AutoScaling Text = "arn:{{ .Partition }}:iam::{{ .AccountId }}:role/" +
 	"aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
-
-// LaunchCheck holds the parameters of the instance that tests every copy of a target.
-type LaunchCheck struct {
-	InstanceType  string
-	SubnetID      string            // that of SubnetFilters if empty
-	SubnetFilters map[string]string // one of the default VPC if empty
-}
-
-// Lifecycle holds the settings of a target's images after they are registered.
-type Lifecycle struct {
-	DeprecateAt time.Time         // never if zero
-	Protection  *Protection       // against deregistration; nil for none
-	FastLaunch  *FastLaunch       // of a Windows image; nil for no change
-	Users       LaunchPermissions // launch permissions; the accounts also need the target's key
-
-	ForceDeregister     bool // deregister another image with the same name
-	ForceDeleteSnapshot bool // and delete its snapshots
-}
-
-// Protection is the deregistration protection of an image (A.2).
-type Protection struct {
-	Cooldown bool // it stays in effect for 24 hours after it is disabled
-}
-
-// ImageParameter is the data type of SSM parameters that launch templates can refer to (7.5).
-const ImageParameter = "aws:ec2:image"
-
-// SecureString is the type of encrypted SSM parameters.
-const SecureString = "SecureString"
 
 // Request holds the options of a run, with their defaults. It contains nothing that was looked up.
 type Request struct {
@@ -133,57 +96,27 @@ type Build struct {
 
 // Target is a target block: accounts and Regions with the same options. Fields of type Text are templates.
 type Target struct {
+	TargetOptions
 	Name            string // "target[0]" if the template has none
-	Optional        bool   // its failure does not fail the run
 	AccountIDs      []string
 	Units           []string // ids of organizational units or a root, whose accounts are targets too
 	ExcludedIDs     []string // accounts of Units that are not targets
-	SkipMissingRole bool     // skip an account whose role cannot be assumed
 	Regions         []string // those of the images if empty
 	Roles           []Role   // chain, in order; Profile or the source credentials if empty
-	Profile         string   // profile of the shared configuration; empty for none
 	Method          Method
-	CopyMinutes     int       // completion duration of copies, 15 to 2880 in steps of 15; 0 without time-based copy (4.8)
-	Lifecycle       Lifecycle // DeprecateAt is that of the destination, rendered from the next field
-	DeprecateAt     Text      // RFC 3339; never if empty
-	Retention       Retention
+	DeprecateAt     Text // RFC 3339; never if empty. Lifecycle has the time
 	KMSKeyID        Text // may be DefaultKey
 	RegionKMSKeyIDs map[string]Text
 	AMIName         Text // that of the source if empty
 	AMIDescription  Text // that of the source if empty
 	Tags            map[string]Text
 	SnapshotTags    map[string]Text
-	Licenses        []Text           // ARNs of license configurations
-	LaunchCheck     *LaunchCheck     // nil for none
-	Grants          []Grant          // on the key of the copies
-	Parameters      []Parameter      // in the order of the template
-	Templates       []LaunchTemplate // in the order of the template
+	Grants          []Grant // on the key of the copies
 }
 
 // Publishes reports whether the images are published.
 func (r Request) Publishes() bool {
-	return slices.ContainsFunc(r.Targets, func(t Target) bool { return len(t.Parameters)+len(t.Templates) > 0 })
-}
-
-// LaunchTemplate holds the parameters of a new launch template version with the image. Fields of type Text are
-// templates.
-type LaunchTemplate struct {
-	Template    Text   // name
-	Source      string // source version: a number, "$Default" or "$Latest"
-	Description Text
-	SetDefault  bool // make the new version the default
-}
-
-// Parameter holds the attributes of an SSM parameter with the image. Fields of type Text are templates.
-type Parameter struct {
-	Name        Text
-	Type        string // "String" or "SecureString"
-	DataType    string // ImageParameter, only with type String (7.1), or "text"
-	KeyID       Text   // of a SecureString; alias/aws/ssm if empty (7.9)
-	Tier        string // "Standard", "Advanced" or "Intelligent-Tiering"; the account's default if empty
-	Description Text
-	Tags        map[string]Text
-	Overwrite   bool // an existing parameter with another value
+	return slices.ContainsFunc(r.Targets, func(t Target) bool { return !t.PublishTargets.IsEmpty() })
 }
 
 // Method is how a copy is created.
@@ -232,17 +165,6 @@ func (Secret) String() string { return "(secret)" }
 func (Secret) GoString() string { return "(secret)" }
 
 func (Secret) MarshalText() ([]byte, error) { return []byte("(secret)"), nil }
-
-// Retention says which releases of an image family a target keeps: the newest, and those below an age. The zero value
-// keeps all.
-type Retention struct {
-	Releases int           // number of newest releases, with that of this run; 0 to keep none by number
-	For      time.Duration // age since the creation of the image; 0 to keep none by age
-	DryRun   bool          // report what would be deleted
-}
-
-// On reports whether releases are deleted.
-func (r Retention) On() bool { return r.Releases > 0 || r.For > 0 }
 
 // SourceKeyAccess is what allows the targets to use the keys of the source.
 type SourceKeyAccess string

@@ -201,13 +201,13 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 		for _, target := range s.Targets {
 			at := distribution.Location{Account: target, Region: region}
 			facts.Sites[at] = distribution.DestinationFacts{
-				Subnet:    distribution.SubnetFacts{ID: "*"},
-				Templates: map[string]distribution.LaunchTemplateFacts{s.Template: {ID: "*", Source: 1, Default: 1}},
+				Subnet: distribution.SubnetFacts{ID: "*"},
 				Identity: distribution.CallerIdentity{
 					Account:   target,
 					ARN:       s.roleARN(target, s.TargetRole),
 					Partition: s.partition(),
 				},
+				PublicationFacts: distribution.PublicationFacts{Templates: map[string]distribution.LaunchTemplateFacts{s.Template: {ID: "*", Source: 1, Default: 1}}},
 			}
 			facts.Keys[at] = map[string]distribution.Key{
 				s.TargetAlias: key("arn:" + s.partition() + ":kms:" + region + ":" + target + ":key/own"),

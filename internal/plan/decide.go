@@ -175,7 +175,7 @@ func validateRequest(req distribution.Request, destinations []distribution.Desti
 				Code:        distribution.CodePublishWithoutEffect,
 				Field:       "publish",
 				Summary:     `publish = "all" has no effect`,
-				Detail:      "no target has an ssm_parameter or a launch_template",
+				Detail:      "no target has " + distribution.PublishOptions,
 				Remediation: "leave it out",
 			},
 		)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
@@ -78,16 +77,13 @@ func expand(
 
 	d.Tags, d.LeftTags = fitTags(d.Tags, r.texts("tags", target.Tags, nil))
 	d.SnapshotTags = r.texts("snapshot_tags", target.SnapshotTags, nil)
-	d.Parameters = r.parameters(target.Parameters)
-	d.Templates = r.templates(target.Templates)
+	d.TargetOptions = r.options(target.TargetOptions)
 	d.KMSKeyID = r.text("kms_key_id", target.KMSKeyID)
 	if key, found := target.RegionKMSKeyIDs[at.Region]; found {
 		d.KMSKeyID = r.text("region_kms_key_ids", key)
 	}
 
 	d.Grants = r.grants(target.Grants)
-	d.Licenses = r.licenses(target.Licenses)
-	d.Launch = newLaunch(target.LaunchCheck)
 	d.RunTags = r.texts("run_tags", req.RunTags, nil)
 	if target.DeprecateAt != "" {
 		d.Lifecycle.DeprecateAt = r.time("deprecate_at", target.DeprecateAt)
@@ -100,37 +96,6 @@ func expand(
 	return d, r.findings
 }
 
-// newRenderer returns a renderer with the variables of a destination. Those of the image are empty if it does not
-// exist.
-func newRenderer(
-	req distribution.Request,
-	facts distribution.Facts,
-	target string,
-	at distribution.Location,
-	from string,
-) renderer {
-	r := renderer{target: target, at: at, functions: req.Functions}
-	r.functions.BuildName, r.functions.Created = req.Build.Name, facts.At
-	r.vars = distribution.Vars{
-		AccountId:     at.Account,
-		Region:        at.Region,
-		Partition:     facts.Source.Partition,
-		Target:        target,
-		SourceAMI:     req.Build.BaseAMI,
-		PackerRunUUID: req.Build.RunID,
-	}
-
-	if image := facts.Images[from].Image; image != nil {
-		r.vars.AMI = aws.ToString(image.ImageId)
-		r.vars.AMIName = aws.ToString(image.Name)
-		if created, err := time.Parse(time.RFC3339, aws.ToString(image.CreationDate)); err == nil {
-			r.functions.Created = created
-		}
-	}
-
-	return r
-}
-
 // newDestination returns a destination with the options of the target that are not templates, and the attributes of
 // the image.
 func newDestination(
@@ -141,16 +106,10 @@ func newDestination(
 	from string,
 ) distribution.Destination {
 	d := distribution.Destination{
-		At:              at,
-		Target:          target.Name,
-		Optional:        target.Optional,
-		FromRegion:      from,
-		Via:             credentialsOption(target),
-		Profile:         target.Profile,
-		CopyMinutes:     target.CopyMinutes,
-		Lifecycle:       target.Lifecycle,
-		Retention:       target.Retention,
-		SkipMissingRole: target.SkipMissingRole,
+		At:         at,
+		Target:     target.Name,
+		FromRegion: from,
+		Via:        credentialsOption(target),
 	}
 
 	image := facts.Images[from].Image
@@ -276,129 +235,3 @@ func findDuplicateDestinations(all []distribution.Destination) []distribution.Fi
 
 // field returns the name of a target's option in messages.
 func field(target, option string) string { return fmt.Sprintf("target %q: %s", target, option) }
-
-// renderer renders templates for one destination and collects the errors.
-type renderer struct {
-	target    string
-	at        distribution.Location
-	vars      distribution.Vars
-	functions distribution.TemplateFunctions
-	findings  []distribution.Finding
-}
-
-func (r *renderer) text(option string, text distribution.Text) string {
-	out, err := text.Render(r.vars, r.functions)
-	if err != nil {
-		r.refuse(
-			distribution.CodeTemplateTextInvalid,
-			option,
-			"the template cannot be rendered",
-			err.Error(),
-			"see the template variables in the documentation",
-		)
-	}
-	return out
-}
-
-// time renders a time in the format of RFC 3339.
-func (r *renderer) time(option string, text distribution.Text) time.Time {
-	rendered := r.text(option, text)
-	at, err := time.Parse(time.RFC3339, rendered)
-	if err != nil {
-		summary := fmt.Sprintf("%s is not a time", abridged(rendered))
-		r.refuse(distribution.CodeTimeInvalid, option, summary, "a time is written in the format of RFC 3339",
-			"write a time such as 2027-06-30T00:00:00Z")
-	}
-	return at
-}
-
-func (r *renderer) refuse(code, option, summary, detail, remediation string) {
-	r.findings = append(r.findings, distribution.Finding{
-		Level:       distribution.Refused,
-		Code:        code,
-		Field:       field(r.target, option),
-		Location:    r.at,
-		Summary:     summary,
-		Detail:      detail,
-		Remediation: remediation,
-	})
-}
-
-// texts renders texts and adds them to existing ones.
-func (r *renderer) texts(
-	option string, texts map[string]distribution.Text, existing map[string]string,
-) map[string]string {
-	out := make(map[string]string, len(existing)+len(texts))
-	for key, value := range existing {
-		out[key] = value
-	}
-	for key, text := range texts {
-		out[key] = r.text(option, text)
-	}
-	return out
-}
-
-func (r *renderer) licenses(arns []distribution.Text) []string {
-	var rendered []string
-	for i, arn := range arns {
-		rendered = append(rendered, r.text(fmt.Sprintf("license_configuration_arns[%d]", i), arn))
-	}
-	return distribution.Union(rendered, nil)
-}
-
-func newLaunch(check *distribution.LaunchCheck) *distribution.Launch {
-	if check == nil {
-		return nil
-	}
-	return &distribution.Launch{
-		InstanceType:  check.InstanceType,
-		SubnetID:      check.SubnetID,
-		SubnetFilters: check.SubnetFilters,
-	}
-}
-
-func (r *renderer) parameters(parameters []distribution.Parameter) []distribution.Parameter {
-	rendered := make([]distribution.Parameter, 0, len(parameters))
-	for _, p := range parameters {
-		p.Name = distribution.Text(r.text("ssm_parameter: name", p.Name))
-		p.KeyID = distribution.Text(r.text("ssm_parameter: key_id", p.KeyID))
-		p.Description = distribution.Text(r.text("ssm_parameter: description", p.Description))
-		tags := make(map[string]distribution.Text, len(p.Tags))
-		for key, value := range p.Tags {
-			tags[key] = distribution.Text(r.text("ssm_parameter: tags", value))
-		}
-		p.Tags = tags
-		rendered = append(rendered, p)
-	}
-
-	return rendered
-}
-
-func (r *renderer) templates(templates []distribution.LaunchTemplate) []distribution.LaunchTemplate {
-	rendered := make([]distribution.LaunchTemplate, 0, len(templates))
-	for _, t := range templates {
-		t.Template = distribution.Text(r.text("launch_template: name", t.Template))
-		t.Description = distribution.Text(r.text("launch_template: description", t.Description))
-		rendered = append(rendered, t)
-	}
-	return rendered
-}
-
-func (r *renderer) roles(roles []distribution.Role) []distribution.Role {
-	rendered := make([]distribution.Role, 0, len(roles))
-	for _, role := range roles {
-		role.RoleARN = distribution.Text(r.text("assume_role: role_arn", role.RoleARN))
-		if role.RoleARN == "" {
-			name := r.text("assume_role: role_name", role.RoleName)
-			role.RoleARN = distribution.Text(
-				fmt.Sprintf("arn:%s:iam::%s:role/%s", r.vars.Partition, r.at.Account, strings.TrimPrefix(name, "/")),
-			)
-		}
-		role.ExternalID = distribution.Secret(r.text("assume_role: external_id", distribution.Text(role.ExternalID)))
-		role.SessionName = distribution.Text(r.text("assume_role: session_name", role.SessionName))
-		role.SourceIdentity = distribution.Text(r.text("assume_role: source_identity", role.SourceIdentity))
-		rendered = append(rendered, role)
-	}
-
-	return rendered
-}

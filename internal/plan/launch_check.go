@@ -23,7 +23,7 @@ func (b *builder) isUnfinished() bool { return b.facts.HasUnfinishedRuns(b.req.R
 
 // addLaunchCheck adds the launch check. It always terminates the instance, even after a failure.
 func (b *builder) addLaunchCheck(g *destinationState) {
-	if g.Launch == nil || g.image != nil && !b.isUnfinished() {
+	if g.LaunchCheck == nil || g.image != nil && !b.isUnfinished() {
 		return
 	}
 
@@ -39,7 +39,7 @@ func (b *builder) addLaunchCheck(g *destinationState) {
 		},
 		Image:        g.imageRef,
 		Name:         g.Name,
-		InstanceType: g.Launch.InstanceType,
+		InstanceType: g.LaunchCheck.InstanceType,
 		SubnetID:     launchSubnet(g.Destination, b.facts),
 		KeyARN:       g.keyARN,
 		Tags:         joined(g.RunTags, signing.CreationTags()),

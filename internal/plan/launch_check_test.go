@@ -71,7 +71,7 @@ func TestValidateLaunchCheck_subnet(t *testing.T) {
 	denied := &distribution.APIError{Operation: "ec2:DescribeSubnets", Code: "UnauthorizedOperation"}
 	at := distribution.Location{Account: "999999999999", Region: "eu-west-1"}
 	for name, c := range map[string]struct {
-		launch distribution.Launch
+		launch distribution.LaunchCheck
 		facts  distribution.SubnetFacts
 		level  distribution.Level
 	}{
@@ -79,16 +79,16 @@ func TestValidateLaunchCheck_subnet(t *testing.T) {
 		"full":                    {facts: distribution.SubnetFacts{ID: "subnet-0a", IsFull: true}, level: distribution.Refused},
 		"no default VPC":          {facts: distribution.SubnetFacts{IsMissing: true}, level: distribution.Refused},
 		"denied, default VPC":     {facts: distribution.SubnetFacts{Err: denied}, level: distribution.Warning},
-		"denied, named by its id": {distribution.Launch{SubnetID: "subnet-0a"}, distribution.SubnetFacts{Err: denied}, distribution.Warning},
+		"denied, named by its id": {distribution.LaunchCheck{SubnetID: "subnet-0a"}, distribution.SubnetFacts{Err: denied}, distribution.Warning},
 		"missing": {
-			distribution.Launch{SubnetID: "subnet-0a"}, distribution.SubnetFacts{IsMissing: true}, distribution.Refused,
+			distribution.LaunchCheck{SubnetID: "subnet-0a"}, distribution.SubnetFacts{IsMissing: true}, distribution.Refused,
 		},
 		"denied, filters": {
-			distribution.Launch{SubnetFilters: map[string]string{"tag:a": "b"}}, distribution.SubnetFacts{Err: denied},
+			distribution.LaunchCheck{SubnetFilters: map[string]string{"tag:a": "b"}}, distribution.SubnetFacts{Err: denied},
 			distribution.Refused,
 		},
 	} {
-		d := distribution.Destination{At: at, Target: "prod", Launch: &c.launch}
+		d := distribution.Destination{At: at, Target: "prod", TargetOptions: distribution.TargetOptions{LaunchCheck: &c.launch}}
 		facts := distribution.Facts{Sites: map[distribution.Location]distribution.DestinationFacts{at: {Subnet: c.facts}}}
 		found := validateLaunchCheck(d, facts)
 		switch {

@@ -98,7 +98,7 @@ func validateName(
 	case hasImage(ours.unproven, *taken):
 		f.Reference, f.Detail = "2.1.8", "it has our tags and no valid signature: another run may be creating it"
 		f.Remediation = "find out where it comes from, and deregister it if it is not wanted"
-	case req.PublishAll && len(d.Parameters)+len(d.Templates) > 0:
+	case req.PublishAll && !d.PublishTargets.IsEmpty():
 		f.Code = distribution.CodeAMIReplacedEarly
 		f.Level, f.Summary = distribution.Warning, fmt.Sprintf(
 			"the image %s is deregistered before anything names the new one",

@@ -23,10 +23,12 @@ func Sharers(req distribution.Request, facts distribution.Facts) ([]distribution
 		}
 		for _, account := range share.AccountIDs {
 			for _, region := range regionsOf(req.Images) {
+				target := distribution.Target{Name: share.Name, Roles: share.Roles, Grants: share.Grants}
+				target.Profile = share.Profile
 				d, errs := expand(
 					req,
 					facts,
-					distribution.Target{Name: share.Name, Roles: share.Roles, Profile: share.Profile, Grants: share.Grants},
+					target,
 					distribution.Location{Account: account, Region: region},
 					region,
 				)

@@ -4,7 +4,6 @@
 package plan
 
 import (
-	"maps"
 	"slices"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
@@ -14,12 +13,7 @@ import (
 func unansweredCall(d distribution.Destination, facts distribution.Facts) *distribution.APIError {
 	site := facts.Sites[d.At]
 	errs := []*distribution.APIError{site.Err, facts.Keys[d.At][DestinationKey(d, facts)].Err, site.Subnet.Err}
-	for _, name := range slices.Sorted(maps.Keys(site.Parameters)) {
-		errs = append(errs, site.Parameters[name].Err)
-	}
-	for _, name := range slices.Sorted(maps.Keys(site.Templates)) {
-		errs = append(errs, site.Templates[name].Err)
-	}
+	errs = append(errs, site.LookupErrors()...)
 	for i, lookup := range facts.Unseen {
 		isDefaultKey := d.KMSKeyID == distribution.DefaultKey && lookup.Refusal.Operation == "ec2:GetEbsDefaultKmsKeyId"
 		isSourceImage := lookup.At == distribution.Location{Account: facts.Source.Account, Region: d.FromRegion}

@@ -17,15 +17,15 @@ import (
 // launchSubnet returns the subnet that the template names or its filters find. Empty for one of the default VPC, which
 // AWS chooses.
 func launchSubnet(d distribution.Destination, facts distribution.Facts) string {
-	if len(d.Launch.SubnetFilters) > 0 {
+	if len(d.LaunchCheck.SubnetFilters) > 0 {
 		return facts.Sites[d.At].Subnet.ID
 	}
-	return d.Launch.SubnetID
+	return d.LaunchCheck.SubnetID
 }
 
 // validateLaunchCheck returns findings for a launch check that AWS would refuse after all copies.
 func validateLaunchCheck(d distribution.Destination, facts distribution.Facts) []distribution.Finding {
-	if d.Launch == nil {
+	if d.LaunchCheck == nil {
 		return nil
 	}
 	return slices.Concat(validateSubnet(d, facts), validateInstanceType(d, facts))
@@ -34,12 +34,12 @@ func validateLaunchCheck(d distribution.Destination, facts distribution.Facts) [
 // validateSubnet returns a finding if there is no subnet for the launch check.
 func validateSubnet(d distribution.Destination, facts distribution.Facts) []distribution.Finding {
 	subnet := facts.Sites[d.At].Subnet
-	hasFilters := len(d.Launch.SubnetFilters) > 0
+	hasFilters := len(d.LaunchCheck.SubnetFilters) > 0
 	option := "launch_check"
 	switch {
 	case hasFilters:
 		option = "launch_check: subnet_filter"
-	case d.Launch.SubnetID != "":
+	case d.LaunchCheck.SubnetID != "":
 		option = "launch_check: subnet_id"
 	}
 
@@ -57,9 +57,9 @@ func validateSubnet(d distribution.Destination, facts distribution.Facts) []dist
 		f.Summary = "no subnet matches the filters"
 		f.Detail = "the instance of the launch check needs a subnet"
 		f.Remediation = "correct the filters, or create a subnet that matches them in each account and Region of the target"
-	case subnet.IsMissing && d.Launch.SubnetID != "":
-		f.Resource = d.Launch.SubnetID
-		f.Summary = fmt.Sprintf("the subnet %s does not exist", d.Launch.SubnetID)
+	case subnet.IsMissing && d.LaunchCheck.SubnetID != "":
+		f.Resource = d.LaunchCheck.SubnetID
+		f.Summary = fmt.Sprintf("the subnet %s does not exist", d.LaunchCheck.SubnetID)
 		f.Detail = fmt.Sprintf("account %s has no available subnet with this ID in %s", d.At.Account, d.At.Region)
 		f.Remediation = "correct subnet_id, or set subnet_filter"
 	case subnet.IsMissing:
@@ -84,7 +84,7 @@ func validateInstanceType(d distribution.Destination, facts distribution.Facts) 
 		d, facts, distribution.Refused, distribution.CodeInstanceTypeUnsupported, "2.4.4", "launch_check: instance_type")
 	switch {
 	case found.IsMissing:
-		f.Summary = fmt.Sprintf("the instance type %q does not exist", d.Launch.InstanceType)
+		f.Summary = fmt.Sprintf("the instance type %q does not exist", d.LaunchCheck.InstanceType)
 		f.Detail = d.At.Region + " has no such type"
 		f.Remediation = "set instance_type to a type that " + d.At.Region + " has"
 	case found.Err != nil:
@@ -100,7 +100,7 @@ func validateInstanceType(d distribution.Destination, facts distribution.Facts) 
 		if reason == "" {
 			return nil
 		}
-		f.Summary = fmt.Sprintf("%s cannot run the AMI", d.Launch.InstanceType)
+		f.Summary = fmt.Sprintf("%s cannot run the AMI", d.LaunchCheck.InstanceType)
 		f.Detail = reason
 		f.Remediation = remedy
 	}

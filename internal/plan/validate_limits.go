@@ -156,16 +156,16 @@ func tagValues(option string, tags map[string]string) []limited {
 // launchValues returns the tags of everything temporary, and what RunInstances takes.
 func launchValues(d distribution.Destination) []limited {
 	values := tagValues("run_tags", d.RunTags)
-	if d.Launch == nil {
+	if d.LaunchCheck == nil {
 		return values
 	}
 
 	values = append(values, limited{
-		option: "launch_check: instance_type", rule: "9.0", subject: awslimits.InstanceType, value: d.Launch.InstanceType,
+		option: "launch_check: instance_type", rule: "9.0", subject: awslimits.InstanceType, value: d.LaunchCheck.InstanceType,
 	})
-	if d.Launch.SubnetID != "" {
+	if d.LaunchCheck.SubnetID != "" {
 		values = append(values, limited{
-			option: "launch_check: subnet_id", rule: "9.0", subject: awslimits.SubnetID, value: d.Launch.SubnetID,
+			option: "launch_check: subnet_id", rule: "9.0", subject: awslimits.SubnetID, value: d.LaunchCheck.SubnetID,
 		})
 	}
 
@@ -185,47 +185,6 @@ func grantValues(d distribution.Destination) []limited {
 	return values
 }
 
-// pointerValues returns what PutParameter and CreateLaunchTemplateVersion take.
-func pointerValues(d distribution.Destination) []limited {
-	var values []limited
-	for _, p := range d.Parameters {
-		in := fmt.Sprintf("ssm_parameter %q: ", p.Name)
-		values = append(values, limited{
-			option: in + "description", rule: "7.7", subject: awslimits.ParameterDescription, value: string(p.Description),
-		})
-		if p.KeyID != "" {
-			values = append(values, limited{
-				option: in + "key_id", rule: "7.9", subject: awslimits.ParameterKeyID, value: string(p.KeyID),
-			})
-		}
-
-		for _, key := range slices.Sorted(maps.Keys(p.Tags)) {
-			values = append(
-				values,
-				limited{option: in + "tags", rule: "7.8", subject: awslimits.ParameterTagKey, value: key},
-				limited{
-					option: in + fmt.Sprintf("tags[%q]", key), rule: "7.8", subject: awslimits.ParameterTagValue,
-					value: string(p.Tags[key]),
-				},
-			)
-		}
-	}
-
-	for _, t := range d.Templates {
-		in := fmt.Sprintf("launch_template %q: ", t.Template)
-		if awslimits.Match(awslimits.TemplateID, string(t.Template)) == nil {
-			values = append(values, limited{
-				option: in + "name", rule: "A.4.12", subject: awslimits.TemplateName, value: string(t.Template),
-			})
-		}
-		values = append(values, limited{
-			option: in + "description", rule: "A.4.12", subject: awslimits.VersionDescription, value: string(t.Description),
-		})
-	}
-
-	return values
-}
-
 // validateCounts returns a finding for each list of a destination that AWS would refuse for its length.
 func validateCounts(d distribution.Destination, facts distribution.Facts) []distribution.Finding {
 	found := slices.Concat(
@@ -233,15 +192,6 @@ func validateCounts(d distribution.Destination, facts distribution.Facts) []dist
 		validateTagCount(d, facts, "snapshot_tags", "the snapshots", len(d.SnapshotTags)),
 		validateTagCount(d, facts, "run_tags", "the test copy", len(testCopyTags(d))),
 	)
-
-	for _, p := range d.Parameters {
-		if err := awslimits.CheckCount(awslimits.ParameterTags, len(p.Tags)); err != nil {
-			option := fmt.Sprintf("ssm_parameter %q: tags", p.Name)
-			f := destinationFinding(d, facts, distribution.Refused, distribution.CodeTooManyTags, "7.8", option)
-			f.Summary, f.Detail, f.Remediation = "the parameter cannot have so many tags", err.Error(), "give fewer tags"
-			found = append(found, f)
-		}
-	}
 
 	if err := awslimits.CheckCount(awslimits.ImageShares, d.Lifecycle.Users.Size()); err != nil {
 		f := destinationFinding(d, facts, distribution.Refused, distribution.CodeTooManyAccounts, "2.2.5", "ami_users")

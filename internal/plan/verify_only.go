@@ -13,7 +13,6 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // keyExpiryWarning is how long before the expiry of key material verify warns.
@@ -146,15 +145,12 @@ func verifyDestination(
 		)
 	}
 
-	for _, p := range pointers(req, facts, d) {
-		if !p.Set {
-			rule := "7.2"
-			if p.Kind == step.TemplatePointer {
-				rule = "A.4.12"
-			}
+	publication := newPublication(req, facts, d)
+	for _, t := range publishTargets(d.PublishTargets) {
+		if p := t.pointer(publication); !p.Set {
 			differences(
 				distribution.CodePublicationChanged,
-				rule,
+				t.reference(),
 				id,
 				"the "+p.String()+" does not name "+id,
 				"it was changed, or never set",

@@ -31,8 +31,8 @@ func TestCheckFindsWhatNoLongerStands(t *testing.T) {
 		{"the image is gone", true, func(_ *distribution.Request, f *distribution.Facts) {
 			f.Earlier[there] = distribution.ExistingResources{}
 			f.Sites[there] = distribution.DestinationFacts{
-				Identity:   f.Sites[there].Identity,
-				Parameters: f.Sites[there].Parameters,
+				Identity:         f.Sites[there].Identity,
+				PublicationFacts: distribution.PublicationFacts{Parameters: f.Sites[there].Parameters},
 			}
 		}},
 		{

@@ -215,8 +215,8 @@ func (p Phrase) Count(n int) string {
 func publicationSummary() Summary {
 	return Summary{Phrase: Phrase{
 		Text:     "update %s",
-		Singular: "SSM parameter or launch template",
-		Plural:   "SSM parameters and launch templates",
+		Singular: distribution.PublishTarget,
+		Plural:   distribution.PublishTargetPlural,
 	}}
 }
 

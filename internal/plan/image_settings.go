@@ -4,6 +4,7 @@
 package plan
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -19,7 +20,14 @@ func deprecationTime(l distribution.Lifecycle) time.Time {
 	return l.DeprecateAt.UTC().Truncate(time.Minute)
 }
 
-// validateLifecycle returns findings for settings that the image of a destination cannot have.
+// codeLicenseInvalid is the code of findings about license_configuration_arns.
+const codeLicenseInvalid = "license_configuration_invalid"
+
+// validateImageSettings returns findings for settings that the image of a destination cannot have.
+func validateImageSettings(d distribution.Destination, facts distribution.Facts) []distribution.Finding {
+	return slices.Concat(validateLifecycle(d, facts), validateLicenses(d))
+}
+
 func validateLifecycle(d distribution.Destination, facts distribution.Facts) []distribution.Finding {
 	var found []distribution.Finding
 	at := deprecationTime(d.Lifecycle)
@@ -64,6 +72,47 @@ func validateLifecycle(d distribution.Destination, facts distribution.Facts) []d
 			Detail:      "it is for Windows images alone, and this is none",
 			Remediation: "leave out fast_launch",
 		})
+	}
+
+	return found
+}
+
+// licenseARNs returns the license configurations of a destination, sorted.
+func licenseARNs(d distribution.Destination) []string {
+	arns := make([]string, len(d.Licenses))
+	for i, arn := range d.Licenses {
+		arns[i] = string(arn)
+	}
+	return distribution.Union(arns, nil)
+}
+
+// validateLicenses returns findings for license configurations that a destination cannot use.
+func validateLicenses(d distribution.Destination) []distribution.Finding {
+	var found []distribution.Finding
+	for _, arn := range licenseARNs(d) {
+		f := distribution.Finding{
+			Level:       distribution.Refused,
+			Code:        codeLicenseInvalid,
+			Reference:   "9.0",
+			Field:       field(d.Target, "license_configuration_arns"),
+			Location:    d.At,
+			Resource:    arn,
+			Remediation: "name one of " + d.At.Region + ", by {{ .Region }} where they differ by nothing else",
+		}
+
+		switch region := awslimits.Match(awslimits.LicenseARN, arn); {
+		case region == nil:
+			f.Summary = fmt.Sprintf("%q is not the ARN of a license configuration", arn)
+			f.Detail = "it is not like arn:aws:license-manager:" + d.At.Region + ":" + d.At.Account +
+				":license-configuration:lic-0123456789abcdef0123456789abcdef"
+		case region[1] != d.At.Region:
+			f.Summary = "the license configuration is of another Region"
+			f.Detail = arn + " is not in " + d.At.Region
+		default:
+			continue
+		}
+
+		found = append(found, f)
 	}
 
 	return found
@@ -135,12 +184,12 @@ func (b *builder) addImageSettings(g *destinationState) {
 		}))
 	}
 
-	if len(g.Licenses) > 0 {
+	if arns := licenseARNs(g.Destination); len(arns) > 0 {
 		ids = append(ids, b.add(&step.AssociateLicenseConfigurations{
 			Base:  base("licenses"),
 			Image: g.imageRef,
 			Name:  g.Name,
-			ARNs:  g.Licenses,
+			ARNs:  arns,
 		}))
 	}
 
