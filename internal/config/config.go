@@ -56,6 +56,10 @@ type Config struct {
 	//   - `plan` prints the plan and its cost, and changes nothing in AWS. The AMI of the build is kept.
 	//   - `verify` compares what the targets own with `existing_amis`, and changes nothing in AWS.
 	//   - `cleanup` removes what earlier runs of the AMI left unfinished, and keeps the AMI.
+	//   - `promote` lets every SSM parameter and launch template of the targets name the copies of `existing_amis`. It
+	//     verifies all copies before it changes the first one.
+	//   - `rollback` lets every SSM parameter and launch template that names a copy of `existing_amis` name what it
+	//     named before.
 	//
 	// Default: `distribute`.
 	Mode string `mapstructure:"mode"`
@@ -85,8 +89,15 @@ type Config struct {
 	// error. The attributes depend on `copy_method`. Default: `warn`.
 	OnAttributeLoss string `mapstructure:"on_attribute_loss"`
 	// When parameters and launch templates name the new AMIs: `each`, as soon as the AMI of the same account and
-	// Region is verified; or `all`, once those of all required targets are. Default: `each`.
+	// Region is verified; `all`, once those of all required targets are; or `hold`, not before a run with
+	// `mode = "promote"`. Default: `each`.
 	Publish string `mapstructure:"publish"`
+	// With `mode = "promote"`: `true` also replaces AMIs of newer releases. Default: `false`; a parameter or launch
+	// template that names a newer release is an error.
+	AllowOlderRelease bool `mapstructure:"allow_older_release"`
+	// With `mode = "promote"` or `rollback`: the names of the targets whose parameters and launch templates are
+	// changed, for a promotion in stages. Default: all targets.
+	OnlyTargets []string `mapstructure:"only_targets"`
 	// The image family that this AMI is a release of, such as `web-server`, 1 to 256 characters. A tag of the source
 	// AMI stores it. Required with `retention`, which finds older releases by it. Default: none.
 	ImageFamily string `mapstructure:"image_family"`
@@ -132,6 +143,8 @@ const (
 	ModePlan       = "plan"
 	ModeVerify     = "verify"
 	ModeCleanup    = "cleanup"
+	ModePromote    = "promote"
+	ModeRollback   = "rollback"
 )
 
 // Values of assume_role_from.
@@ -144,6 +157,7 @@ const (
 const (
 	publishEach = "each"
 	publishAll  = "all"
+	publishHold = "hold"
 )
 
 // Values of on_failure.
@@ -327,13 +341,14 @@ func (c *Config) hasAmazonBuilder() bool { return strings.HasPrefix(c.PackerBuil
 
 // checkMode checks mode, and which options have an effect in it.
 func (c *Config) checkMode(p *diagnostics) {
-	p.oneOf("mode", c.Mode, ModeDistribute, ModePlan, ModeVerify, ModeCleanup)
-	if c.Mode == ModeVerify && c.hasAmazonBuilder() {
+	p.oneOf("mode", c.Mode, ModeDistribute, ModePlan, ModeVerify, ModeCleanup, ModePromote, ModeRollback)
+	c.checkPointerMove(p)
+	if (c.Mode == ModeVerify || c.movesPointers()) && c.hasAmazonBuilder() {
 		p.add(
 			"mode",
 			"%q has no effect on the AMI that %s builds, which no target owns yet; use it with source \"null\" and "+
 				"existing_amis",
-			ModeVerify,
+			c.Mode,
 			c.PackerBuilderType,
 		)
 	}
@@ -350,7 +365,7 @@ func (c *Config) checkMode(p *diagnostics) {
 
 // checkFailures checks what happens when destinations fail.
 func (c *Config) checkFailures(p *diagnostics) {
-	p.oneOf("publish", c.Publish, publishEach, publishAll)
+	p.oneOf("publish", c.Publish, publishEach, publishAll, publishHold)
 	p.oneOf("on_failure", c.OnFailure, keepOnFailure, cleanupOnFailure)
 	if c.MaxFailedDestinations < 0 {
 		p.add("max_failed_destinations", "%d is negative; give 0 or more", c.MaxFailedDestinations)
@@ -459,7 +474,7 @@ func (c *Config) RenderOutputDirectory(images []distribution.SourceImage, build 
 }
 
 // CleansUp reports whether a run that fails removes what it leaves unfinished.
-func (c *Config) CleansUp() bool { return c.OnFailure == cleanupOnFailure }
+func (c *Config) CleansUp() bool { return c.OnFailure == cleanupOnFailure && !c.movesPointers() }
 
 // Request returns what the template asks for with these images. Its errors are those that only a run can find: values
 // that are still unknown, and a template that asks for nothing.
@@ -476,6 +491,7 @@ func (c *Config) Request(images []distribution.SourceImage, build distribution.B
 		SourceKeyAccess:       distribution.SourceKeyAccess(c.SourceKeyAccess),
 		MaxFailedDestinations: c.MaxFailedDestinations,
 		PublishAll:            c.Publish == publishAll,
+		Hold:                  c.Publish == publishHold,
 		ImageFamily:           c.ImageFamily,
 		AssumeRoleFrom:        c.AssumeRoleFrom,
 		Strict:                c.OnAttributeLoss == failOnLosses,
@@ -490,6 +506,9 @@ func (c *Config) Request(images []distribution.SourceImage, build distribution.B
 	}
 	for i := range c.Targets {
 		request.Targets = append(request.Targets, c.Targets[i].target())
+	}
+	if c.movesPointers() {
+		return c.pointerMove(request), p.err()
 	}
 	for i := range c.Shares {
 		request.Shares = append(request.Shares, c.Shares[i].share(i))

@@ -259,6 +259,18 @@ var options = []struct {
 		3,
 	},
 	{"publish", parameter("") + "\npublish = \"all\"", func(r run) any { return r.PublishAll }, true},
+	{
+		"allow_older_release",
+		parameter("") + "\nmode = \"promote\"\nallow_older_release = true",
+		func(r run) any { return r.AllowOlderRelease },
+		true,
+	},
+	{
+		"only_targets",
+		parameter("") + "\nmode = \"rollback\"\nonly_targets = [\"none\"]",
+		func(r run) any { return len(r.Targets) },
+		0,
+	},
 	{"image_family", prod + "\nimage_family = \"web\"", func(r run) any { return r.ImageFamily }, "web"},
 	{"resume.run_id", prod + resumed(`run_id = "run-1"`), func(r run) any { return r.config.ResumedRun() }, "run-1"},
 	{

@@ -108,6 +108,8 @@ const (
 var onlyForRuns = []string{
 	"existing_amis",
 	"mode",
+	"allow_older_release",
+	"only_targets",
 	"on_failure",
 	"output_directory",
 	"hcp_packer",

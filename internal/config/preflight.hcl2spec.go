@@ -119,6 +119,8 @@ type FlatPreflight struct {
 	TargetsJSON           *string           `mapstructure:"targets_json" cty:"targets_json" hcl:"targets_json"`
 	OnAttributeLoss       *string           `mapstructure:"on_attribute_loss" cty:"on_attribute_loss" hcl:"on_attribute_loss"`
 	Publish               *string           `mapstructure:"publish" cty:"publish" hcl:"publish"`
+	AllowOlderRelease     *bool             `mapstructure:"allow_older_release" cty:"allow_older_release" hcl:"allow_older_release"`
+	OnlyTargets           []string          `mapstructure:"only_targets" cty:"only_targets" hcl:"only_targets"`
 	ImageFamily           *string           `mapstructure:"image_family" cty:"image_family" hcl:"image_family"`
 	Timeout               *string           `mapstructure:"timeout" cty:"timeout" hcl:"timeout"`
 	MaxFailedDestinations *int              `mapstructure:"max_failed_destinations" cty:"max_failed_destinations" hcl:"max_failed_destinations"`
@@ -172,6 +174,8 @@ func (*FlatPreflight) HCL2Spec() map[string]hcldec.Spec {
 		"targets_json":               &hcldec.AttrSpec{Name: "targets_json", Type: cty.String, Required: false},
 		"on_attribute_loss":          &hcldec.AttrSpec{Name: "on_attribute_loss", Type: cty.String, Required: false},
 		"publish":                    &hcldec.AttrSpec{Name: "publish", Type: cty.String, Required: false},
+		"allow_older_release":        &hcldec.AttrSpec{Name: "allow_older_release", Type: cty.Bool, Required: false},
+		"only_targets":               &hcldec.AttrSpec{Name: "only_targets", Type: cty.List(cty.String), Required: false},
 		"image_family":               &hcldec.AttrSpec{Name: "image_family", Type: cty.String, Required: false},
 		"timeout":                    &hcldec.AttrSpec{Name: "timeout", Type: cty.String, Required: false},
 		"max_failed_destinations":    &hcldec.AttrSpec{Name: "max_failed_destinations", Type: cty.Number, Required: false},

@@ -30,6 +30,7 @@ func (s *survey) pointers(ctx context.Context, d distribution.Destination) {
 		Parameters: s.parameters(ctx, d),
 		Templates:  s.templates(ctx, d),
 	}
+	s.pointerHistory(ctx, d.At, found)
 	s.keep(func(f *distribution.Facts) {
 		site := f.Sites[d.At]
 		site.PublicationFacts = found

@@ -26,6 +26,10 @@ type Pointer struct {
 	Kind string // "SSM parameter"
 	Name string
 	Set  bool // it refers to the image
+	Held bool `json:",omitempty"` // publish = "hold": it keeps what it refers to
+
+	Names   string `json:",omitempty"` // with promote and rollback: the image that it named before the run
+	Release string `json:",omitempty"` // with promote and rollback: the release that it names after the run
 }
 
 func (p Pointer) String() string { return p.Kind + " " + p.Name }

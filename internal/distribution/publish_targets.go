@@ -43,14 +43,20 @@ func (f PublicationFacts) LookupErrors() []*APIError {
 	return slices.DeleteFunc(errs, func(err *APIError) bool { return err == nil })
 }
 
-// ImageIDs returns the images that the publish targets name now.
+// ImageIDs returns the images that the publish targets name now, and those of the versions that were read.
 func (f PublicationFacts) ImageIDs() []string {
 	var ids []string
+	add := func(current string, versions []PointerVersion) {
+		ids = append(ids, current)
+		for _, version := range versions {
+			ids = append(ids, version.ImageID)
+		}
+	}
 	for _, parameter := range f.Parameters {
-		ids = append(ids, parameter.ImageID)
+		add(parameter.ImageID, parameter.Versions)
 	}
 	for _, template := range f.Templates {
-		ids = append(ids, template.DefaultImageID)
+		add(template.DefaultImageID, template.Versions)
 	}
 	return ids
 }
@@ -92,14 +98,18 @@ type LaunchTemplateFacts struct {
 	// Naming holds the versions that name an image of an earlier run, ascending, by image. They are the default version,
 	// and those that differ from Source in the image alone.
 	Naming map[string][]int64
-	Err    *APIError // why the template or a version could not be read
+	// Versions holds all versions with promote and rollback, newest first.
+	Versions []PointerVersion
+	Err      *APIError // why the template or a version could not be read
 }
 
 // ParameterFacts holds the attributes of an SSM parameter, but not its value, which may be a secret.
 type ParameterFacts struct {
 	Type     string // "String", "StringList", "SecureString"
 	DataType string
-	ImageID  string    // its value if that is an image id; empty if it is not, or if its key is not usable (7.10)
+	ImageID  string // its value if that is an image id; empty if it is not, or if its key is not usable (7.10)
+	// Versions holds the versions with rollback, newest first.
+	Versions []PointerVersion
 	Err      *APIError // why it could not be read
 }
 

@@ -40,6 +40,9 @@ type Request struct {
 	Shares                []Share           // in the order of the template
 	Strict                bool              // fail if an attribute would be lost
 	PublishAll            bool              // publish no image before those of all required destinations are verified
+	Hold                  bool              // verify the images, and publish none
+	Move                  PointerMove       // move published references only; empty to distribute
+	AllowOlderRelease     bool              // with Promote: replace references to a newer release
 	ImageFamily           string            // of the images; empty for none
 	MaxFailedDestinations int               // failed destinations of required targets that do not fail the run
 	OrganizationRoles     []Role            // role chain for the organization; the source credentials if empty

@@ -58,9 +58,9 @@ type CreatedImage struct {
 	Earlier   bool      `json:",omitempty"` // an earlier run created it
 }
 
-// Published reports whether all references to the image are published.
+// Published reports whether all references to the image are published, apart from those on hold.
 func (i CreatedImage) Published() bool {
-	return !slices.ContainsFunc(i.Pointers, func(p Pointer) bool { return !p.Set })
+	return !slices.ContainsFunc(i.Pointers, func(p Pointer) bool { return !p.Set && !p.Held })
 }
 
 // Shared is an image of the source account that share blocks have shared.

@@ -63,19 +63,7 @@ var examples = map[string]struct {
 	},
 	"ssm-and-launch-template": {
 		func(t *testing.T, h Host) []string {
-			setTargetPolicy(
-				t,
-				h.World,
-				`{"Version":"2012-10-17","Statement":[{
-					"Effect":"Allow",
-					"Action":["ec2:*","kms:*","ssm:*","imagebuilder:*"],
-					"Resource":"*"
-				}]}`,
-			)
-			must(h.World.ec2(target).CreateLaunchTemplate(t.Context(), &ec2.CreateLaunchTemplateInput{
-				LaunchTemplateName: aws.String("web"),
-				LaunchTemplateData: &types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT3Micro},
-			}))(t)
+			prepareWeb(t, h.World)
 			return []string{"-var=external_id=golden-images-4711"}
 		},
 		func(t *testing.T, w *World) {
@@ -95,6 +83,20 @@ var examples = map[string]struct {
 					*versions[0].VersionNumber,
 					aws.ToString(versions[0].LaunchTemplateData.ImageId),
 				)
+			}
+		},
+	},
+	"promote": {
+		func(t *testing.T, h Host) []string {
+			prepareWeb(t, h.World)
+			return []string{"-only=amazon-ebs.golden", externalID}
+		},
+		func(t *testing.T, w *World) {
+			owns(t, w, target, "golden-target")
+			stored := must(ssm.NewFromConfig(w.Config(target, region)).
+				GetParameters(t.Context(), &ssm.GetParametersInput{Names: []string{"/golden/ami"}}))(t)
+			if len(stored.Parameters) > 0 {
+				t.Errorf("the release on hold is published as %v", stored.Parameters)
 			}
 		},
 	},

@@ -169,6 +169,7 @@ func (b *resultBuilder) addRetained(c step.Result, isSkipped bool) {
 // finished returns the result after all steps were added.
 func (b *resultBuilder) finished() distribution.Result {
 	r := b.result
+	r.Findings = append(r.Findings, plan.PointerFindings(b.plan, r.Images)...)
 	r.Left = distinctResources(r.Left)
 	for i, left := range r.Left {
 		if left.Kind == "snapshot" && left.GiB == 0 {

@@ -48,6 +48,11 @@ func (s Setup) target() *holder {
 	h := &holder{Setup: s, target: true, needs: map[string][]string{}}
 	_, target := discover.RequiredPermissions(requests(s)...)
 	h.gather(target, everyStep(s), func(at distribution.Location) bool { return slices.Contains(s.Targets, at.Account) })
+	if s.with("mode = rollback") && s.with("ssm_parameter") {
+		for _, parameter := range h.needs["ssm:GetParameter"] {
+			h.need("ssm:GetParameterHistory", parameter)
+		}
+	}
 	return h
 }
 
@@ -206,7 +211,12 @@ func (h *holder) terms() []term {
 		{"Unshare", is("ec2:ModifySnapshotAttribute"), anywhere, withdraw},
 		{"DeleteOwnResources", is("ec2:DeleteSnapshot", "ec2:DeregisterImage", "ec2:TerminateInstances"), anywhere, ours},
 		{"Launch", is("ec2:RunInstances"), anywhere, nil},
-		{"Publish", is("ssm:PutParameter", "ssm:GetParameter", "ssm:AddTagsToResource"), here, nil},
+		{
+			"Publish",
+			is("ssm:PutParameter", "ssm:GetParameter", "ssm:GetParameterHistory", "ssm:AddTagsToResource"),
+			here,
+			nil,
+		},
 		{
 			"LetAWSFindImageReferences",
 			is(

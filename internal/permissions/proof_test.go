@@ -505,8 +505,14 @@ func (s *site) problems() string {
 	if s.with("share") {
 		run("run-7", 4)
 	}
+	first := s.image
 	s.release(admin)
 	run("run-8", 0, func(req *distribution.Request) { req.Targets[0].AMIName = "golden 2" })
+	if s.with("mode = rollback") { // nothing names the first release any more, but what was named before is read
+		run("run-9", 0, func(req *distribution.Request) {
+			req.Images[0].ImageID, req.Move = first, distribution.Rollback
+		})
+	}
 	s.launch(&reported)
 	return reported.String()
 }

@@ -97,6 +97,7 @@ var Options = []string{
 	"launch_template",
 	"license_configuration_arns",
 	"copy_method = image",
+	"mode = rollback",
 	"run_tags",
 	"share",
 	"source_key_access = grant",

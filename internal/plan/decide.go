@@ -13,6 +13,10 @@ import (
 
 // Decide returns the plan for a request and facts. A refused plan has findings and no steps.
 func Decide(req distribution.Request, facts distribution.Facts) Plan {
+	if req.Move != "" {
+		return decideMove(req, facts)
+	}
+
 	p := Plan{KeyAliases: keyAliases(facts)}
 	destinations, findings := Expand(req, facts)
 	for i := range destinations {

@@ -6,6 +6,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -56,6 +57,12 @@ func (t templateTarget) step(p publication, g destinationState) (step.Step, *dis
 		return nil, note
 	}
 
+	return t.create(p, g), note
+}
+
+// create returns the step that creates a version with the image of a destination.
+func (t templateTarget) create(p publication, g destinationState) *step.CreateLaunchTemplateVersion {
+	existing := p.site.Templates[t.name()]
 	return &step.CreateLaunchTemplateVersion{
 		Base:        publishBase(g, "template", t.name()),
 		Template:    t.name(),
@@ -67,7 +74,41 @@ func (t templateTarget) step(p publication, g destinationState) (step.Step, *dis
 		Description: string(t.Description),
 		Image:       g.verifiedImage,
 		Release:     p.release,
-	}, note
+	}
+}
+
+// current returns the image of the default version, or of the latest version if runs do not set the default.
+func (t templateTarget) current(site distribution.DestinationFacts) string {
+	existing := site.Templates[t.name()]
+	if t.SetDefault || len(existing.Versions) == 0 {
+		return existing.DefaultImageID
+	}
+	return existing.Versions[0].ImageID
+}
+
+func (t templateTarget) earlier(site distribution.DestinationFacts) []distribution.PointerVersion {
+	existing := site.Templates[t.name()]
+	return slices.DeleteFunc(slices.Clone(existing.Versions), func(v distribution.PointerVersion) bool {
+		return t.SetDefault && v.Number >= existing.Default
+	})
+}
+
+// move returns the step of a promotion or a rollback. It always creates a version, so that the order of the versions is
+// that of the publications. A rollback keeps what users changed since in the current version.
+func (t templateTarget) move(p publication, m pointerMove, g destinationState) step.Step {
+	existing := p.site.Templates[t.name()]
+	create := t.create(p, g)
+	create.Version = 0
+	create.AnyRelease, create.Replaces = m.anyRelease, m.replaces
+	create.NewerThan = existing.Default
+	if !t.SetDefault && len(existing.Versions) > 0 {
+		create.NewerThan = existing.Versions[0].Number
+	}
+	if m.isRollback {
+		create.From, create.Source = strconv.FormatInt(create.NewerThan, 10), create.NewerThan
+		create.Description = ""
+	}
+	return create
 }
 
 // versionWithImage returns the version of a launch template that names an image. It prefers the default version,

@@ -21,7 +21,8 @@ type Plan struct {
 	Steps        []step.Step       // sorted by their dependencies
 	Findings     []distribution.Finding
 	Estimate     Estimate
-	KeyAliases   map[string]string `json:"-"` // by the ARN of the key
+	KeyAliases   map[string]string        `json:"-"`          // by the ARN of the key
+	Move         distribution.PointerMove `json:",omitempty"` // of promote and rollback
 
 	Keys map[provenance.SourceImage]provenance.SigningKeys `json:"-"` // prove what runs created
 }

@@ -31,6 +31,15 @@ type publishTarget interface {
 
 	// step returns the step that publishes the image, and a note about what names a newer release. Nil without a step.
 	step(p publication, g destinationState) (step.Step, *distribution.Finding)
+
+	// current returns the image that the target names. Empty if it names none.
+	current(site distribution.DestinationFacts) string
+
+	// earlier returns the versions before the current one, newest first. AWS keeps them, and no call changes one.
+	earlier(site distribution.DestinationFacts) []distribution.PointerVersion
+
+	// move returns the step of a promotion or a rollback.
+	move(p publication, m pointerMove, g destinationState) step.Step
 }
 
 // publishTargets returns the publish targets of a destination, in the order in which they are published. A new kind
@@ -53,6 +62,7 @@ type publication struct {
 	keys    map[string]distribution.Key
 	image   *ec2types.Image // the existing image. Nil if the run creates it
 	release time.Time       // of the image
+	isHeld  bool
 	isNewer func(imageID string) bool
 }
 
@@ -63,6 +73,7 @@ func newPublication(req distribution.Request, facts distribution.Facts, d distri
 		keys:        facts.Keys[d.At],
 		image:       imageAt(req, facts, d).use,
 		release:     facts.Images[d.FromRegion].Keys.Release(),
+		isHeld:      req.Hold || req.Move == distribution.Rollback,
 		isNewer:     func(imageID string) bool { return isNewer(facts, d, imageID) },
 	}
 }
@@ -77,7 +88,9 @@ func pointers(req distribution.Request, facts distribution.Facts, d distribution
 	p := newPublication(req, facts, d)
 	var all []distribution.Pointer
 	for _, t := range publishTargets(d.PublishTargets) {
-		all = append(all, t.pointer(p))
+		pointer := t.pointer(p)
+		pointer.Held = req.Hold
+		all = append(all, pointer)
 	}
 	return all
 }
@@ -108,6 +121,10 @@ func newerFinding(at distribution.Location, name, imageID string) *distribution.
 
 // publish adds the steps that publish the verified image of a destination.
 func (b *builder) publish(g destinationState) (published []distribution.StepID) {
+	if b.req.Hold {
+		return nil
+	}
+
 	p := newPublication(b.req, b.facts, g.Destination)
 	for _, t := range publishTargets(g.PublishTargets) {
 		newStep, note := t.step(p, g)

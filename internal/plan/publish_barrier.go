@@ -15,7 +15,7 @@ func (b *builder) addPublishBarrier(goals []destinationState) {
 	if !b.req.PublishAll || !slices.ContainsFunc(goals, func(g destinationState) bool {
 		return slices.ContainsFunc(
 			pointers(b.req, b.facts, g.Destination),
-			func(p distribution.Pointer) bool { return !p.Set },
+			func(p distribution.Pointer) bool { return !p.Set && !p.Held },
 		)
 	}) {
 		return

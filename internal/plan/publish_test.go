@@ -5,6 +5,7 @@ package plan_test
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -140,7 +141,7 @@ func TestDecide_publication(t *testing.T) {
 		req, facts := c.world()
 		req.Targets[0].Parameters = c.parameters
 		c.change(&req, &facts)
-		if facts.Sites[there].Parameters["/golden/"+tokyo+"/ami"] == (distribution.ParameterFacts{}) {
+		if reflect.ValueOf(facts.Sites[there].Parameters["/golden/"+tokyo+"/ami"]).IsZero() {
 			delete(facts.Sites[there].Parameters, "/golden/"+tokyo+"/ami")
 		}
 		fmt.Fprintf(&out, "# %s\n", c.name)

@@ -98,6 +98,9 @@ func validateName(
 	case hasImage(ours.unproven, *taken):
 		f.Reference, f.Detail = "2.1.8", "it has our tags and no valid signature: another run may be creating it"
 		f.Remediation = "find out where it comes from, and deregister it if it is not wanted"
+	case req.Hold && !d.PublishTargets.IsEmpty():
+		f.Detail = `publish = "hold" keeps what names that image, and two images cannot have one name`
+		f.Remediation = "give every release a name of its own by ami_name, and let retention remove the older ones"
 	case req.PublishAll && !d.PublishTargets.IsEmpty():
 		f.Code = distribution.CodeAMIReplacedEarly
 		f.Level, f.Summary = distribution.Warning, fmt.Sprintf(

@@ -25,7 +25,8 @@ type release struct {
 	images []ec2types.Image
 }
 
-// releasesToDelete returns the images of a destination to delete after it succeeds, newest first. unproven are
+// releasesToDelete returns the images of a destination to delete after it succeeds, newest first. None with publish =
+// "hold", because older releases are still in use. unproven are
 // those whose release is unknown.
 func releasesToDelete(
 	req distribution.Request,
@@ -33,7 +34,7 @@ func releasesToDelete(
 	d distribution.Destination,
 ) (images, unproven []ec2types.Image) {
 	this := facts.Images[d.FromRegion]
-	if !d.Retention.On() || this.Image == nil {
+	if !d.Retention.On() || this.Image == nil || req.Hold {
 		return nil, nil
 	}
 

@@ -52,6 +52,11 @@ func (t parameterTarget) step(p publication, g destinationState) (step.Step, *di
 		return nil, nil
 	}
 
+	return t.put(p, g), nil
+}
+
+// put returns the step that lets the parameter name the image of a destination.
+func (t parameterTarget) put(p publication, g destinationState) *step.PutParameter {
 	tags := map[string]string{}
 	for key, value := range t.Tags {
 		tags[key] = string(value)
@@ -69,7 +74,25 @@ func (t parameterTarget) step(p publication, g destinationState) (step.Step, *di
 		Overwrite:   t.Overwrite,
 		Image:       g.verifiedImage,
 		Release:     p.release,
-	}, nil
+	}
+}
+
+func (t parameterTarget) current(site distribution.DestinationFacts) string {
+	return site.Parameters[t.name()].ImageID
+}
+
+func (t parameterTarget) earlier(site distribution.DestinationFacts) []distribution.PointerVersion {
+	return site.Parameters[t.name()].Versions
+}
+
+// move returns the step of a promotion or a rollback. A rollback keeps the tags, and restores the description.
+func (t parameterTarget) move(p publication, m pointerMove, g destinationState) step.Step {
+	put := t.put(p, g)
+	put.AnyRelease, put.Replaces = m.anyRelease, m.replaces
+	if m.isRollback {
+		put.Description, put.Tags = m.description, nil
+	}
+	return put
 }
 
 func (t parameterTarget) limits() []limited {
@@ -144,7 +167,7 @@ func (t parameterTarget) validateExisting(p publication) []distribution.Finding 
 	switch {
 	case stored.Err != nil:
 		f := t.finding(p, codeParameterUnreadable, "7.6", "the parameter cannot be looked at")
-		f.Detail, f.Remediation = stored.Err.Error(), "allow ssm:GetParameter to "+p.site.Identity.ARN
+		f.Detail, f.Remediation = stored.Err.Error(), "allow "+stored.Err.Operation+" to "+p.site.Identity.ARN
 		found = append(found, f)
 	case !exists:
 	case stored.Type != t.Type:
@@ -157,7 +180,7 @@ func (t parameterTarget) validateExisting(p publication) []distribution.Finding 
 		f.Detail = "the data type of an existing parameter cannot be changed to " + t.DataType
 		f.Remediation = remake + ", or give data_type"
 		found = append(found, f)
-	case !t.Overwrite && !t.pointer(p).Set:
+	case !t.Overwrite && !p.isHeld && !t.pointer(p).Set:
 		f := t.finding(p, codeParameterExists, "7.8", "there is such a parameter already")
 		f.Detail = "with overwrite = false it is not touched, and it does not name this image"
 		f.Remediation = "name it otherwise, or leave overwrite out"

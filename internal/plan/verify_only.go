@@ -71,8 +71,46 @@ func Verify(req distribution.Request, facts distribution.Facts) Plan {
 	return p
 }
 
+// distributeAgain is the next step where a run of mode = "verify" found something missing.
+const distributeAgain = `run again without mode = "verify"`
+
 // verifyDestination returns findings about a destination's key, image and published references.
 func verifyDestination(
+	req distribution.Request,
+	facts distribution.Facts,
+	d distribution.Destination,
+) []distribution.Finding {
+	found := verifyImage(req, facts, d)
+	image := imageAt(req, facts, d).use
+	if image == nil || unreachableReason(d, facts) != nil || facts.RequiredLookupFailure(d.At) != nil {
+		return found
+	}
+
+	id := aws.ToString(image.ImageId)
+	publication := newPublication(req, facts, d)
+	for _, target := range publishTargets(d.PublishTargets) {
+		pointer := target.pointer(publication)
+		if pointer.Set || req.Hold {
+			continue
+		}
+		found = append(found, distribution.Finding{
+			Level:       distribution.Refused,
+			Code:        distribution.CodePublicationChanged,
+			Reference:   target.reference(),
+			Field:       field(d.Target, "mode"),
+			Location:    d.At,
+			Resource:    id,
+			Summary:     "the " + pointer.String() + " does not name " + id,
+			Detail:      "it was changed, or never set",
+			Remediation: distributeAgain,
+		})
+	}
+
+	return found
+}
+
+// verifyImage returns findings about a destination's key and image.
+func verifyImage(
 	req distribution.Request,
 	facts distribution.Facts,
 	d distribution.Destination,
@@ -145,20 +183,6 @@ func verifyDestination(
 		)
 	}
 
-	publication := newPublication(req, facts, d)
-	for _, t := range publishTargets(d.PublishTargets) {
-		if p := t.pointer(publication); !p.Set {
-			differences(
-				distribution.CodePublicationChanged,
-				t.reference(),
-				id,
-				"the "+p.String()+" does not name "+id,
-				"it was changed, or never set",
-				`run again without mode = "verify"`,
-			)
-		}
-	}
-
 	return found
 }
 
@@ -170,7 +194,7 @@ func creationRemedy(req distribution.Request, d distribution.Destination, facts 
 			return f.Remediation
 		}
 	}
-	return `run again without mode = "verify"`
+	return distributeAgain
 }
 
 // missingImageDetail returns why a destination has no usable image.

@@ -45,6 +45,8 @@ const (
 	PlanOnly   Mode = "plan"
 	Verify     Mode = "verify"
 	CleanUp    Mode = "cleanup"
+	Promote    Mode = "promote"
+	Rollback   Mode = "rollback"
 )
 
 // Status is the state of a run, a destination, a step, or another part of a run. Readers must expect further values.
@@ -60,6 +62,7 @@ const (
 	Skipped    Status = "skipped"
 	InProgress Status = "in_progress"
 	Pending    Status = "pending"
+	Held       Status = "held" // a reference that publish = "hold" keeps as it is
 )
 
 // Label returns the status as words.

@@ -369,7 +369,10 @@ func newPublications(pointers []distribution.Pointer) []Publication {
 			Name:   p.Name,
 			Status: Pending,
 		}
-		if p.Set {
+		switch {
+		case p.Held:
+			all[i].Status = Held
+		case p.Set:
 			all[i].Status = Succeeded
 		}
 	}

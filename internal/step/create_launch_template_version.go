@@ -34,6 +34,9 @@ type CreateLaunchTemplateVersion struct {
 	Description string
 	Image       Ref
 	Release     time.Time // release of the image
+	AnyRelease  bool      // replace an image of a newer release
+	Replaces    []string  // images of which it must still name one; empty for any
+	NewerThan   int64     // reuse only later versions; 0 for any
 }
 
 // TemplatePointer is the kind of the references that CreateLaunchTemplateVersion publishes.
@@ -125,7 +128,12 @@ func (s *CreateLaunchTemplateVersion) start(env Env) Attempt {
 		imageID:  imageID,
 		unsigned: env.Outcomes[s.Image.From].Unsigned,
 		image:    imageCheck{client: client, imageID: imageID},
-		releases: releaseCheck{at: s.Location, release: s.Release, releaseOf: env.releaseOf},
+		releases: releaseCheck{
+			at:        s.Location,
+			release:   s.Release,
+			isOff:     s.AnyRelease,
+			releaseOf: env.releaseOf,
+		},
 	}
 }
 
@@ -142,9 +150,13 @@ func (s *CreateLaunchTemplateVersion) input(
 			ImageId:             aws.String(imageID),
 			BlockDeviceMappings: requestMappings(mappings),
 		},
-		ClientToken: aws.String(clientToken(
-			"launch template", s.Location.String(), s.TemplateID, version, imageID, s.Description)),
 	}
+
+	fields := []string{"launch template", s.Location.String(), s.TemplateID, version, imageID, s.Description}
+	if s.NewerThan > 0 {
+		fields = append(fields, strconv.FormatInt(s.NewerThan, 10))
+	}
+	in.ClientToken = aws.String(clientToken(fields...))
 
 	if s.Description != "" {
 		in.VersionDescription = aws.String(s.Description)
@@ -211,6 +223,10 @@ func (a *createLaunchTemplateVersion) Do(ctx context.Context) (Outcome, error) {
 
 // findOrCreate returns the number of a version that differs from its source only in the image.
 func (a *createLaunchTemplateVersion) findOrCreate(ctx context.Context) (string, error) {
+	if err := a.requireReplaceable(ctx); err != nil {
+		return "", err
+	}
+
 	source, err := a.describe(ctx, a.step.From)
 	if err != nil {
 		return "", err
@@ -231,6 +247,24 @@ func (a *createLaunchTemplateVersion) findOrCreate(ctx context.Context) (string,
 	return strconv.FormatInt(aws.ToInt64(created.LaunchTemplateVersion.VersionNumber), 10), nil
 }
 
+// requireReplaceable returns an error if the template no longer names an image that the step replaces.
+func (a *createLaunchTemplateVersion) requireReplaceable(ctx context.Context) error {
+	if len(a.step.Replaces) == 0 {
+		return nil
+	}
+
+	version := "$Latest"
+	if a.step.SetDefault {
+		version = "$Default"
+	}
+
+	current, err := a.describe(ctx, version)
+	if err == nil && !isReplaceable(a.step.Replaces, imageOf(current)) {
+		err = movedError(a.step.Template, imageOf(current))
+	}
+	return err
+}
+
 // find returns the oldest version that differs from source only in the image, because later versions may derive
 // from it. Zero if there is none.
 func (a *createLaunchTemplateVersion) find(ctx context.Context, source ec2types.LaunchTemplateVersion) (int64, error) {
@@ -248,7 +282,8 @@ func (a *createLaunchTemplateVersion) find(ctx context.Context, source ec2types.
 			if !DiffersOnlyInImage(version.LaunchTemplateData, source.LaunchTemplateData) {
 				continue
 			}
-			if n := aws.ToInt64(version.VersionNumber); oldest == 0 || n < oldest {
+			n := aws.ToInt64(version.VersionNumber)
+			if n > a.step.NewerThan && (oldest == 0 || n < oldest) {
 				oldest = n
 			}
 		}
@@ -280,6 +315,10 @@ func (a *createLaunchTemplateVersion) makeDefault(ctx context.Context) ([]distri
 		current, err := a.describe(ctx, "$Default")
 		if err != nil {
 			return nil, err
+		}
+
+		if !isReplaceable(a.step.Replaces, imageOf(current)) && imageOf(current) != a.imageID {
+			return nil, movedError(a.step.Template, imageOf(current))
 		}
 
 		notes, err := a.releases.note(ctx, a.step.Template, imageOf(current))

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -27,6 +28,7 @@ var ErrUnsigned = errors.New(
 type releaseCheck struct {
 	at        distribution.Location
 	release   time.Time // release of the image to publish
+	isOff     bool      // the user asked for an older release
 	releaseOf func(ctx context.Context, at distribution.Location, imageID string) (time.Time, error)
 	looks     int // number of polls for an image that AWS does not show
 }
@@ -40,7 +42,7 @@ const maxReleaseLooks = 3
 
 // note returns a note if the published image has a newer release. Nil if it may be replaced.
 func (c *releaseCheck) note(ctx context.Context, name, imageID string) ([]distribution.Finding, error) {
-	if !isImageID(imageID) || invariant.ReleaseOrder.IsOff() {
+	if c.isOff || !isImageID(imageID) || invariant.ReleaseOrder.IsOff() {
 		return nil, nil
 	}
 
@@ -146,3 +148,13 @@ type noRuns struct{}
 
 func (noRuns) IsOver(string, time.Time) bool { return true }
 func (noRuns) Covers(string, time.Time) bool { return false }
+
+// isReplaceable reports whether a step may replace an image. An empty list allows any.
+func isReplaceable(replaces []string, imageID string) bool {
+	return len(replaces) == 0 || slices.Contains(replaces, imageID)
+}
+
+// movedError says that another run or a user changed a reference after the plan was made.
+func movedError(name, imageID string) error {
+	return fmt.Errorf("%s names %q since the plan was made, and is left as it is", name, imageID)
+}

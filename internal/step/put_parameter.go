@@ -34,6 +34,8 @@ type PutParameter struct {
 	Overwrite   bool
 	Image       Ref
 	Release     time.Time // release of the image
+	AnyRelease  bool      // replace an image of a newer release
+	Replaces    []string  // images of which it must still name one; empty for any
 }
 
 // ParameterPointer is the kind of the references that PutParameter publishes.
@@ -96,7 +98,12 @@ func (s *PutParameter) start(env Env) Attempt {
 		imageID:  imageID,
 		unsigned: env.Outcomes[s.Image.From].Unsigned,
 		image:    imageCheck{client: env.Clients.EC2(s.Location), imageID: imageID},
-		releases: releaseCheck{at: s.Location, release: s.Release, releaseOf: env.releaseOf},
+		releases: releaseCheck{
+			at:        s.Location,
+			release:   s.Release,
+			isOff:     s.AnyRelease,
+			releaseOf: env.releaseOf,
+		},
 	}
 }
 
@@ -213,6 +220,8 @@ func (a *putParameter) put(ctx context.Context) (int64, error) {
 		return shown.Version, nil
 	case !a.step.Overwrite:
 		return 0, err
+	case !isReplaceable(a.step.Replaces, value):
+		return 0, movedError(a.step.Name, value)
 	}
 
 	if a.notes, err = a.releases.note(ctx, a.step.Name, value); err != nil || len(a.notes) > 0 {

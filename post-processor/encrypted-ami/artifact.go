@@ -95,6 +95,8 @@ func (a *artifact) String() string {
 	}
 	lines := []string{"AMIs were created in target accounts:"}
 	switch {
+	case a.mode == report.Promote || a.mode == report.Rollback:
+		lines[0] = "AMIs that target accounts publish now:"
 	case len(a.result.Images) == 0 && len(a.result.Shares) > 0:
 		lines = nil
 	case len(a.result.Images) == 0:

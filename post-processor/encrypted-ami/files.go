@@ -98,6 +98,10 @@ func (r *run) mode() report.Mode {
 		return report.Verify
 	case config.ModePlan:
 		return report.PlanOnly
+	case config.ModePromote:
+		return report.Promote
+	case config.ModeRollback:
+		return report.Rollback
 	}
 	return report.Distribute
 }

@@ -103,6 +103,10 @@ var worlds = append(
 			{Option: "existing_amis", Without: "existing_amis: empty"},
 			{Option: "mode", Value: "verify"},
 		}},
+		{Name: "an older release to promote", Run: underNull(olderPromotion), Cases: []optioncoverage.Case{
+			{Option: "allow_older_release", Without: "allow_older_release = true"},
+			{Option: "only_targets", Value: list{"to " + prod}},
+		}},
 		{Name: "an image that is not encrypted", Run: afterBuild(unencrypted), Cases: []optioncoverage.Case{
 			{Option: "allow_unencrypted_share", Value: true, Without: "allow_unencrypted_share"},
 		}},

@@ -261,6 +261,33 @@ func olderRelease(s *stage) pairs {
 	return o
 }
 
+// olderPromotion promotes a release whose successor is published in two targets.
+func olderPromotion(s *stage) pairs {
+	o := s.options(prod, other)
+	targets := o["target"].(list)
+	for _, t := range targets {
+		t.(pairs)["ssm_parameter"] = list{pairs{"name": "/golden"}}
+	}
+
+	// distribute copies to one target after the other, so that the IDs are the same each time.
+	distribute := func() {
+		for i := range targets {
+			o["target"] = targets[:i+1]
+			_, err := s.run(s.Context(), o)
+			s.must(err)
+		}
+	}
+
+	first := s.image
+	distribute()
+	time.Sleep(48 * time.Hour)
+	f := s.fixtures()
+	s.rebuilt(f.Image(source, "golden 2", f.Snapshot(source, "")))
+	distribute()
+	o["existing_amis"], o["mode"], o["allow_older_release"] = pairs{tokyo: first}, "promote", true
+	return o
+}
+
 // windows is an image of AWS's; the target has fast launch for it by a launch template that an option names, "" for
 // none.
 func windows(option string) func(*stage) pairs {

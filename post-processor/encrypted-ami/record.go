@@ -61,7 +61,7 @@ func (r *run) recordOptions() runrecord.Options {
 // the build may have failed in other accounts, and waits to be resumed.
 func (r *run) takeover() runrecord.Takeover {
 	switch {
-	case !r.userSupplied:
+	case !r.userSupplied, r.config.Mode == config.ModePromote, r.config.Mode == config.ModeRollback:
 		return runrecord.TakesOverNone
 	case r.config.Mode == config.ModeCleanup:
 		return runrecord.TakesOverScope

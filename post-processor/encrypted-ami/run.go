@@ -163,6 +163,10 @@ func (r *run) do(ctx context.Context) error {
 		return r.check(ctx, request)
 	case config.ModePlan:
 		return r.show(ctx, request)
+	case config.ModePromote, config.ModeRollback:
+		if !r.userSupplied {
+			return &configurationError{errPointerMoveOfBuild}
+		}
 	}
 	return r.share(ctx, request)
 }
@@ -271,7 +275,7 @@ func (r *run) decide(ctx context.Context, request distribution.Request) (plan.Pl
 	r.trackPlan(p)
 	r.printPlanFindings(p)
 	if p.Refused() {
-		err = &outcomeError{"nothing was created"}
+		err = &outcomeError{r.refusedOutcome()}
 	}
 	return p, facts, err
 }

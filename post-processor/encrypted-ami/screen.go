@@ -23,6 +23,8 @@ func (r *run) printStart() {
 		report.PlanOnly:   "Planning the distribution of %s%s in %s; nothing will be changed in AWS...",
 		report.Verify:     "Verifying the copies of %s%s in %s...",
 		report.CleanUp:    "Cleaning up after the distribution of %s%s in %s...",
+		report.Promote:    "Promoting the copies of %s%s in %s...",
+		report.Rollback:   "Rolling back the copies of %s%s in %s...",
 	}
 	for _, image := range r.images {
 		r.ui.Say(fmt.Sprintf(verbs[r.mode()], image.ImageID, from, image.Region))

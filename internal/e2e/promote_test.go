@@ -1,0 +1,114 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+)
+
+const externalID = "-var=external_id=golden-images-4711"
+
+// prepareWeb creates the launch template that the target publishes in.
+func prepareWeb(t *testing.T, w *World) {
+	t.Helper()
+	setTargetPolicy(t, w, `{"Version":"2012-10-17","Statement":[{
+		"Effect":"Allow",
+		"Action":["ec2:*","kms:*","ssm:*","imagebuilder:*"],
+		"Resource":"*"
+	}]}`)
+	must(w.ec2(target).CreateLaunchTemplate(t.Context(), &ec2.CreateLaunchTemplateInput{
+		LaunchTemplateName: aws.String("web"),
+		LaunchTemplateData: &types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT3Micro},
+	}))(t)
+}
+
+// TestPromote_afterBuild builds and publishes a release, holds the next one back, promotes it and rolls it back. After
+// each run it asks the target account what its parameter and its launch template name.
+func TestPromote_afterBuild(t *testing.T) {
+	h := newHost(t, string(must(os.ReadFile("../../example/promote/template.pkr.hcl"))(t)))
+	prepareWeb(t, h.World)
+
+	// builds returns the AMI that a build has created in the source account, and its copy in the target account.
+	builds := func(arguments ...string) (built, owned string) {
+		h.packer(t, 0, append([]string{
+			"build", "-color=false", "-only=amazon-ebs.golden", "-var=poll_interval=1s", externalID,
+		}, append(arguments, ".")...)...)
+		return h.newestManifest(t)
+	}
+	move := func(mode, source string) {
+		existing := string(must(json.Marshal(map[string]string{region: source}))(t))
+		h.packer(t, 0, "build", "-color=false", "-only=null.release", "-var=poll_interval=1s", externalID,
+			"-var=mode="+mode, "-var=existing_amis="+existing, ".")
+	}
+
+	_, first := builds("-var=publish=each")
+	expectPublished(t, h.World, "the first build", first)
+	second, copied := builds()
+	expectPublished(t, h.World, "the held build", first)
+	if first == copied {
+		t.Fatalf("both builds have the copy %s", first)
+	}
+
+	move("promote", second)
+	expectPublished(t, h.World, "the promotion", copied)
+	move("rollback", second)
+	expectPublished(t, h.World, "the rollback", first)
+	move("promote", second)
+	expectPublished(t, h.World, "the second promotion", copied)
+}
+
+// newestManifest returns the source AMI and the AMI of the target in the manifest of the last build.
+func (h Host) newestManifest(t *testing.T) (built, owned string) {
+	t.Helper()
+	folders := must(filepath.Glob(filepath.Join(h.Folder, "encrypted-ami", "*")))(t)
+	var newest os.FileInfo
+	for _, folder := range folders {
+		path := filepath.Join(folder, "manifest.json")
+		info := must(os.Stat(path))(t)
+		if newest != nil && info.ModTime().Before(newest.ModTime()) {
+			continue
+		}
+		newest = info
+
+		var manifest struct {
+			Images []struct {
+				ID string `json:"ami_id"`
+			} `json:"source_amis"`
+			Destinations []struct {
+				ID string `json:"ami_id"`
+			} `json:"destinations"`
+		}
+		if err := json.Unmarshal(must(os.ReadFile(path))(t), &manifest); err != nil {
+			t.Fatal(err)
+		}
+		built, owned = manifest.Images[0].ID, manifest.Destinations[0].ID
+	}
+	return built, owned
+}
+
+// expectPublished asks the target account for the value of its parameter and for the default version of its launch
+// template.
+func expectPublished(t *testing.T, w *World, after, want string) {
+	t.Helper()
+	parameter := must(ssm.NewFromConfig(w.Config(target, region)).GetParameter(
+		t.Context(), &ssm.GetParameterInput{Name: aws.String("/golden/ami")},
+	))(t).Parameter
+	versions := must(w.ec2(target).DescribeLaunchTemplateVersions(
+		t.Context(), &ec2.DescribeLaunchTemplateVersionsInput{
+			LaunchTemplateName: aws.String("web"), Versions: []string{"$Default"},
+		},
+	))(t).LaunchTemplateVersions
+	got := [2]string{*parameter.Value, aws.ToString(versions[0].LaunchTemplateData.ImageId)}
+	if got != [2]string{want, want} {
+		t.Errorf("after %s the parameter and the launch template name %v, want %s", after, got, want)
+	}
+}

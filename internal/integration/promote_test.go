@@ -1,0 +1,447 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package integration_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
+)
+
+// releases are the source images of a published release and of one that is on hold, with a template for both.
+type releases struct {
+	*fixture.World
+	first, second string
+	changes       []fixture.Change
+}
+
+// twoReleases publishes a first release in two accounts, and delivers a second one with publish = "hold".
+func twoReleases(w *fixture.World) releases {
+	w.Helper()
+	createLaunchTemplate(w, twoTargets...)
+	r := releases{World: w, changes: changes(
+		fixture.WithFamily("web"), fixture.WithParameter("/golden"), fixture.WithLaunchTemplate("web"),
+	)}
+	r.first = w.ImageID
+	w.RequireSuccess(w.Run(r.template()))
+	r.second = r.build()
+	w.RequireSuccess(w.Run(r.template(fixture.WithHold())))
+	return r
+}
+
+// build builds another release a day later.
+func (r releases) build() string {
+	time.Sleep(24 * time.Hour)
+	r.Build()
+	return r.ImageID
+}
+
+func (r releases) template(more ...fixture.Change) fixture.Template {
+	return r.Template(append(slices.Clone(r.changes), more...)...)
+}
+
+// in runs a mode for a source image.
+func (r releases) in(mode, image string, more ...fixture.Change) *fixture.Run {
+	r.Helper()
+	r.ImageID = image
+	return r.Resume(r.template(append([]fixture.Change{fixture.WithMode(mode)}, more...)...))
+}
+
+// named returns the source image of what each reference names.
+func (r releases) named() map[string]string {
+	r.Helper()
+	names := map[string]string{}
+	for _, account := range twoTargets {
+		parameter, template := published(r.World, account)
+		names[account+" /golden"] = r.sourceOf(account, parameter)
+		names[account+" web"] = r.sourceOf(account, template)
+	}
+	return names
+}
+
+// sourceOf returns the source image that the tag of a copy names. Empty for another image.
+func (r releases) sourceOf(account, image string) string {
+	for _, own := range r.Images(account, fixture.Home) {
+		if aws.ToString(own.ImageId) == image {
+			source := fixture.Tags(own.Tags)["encrypted-ami:source"]
+			return source[strings.LastIndex(source, "/")+1:]
+		}
+	}
+	return ""
+}
+
+// expectAll fails the test unless every reference names one release.
+func (r releases) expectAll(when, image string) {
+	r.Helper()
+	for pointer, named := range r.named() {
+		if named != image {
+			r.Errorf("%s: %s names a copy of %q, want %q", when, pointer, named, image)
+		}
+	}
+}
+
+func (r releases) expectUnchanged(when string, run *fixture.Run) {
+	r.Helper()
+	for _, call := range run.Calls() {
+		if call.Mutating() {
+			r.Errorf("%s: got the call %s, want none that changes something", when, call.Action)
+		}
+	}
+}
+
+// A release on hold is delivered and nothing names it. Promotion lets everything name it, and rollback undoes that.
+func TestPromote_heldRelease(t *testing.T) {
+	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
+		r := twoReleases(w)
+		r.expectAll("held", r.first)
+
+		w.RequireSuccess(r.in("promote", r.second))
+		r.expectAll("promoted", r.second)
+		again := r.in("promote", r.second)
+		w.RequireSuccess(again)
+		r.expectUnchanged("promoted again", again)
+
+		w.RequireSuccess(r.in("rollback", r.second))
+		r.expectAll("rolled back", r.first)
+		again = r.in("rollback", r.second)
+		w.RequireSuccess(again)
+		r.expectUnchanged("rolled back again", again)
+
+		w.RequireSuccess(r.in("promote", r.second))
+		r.expectAll("promoted after the rollback", r.second)
+		w.RequireSuccess(r.in("rollback", r.second))
+		r.expectAll("rolled back after the second promotion", r.first)
+	})
+}
+
+// A rollback returns to what was named before, also if that is not the release that was built before.
+func TestRollback_afterRollback(t *testing.T) {
+	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
+		r := twoReleases(w)
+		w.RequireSuccess(r.in("promote", r.second))
+		w.RequireSuccess(r.in("rollback", r.second))
+		third := r.build()
+		w.RequireSuccess(w.Run(r.template(fixture.WithHold())))
+		w.RequireSuccess(r.in("promote", third))
+		r.expectAll("third promoted", third)
+
+		w.RequireSuccess(r.in("rollback", third))
+		r.expectAll("third rolled back", r.first)
+	})
+}
+
+// No reference moves if one destination lacks its copy.
+func TestPromote_missingCopy(t *testing.T) {
+	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
+		r := twoReleases(w)
+		for _, image := range w.Images(fixture.Stage, fixture.Home) {
+			if r.sourceOf(fixture.Stage, *image.ImageId) == r.second {
+				_, err := w.EC2(fixture.Stage, fixture.Home).DeregisterImage(w.Context(),
+					&ec2.DeregisterImageInput{ImageId: image.ImageId})
+				if err != nil {
+					w.Fatal(err)
+				}
+			}
+		}
+
+		run := r.in("promote", r.second)
+		w.RequireFailure(run)
+		r.expectAll("refused", r.first)
+		r.expectUnchanged("refused", run)
+	})
+}
+
+// A newer release stays unless the template asks for the older one.
+func TestPromote_olderRelease(t *testing.T) {
+	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
+		r := twoReleases(w)
+		w.RequireSuccess(r.in("promote", r.second))
+
+		run := r.in("promote", r.first)
+		w.RequireFailure(run)
+		if !strings.Contains(run.Text(), "allow_older_release = true") {
+			w.Errorf("the output does not name allow_older_release: %s", run.Text())
+		}
+		r.expectAll("refused", r.second)
+
+		w.RequireSuccess(r.in("promote", r.first, fixture.WithOlderRelease()))
+		r.expectAll("older release promoted", r.first)
+		w.RequireSuccess(r.in("rollback", r.first))
+		r.expectAll("older release rolled back", r.second)
+	})
+}
+
+// A promotion in stages changes the targets that are named.
+func TestPromote_onlyTargets(t *testing.T) {
+	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
+		r := twoReleases(w)
+		name := r.template()["target"].([]any)[0].(map[string]any)["name"].(string)
+		w.RequireSuccess(r.in("promote", r.second, fixture.WithOnlyTargets(name)))
+		count := map[string]int{}
+		for _, image := range r.named() {
+			count[image]++
+		}
+		if want := map[string]int{r.first: 2, r.second: 2}; !maps.Equal(count, want) {
+			w.Errorf("got %v, want %v", count, want)
+		}
+	})
+}
+
+// A rollback never publishes an image that no run delivered: whoever may write the parameter could have named it.
+func TestRollback_foreignImage(t *testing.T) {
+	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
+		r := twoReleases(w)
+		foreign := r.copyImage(fixture.Prod)
+		store := ssm.NewFromConfig(w.Config(fixture.Prod, fixture.Home))
+		_, err := store.PutParameter(w.Context(), &ssm.PutParameterInput{
+			Name:      aws.String("/golden"),
+			Value:     aws.String(foreign),
+			Type:      ssmtypes.ParameterTypeString,
+			DataType:  aws.String("aws:ec2:image"),
+			Overwrite: aws.Bool(true),
+		})
+		if err != nil {
+			w.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		w.RequireSuccess(r.in("promote", r.second))
+
+		run := r.in("rollback", r.second)
+		w.RequireFailure(run)
+		if !strings.Contains(run.Text(), "no run provably delivered") {
+			w.Errorf("the output does not say why: %s", run.Text())
+		}
+		r.expectAll("refused", r.second)
+	})
+}
+
+// copyImage copies the image of the first release under another name, with all its tags.
+func (r releases) copyImage(account string) string {
+	r.Helper()
+	client := r.EC2(account, fixture.Home)
+	for _, image := range r.Images(account, fixture.Home) {
+		if r.sourceOf(account, *image.ImageId) != r.first {
+			continue
+		}
+		out, err := client.CopyImage(r.Context(), &ec2.CopyImageInput{
+			Name:          aws.String("foreign"),
+			SourceImageId: image.ImageId,
+			SourceRegion:  aws.String(fixture.Home),
+			TagSpecifications: []ec2types.TagSpecification{
+				{ResourceType: ec2types.ResourceTypeImage, Tags: image.Tags},
+			},
+		})
+		if err != nil {
+			r.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		return *out.ImageId
+	}
+	r.Fatal("there is no copy of the first release")
+	return ""
+}
+
+// A rollback keeps what a user changed in the launch template since.
+func TestRollback_changedTemplate(t *testing.T) {
+	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
+		r := twoReleases(w)
+		w.RequireSuccess(r.in("promote", r.second))
+		client := w.EC2(fixture.Prod, fixture.Home)
+		changed, err := client.CreateLaunchTemplateVersion(w.Context(), &ec2.CreateLaunchTemplateVersionInput{
+			LaunchTemplateName: aws.String("web"),
+			SourceVersion:      aws.String("$Default"),
+			LaunchTemplateData: &ec2types.RequestLaunchTemplateData{InstanceType: ec2types.InstanceTypeT4gLarge},
+		})
+		if err != nil {
+			w.Fatal(err)
+		}
+		_, err = client.ModifyLaunchTemplate(w.Context(), &ec2.ModifyLaunchTemplateInput{
+			LaunchTemplateName: aws.String("web"),
+			DefaultVersion:     aws.String(fmt.Sprint(*changed.LaunchTemplateVersion.VersionNumber)),
+		})
+		if err != nil {
+			w.Fatal(err)
+		}
+
+		w.RequireSuccess(r.in("rollback", r.second))
+		r.expectAll("rolled back", r.first)
+		out, err := client.DescribeLaunchTemplateVersions(w.Context(), &ec2.DescribeLaunchTemplateVersionsInput{
+			LaunchTemplateName: aws.String("web"), Versions: []string{"$Default"},
+		})
+		if err != nil {
+			w.Fatal(err)
+		}
+		if got := out.LaunchTemplateVersions[0].LaunchTemplateData.InstanceType; got != ec2types.InstanceTypeT4gLarge {
+			w.Errorf("got instance type %s, want %s", got, ec2types.InstanceTypeT4gLarge)
+		}
+	})
+}
+
+// A promotion that cannot finish says which references did not move.
+func TestPromote_deniedParameter(t *testing.T) {
+	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
+		r := twoReleases(w)
+		w.Deny(fixture.Stage, "ssm:PutParameter")
+		run := r.in("promote", r.second)
+		w.RequireFailure(run)
+		if silent := r.silentlyMixed(run); len(silent) > 0 {
+			w.Errorf("the report does not say that these did not move: %v", silent)
+		}
+		if len(r.mixed()) == 0 {
+			w.Error("all references moved, so that the test shows nothing")
+		}
+
+		w.AllowAll(fixture.Stage)
+		w.RequireSuccess(r.in("rollback", r.second))
+		r.expectAll("undone", r.first)
+	})
+}
+
+// mixed returns the references, if they name different releases.
+func (r releases) mixed() map[string]string {
+	named := r.named()
+	if len(slices.Compact(slices.Sorted(maps.Values(named)))) < 2 {
+		return nil
+	}
+	return named
+}
+
+// silentlyMixed returns the references that name another release than most, and that neither the output nor the
+// manifest of a run names.
+func (r releases) silentlyMixed(run *fixture.Run) (silent []string) {
+	said := run.Text()
+	for _, f := range run.Manifest().Findings {
+		said += "\n" + f.Text
+	}
+	for pointer := range r.mixed() {
+		account, name, _ := strings.Cut(pointer, " ")
+		if !strings.Contains(said, "did not move") || !strings.Contains(said, name+" in "+account) {
+			silent = append(silent, pointer)
+		}
+	}
+	return silent
+}
+
+// pointerRun is a run that dies, and the run after it.
+type pointerRun struct{ dies, next string }
+
+func (p pointerRun) String() string { return p.dies + ", then " + p.next }
+
+// A promotion or a rollback that died at any call is finished or undone by the next run. The references name one
+// release then, or the report says which do not.
+func TestPromote_afterCrashAtAnyCall(t *testing.T) {
+	var points, silent atomic.Int64
+	t.Cleanup(func() { // after the parallel subtests
+		fmt.Printf("promote and rollback: %d crash points, mixed pointers without a word: %d\n",
+			points.Load(), silent.Load())
+	})
+	for _, runs := range []pointerRun{
+		{"hold", "hold"},
+		{"hold", "promote"},
+		{"promote", "promote"},
+		{"promote", "rollback"},
+		{"rollback", "rollback"},
+		{"rollback", "promote"},
+	} {
+		t.Run(runs.String(), func(t *testing.T) {
+			t.Parallel()
+			runs.tryAll(t, &points, &silent)
+		})
+	}
+}
+
+// tryAll lets a run die at each of its calls, before or after the response, each time in a new world.
+func (p pointerRun) tryAll(t *testing.T, points, silent *atomic.Int64) {
+	var calls []fixture.Call
+	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
+		calls = p.start(w, death{}).Calls()
+	})
+	changes := 0
+	for i, call := range calls {
+		at := i + 1
+		if call.Mutating() {
+			changes++
+		}
+		for _, lost := range []bool{false, true} {
+			isSampled := call.Mutating() && changes%8 == 1 && lost == (changes%16 == 1)
+			// a read has no effect that depends on whether its response arrives
+			if !*whole && !isSampled || lost && !call.Mutating() {
+				continue
+			}
+			points.Add(1)
+			test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
+				r := p.prepare(w)
+				p.run(r, death{at: at, lost: lost})
+				after := r.finish(p)
+				for _, pointer := range r.silentlyMixed(after) {
+					silent.Add(1)
+					w.Errorf("dies at call %d of %d, its response lost %v: %s names another release without a word",
+						at, len(calls), lost, pointer)
+				}
+				if !after.Succeeded() {
+					w.Errorf("dies at call %d of %d, its response lost %v: the next run fails: %s",
+						at, len(calls), lost, after.Outcome())
+				}
+				want := map[string]string{"hold": r.first, "promote": r.second, "rollback": r.first}[p.next]
+				r.expectAll(fmt.Sprintf("dies at call %d of %d, its response lost %v", at, len(calls), lost), want)
+			})
+		}
+	}
+}
+
+// prepare makes the world in which the run dies.
+func (p pointerRun) prepare(w *fixture.World) releases {
+	if p.dies != "hold" {
+		r := twoReleases(w)
+		if p.dies == "rollback" {
+			w.RequireSuccess(r.in("promote", r.second))
+		}
+		return r
+	}
+	createLaunchTemplate(w, twoTargets...)
+	r := releases{World: w, changes: changes(
+		fixture.WithFamily("web"), fixture.WithParameter("/golden"), fixture.WithLaunchTemplate("web"),
+	)}
+	r.first = w.ImageID
+	w.RequireSuccess(w.Run(r.template()))
+	r.second = r.build()
+	return r
+}
+
+// start runs what dies, in a new world.
+func (p pointerRun) start(w *fixture.World, d death) *fixture.Run { return p.run(p.prepare(w), d) }
+
+func (p pointerRun) run(r releases, d death) *fixture.Run {
+	if p.dies == "hold" {
+		return r.Start(d.attempt(r.template(fixture.WithHold()))).Wait()
+	}
+	r.ImageID = r.second
+	attempt := d.attempt(r.template(fixture.WithMode(p.dies)))
+	attempt.Existing = true
+	return r.Start(attempt).Wait()
+}
+
+// finish runs what comes after the death. A release whose delivery died is completed before it is promoted.
+func (r releases) finish(p pointerRun) *fixture.Run {
+	r.ImageID = r.second
+	if p.dies == "hold" {
+		run := r.Resume(r.template(fixture.WithHold()))
+		if p.next == "hold" || !run.Succeeded() {
+			return run
+		}
+	}
+	return r.in(p.next, r.second)
+}
