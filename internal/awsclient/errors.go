@@ -147,9 +147,6 @@ func IsInUse(err error) bool { return Code(err) == "InvalidSnapshot.InUse" }
 // IsNameTaken reports whether an image of this name exists in the account and Region (2.5.2).
 func IsNameTaken(err error) bool { return Code(err) == "InvalidAMIName.Duplicate" }
 
-// IsParameterTaken reports whether an SSM parameter of this name exists, and overwriting was not requested (7.8).
-func IsParameterTaken(err error) bool { return Code(err) == "ParameterAlreadyExists" }
-
 // WouldSucceed reports whether a dry run was allowed (6.2, 6.6).
 func WouldSucceed(err error) bool { return hasCode(err, dryRunCodes) }
 

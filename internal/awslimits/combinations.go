@@ -40,31 +40,3 @@ func CheckSessionTagKeys(keys []string) error {
 	}
 	return nil
 }
-
-// CheckParameterName returns why the Parameter Store refuses a name, as words that follow the name in a message. Of the
-// ARN that the parameter will have, it takes the characters before the name; empty if they are not known.
-func CheckParameterName(name, arnBeforeName string) error {
-	levels := strings.Split(strings.TrimPrefix(name, "/"), "/")
-	switch most := Number(ParameterLevels, MaxCount); {
-	case len(levels) > 1 && !strings.HasPrefix(name, "/"):
-		return fmt.Errorf("has levels and does not begin with a slash")
-	case len(levels) > most:
-		return fmt.Errorf("has %d levels, AWS allows %d", len(levels), most)
-	}
-	if err := Check(ParameterName, name); err != nil {
-		return err
-	}
-	most := Number(ParameterNameAndARN, Combination)
-	if n := len(arnBeforeName) + len(strings.TrimPrefix(name, "/")); n > most {
-		return fmt.Errorf("has %d characters with its ARN, AWS allows %d", n, most)
-	}
-	return nil
-}
-
-// CheckParameterType returns an error if a parameter of a type cannot have a data type.
-func CheckParameterType(parameterType, dataType string) error {
-	if dataType == "aws:ec2:image" && parameterType != "String" {
-		return fmt.Errorf("is a data type of String parameters only")
-	}
-	return nil
-}

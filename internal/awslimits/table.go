@@ -61,19 +61,6 @@ const (
 	VersionDescription Subject = "launch template version description"
 	FastLaunchVersion  Subject = "launch template version of fast launch"
 	ParallelLaunches   Subject = "parallel launches of fast launch"
-
-	ParameterName        Subject = "parameter name"
-	ParameterLevels      Subject = "levels of a parameter name"
-	ParameterNameAndARN  Subject = "parameter name with its ARN"
-	ParameterType        Subject = "parameter type"
-	ParameterDataType    Subject = "parameter data type"
-	ParameterDataAndType Subject = "parameter data type with its type"
-	ParameterTier        Subject = "parameter tier"
-	ParameterDescription Subject = "parameter description"
-	ParameterKeyID       Subject = "parameter key"
-	ParameterTags        Subject = "parameter tags"
-	ParameterTagKey      Subject = "parameter tag key"
-	ParameterTagValue    Subject = "parameter tag value"
 )
 
 // Sources that several limits share. "Model" is the API model that AWS publishes with its SDKs.
@@ -90,9 +77,6 @@ const (
 	tagRestrictions  = "EC2 user guide, tag restrictions"
 	launchTemplate   = "EC2 API model, CreateLaunchTemplateVersion"
 	fastLaunch       = "EC2 API reference, EnableFastLaunch"
-	putParameter     = "Systems Manager API reference and model, PutParameter"
-	parameterName    = "Systems Manager API reference, PutParameter, Name; rule 7.7"
-	parameterTag     = "Systems Manager API model, Tag"
 	filterLimits     = "EC2 user guide, list and filter your resources"
 	ec2ResourceID    = "EC2 user guide, resource IDs: 8 or 17 hexadecimal digits"
 	sessionCharacter = "letters, digits and _+=,.@-"
@@ -389,58 +373,13 @@ var Table = []Limit{
 		Source:  fastLaunch + ": versions of launch templates begin at 1",
 	},
 	{Subject: ParallelLaunches, Kind: MinNumber, Number: 6, Source: fastLaunch + ", MaxParallelLaunches"},
+}
 
-	// Systems Manager.
-	{Subject: ParameterName, Kind: Prefix, Words: "aws", Source: parameterName},
-	{Subject: ParameterName, Kind: Prefix, Words: "/aws", Source: parameterName},
-	{Subject: ParameterName, Kind: Prefix, Words: "ssm", Source: parameterName},
-	{Subject: ParameterName, Kind: Prefix, Words: "/ssm", Source: parameterName},
-	{
-		Subject: ParameterName, Kind: Characters,
-		Words:   "letters, digits and . - _, and a slash before each level",
-		Pattern: regexp.MustCompile(`^/?[\w.-]+(?:/[\w.-]+)*$`), Refused: "/golden ami", Source: parameterName,
-	},
-	{Subject: ParameterLevels, Kind: MaxCount, Number: 15, Words: "levels", Source: parameterName},
-	{Subject: ParameterNameAndARN, Kind: Combination, Number: 1011, Source: parameterName},
-	{
-		Subject: ParameterType, Kind: OneOf, Values: []string{"String", "SecureString"}, Refused: "StringList",
-		Source: putParameter + ", Type: a list holds no single image",
-	},
-	{
-		Subject: ParameterDataType, Kind: OneOf, Values: []string{"aws:ec2:image", "text"}, Refused: "aws:ssm:integration",
-		Source: putParameter + ", DataType; rule 7.1",
-	},
-	{
-		Subject: ParameterDataAndType, Kind: Combination, Refused: "aws:ec2:image",
-		Source: putParameter + ", DataType; rule 7.1, aws:ec2:image is for String parameters only",
-	},
-	{
-		Subject: ParameterTier,
-		Kind:    OneOf,
-		Values:  []string{"Standard", "Advanced", "Intelligent-Tiering"},
-		Refused: "Cheap",
-		Source:  putParameter + ", Tier",
-	},
-	{Subject: ParameterDescription, Kind: MaxLength, Number: 1024, Source: putParameter + ", Description"},
-	{Subject: ParameterKeyID, Kind: MaxLength, Number: 256, Source: putParameter + ", KeyId"},
-	{
-		Subject: ParameterKeyID, Kind: Characters, Words: "letters, digits and :/_-", Pattern: keyText,
-		Refused: "alias/golden key", Source: putParameter + ", KeyId",
-	},
-	{
-		Subject: ParameterTags, Kind: MaxCount, Number: 50, Words: "tags",
-		Source: "Systems Manager API reference, AddTagsToResource: at most 50 tags of a resource",
-	},
-	{Subject: ParameterTagKey, Kind: MinLength, Number: 1, Source: parameterTag + ", Key"},
-	{Subject: ParameterTagKey, Kind: MaxLength, Number: 128, Source: parameterTag + ", Key"},
-	{Subject: ParameterTagKey, Kind: Prefix, Words: "aws:", Source: "Systems Manager user guide, tagging resources"},
-	{
-		Subject: ParameterTagKey, Kind: Characters, Words: tagCharacters, Pattern: tagText, Refused: "cost*",
-		Source: parameterTag + ", Key",
-	},
-	{Subject: ParameterTagValue, Kind: MaxLength, Number: 256, Source: parameterTag + ", Value"},
-	{
-		Subject: ParameterTagValue, Kind: Characters, Words: tagCharacters, Pattern: tagText, Refused: "a,b",
-		Source: parameterTag + ", Value",
-	},
+// add adds the limits of one option, which has a file of its own.
+func add(limits []Limit) struct{} {
+	Table = append(Table, limits...)
+	for _, limit := range limits {
+		limitsOf[limit.Subject] = append(limitsOf[limit.Subject], limit)
+	}
+	return struct{}{}
 }

@@ -90,11 +90,10 @@ type tagLimits struct {
 	own               int // tags that this plugin adds
 }
 
-// Limits of the tags of images, snapshots and instances, of volumes, of parameters and of sessions.
+// Limits of the tags of images, snapshots and instances, and of sessions.
 var (
-	imageTags     = tagLimits{awslimits.Tags, awslimits.TagKey, awslimits.TagValue, plan.OwnTags}
-	parameterTags = tagLimits{awslimits.ParameterTags, awslimits.ParameterTagKey, awslimits.ParameterTagValue, 0}
-	sessionTags   = tagLimits{awslimits.SessionTags, awslimits.SessionTagKey, awslimits.SessionTagValue, 0}
+	imageTags   = tagLimits{awslimits.Tags, awslimits.TagKey, awslimits.TagValue, plan.OwnTags}
+	sessionTags = tagLimits{awslimits.SessionTags, awslimits.SessionTagKey, awslimits.SessionTagValue, 0}
 )
 
 // tags checks the keys and the literal values of tags, and how many there are.

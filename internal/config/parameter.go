@@ -62,7 +62,10 @@ func (s *SSMParameter) parameter() distribution.Parameter {
 	return p
 }
 
-// check judges a parameter.
+// parameterTags holds the limits of the tags of a parameter.
+var parameterTags = tagLimits{awslimits.ParameterTags, awslimits.ParameterTagKey, awslimits.ParameterTagValue, 0}
+
+// check checks a parameter.
 func (s *SSMParameter) check(p *diagnostics) {
 	p.text("name", s.Name)
 	if s.Name == "" {

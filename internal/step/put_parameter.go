@@ -200,7 +200,7 @@ func (a *putParameter) put(ctx context.Context) (int64, error) {
 		return out.Version, nil
 	}
 
-	if !awsclient.IsParameterTaken(err) {
+	if awsclient.Code(err) != "ParameterAlreadyExists" { // rule 7.8
 		return 0, err
 	}
 

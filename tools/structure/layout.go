@@ -10,6 +10,7 @@ const (
 	distributionFolder = "internal/distribution"
 	planFolder         = "internal/plan"
 	simulatorFolder    = "internal/awssim"
+	explanationFolder  = "internal/diagnose"
 )
 
 // Limits. A change that exceeds one is discussed first.
@@ -25,19 +26,25 @@ const (
 	maxImportsOutsideOfTable = 0
 )
 
-// Options that represent their kind. Identifiers that match belong to the option: to its block, noun, facts or step.
+// Options that represent their kind. An identifier or a literal that matches belongs to the option: to its block, noun,
+// facts, limits, findings or step.
 var (
-	targetOption  = representative{"license_configuration_arns", regexp.MustCompile(`(?i)licen[cs]e`)}
+	targetOption = representative{
+		option:     "license_configuration_arns",
+		identifier: regexp.MustCompile(`(?i)licen[cs]e`),
+		literal:    regexp.MustCompile(`(?i)license.configuration|license-manager`),
+	}
 	publishTarget = representative{
-		"ssm_parameter",
-		regexp.MustCompile(`SSMParameter|^[pP]arameters?$|ParameterFacts|PutParameter|StoredParameter`),
+		option:     "ssm_parameter",
+		identifier: regexp.MustCompile(`(?i)parameter`),
+		literal:    regexp.MustCompile(`ssm_parameter|SSM parameter|^"parameter_`),
 	}
 )
 
 // representative is an existing option with which the files of the next one are counted.
 type representative struct {
-	option     string
-	identifier *regexp.Regexp
+	option              string
+	identifier, literal *regexp.Regexp
 }
 
 // Modules of others.

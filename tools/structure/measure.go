@@ -386,35 +386,60 @@ func importDirections(c *code) measurement {
 }
 
 // filesOf lists the files of the plugin that name a representative option: the next such option changes the same ones.
+// Tests, generated files, and packages that the plugin does not contain are not counted. Neither are the explanations
+// of AWS errors: a run reports an error that has none in the words of AWS.
 func filesOf(c *code, r representative, kind string, limit int) measurement {
 	m := measurement{subject: "files of a " + kind + " (" + r.option + ")", limit: limit, list: true}
 
 	files := map[string]bool{}
 	for _, p := range c.packages {
-		if !c.linked[p.folder] {
+		if !c.linked[p.folder] || p.folder == explanationFolder {
 			continue
 		}
-
-		generated := map[string]bool{}
-		for _, file := range p.files {
-			generated[c.file(file.Pos())] = ast.IsGenerated(file)
-		}
-
-		for _, objects := range []map[*ast.Ident]types.Object{p.info.Defs, p.info.Uses} {
-			for ident, object := range objects {
-				if object == nil || object.Pkg() == nil || c.folder(object.Pkg().Path()) == "" || isLocal(object) {
-					continue
-				}
-				if name := c.file(ident.Pos()); r.identifier.MatchString(ident.Name) && !generated[name] {
-					files[name] = true
-				}
-			}
+		for _, pos := range mentions(c, p, r) {
+			files[c.file(pos)] = true
 		}
 	}
 
 	m.where = slices.Sorted(maps.Keys(files))
 	m.value = len(files)
 	return m
+}
+
+// mentions returns where the written files of a package name a representative option.
+func mentions(c *code, p *pkg, r representative) []token.Pos {
+	var found []token.Pos
+
+	for _, file := range p.files {
+		if ast.IsGenerated(file) {
+			continue
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.Ident:
+				if r.identifier.MatchString(n.Name) && c.isOurs(p, n) {
+					found = append(found, n.Pos())
+				}
+			case *ast.BasicLit:
+				if n.Kind == token.STRING && r.literal.MatchString(n.Value) {
+					found = append(found, n.Pos())
+				}
+			}
+			return true
+		})
+	}
+
+	return found
+}
+
+// isOurs reports whether an identifier is of this module and not that of a local variable, which a file names as it
+// likes.
+func (c *code) isOurs(p *pkg, ident *ast.Ident) bool {
+	object := p.info.Defs[ident]
+	if object == nil {
+		object = p.info.Uses[ident]
+	}
+	return object != nil && object.Pkg() != nil && c.folder(object.Pkg().Path()) != "" && !isLocal(object)
 }
 
 // isLocal reports whether the object is a variable or a parameter of a function, which a file names as it likes.
