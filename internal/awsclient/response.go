@@ -9,10 +9,14 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -21,6 +25,7 @@ import (
 var (
 	errNoBody = errors.New("the response has no body")
 	errNoID   = errors.New("the response has no id of what was created")
+	errNoPart = errors.New("the response lacks what identifies its entries")
 )
 
 // requireResponse makes a success without a body, or without the id of what was created, an incomplete response. The
@@ -73,10 +78,37 @@ func requireID(
 	ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler,
 ) (out middleware.DeserializeOutput, metadata middleware.Metadata, err error) {
 	out, metadata, err = next.HandleDeserialize(ctx, in)
-	if err == nil && isWithoutID(out.Result) {
+	switch {
+	case err != nil:
+	case isWithoutID(out.Result):
 		err = &smithy.DeserializationError{Err: errNoID}
+	case isWithoutPart(out.Result):
+		err = &smithy.DeserializationError{Err: errNoPart}
 	}
 	return out, metadata, err
+}
+
+// isWithoutPart reports whether an entry of a list lacks its id, or what its state is. The entry would be taken for
+// something that is gone or in no state.
+func isWithoutPart(output any) bool {
+	isMissing := func(id *string) bool { return id == nil || *id == "" }
+	switch out := output.(type) {
+	case *ec2.DescribeImagesOutput:
+		return slices.ContainsFunc(out.Images, func(i ec2types.Image) bool { return isMissing(i.ImageId) })
+	case *ec2.DescribeSnapshotsOutput:
+		return slices.ContainsFunc(out.Snapshots, func(s ec2types.Snapshot) bool { return isMissing(s.SnapshotId) })
+	case *ec2.DescribeInstancesOutput:
+		return slices.ContainsFunc(out.Reservations, func(r ec2types.Reservation) bool {
+			return slices.ContainsFunc(r.Instances, func(i ec2types.Instance) bool {
+				return isMissing(i.InstanceId) || i.State == nil
+			})
+		})
+	case *kms.ListGrantsOutput:
+		return slices.ContainsFunc(out.Grants, func(g kmstypes.GrantListEntry) bool { return isMissing(g.GrantId) })
+	case *ssm.GetParameterOutput:
+		return out.Parameter == nil
+	}
+	return false
 }
 
 // isWithoutID reports whether the output of a creating call lacks the id of what was created.

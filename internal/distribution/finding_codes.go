@@ -34,6 +34,7 @@ const (
 	CodeCredentialsMissing        = "credentials_missing"
 	CodeDeprecationTimeInvalid    = "deprecation_time_invalid"
 	CodeDestinationDuplicate      = "destination_duplicate"
+	CodeDeviceUnnamed             = "device_unnamed"
 	CodeDestinationMissing        = "destination_missing"
 	CodeDryRunPerformed           = "dry_run_performed"
 	CodeFastLaunchNotWindows      = "fast_launch_not_windows"

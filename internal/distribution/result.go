@@ -23,6 +23,14 @@ type Result struct {
 	LeftUSD      float64 // USDPerMonth of Left
 	Source       []SourceImageResult
 	Findings     []Finding
+	Temporary    []TemporaryShare `json:"-"` // what the run shared for copies
+}
+
+// TemporaryShare is a source image or one of its snapshots that a run shared until copies are made.
+type TemporaryShare struct {
+	At       Location
+	Resource string
+	Accounts []string
 }
 
 // DestinationResult is the state of a destination.

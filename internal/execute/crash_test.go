@@ -68,7 +68,8 @@ func (h *testWorld) attemptOf(
 				records, err := run.Records(ctx)
 				return err == nil && len(records.Working()) == 0, err
 			}
-			result.Left = append(result.Left, step.WithdrawShares(lasting, pool, source, h.images, keys, isLast)...)
+			left := step.WithdrawShares(lasting, pool, source, h.images, keys, isLast, result.Temporary)
+			result.Left = append(result.Left, left...)
 			_ = run.Clear(lasting)
 		}
 	}()

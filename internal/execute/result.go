@@ -118,6 +118,10 @@ func (b *resultBuilder) addResult(c step.Result) {
 		b.addImage(*c.Image)
 	}
 
+	if c.Temporary != nil {
+		r.Temporary = append(r.Temporary, *c.Temporary)
+	}
+
 	if c.Grant != nil {
 		r.Grants = append(r.Grants, *c.Grant)
 	}

@@ -437,7 +437,8 @@ func runPlan(
 	for _, image := range p.Images {
 		images = append(images, distribution.SourceImage{Region: image.Region, ImageID: image.ImageID})
 	}
-	result.Left = append(result.Left, step.WithdrawShares(lasting, pool, source, images, p.Keys, isLast)...)
+	left := step.WithdrawShares(lasting, pool, source, images, p.Keys, isLast, result.Temporary)
+	result.Left = append(result.Left, left...)
 	return result
 }
 

@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
 )
 
@@ -91,59 +94,83 @@ func TestDeviceNames_withAndWithoutPrefix(t *testing.T) {
 // panics are what errors of Go's runtime look like on the screen.
 var panics = []string{"panic", "nil pointer", "runtime error", "index out of range"}
 
-// A run that misses one element of all responses to an action fails or succeeds, but it neither panics nor waits
-// forever, nor does it leave the image without protection, nor claim an image that is not there.
+// A run that misses one element of all responses to an action, or gets each entry of their lists twice, fails or
+// succeeds. It neither panics nor waits forever, nor leaves the image without protection, nor claims or publishes an
+// image that is not there. What it leaves behind is in its manifest.
 func TestResponses_missingElement(t *testing.T) {
-	responses, counts := 0, map[string]int{}
+	count := 0
+	counts := map[string]int{}
 	for _, method := range []string{"snapshot", "image"} {
 		t.Run(method, func(t *testing.T) {
 			var failures []string
-			for _, missing := range responseElements(t, method) {
-				responses++
-				if what := tryWithout(t, method, missing); what != "" {
-					counts[what]++
-					failures = append(failures, fmt.Sprintf("%s: %s", missing, what))
+			for _, answer := range answersOf(t, method) {
+				count++
+				for _, what := range answer.try(t, method) {
+					kind, _, _ := strings.Cut(what, ":")
+					counts[kind]++
+					failures = append(failures, fmt.Sprintf("%s: %s", answer, what))
 				}
 			}
 			verdict(t, failures)
 		})
 	}
-	fmt.Printf("answers: %d, panics: %d, hangs: %d, unprotected: %d, images missing: %d\n",
-		responses, counts[panicked], counts[hung], counts[unprotected], counts[noImage])
+	fmt.Printf("answers: %d, panics: %d, hangs: %d, unlisted leftovers: %d, wrong images published: %d\n",
+		count, counts[panicked], counts[hung], counts[left], counts[wrongImage])
+	fmt.Printf("of these, unprotected images: %d, successes without an image: %d\n", counts[unprotected], counts[noImage])
 }
 
+// What is wrong with a run.
 const (
 	panicked    = "panic"
 	hung        = "the run has not ended an hour after its timeout"
 	unprotected = "failed, and the source image is not protected"
 	noImage     = "succeeded without an image"
+	left        = "left behind and not listed"
+	wrongImage  = "a wrong image is published"
 )
 
-// element is an element of the responses to an action.
-type element struct{ action, name string }
+// answer is a change of all responses to an action.
+type answer struct {
+	action  string
+	element string // that is left out; empty if the entries of lists are repeated
+}
 
-func (e element) String() string { return e.action + " without " + e.name }
+func (a answer) String() string {
+	if a.element == "" {
+		return a.action + " with each entry twice"
+	}
+	return a.action + " without " + a.element
+}
 
-// responseElements returns all elements that a run receives, or a sample of them.
-func responseElements(t *testing.T, method string) (all []element) {
+// through returns what changes the responses.
+func (a answer) through(w *fixture.World) func(aws.HTTPClient) aws.HTTPClient {
+	if a.element == "" {
+		return w.RepeatedEntries(a.action)
+	}
+	return w.WithoutElement(a.action, a.element)
+}
+
+// answersOf returns all changes of the responses that a run receives, or a sample of them.
+func answersOf(t *testing.T, method string) (all []answer) {
 	t.Helper()
 	for _, failure := range fixture.Failures(t, responseSetup(), func(w *fixture.World) {
 		createLaunchTemplate(w, fixture.Prod)
 		through, collected := w.Elements()
 		w.RequireSuccess(w.Start(fixture.Attempt{Template: richTemplate(w, method), Through: through}).Wait())
 		for action, names := range collected() {
+			all = append(all, answer{action: action})
 			for _, name := range names {
-				all = append(all, element{action, name})
+				all = append(all, answer{action, name})
 			}
 		}
 	}) {
 		t.Fatal(failure)
 	}
-	slices.SortFunc(all, func(a, b element) int { return strings.Compare(a.String(), b.String()) })
+	slices.SortFunc(all, func(a, b answer) int { return strings.Compare(a.String(), b.String()) })
 	if *whole {
 		return all
 	}
-	var sample []element
+	var sample []answer
 	for i := 0; i < len(all); i += 8 {
 		sample = append(sample, all[i])
 	}
@@ -154,30 +181,88 @@ func responseSetup() fixture.Setup {
 	return fixture.Setup{PostProcessor: newPostProcessor, Volumes: mixedKeys}
 }
 
-// tryWithout runs without an element, and returns what is wrong with the run; empty for nothing.
-func tryWithout(t *testing.T, method string, missing element) (what string) {
+// try runs with a changed answer, and returns what is wrong with the run.
+func (a answer) try(t *testing.T, method string) (wrong []string) {
 	t.Helper()
 	failures := fixture.Failures(t, responseSetup(), func(w *fixture.World) {
 		createLaunchTemplate(w, fixture.Prod)
-		run := w.Start(fixture.Attempt{
-			Template: richTemplate(w, method), Through: w.WithoutElement(missing.action, missing.name),
-		})
+		before := w.Inventory()
+		run := w.Start(fixture.Attempt{Template: richTemplate(w, method), Through: a.through(w)})
 		if !endsInTime(run) {
-			what = hung
+			wrong = append(wrong, hung)
 			return
 		}
 		text := run.Text()
-		switch images := w.Images(fixture.Prod, fixture.Home); {
-		case slices.ContainsFunc(panics, func(sign string) bool { return strings.Contains(text, sign) }):
-			what = panicked
-		case run.Err != nil && !w.IsProtected():
-			what = unprotected
-		case run.Err == nil && len(images) != 1:
-			what = noImage
+		if slices.ContainsFunc(panics, func(sign string) bool { return strings.Contains(text, sign) }) {
+			wrong = append(wrong, panicked)
+		}
+		if run.Err != nil && !w.IsProtected() {
+			wrong = append(wrong, unprotected)
+		}
+		if images := w.Images(fixture.Prod, fixture.Home); run.Err == nil && len(images) != 1 {
+			wrong = append(wrong, fmt.Sprintf("%s: %d images", noImage, len(images)))
+		}
+		wrong = append(wrong, wronglyPublished(w)...)
+		time.Sleep(time.Hour) // until instances that it terminated are gone
+		for _, item := range unlisted(w, run, before) {
+			isExpected := item.Kind == fixture.Protection && run.Err != nil // a failed run keeps the image protected
+			if !isExpected && !isPartOfListed(w, run, item) {
+				wrong = append(wrong, fmt.Sprintf("%s: %s", left, item))
+			}
 		}
 	})
-	if what == "" && len(failures) > 0 {
-		t.Errorf("%s: %s", missing, strings.Join(failures, "\n"))
+	if len(wrong) == 0 && len(failures) > 0 {
+		t.Errorf("%s: %s", a, strings.Join(failures, "\n"))
 	}
-	return what
+	return wrong
+}
+
+// isPartOfListed reports whether an item is a snapshot of an image that the manifest of a run lists.
+func isPartOfListed(w *fixture.World, run *fixture.Run, item fixture.Item) bool {
+	w.Helper()
+	manifest := run.Manifest()
+	return slices.ContainsFunc(w.Images(item.Account, item.Region), func(i ec2types.Image) bool {
+		isListed := manifest.Lists(fixture.Item{ID: *i.ImageId})
+		return isListed && slices.ContainsFunc(i.BlockDeviceMappings, func(m ec2types.BlockDeviceMapping) bool {
+			return m.Ebs != nil && aws.ToString(m.Ebs.SnapshotId) == item.ID
+		})
+	})
+}
+
+// wronglyPublished returns the published images that are no complete copies of the source image.
+func wronglyPublished(w *fixture.World) (wrong []string) {
+	w.Helper()
+	source := w.SourceImage()
+	published := map[string]string{
+		"parameter":       w.Parameter(fixture.Prod, fixture.Home, "/golden"),
+		"launch template": w.LaunchTemplateImage(fixture.Prod, fixture.Home, "web"),
+	}
+	images := w.Images(fixture.Prod, fixture.Home)
+	for where, id := range published {
+		at := slices.IndexFunc(images, func(i ec2types.Image) bool { return *i.ImageId == id })
+		switch {
+		case id == "":
+		case at < 0:
+			wrong = append(wrong, fmt.Sprintf("%s: the %s names %s, which does not exist", wrongImage, where, id))
+		case !isCopy(images[at], source):
+			wrong = append(wrong, fmt.Sprintf("%s: the %s names %s, which is no copy", wrongImage, where, id))
+		}
+	}
+	return wrong
+}
+
+// isCopy reports whether an image has the settings and volumes of another one, all encrypted.
+func isCopy(image, source ec2types.Image) bool {
+	volumes := func(i ec2types.Image) (all []string) {
+		for _, m := range i.BlockDeviceMappings {
+			if m.Ebs != nil && m.Ebs.SnapshotId != nil {
+				all = append(all, fmt.Sprint(aws.ToString(m.DeviceName), aws.ToInt32(m.Ebs.VolumeSize), aws.ToBool(m.Ebs.Encrypted)))
+			}
+		}
+		slices.Sort(all)
+		return all
+	}
+	return slices.Equal(volumes(image), volumes(source)) && image.Architecture == source.Architecture &&
+		aws.ToBool(image.EnaSupport) == aws.ToBool(source.EnaSupport) &&
+		aws.ToString(image.RootDeviceName) == aws.ToString(source.RootDeviceName)
 }

@@ -48,3 +48,39 @@ func TestValidateImage_credentialsOfTarget(t *testing.T) {
 		}
 	}
 }
+
+// A device without a name, or a root device without a snapshot, is an error of the image and no panic.
+func TestValidateImage_incompleteDevices(t *testing.T) {
+	root := func(name, snapshot *string) ec2types.BlockDeviceMapping {
+		return ec2types.BlockDeviceMapping{DeviceName: name, Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot}}
+	}
+	blank := ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdb"), Ebs: &ec2types.EbsBlockDevice{}}
+	cases := map[string]struct {
+		mappings []ec2types.BlockDeviceMapping
+		want     string
+	}{
+		"no name":             {[]ec2types.BlockDeviceMapping{root(nil, aws.String("snap-0a"))}, distribution.CodeDeviceUnnamed},
+		"no snapshot":         {[]ec2types.BlockDeviceMapping{root(aws.String("xvda"), nil)}, distribution.CodeAMINotEBSBacked},
+		"no devices":          {nil, distribution.CodeAMINotEBSBacked},
+		"blank second device": {[]ec2types.BlockDeviceMapping{root(aws.String("xvda"), aws.String("snap-0a")), blank}, ""},
+	}
+	for name, c := range cases {
+		image := &ec2types.Image{
+			OwnerId:             aws.String("111111111111"),
+			State:               ec2types.ImageStateAvailable,
+			RootDeviceType:      ec2types.DeviceTypeEbs,
+			RootDeviceName:      aws.String("xvda"),
+			BlockDeviceMappings: c.mappings,
+		}
+		snapshot := distribution.Snapshot{Snapshot: ec2types.Snapshot{State: ec2types.SnapshotStateCompleted}}
+		facts := distribution.Image{Image: image, Snapshots: map[string]distribution.Snapshot{"snap-0a": snapshot}}
+		source := distribution.SourceImage{Region: "us-west-2", ImageID: "ami-0a"}
+		var codes []string
+		for _, f := range validateImage(source, facts, "111111111111", nil) {
+			codes = append(codes, f.Code)
+		}
+		if got := strings.Join(codes, " "); got != c.want {
+			t.Errorf("%s: got %q, want %q", name, got, c.want)
+		}
+	}
+}

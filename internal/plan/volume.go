@@ -170,6 +170,33 @@ func validateImage(
 		return found
 	}
 
+	isUnnamed := func(m ec2types.BlockDeviceMapping) bool { return aws.ToString(m.DeviceName) == "" }
+	if slices.ContainsFunc(i.BlockDeviceMappings, isUnnamed) {
+		found = append(
+			found,
+			refuse(
+				distribution.CodeDeviceUnnamed,
+				"1.5.1",
+				"a device of the image has no name",
+				"AWS shows a block device without a name, so no copy can have the same one",
+				"look at the image with `aws ec2 describe-images --region "+source.Region+" --image-ids "+source.ImageID+"`",
+			),
+		)
+	}
+
+	if i.State == ec2types.ImageStateAvailable && isRootWithoutSnapshot(*i) {
+		found = append(
+			found,
+			refuse(
+				distribution.CodeAMINotEBSBacked,
+				"2.4",
+				"the root device of the image has no snapshot",
+				"AWS shows no snapshot of it; there is nothing to copy",
+				"look at the image with `aws ec2 describe-images --region "+source.Region+" --image-ids "+source.ImageID+"`",
+			),
+		)
+	}
+
 	for _, m := range i.BlockDeviceMappings {
 		if m.Ebs == nil || m.Ebs.SnapshotId == nil {
 			continue
@@ -180,6 +207,18 @@ func validateImage(
 	}
 
 	return found
+}
+
+// isRootWithoutSnapshot reports whether AWS shows no snapshot of an image's root device. Other devices may have none.
+func isRootWithoutSnapshot(i ec2types.Image) bool {
+	hasSnapshot := func(m ec2types.BlockDeviceMapping) bool { return m.Ebs != nil && aws.ToString(m.Ebs.SnapshotId) != "" }
+	isRoot := func(m ec2types.BlockDeviceMapping) bool {
+		return aws.ToString(m.DeviceName) == aws.ToString(i.RootDeviceName)
+	}
+	if root := slices.IndexFunc(i.BlockDeviceMappings, isRoot); root >= 0 {
+		return !hasSnapshot(i.BlockDeviceMappings[root])
+	}
+	return !slices.ContainsFunc(i.BlockDeviceMappings, hasSnapshot)
 }
 
 // isFromMarketplace reports whether an image has a product code of AWS Marketplace.

@@ -115,7 +115,11 @@ func (s *CopyImage) Summary() Summary {
 }
 
 func (s *CopyImage) Result(o Outcome) Result {
-	return Result{Created: newCreatedResource(&s.Base, "image", o, keptCopy(o.Err), s.Destination)}
+	created := newCreatedResource(&s.Base, "image", o, keptCopy(o.Err), s.Destination)
+	if created != nil {
+		created.GiB = s.GiB // of its snapshots, which are not listed
+	}
+	return Result{Created: created}
 }
 
 var _ = register(&CopyImage{}, operation{
@@ -200,6 +204,7 @@ func (r *Run) startImageCopy(ctx context.Context, a *attempt, s *CopyImage) erro
 	case awsclient.IsNameTaken(err):
 		return r.handleNameTaken(ctx, a, s, err)
 	case awsclient.IsUnanswered(err):
+		a.retained = append(a.retained, r.unansweredCopy(ctx, s)...)
 		return err
 	case awsclient.IsOutcomeUnknown(err):
 		a.polls++
@@ -214,6 +219,22 @@ func (r *Run) startImageCopy(ctx context.Context, a *attempt, s *CopyImage) erro
 	}
 
 	return err
+}
+
+// unansweredCopy returns the image that has the name of a copy whose creating call had no usable response. The call may
+// have created it.
+func (r *Run) unansweredCopy(ctx context.Context, s *CopyImage) []distribution.RetainedResource {
+	image, isSigned, err := r.namesake(ctx, s.ImageSpec)
+	if err != nil || image == nil || isSigned {
+		return nil
+	}
+	return []distribution.RetainedResource{{
+		At:       s.Location,
+		Kind:     "image",
+		Resource: aws.ToString(image.ImageId),
+		GiB:      s.GiB,
+		Why:      "it has the name of the copy, and the response of CopyImage did not name what it created",
+	}}
 }
 
 // copyImageInput returns the call. It always encrypts with an explicit key (rules 1.4.10 and 1.4.11) and sets our

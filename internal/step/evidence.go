@@ -218,6 +218,23 @@ func (r *Run) grantProof(
 	return provenance.DeletionProof{}, fmt.Errorf("grant %s is not revoked: no run provably created it", id)
 }
 
+// createdHereProof returns the proof that a resource may be deleted whose ID AWS returned to a creating call of this
+// process, although AWS does not show the resource. Only resources that no other run adopts may be deleted unseen.
+func (r *Run) createdHereProof(
+	ctx context.Context, resource provenance.Resource,
+) (provenance.DeletionProof, error) {
+	judges, err := r.judges(ctx)
+	if err != nil {
+		return provenance.DeletionProof{}, err
+	}
+	for source := range r.Keys {
+		if judge, ok := judges(source); ok {
+			return judge.Judge(resource).Deletion()
+		}
+	}
+	return provenance.DeletionProof{}, errNotShown
+}
+
 // adoptionDelay is the time between signing an existing resource and reading it back. If two runs adopt it at once,
 // the last signature counts.
 const adoptionDelay = 3 * time.Second

@@ -17,6 +17,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
 // RevokeGrant revokes a temporary grant and reads back that it is gone.
@@ -116,6 +117,11 @@ func (r *Run) revokeGrant(ctx context.Context, a *attempt, s *RevokeGrant) (Outc
 		case errors.Is(err, errNotShown) && s.Grant.From != "" && a.keepPolling() && a.polls < 5:
 			// eventual consistency (rule 4.4.4)
 			return Outcome{}, RetryAfter{Backoff(a.polls)}
+		case err != nil && ctx.Err() == nil && r.isCreatedHere(id):
+			proof, err = r.createdHereProof(ctx, provenance.Resource{Kind: provenance.Grant, ID: id})
+		}
+
+		switch {
 		case errors.Is(err, errNotShown), awsclient.IsNotFound(err):
 			return Outcome{ID: id}, nil
 		case err == nil:

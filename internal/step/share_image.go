@@ -108,6 +108,9 @@ func (s *ShareImage) PolicyCondition(action string) (distribution.Condition, boo
 }
 
 func (s *ShareImage) Result(o Outcome) Result {
+	if s.Baseline && !s.Lasting && s.PermanentOn == "" {
+		return temporaryShare(s.Location, s.Image.Known, s.With.Accounts, o.Err)
+	}
 	if !s.Lasting || o.Err != nil {
 		return Result{}
 	}

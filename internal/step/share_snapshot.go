@@ -6,6 +6,7 @@ package step
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -76,6 +77,21 @@ func (s *ShareSnapshot) Audience() []string { return s.Accounts }
 
 func (s *ShareSnapshot) PolicyCondition(action string) (distribution.Condition, bool) {
 	return shareCondition(action, s.Accounts)
+}
+
+func (s *ShareSnapshot) Result(o Outcome) Result {
+	if !s.Baseline || s.PermanentOn != "" {
+		return Result{}
+	}
+	return temporaryShare(s.Location, s.Snapshot.Known, s.Accounts, o.Err)
+}
+
+// temporaryShare returns what a step shared until copies are made. After an error the permission may exist.
+func temporaryShare(at distribution.Location, id string, accounts []string, err error) Result {
+	if errors.Is(err, ErrSkipped) || err != nil && !awsclient.IsOutcomeUnknown(err) {
+		return Result{}
+	}
+	return Result{Temporary: &distribution.TemporaryShare{At: at, Resource: id, Accounts: accounts}}
 }
 
 var _ = register(&ShareSnapshot{}, operation{

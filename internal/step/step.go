@@ -231,14 +231,16 @@ type Phrase struct {
 
 // Result is what the outcome of a step contributes to the result of a run.
 type Result struct {
-	Image    *distribution.CreatedImage // verified. Its pointers and attributes are those of the plan
-	Grant    *distribution.KeyGrantResult
-	Share    *distribution.Shared
-	Findings []distribution.Finding
-	Removed  string           // ID of a resource that is gone
-	Created  *CreatedResource // nil if the step created none that may be retained
-	Retained *distribution.RetainedResource
-	GiB      map[string]int64 // sizes of copies, by snapshot ID
+	Image *distribution.CreatedImage // verified. Its pointers and attributes are those of the plan
+	Grant *distribution.KeyGrantResult
+	Share *distribution.Shared
+	// Temporary is a permission on a source image or its snapshot that ends with the run
+	Temporary *distribution.TemporaryShare
+	Findings  []distribution.Finding
+	Removed   string           // ID of a resource that is gone
+	Created   *CreatedResource // nil if the step created none that may be retained
+	Retained  *distribution.RetainedResource
+	GiB       map[string]int64 // sizes of copies, by snapshot ID
 }
 
 // CreatedResource is a resource that is retained, unless it was removed, has a lasting share, or belongs to a

@@ -16,6 +16,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
 // TerminateInstance terminates the instance of a launch check.
@@ -74,6 +75,13 @@ func (r *Run) terminateInstance(ctx context.Context, a *attempt, s *TerminateIns
 	}
 
 	proof, err := r.instanceProof(ctx, s.Location, id)
+	if err != nil && ctx.Err() == nil && r.isCreatedHere(id) {
+		if errors.Is(err, errNotShown) && a.keepPolling() && a.polls < 5 { // launched moments ago (rule 4.4.1)
+			return Outcome{}, RetryAfter{Backoff(a.polls)}
+		}
+		proof, err = r.createdHereProof(ctx, provenance.Resource{Kind: provenance.Instance, ID: id})
+	}
+
 	if err == nil {
 		_, err = r.Clients.EC2(s.Location).
 			TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{proof.ID()}})
@@ -82,7 +90,6 @@ func (r *Run) terminateInstance(ctx context.Context, a *attempt, s *TerminateIns
 	isMissing := errors.Is(err, errNotShown) || awsclient.IsNotFound(err)
 	switch {
 	case isMissing && s.Instance.From != "" && a.keepPolling() && a.polls < 5:
-		// launched moments ago (rule 4.4.1)
 		return Outcome{}, RetryAfter{Backoff(a.polls)}
 	case err == nil, isMissing:
 		return Outcome{ID: id}, nil

@@ -5,6 +5,7 @@ package step
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -20,7 +21,8 @@ import (
 
 // WithdrawShares removes the temporary permissions that runs added for copies. Source images and their snapshots
 // keep the permissions that predate all runs and those of share blocks. Images that share blocks created keep only
-// the latter. It reads back, and returns what could not be removed. isLast reads the records of runs again.
+// the latter. It reads back, and returns what could not be removed. isLast reads the records of runs again. shared is
+// what this run shared: it is removed even if AWS does not show it.
 func WithdrawShares(
 	ctx context.Context,
 	pool *awsclient.Pool,
@@ -28,8 +30,19 @@ func WithdrawShares(
 	images []distribution.SourceImage,
 	keys map[provenance.SourceImage]provenance.SigningKeys,
 	isLast func(context.Context) (bool, error),
+	shared []distribution.TemporaryShare,
 ) []distribution.RetainedResource {
-	w := &withdrawal{Run: NewRun(nil, RunSettings{Clients: pool, Keys: keys}), isLast: isLast}
+	w := &withdrawal{
+		Run:    NewRun(nil, RunSettings{Clients: pool, Keys: keys}),
+		isLast: isLast,
+		shared: map[string]distribution.TemporaryShare{},
+		seen:   map[string]bool{},
+	}
+	for _, s := range shared {
+		s.Accounts = distribution.Union(w.shared[s.Resource].Accounts, s.Accounts)
+		w.shared[s.Resource] = s
+	}
+
 	for _, source := range images {
 		at := distribution.Location{Account: account, Region: source.Region}
 		image, err := DescribeImage(ctx, w.Clients.EC2(at), source.ImageID)
@@ -40,13 +53,26 @@ func WithdrawShares(
 		w.withdrawImage(ctx, at, *image, nil, tagsOf(image.Tags), permanent)
 		w.withdrawSharedImages(ctx, at, source.ImageID, permanent)
 	}
+	w.recordUnseen()
 	return w.left
+}
+
+// recordUnseen records what this run shared and AWS did not show.
+func (w *withdrawal) recordUnseen() {
+	for _, id := range slices.Sorted(maps.Keys(w.shared)) {
+		if s := w.shared[id]; !w.seen[id] {
+			why := "shared with " + accountList(s.Accounts) + "; " + errNotShown.Error()
+			w.left = append(w.left, distribution.RetainedResource{At: s.At, Kind: "share", Resource: id, Why: why})
+		}
+	}
 }
 
 // withdrawal removes permissions and collects what could not be removed.
 type withdrawal struct {
 	*Run
 	isLast func(context.Context) (bool, error)
+	shared map[string]distribution.TemporaryShare // by this run, by resource
+	seen   map[string]bool                        // resources of shared that were withdrawn or recorded
 	left   []distribution.RetainedResource
 }
 
@@ -93,7 +119,7 @@ func (w *withdrawal) withdrawImage(
 	snapshotBaseline, tags, permanent map[string]string,
 ) {
 	id := aws.ToString(image.ImageId)
-	w.recordError(at, id, w.withdrawUntilGone(ctx, at, tags,
+	w.recordError(at, id, w.withdrawUntilGone(ctx, at, id, tags,
 		func() ([]string, error) {
 			permissions, err := w.describeLaunchPermissions(ctx, at, id)
 			return permissions.Accounts, err
@@ -113,7 +139,7 @@ func (w *withdrawal) withdrawImage(
 	w.recordError(at, id, err)
 	for _, snapshot := range slices.Sorted(maps.Keys(snapshots)) {
 		own := joinTags(tagsOf(snapshots[snapshot].Tags), snapshotBaseline, permanent)
-		w.recordError(at, snapshot, w.withdrawUntilGone(ctx, at, own,
+		w.recordError(at, snapshot, w.withdrawUntilGone(ctx, at, snapshot, own,
 			func() ([]string, error) { return w.describeVolumePermissions(ctx, at, snapshot) },
 			func(accounts []string) error {
 				return w.modifyVolumePermissions(
@@ -146,11 +172,17 @@ func (e stillSharedError) Error() string {
 func (w *withdrawal) withdrawUntilGone(
 	ctx context.Context,
 	at distribution.Location,
+	id string,
 	tags map[string]string,
 	read func() ([]string, error),
 	withdraw func([]string) error,
 ) error {
+	w.seen[id] = true
+	given := w.shared[id].Accounts
 	if _, known, err := provenance.Baseline(tags); !known {
+		if err == nil && len(given) > 0 {
+			err = fmt.Errorf("shared with %s; AWS does not show the tag that names who had access before", accountList(given))
+		}
 		return err
 	}
 
@@ -159,6 +191,10 @@ func (w *withdrawal) withdrawUntilGone(
 		accounts, err := read()
 		if err != nil {
 			return err
+		}
+
+		if n == 0 { // AWS may not show what it shared moments ago (rule 4.4.2)
+			accounts = distribution.Union(accounts, given)
 		}
 
 		temporary, err := provenance.Withdrawable(accounts, at.Account, tags)

@@ -23,7 +23,7 @@ func (r *run) cleanUp(ctx context.Context, request distribution.Request) error {
 		return err
 	}
 	result, err := r.sweep(ctx, request)
-	result.Left = append(result.Left, r.end(ctx, err != nil)...)
+	result.Left = append(result.Left, r.end(ctx, err != nil, result.Temporary)...)
 	r.keep(result)
 	r.printResult(result)
 	if err != nil {

@@ -178,8 +178,11 @@ func credentialsEnded(err error) error {
 }
 
 // end writes that the run has ended and, if no other run works, withdraws what runs shared for the time of copies. It
-// returns what is still shared. It does nothing the second time, and nothing for a run without a record.
-func (r *run) end(ctx context.Context, failed bool) (left []distribution.RetainedResource) {
+// returns what is still shared. It does nothing the second time, and nothing for a run without a record. shared is what
+// this run shared.
+func (r *run) end(
+	ctx context.Context, failed bool, shared []distribution.TemporaryShare,
+) (left []distribution.RetainedResource) {
 	holds := failed && !r.userSupplied && len(protected(r.result.Source)) > 0
 	if r.ended || !r.begun && !holds {
 		return nil
@@ -213,7 +216,7 @@ func (r *run) end(ctx context.Context, failed bool) (left []distribution.Retaine
 		}
 	case r.begun:
 		err := recovery.Do(func() error {
-			left = step.WithdrawShares(ctx, r.pool, r.account, r.images, r.keys, r.isLast)
+			left = step.WithdrawShares(ctx, r.pool, r.account, r.images, r.keys, r.isLast, shared)
 			return nil
 		})
 		if err != nil {

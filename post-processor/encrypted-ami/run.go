@@ -102,7 +102,7 @@ func (r *run) run(ctx context.Context) error {
 			if !r.begun && r.pool != nil {
 				r.record.Use(r.recordOptions())
 			}
-			r.end(ctx, true)
+			r.end(ctx, true, nil)
 			return nil
 		})
 		r.canceled = ctx.Err() != nil
@@ -220,7 +220,7 @@ func (r *run) share(ctx context.Context, request distribution.Request) error {
 		result = r.clean(ctx, request, result)
 	}
 	result.Findings = diagnose.JoinFindings(p.Findings, result.Findings)
-	result.Left = append(result.Left, r.end(ctx, failed)...)
+	result.Left = append(result.Left, r.end(ctx, failed, result.Temporary)...)
 	r.printResult(result)
 	result.Findings = append(p.Findings, result.Findings...)
 	r.keep(result)
