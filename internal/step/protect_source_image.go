@@ -151,10 +151,15 @@ func (r *Run) protectUnread(
 // disableSourceProtection disables deregistration protection if it is enabled.
 func (r *Run) disableSourceProtection(ctx context.Context, _ *attempt, s *DisableSourceProtection) (Outcome, error) {
 	image, err := DescribeImage(ctx, r.Clients.EC2(s.Location), s.ImageID)
-	if err != nil || image == nil || !IsProtected(*image) {
+	if err != nil {
 		return Outcome{}, err
+	}
+
+	// a response without the setting says nothing about it
+	if image != nil && aws.ToString(image.DeregistrationProtection) != "" && !IsProtected(*image) {
+		return Outcome{}, nil
 	}
 	in := &ec2.DisableImageDeregistrationProtectionInput{ImageId: aws.String(s.ImageID)}
 	_, err = r.Clients.EC2(s.Location).DisableImageDeregistrationProtection(ctx, in)
-	return Outcome{ID: s.ImageID}, err
+	return Outcome{ID: s.ImageID}, ignoreNotFound(err)
 }
