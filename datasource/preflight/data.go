@@ -75,7 +75,7 @@ func (d *Datasource) look(ctx context.Context) (Output, error) {
 	if err != nil {
 		return Output{}, pool.TimeoutError(ctx, err)
 	}
-	p := plan.Decide(request, facts)
+	p := plan.Assess(request, facts).Decide()
 	p.Findings = append(
 		diagnose.ExplainFindings(p.Findings, facts),
 		execute.DryRun(ctx, pool, p, request.MaxFailedDestinations)...)
@@ -86,5 +86,5 @@ func (d *Datasource) look(ctx context.Context) (Output, error) {
 	if err != nil {
 		return Output{}, err
 	}
-	return output(p, facts, plan.Alternatives(request, facts), request.Build.Region, targets), nil
+	return output(p, facts, plan.Assess(request, facts).Alternatives(), request.Build.Region, targets), nil
 }

@@ -177,7 +177,7 @@ func (a atlas) leastOf(v int, gib int64) (best moved, open bool) {
 
 // planned is what the plan's copies move.
 func (a atlas) planned() (sum moved, refused bool) {
-	p := plan.Decide(a.request(), a.facts())
+	p := plan.Assess(a.request(), a.facts()).Decide()
 	for _, s := range p.Steps {
 		if c, is := s.(*step.CopySnapshot); is {
 			sum = sum.plus(copyOf(c.GiB, c.FromRegion, c.Location.Region))

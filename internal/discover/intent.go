@@ -37,7 +37,7 @@ func (s *survey) intent(ctx context.Context) error {
 	for _, v := range s.req.Intent.Launch {
 		s.keys(ctx, home, v.KMSKeyID)
 	}
-	images, _ := plan.Predict(s.req, s.facts) // Decide returns the findings
+	images, _ := plan.Assess(s.req, s.facts).Predict() // Decide returns the findings
 	s.facts.Images = images
 	return s.each(ctx, len(s.req.Images), func(ctx context.Context, i int) {
 		at := distribution.Location{Account: home.Account, Region: s.req.Images[i].Region}

@@ -60,7 +60,7 @@ func Look(ctx context.Context, pool *awsclient.Pool, req distribution.Request) (
 	}
 	s.organizationalUnits(ctx)
 	destinations := s.expand()
-	sharers, _ := plan.Sharers(req, s.facts)
+	sharers, _ := plan.Assess(req, s.facts).Sharers()
 	sharers = slices.DeleteFunc(sharers, func(d distribution.Destination) bool {
 		return slices.ContainsFunc(destinations, func(o distribution.Destination) bool { return o.At == d.At })
 	})
@@ -82,7 +82,7 @@ func Look(ctx context.Context, pool *awsclient.Pool, req distribution.Request) (
 func (s *survey) expand() []distribution.Destination {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all, _ := plan.Expand(s.req, s.facts)
+	all, _ := plan.Assess(s.req, s.facts).Expand()
 	return slices.DeleteFunc(all, func(d distribution.Destination) bool { return !s.facts.HasRegion(d.At.Region) })
 }
 

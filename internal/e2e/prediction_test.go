@@ -302,7 +302,7 @@ func (s *workshop) predicted(t *testing.T, inside *awssim.World, r row) string {
 		awsclient.Access{Region: region, AccessKey: s.account, SecretKey: "secret", HTTPClient: inside, Seed: 1},
 	))(t)
 	facts := must(discover.Look(t.Context(), pool, req))(t)
-	images, findings := plan.Predict(req, facts)
+	images, findings := plan.Assess(req, facts).Predict()
 	if len(facts.Unseen) > 0 {
 		t.Fatalf("%s: %+v", r, facts.Unseen)
 	}

@@ -26,7 +26,7 @@ func (h *testWorld) clean() (plan.Plan, distribution.Result) {
 	pool := h.pool(h.t.Context(), h.World)
 	facts, err := discover.Look(h.t.Context(), pool, req)
 	h.must(err)
-	p := plan.CleanUp(req, facts)
+	p := plan.Assess(req, facts).CleanUp()
 	return p, runPlan(h.t.Context(), pool, p, options(req), func(distribution.Event) {})
 }
 

@@ -96,7 +96,7 @@ func (h *testWorld) attemptOf(
 	if err != nil {
 		return result, err
 	}
-	p := plan.Decide(req, facts)
+	p := plan.Assess(req, facts).Decide()
 	keys = p.Keys
 	if p.Refused() {
 		return result, fmt.Errorf("refused: %+v", p.Findings)

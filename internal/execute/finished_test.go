@@ -73,7 +73,7 @@ func TestWhatIsFinishedStaysWhateverBecomesOfIt(t *testing.T) {
 					}
 					facts, err := discover.Look(t.Context(), pool, h.request())
 					h.must(err)
-					runPlan(t.Context(), pool, plan.CleanUp(h.request(), facts), options(h.request()), func(distribution.Event) {})
+					runPlan(t.Context(), pool, plan.Assess(h.request(), facts).CleanUp(), options(h.request()), func(distribution.Event) {})
 					h.stands(image)
 				})
 			})

@@ -200,7 +200,7 @@ func TestOnlyAProvenInstanceOfAnEarlierRunIsTerminated(t *testing.T) {
 			pool := h.pool(h.t.Context(), h.World)
 			facts, err := discover.Look(h.t.Context(), pool, req)
 			h.must(err)
-			p := plan.CleanUp(req, facts)
+			p := plan.Assess(req, facts).CleanUp()
 			return p, runPlan(h.t.Context(), pool, p, options(req), func(distribution.Event) {})
 		},
 	} {

@@ -396,7 +396,7 @@ func (h *testWorld) decided(ctx context.Context, pool *awsclient.Pool, req distr
 	}
 	facts, err := discover.Look(ctx, pool, req)
 	h.must(err)
-	return plan.Decide(req, facts)
+	return plan.Assess(req, facts).Decide()
 }
 
 // signed returns the source images with their signing keys, which it writes if there are none.

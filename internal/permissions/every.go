@@ -50,7 +50,7 @@ func everyStep(s Setup) []step.Step {
 		}
 	}
 	for _, req := range requests {
-		p := plan.Decide(req, facts)
+		p := plan.Assess(req, facts).Decide()
 		if p.Refused() {
 			panic(fmt.Sprintf("no plan: %+v", p.Findings)) // facts and requests are made here
 		}

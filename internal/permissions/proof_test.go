@@ -440,7 +440,7 @@ func (s *site) problems() string {
 			fmt.Fprintln(&reported, err)
 			return
 		}
-		p := plan.Decide(req, facts)
+		p := plan.Assess(req, facts).Decide()
 		p.Findings = append(p.Findings, execute.DryRun(s.Context(), pool, p, 0)...)
 		show(p.Findings)
 		if p.Refused() {

@@ -24,33 +24,33 @@ type Alternative struct {
 
 // Alternatives returns the alternatives to a plan, each with the estimate of its own plan. It skips those whose plan
 // would be refused.
-func Alternatives(req distribution.Request, facts distribution.Facts) []Alternative {
-	destinations, _ := Expand(req, facts)
-	open, _ := openDestinations(req, facts, destinations)
-	sources, _ := route(req, facts, destinations, open)
+func (a *Assessment) Alternatives() []Alternative {
+	destinations, _ := a.Expand()
+	open, _ := a.openDestinations(destinations)
+	sources, _ := a.route(destinations, open)
 	var found alternatives
-	if intent := req.Intent; intent != nil && isTrue(intent.EncryptBoot) && intent.KMSKeyID != "" {
-		changed, predicted, lines := withoutEncryptBoot(req, facts)
+	if intent := a.req.Intent; intent != nil && isTrue(intent.EncryptBoot) && intent.KMSKeyID != "" {
+		changed, lines := a.withoutEncryptBoot()
 		found.add(Alternative{
 			What:    "encrypt the volumes at launch, so that the builder does not copy them",
 			How:     lines,
 			Builder: true,
-		}, changed, predicted)
+		}, changed)
 	}
 
 	for _, s := range sources {
-		found.addForSource(req, facts, destinations, s)
+		found.addForSource(a, destinations, s)
 	}
 
-	for _, region := range transferRegions(req, facts, sources) {
-		at := distribution.Location{Account: facts.Source.Account, Region: region}
-		key := SourceKey(req, region)
-		withNewKey := withKey(facts, at, key, assumedKey(at))
-		if sourceRegionOf(req, withNewKey, destinations, region) == region {
+	for _, region := range a.transferRegions(sources) {
+		at := distribution.Location{Account: a.facts.Source.Account, Region: region}
+		key := SourceKey(a.req, region)
+		withNewKey := withKey(a.facts, at, key, assumedKey(at))
+		if a.with(withNewKey).sourceRegionOf(destinations, region) == region {
 			found.add(Alternative{
 				What: "transfer once to " + region + " for all its accounts",
 				How:  []string{"create a key in the source account that is called " + key + " in " + region},
-			}, req, withNewKey)
+			}, a.with(withNewKey))
 		}
 	}
 
@@ -60,42 +60,38 @@ func Alternatives(req distribution.Request, facts distribution.Facts) []Alternat
 type alternatives []Alternative
 
 // add adds an alternative with the estimate of its plan, unless that plan is refused.
-func (all *alternatives) add(a Alternative, req distribution.Request, facts distribution.Facts) {
-	if p := Decide(req, facts); !p.Refused() {
-		a.Estimate = p.Estimate
-		*all = append(*all, a)
+func (all *alternatives) add(found Alternative, changed *Assessment) {
+	if p := changed.Decide(); !p.Refused() {
+		found.Estimate = p.Estimate
+		*all = append(*all, found)
 	}
 }
 
 // addForSource adds the alternatives to what is staged for one Region.
-func (all *alternatives) addForSource(
-	req distribution.Request, facts distribution.Facts, destinations []distribution.Destination, s *shareSource,
-) {
-	if lines := s.launchMappings(req); len(lines) > 0 {
+func (all *alternatives) addForSource(a *Assessment, destinations []distribution.Destination, s *shareSource) {
+	if lines := s.launchMappings(a.req); len(lines) > 0 {
 		all.add(Alternative{
-			What:    "build with " + SourceKey(req, s.location.Region) + " in " + s.location.Region,
+			What:    "build with " + SourceKey(a.req, s.location.Region) + " in " + s.location.Region,
 			How:     lines,
 			Builder: true,
-		}, req, withVolumesUnderKey(facts, s))
+		}, a.with(withVolumesUnderKey(a.facts, s)))
 	}
 
-	withoutKey := withKey(facts, s.location, SourceKey(req, s.location.Region), distribution.Key{})
-	if s.region != s.location.Region && sourceRegionOf(req, withoutKey, destinations, s.location.Region) == s.region {
+	withoutKey := withKey(a.facts, s.location, SourceKey(a.req, s.location.Region), distribution.Key{})
+	if s.region != s.location.Region && a.with(withoutKey).sourceRegionOf(destinations, s.location.Region) == s.region {
 		all.add(Alternative{
 			What: fmt.Sprintf("copy from %s to %s in each account", s.region, s.location.Region),
 			How: []string{
 				"set kms_key_id to the ARN of the key in " + s.region,
 			},
-		}, req, withoutKey)
+		}, a.with(withoutKey))
 	}
 }
 
 // sourceRegionOf returns the Region that the accounts of a Region without a source image copy from. Empty if the
 // Region has an image.
-func sourceRegionOf(
-	req distribution.Request, facts distribution.Facts, all []distribution.Destination, region string,
-) string {
-	for _, w := range regionRoutes(req, facts, all) {
+func (a *Assessment) sourceRegionOf(all []distribution.Destination, region string) string {
+	for _, w := range a.regionRoutes(all) {
 		if w.Region == region {
 			return w.From
 		}
@@ -142,11 +138,11 @@ func withVolumesUnderKey(facts distribution.Facts, s *shareSource) distribution.
 
 // transferRegions returns the Regions without a staged copy that other accounts copy to from another Region, if the
 // request names a key for them.
-func transferRegions(req distribution.Request, facts distribution.Facts, sources []*shareSource) []string {
+func (a *Assessment) transferRegions(sources []*shareSource) []string {
 	regions := map[string]bool{}
 	for _, s := range sources {
 		for _, d := range s.consumers {
-			if d.At.Region != s.location.Region && d.At.Account != facts.Source.Account && SourceKey(req, d.At.Region) != "" {
+			if d.At.Region != s.location.Region && d.At.Account != a.facts.Source.Account && SourceKey(a.req, d.At.Region) != "" {
 				regions[d.At.Region] = true
 			}
 		}

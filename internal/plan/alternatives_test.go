@@ -36,8 +36,8 @@ func TestAlternatives_golden(t *testing.T) {
 	} {
 		req, facts := world()
 		c.change(&req, &facts)
-		fmt.Fprintf(&out, "# %s\n%s\n", c.name, estimate(plan.Decide(req, facts).Estimate))
-		for _, choice := range plan.Alternatives(req, facts) {
+		fmt.Fprintf(&out, "# %s\n%s\n", c.name, estimate(plan.Assess(req, facts).Decide().Estimate))
+		for _, choice := range plan.Assess(req, facts).Alternatives() {
 			fmt.Fprintf(
 				&out,
 				"where %s:\n  %s\n  %s\n",

@@ -28,8 +28,7 @@ const ownTags = 3
 
 // builder collects the steps of a plan. Each step comes after its dependencies.
 type builder struct {
-	req          distribution.Request
-	facts        distribution.Facts
+	*Assessment
 	destinations []distribution.Destination // destinations of the request, also the excluded ones
 	steps        []step.Step
 
@@ -42,12 +41,9 @@ type builder struct {
 	deregistered map[string]distribution.StepID     // existing images that steps deregister
 }
 
-func newBuilder(
-	req distribution.Request, facts distribution.Facts, all []distribution.Destination, sources []*shareSource,
-) *builder {
+func (a *Assessment) newBuilder(all []distribution.Destination, sources []*shareSource) *builder {
 	b := &builder{
-		req:          req,
-		facts:        facts,
+		Assessment:   a,
 		destinations: all,
 		imageNames:   map[distribution.Location][]string{},
 		used:         map[string]bool{},
@@ -59,7 +55,7 @@ func newBuilder(
 	}
 
 	for _, s := range sources {
-		b.imageNames[s.location] = append(b.imageNames[s.location], s.imageSpec(req, facts).Name)
+		b.imageNames[s.location] = append(b.imageNames[s.location], s.imageSpec(a).Name)
 	}
 
 	return b
@@ -101,10 +97,8 @@ type preparedSource struct {
 }
 
 // cleanUpSteps returns the steps that delete what earlier runs left unfinished. Completed copies stay.
-func cleanUpSteps(
-	req distribution.Request, facts distribution.Facts, all []distribution.Destination, sources []*shareSource,
-) ([]step.Step, []distribution.Finding) {
-	b := newBuilder(req, facts, all, sources)
+func (a *Assessment) cleanUpSteps(all []distribution.Destination, sources []*shareSource) ([]step.Step, []distribution.Finding) {
+	b := a.newBuilder(all, sources)
 	b.onlyCleansUp = true
 	b.deleteUnused()
 	b.revokeGrants()
@@ -113,13 +107,8 @@ func cleanUpSteps(
 
 // buildSteps returns the steps that create the image of every destination. They stage and share the source, copy,
 // register and verify. Cleanup steps then remove what no copy needs.
-func buildSteps(
-	req distribution.Request,
-	facts distribution.Facts,
-	all, destinations []distribution.Destination,
-	sources []*shareSource,
-) ([]step.Step, []distribution.Finding) {
-	b := newBuilder(req, facts, all, sources)
+func (a *Assessment) buildSteps(all, destinations []distribution.Destination, sources []*shareSource) ([]step.Step, []distribution.Finding) {
+	b := a.newBuilder(all, sources)
 	b.tagImageFamily()
 	states := make([]destinationState, len(destinations))
 	for i, d := range destinations {
@@ -175,7 +164,7 @@ func (b *builder) newDestinationState(d distribution.Destination) destinationSta
 		copies:      map[string]*ec2types.Snapshot{},
 	}
 
-	found := imageAt(b.req, b.facts, d)
+	found := b.imageAt(d)
 	g.image, g.pending, g.unfinished = found.use, found.pending, found.unfinished
 	for _, image := range []*ec2types.Image{g.image, g.pending} {
 		if image != nil {
@@ -192,7 +181,7 @@ func (b *builder) newDestinationState(d distribution.Destination) destinationSta
 	}
 
 	for _, v := range volumes(b.facts.Images[d.FromRegion]) {
-		g.copies[v.id()] = reusableCopy(b.facts, v, copySigning(b.req, b.facts, d, v.device()), d.Name)
+		g.copies[v.id()] = reusableCopy(b.facts, v, b.copySigning(d, v.device()), d.Name)
 	}
 
 	return g
@@ -204,10 +193,8 @@ func (g destinationState) needsCopy(volume string) bool {
 }
 
 // signing returns the statement for a staged snapshot or image.
-func (s *shareSource) signing(
-	req distribution.Request, facts distribution.Facts, kind provenance.Kind, device string,
-) step.Signing {
-	signing := newSigning(req, facts, s.location, s.region, kind)
+func (s *shareSource) signing(a *Assessment, kind provenance.Kind, device string) step.Signing {
+	signing := a.newSigning(s.location, s.region, kind)
 	signing.Statement.KeyARN, signing.Statement.Device = s.keyARN, device
 	if kind == provenance.Image && !s.permanent.IsEmpty() {
 		signing.Statement.Role, signing.Statement.Device = provenance.Delivery, provenance.SharedImage
@@ -252,7 +239,7 @@ func (b *builder) prepareSource(s *shareSource, states []destinationState) *prep
 
 	if s.stagesImage {
 		o.imageRef = b.stageImage(s)
-		found := stagedImages(b.req, b.facts, s)
+		found := b.stagedImages(s)
 		o.resumesImage = found.use != nil || found.pending != nil
 	}
 
@@ -292,7 +279,7 @@ func (b *builder) prepareVolume(o *preparedSource, v sourceVolume) snapshotRef {
 	case !v.isStaged:
 		return source
 	case !o.stagesImage:
-		signing := o.signing(b.req, b.facts, provenance.Snapshot, v.device())
+		signing := o.signing(b.Assessment, provenance.Snapshot, v.device())
 		return b.copy(v.volume, source, step.CopySnapshot{
 			Base:        step.Base{ID: step.NewID("stage", o.location.Region, v.stepName()), Location: o.location},
 			FromRegion:  o.region,
@@ -302,7 +289,7 @@ func (b *builder) prepareVolume(o *preparedSource, v sourceVolume) snapshotRef {
 			Signing:     signing,
 		}, reusableCopy(b.facts, v.volume, signing, ""))
 	case o.imageRef.ref.Known != "":
-		image := stagedImages(b.req, b.facts, o.shareSource).use
+		image := b.stagedImages(o.shareSource).use
 		return snapshotRef{
 			ref:       step.Ref{Known: snapshotOf(*image, v.device())},
 			key:       o.keyARN,
@@ -320,8 +307,8 @@ func (b *builder) prepareVolume(o *preparedSource, v sourceVolume) snapshotRef {
 // stageImage returns an image in the source account that can be shared. It reuses or resumes the image of an
 // earlier run, or adds a step that copies it.
 func (b *builder) stageImage(s *shareSource) snapshotRef {
-	spec := s.imageSpec(b.req, b.facts)
-	found := stagedImages(b.req, b.facts, s)
+	spec := s.imageSpec(b.Assessment)
+	found := b.stagedImages(s)
 	// a signature of a delivery is final
 	if found.use != nil && spec.Signing.Statement.Role == provenance.Delivery {
 		b.used[aws.ToString(found.use.ImageId)] = true
@@ -554,7 +541,7 @@ func (b *builder) copies(g *destinationState, sources []*preparedSource) map[str
 			}
 		}
 
-		signing := copySigning(b.req, b.facts, g.Destination, v.device())
+		signing := b.copySigning(g.Destination, v.device())
 		tags, _ := copiedSnapshotTags(g.Destination, v.snapshot.Snapshot)
 		refs[v.id()] = b.copy(v, source, step.CopySnapshot{
 			Base: step.Base{
@@ -592,13 +579,13 @@ func (b *builder) addImageCopy(g *destinationState, source *preparedSource) map[
 			Destination: g.At,
 			DependsOn:   b.deregister(g),
 		},
-		ImageSpec:    destinationImageSpec(g.Destination, b.req, b.facts),
+		ImageSpec:    b.destinationImageSpec(g.Destination),
 		Image:        step.Ref{Known: imageID(b.req, g.FromRegion)},
 		FromRegion:   g.FromRegion,
 		FromKeyARNs:  keysOf(b.facts.Images[g.FromRegion]),
 		KeyARN:       g.keyARN,
 		Minutes:      g.CopyMinutes,
-		SnapshotTags: joined(snapshotTags, deliverySigning(b.req, b.facts, g.Destination).CreationTags()),
+		SnapshotTags: joined(snapshotTags, b.deliverySigning(g.Destination).CreationTags()),
 	}
 
 	var grants []*keyGrant
@@ -649,7 +636,7 @@ func (b *builder) addImageCopy(g *destinationState, source *preparedSource) map[
 // addImage adds the steps that register and verify a destination's image. An existing or copied image is only
 // verified.
 func (b *builder) addImage(g *destinationState, copies map[string]snapshotRef) {
-	spec := destinationImageSpec(g.Destination, b.req, b.facts)
+	spec := b.destinationImageSpec(g.Destination)
 	verify := &step.VerifyImage{
 		Base: step.Base{
 			ID:               step.NewID("verify", g.At.Account, g.At.Region),

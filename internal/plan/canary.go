@@ -29,7 +29,7 @@ func (b *builder) addTestCopies(o *preparedSource, states []destinationState) {
 		return
 	}
 
-	signing := o.signing(b.req, b.facts, provenance.Snapshot, testDevice)
+	signing := o.signing(b.Assessment, provenance.Snapshot, testDevice)
 	source := &step.CreateEmptySnapshot{
 		Base: step.Base{
 			ID:               step.NewID("canary", o.location.Region),
@@ -121,7 +121,7 @@ func (b *builder) addTestCopy(
 		}
 	}
 
-	signing := copySigning(b.req, b.facts, g.Destination, testDevice)
+	signing := b.copySigning(g.Destination, testDevice)
 	copied := &step.CopySnapshot{
 		Base:        base("canary-copy"),
 		Source:      step.Ref{From: source.ID},

@@ -39,21 +39,19 @@ func copyMethod(
 
 // validateMethod returns findings about what a registered image cannot have, and what AWS does not copy to another
 // account.
-func validateMethod(
-	req distribution.Request, d distribution.Destination, facts distribution.Facts,
-) []distribution.Finding {
-	image := facts.Images[d.FromRegion].Image
+func (a *Assessment) validateMethod(d distribution.Destination) []distribution.Finding {
+	image := a.facts.Images[d.FromRegion].Image
 	if image == nil {
 		return nil
 	}
 
 	var found []distribution.Finding
 	add := func(f distribution.Finding) {
-		f.Location, f.Resource = d.At, imageID(req, d.FromRegion)
+		f.Location, f.Resource = d.At, imageID(a.req, d.FromRegion)
 		found = append(found, f)
 	}
 
-	if d.At.Account != facts.Source.Account && isFromMarketplace(*image) {
+	if d.At.Account != a.facts.Source.Account && isFromMarketplace(*image) {
 		add(distribution.Finding{
 			Level:     distribution.Refused,
 			Code:      distribution.CodeMarketplaceImage,
@@ -66,26 +64,26 @@ func validateMethod(
 		})
 	}
 
-	for _, a := range step.CarryTable {
-		if f, ok := regionalFinding(d, a, *image); ok {
+	for _, attribute := range step.CarryTable {
+		if f, ok := regionalFinding(d, attribute, *image); ok {
 			add(f)
 			continue
 		}
 
-		if f, ok := registerFinding(d, a, *image); ok {
+		if f, ok := registerFinding(d, attribute, *image); ok {
 			add(f)
 			continue
 		}
 
-		if req.Strict && attributeHandling(d, a) == distribution.Lost && a.Text(*image) != "" {
+		if a.req.Strict && attributeHandling(d, attribute) == distribution.Lost && attribute.Text(*image) != "" {
 			add(distribution.Finding{
 				Level:       distribution.Refused,
 				Code:        distribution.CodeAttributeLost,
-				Reference:   a.Rule,
+				Reference:   attribute.Rule,
 				Field:       "on_attribute_loss",
-				Summary:     a.Name + " would be lost",
-				Detail:      a.Why,
-				Remediation: lostAttributeRemedy(a, d.Method),
+				Summary:     attribute.Name + " would be lost",
+				Detail:      attribute.Why,
+				Remediation: lostAttributeRemedy(attribute, d.Method),
 			})
 		}
 	}

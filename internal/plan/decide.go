@@ -12,71 +12,71 @@ import (
 )
 
 // Decide returns the plan for a request and facts. A refused plan has findings and no steps.
-func Decide(req distribution.Request, facts distribution.Facts) Plan {
-	if req.Move != "" {
-		return decideMove(req, facts)
+func (a *Assessment) Decide() Plan {
+	if a.req.Move != "" {
+		return a.decideMove()
 	}
 
-	p := Plan{KeyAliases: keyAliases(facts)}
-	destinations, findings := Expand(req, facts)
+	p := Plan{KeyAliases: keyAliases(a.facts)}
+	destinations, findings := a.Expand()
 	for i := range destinations {
-		destinations[i].Optional = destinations[i].Optional || skipsMissingRole(destinations[i], facts)
+		destinations[i].Optional = destinations[i].Optional || skipsMissingRole(destinations[i], a.facts)
 	}
 
-	p.Findings = append(validateRequest(req, destinations), findings...)
-	p.Findings = append(p.Findings, validateSources(req, facts)...)
-	open, findings := openDestinations(req, facts, destinations)
+	p.Findings = append(validateRequest(a.req, destinations), findings...)
+	p.Findings = append(p.Findings, a.validateSources()...)
+	open, findings := a.openDestinations(destinations)
 	p.Findings = append(p.Findings, findings...)
-	sources, findings := route(req, facts, destinations, open)
+	sources, findings := a.route(destinations, open)
 	p.Findings = append(p.Findings, findings...)
-	for _, source := range req.Images {
-		p.Images = append(p.Images, imagePlan(source, facts, sources, open))
+	for _, source := range a.req.Images {
+		p.Images = append(p.Images, imagePlan(source, a.facts, sources, open))
 	}
 
 	for _, d := range destinations {
-		planned := destinationPlan(req, d, facts, sources)
+		planned := a.destinationPlan(d, sources)
 		planned.LeftOut = !slices.ContainsFunc(open, func(o distribution.Destination) bool { return o.At == d.At })
 		p.Destinations = append(p.Destinations, planned)
 	}
 
-	granters, findings := Sharers(req, facts)
-	p.Findings = append(append(p.Findings, findings...), validateSharers(facts, granters, destinations, sources)...)
-	p.Shares = sharePlans(req, sources, granters)
-	p.Findings = append(p.Findings, validateGrantCount(req, sources)...)
-	p.Findings = append(p.Findings, unseenFindings(facts)...)
+	granters, findings := a.Sharers()
+	p.Findings = append(append(p.Findings, findings...), validateSharers(a.facts, granters, destinations, sources)...)
+	p.Shares = sharePlans(a.req, sources, granters)
+	p.Findings = append(p.Findings, validateGrantCount(a.req, sources)...)
+	p.Findings = append(p.Findings, unseenFindings(a.facts)...)
 	if p.Refused() {
-		p.Findings = append(p.Findings, leftoverFindings(req, facts, destinations, sources)...)
+		p.Findings = append(p.Findings, a.leftoverFindings(destinations, sources)...)
 		return p
 	}
 
-	p.Routes = regionRoutes(req, facts, destinations)
-	p.Findings = append(p.Findings, validateDurations(facts, open)...)
-	p.Findings = append(p.Findings, permanentShareFindings(req, facts)...)
-	p.Findings = append(p.Findings, retentionFindings(req, facts, open)...)
-	p.Findings = append(p.Findings, launchFindings(facts, sources, granters)...)
-	p.Steps, findings = buildSteps(req, facts, destinations, open, sources)
+	p.Routes = a.regionRoutes(destinations)
+	p.Findings = append(p.Findings, validateDurations(a.facts, open)...)
+	p.Findings = append(p.Findings, a.permanentShareFindings()...)
+	p.Findings = append(p.Findings, a.retentionFindings(open)...)
+	p.Findings = append(p.Findings, launchFindings(a.facts, sources, granters)...)
+	p.Steps, findings = a.buildSteps(destinations, open, sources)
 	p.Findings = append(p.Findings, findings...)
 	p.Findings = append(p.Findings, queueFindings(p.Steps)...)
-	p.Estimate, p.Keys = estimate(p.Steps), facts.SigningKeys()
-	p.Estimate.BuilderCopies = builderCopies(req, facts)
+	p.Estimate, p.Keys = estimate(p.Steps), a.facts.SigningKeys()
+	p.Estimate.BuilderCopies = a.builderCopies()
 	return p
 }
 
 // validateSources returns findings for source images that cannot be shared or copied, or will not be created.
-func validateSources(req distribution.Request, facts distribution.Facts) []distribution.Finding {
+func (a *Assessment) validateSources() []distribution.Finding {
 	var found []distribution.Finding
-	if req.Intent != nil {
-		_, found = Predict(req, facts)
+	if a.req.Intent != nil {
+		_, found = a.Predict()
 	}
-	for _, source := range req.Images {
-		if call := unansweredImage(source, facts); call != nil {
-			f := call.Finding(distribution.Location{Account: facts.Source.Account, Region: source.Region})
+	for _, source := range a.req.Images {
+		if call := unansweredImage(source, a.facts); call != nil {
+			f := call.Finding(distribution.Location{Account: a.facts.Source.Account, Region: source.Region})
 			f.Resource = source.ImageID
 			found = append(found, f)
 			continue
 		}
-		if image := facts.Images[source.Region]; req.Intent == nil || image.Image != nil {
-			found = append(found, validateImage(source, image, facts.Source.Account, req.Targets)...)
+		if image := a.facts.Images[source.Region]; a.req.Intent == nil || image.Image != nil {
+			found = append(found, validateImage(source, image, a.facts.Source.Account, a.req.Targets)...)
 		}
 	}
 	return found
@@ -84,12 +84,8 @@ func validateSources(req distribution.Request, facts distribution.Facts) []distr
 
 // openDestinations returns the destinations that no finding excludes. A refusal is a warning at an optional target,
 // and at as many others as may fail. The run then continues with the remaining destinations.
-func openDestinations(
-	req distribution.Request,
-	facts distribution.Facts,
-	destinations []distribution.Destination,
-) (open []distribution.Destination, findings []distribution.Finding) {
-	isTolerated := req.MaxFailedDestinations
+func (a *Assessment) openDestinations(destinations []distribution.Destination) (open []distribution.Destination, findings []distribution.Finding) {
+	isTolerated := a.req.MaxFailedDestinations
 	type refusal struct {
 		optional            bool
 		isUnanswered        bool // which says nothing about the other destinations
@@ -97,7 +93,7 @@ func openDestinations(
 	}
 	var refused []refusal
 	for _, d := range destinations {
-		destinationFindings := validateDestination(req, d, facts)
+		destinationFindings := a.validateDestination(d)
 		if !slices.ContainsFunc(
 			destinationFindings,
 			func(f distribution.Finding) bool { return f.Level == distribution.Refused },
@@ -127,31 +123,31 @@ func openDestinations(
 // CleanUp returns the plan that deletes what earlier runs of this image left unfinished. Completed copies stay.
 // Resources without proof are only reported. A destination that cannot be used does not stop the clean-up of the
 // others.
-func CleanUp(req distribution.Request, facts distribution.Facts) Plan {
-	p := Plan{KeyAliases: keyAliases(facts)}
-	destinations, findings := Expand(req, facts)
-	p.Findings = append(validateRequest(req, destinations), findings...)
+func (a *Assessment) CleanUp() Plan {
+	p := Plan{KeyAliases: keyAliases(a.facts)}
+	destinations, findings := a.Expand()
+	p.Findings = append(validateRequest(a.req, destinations), findings...)
 	var open []distribution.Destination
 	for _, d := range destinations {
-		if f := unreachableReason(d, facts); f != nil {
+		if f := unreachableReason(d, a.facts); f != nil {
 			f.Level = distribution.Warning
 			p.Findings = append(p.Findings, *f)
 			continue
 		}
-		if facts.Images[d.FromRegion].Image != nil {
+		if a.facts.Images[d.FromRegion].Image != nil {
 			open = append(open, d)
 		}
 	}
 
-	p.Findings = append(p.Findings, unseenFindings(facts)...)
+	p.Findings = append(p.Findings, unseenFindings(a.facts)...)
 	if p.Refused() {
 		return p
 	}
 
-	sources, _ := route(req, facts, destinations, open)
-	p.Steps, findings = cleanUpSteps(req, facts, destinations, sources)
+	sources, _ := a.route(destinations, open)
+	p.Steps, findings = a.cleanUpSteps(destinations, sources)
 	p.Findings = append(p.Findings, findings...)
-	p.Estimate, p.Keys = estimate(p.Steps), facts.SigningKeys()
+	p.Estimate, p.Keys = estimate(p.Steps), a.facts.SigningKeys()
 	return p
 }
 
@@ -292,20 +288,15 @@ func imagePlan(
 	return p
 }
 
-func destinationPlan(
-	req distribution.Request,
-	d distribution.Destination,
-	facts distribution.Facts,
-	sources []*shareSource,
-) DestinationPlan {
-	image := facts.Images[d.FromRegion]
+func (a *Assessment) destinationPlan(d distribution.Destination, sources []*shareSource) DestinationPlan {
+	image := a.facts.Images[d.FromRegion]
 	p := DestinationPlan{
 		At:         d.At,
 		Target:     d.Target,
 		Optional:   d.Optional,
 		FromRegion: d.FromRegion,
 		Name:       d.Name,
-		KeyARN:     destinationKeyARN(d, facts),
+		KeyARN:     destinationKeyARN(d, a.facts),
 		Method:     d.Method,
 		MethodWhy:  d.MethodWhy,
 	}
@@ -320,7 +311,7 @@ func destinationPlan(
 			image.UEFIData,
 			func(a step.Attribute) distribution.AttributeHandling { return attributeHandling(d, a) },
 		)
-		p.Pointers = pointers(req, facts, d)
+		p.Pointers = a.pointers(d)
 	}
 
 	return p

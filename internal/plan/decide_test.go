@@ -235,7 +235,7 @@ func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
 		t.Run(strings.NewReplacer(" ", "-", ",", "", ":", "").Replace(name), func(t *testing.T) {
 			req, facts := world()
 			change(&req, &facts)
-			p := plan.Decide(req, facts)
+			p := plan.Assess(req, facts).Decide()
 			for _, f := range p.Findings {
 				if f.Level != distribution.Note {
 					t.Errorf("finding: %+v", f)
@@ -526,7 +526,7 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 		req, facts := world()
 		req.Targets[0].AccountIDs, req.Targets[0].Regions = []string{"999999999999"}, nil
 		c.change(&req, &facts)
-		p := plan.Decide(req, facts)
+		p := plan.Assess(req, facts).Decide()
 		if len(p.Findings) == 0 || p.Refused() == (len(p.Steps) > 0) {
 			t.Errorf("%s: %d findings, %d steps", c.name, len(p.Findings), len(p.Steps))
 		}
@@ -560,7 +560,7 @@ func TestRunGoesOnWithoutWhatMayFail(t *testing.T) {
 				Err: &distribution.APIError{Operation: "sts:AssumeRole", Code: "AccessDenied"},
 			}
 		}
-		p := plan.Decide(req, facts)
+		p := plan.Assess(req, facts).Decide()
 		if p.Refused() == c.goesOn || (len(p.Steps) > 0) != c.goesOn {
 			t.Errorf("%s: refused %v with %d steps", c.name, p.Refused(), len(p.Steps))
 		}
@@ -586,7 +586,7 @@ func TestARegionThatTheSourceAccountIsKeptOutOfIsServedFromAnother(t *testing.T)
 	req, facts := world()
 	at := distribution.Location{Account: source, Region: oregon}
 	facts.Unseen = blinded(at, "ec2:DescribeSnapshots")
-	p := plan.Decide(req, facts)
+	p := plan.Assess(req, facts).Decide()
 	if p.Refused() || !slices.ContainsFunc(
 		p.Findings,
 		func(f distribution.Finding) bool { return f.Location == at && f.Level == distribution.Warning },
@@ -598,7 +598,7 @@ func TestARegionThatTheSourceAccountIsKeptOutOfIsServedFromAnother(t *testing.T)
 			t.Errorf("%s", s)
 		}
 	}
-	if p := plan.CleanUp(req, facts); p.Refused() || facts.HasHiddenResources() {
+	if p := plan.Assess(req, facts).CleanUp(); p.Refused() || facts.HasHiddenResources() {
 		t.Errorf("a clean-up needs it: %+v", p.Findings)
 	}
 	served := req
@@ -612,16 +612,13 @@ func TestARegionThatTheSourceAccountIsKeptOutOfIsServedFromAnother(t *testing.T)
 		},
 	)
 	facts.Sites[at] = distribution.DestinationFacts{Identity: facts.Source}
-	if p := plan.Decide(
-		served,
-		facts,
-	); !p.Refused() || !slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool {
+	if p := plan.Assess(served, facts).Decide(); !p.Refused() || !slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool {
 		return f.Location == at && strings.HasPrefix(f.Field, `target "own"`)
 	}) {
 		t.Errorf("the source account is to have the image there, where nothing can be seen: %+v", p.Findings)
 	}
 	facts.Unseen[0].At.Region = tokyo // where the image is
-	if !plan.Decide(req, facts).Refused() {
+	if !plan.Assess(req, facts).Decide().Refused() {
 		t.Error("what runs have left of the image is not known, and something is done")
 	}
 }
@@ -640,7 +637,7 @@ func TestAKeyThatOnlyEC2MayLookAtIsUsedByItsARN_3_2_4(t *testing.T) {
 		facts.Keys[distribution.Location{Account: source, Region: tokyo}][asked] = distribution.Key{
 			Err: &distribution.APIError{Operation: "kms:DescribeKey", Code: "AccessDeniedException"},
 		}
-		p := plan.Decide(req, facts)
+		p := plan.Assess(req, facts).Decide()
 		if p.Refused() != refused {
 			t.Errorf("%s: %+v", asked, p.Findings)
 		}
@@ -679,7 +676,7 @@ func TestBaseline_tooManyAccounts(t *testing.T) {
 			s.Tags = append(s.Tags, ec2types.Tag{Key: &tag, Value: aws.String("x")})
 		}
 		facts.Images[tokyo].Snapshots[c.snapshot] = s
-		if p := plan.Decide(req, facts); p.Refused() != c.refused {
+		if p := plan.Assess(req, facts).Decide(); p.Refused() != c.refused {
 			t.Errorf("%s: %+v", name, p.Findings)
 		}
 	}

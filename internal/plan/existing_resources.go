@@ -17,10 +17,8 @@ import (
 )
 
 // newSigning returns the signing data of a resource that this run creates at a location.
-func newSigning(
-	req distribution.Request, facts distribution.Facts, at distribution.Location, from string, kind provenance.Kind,
-) step.Signing {
-	keys := facts.Images[from].Keys
+func (a *Assessment) newSigning(at distribution.Location, from string, kind provenance.Kind) step.Signing {
+	keys := a.facts.Images[from].Keys
 	key, _ := keys.Signer()
 	return step.Signing{
 		Kind: kind,
@@ -28,8 +26,8 @@ func newSigning(
 		Statement: provenance.Statement{
 			Account: at.Account,
 			Region:  at.Region,
-			Source:  sourceOf(req, facts, from),
-			Run:     req.RunID,
+			Source:  a.sourceOf(from),
+			Run:     a.req.RunID,
 			Role:    provenance.Temporary,
 			Release: keys.Release(),
 		},
@@ -37,23 +35,21 @@ func newSigning(
 }
 
 // sourceOf returns the source image of a Region.
-func sourceOf(req distribution.Request, facts distribution.Facts, region string) provenance.SourceImage {
-	return provenance.SourceImage{Account: facts.Source.Account, Region: region, ImageID: imageID(req, region)}
+func (a *Assessment) sourceOf(region string) provenance.SourceImage {
+	return provenance.SourceImage{Account: a.facts.Source.Account, Region: region, ImageID: imageID(a.req, region)}
 }
 
 // copySigning returns the signing data of a destination's copy of a volume.
-func copySigning(
-	req distribution.Request, facts distribution.Facts, d distribution.Destination, device string,
-) step.Signing {
-	s := newSigning(req, facts, d.At, d.FromRegion, provenance.Snapshot)
-	s.Statement.KeyARN, s.Statement.Device = destinationKeyARN(d, facts), device
+func (a *Assessment) copySigning(d distribution.Destination, device string) step.Signing {
+	s := a.newSigning(d.At, d.FromRegion, provenance.Snapshot)
+	s.Statement.KeyARN, s.Statement.Device = destinationKeyARN(d, a.facts), device
 	return s
 }
 
 // deliverySigning returns the signing data of a destination's image.
-func deliverySigning(req distribution.Request, facts distribution.Facts, d distribution.Destination) step.Signing {
-	s := newSigning(req, facts, d.At, d.FromRegion, provenance.Image)
-	s.Statement.KeyARN, s.Statement.Role = destinationKeyARN(d, facts), provenance.Delivery
+func (a *Assessment) deliverySigning(d distribution.Destination) step.Signing {
+	s := a.newSigning(d.At, d.FromRegion, provenance.Image)
+	s.Statement.KeyARN, s.Statement.Role = destinationKeyARN(d, a.facts), provenance.Delivery
 	return s
 }
 
@@ -249,21 +245,19 @@ func snapshotsByID(existing distribution.ExistingResources) map[string]ec2types.
 }
 
 // imageAt returns the images that earlier runs created for a destination.
-func imageAt(req distribution.Request, facts distribution.Facts, d distribution.Destination) existingImages {
-	return findImages(facts, destinationImageSpec(d, req, facts), d.Name, func(image ec2types.Image) bool {
-		return len(imageDifferences(req, facts, d, image)) == 0
+func (a *Assessment) imageAt(d distribution.Destination) existingImages {
+	return findImages(a.facts, a.destinationImageSpec(d), d.Name, func(image ec2types.Image) bool {
+		return len(a.imageDifferences(d, image)) == 0
 	})
 }
 
 // imageDifferences returns how a destination's image and snapshots differ from the expected ones.
-func imageDifferences(
-	req distribution.Request, facts distribution.Facts, d distribution.Destination, image ec2types.Image,
-) []string {
-	differences := destinationImageSpec(d, req, facts).Differences(image)
-	snapshots := snapshotsByID(facts.Earlier[d.At])
-	for _, v := range volumes(facts.Images[d.FromRegion]) {
+func (a *Assessment) imageDifferences(d distribution.Destination, image ec2types.Image) []string {
+	differences := a.destinationImageSpec(d).Differences(image)
+	snapshots := snapshotsByID(a.facts.Earlier[d.At])
+	for _, v := range volumes(a.facts.Images[d.FromRegion]) {
 		for _, device := range v.devices {
-			why := snapshotDifference(snapshots[snapshotOf(image, device)], v, d.At.Account, destinationKeyARN(d, facts))
+			why := snapshotDifference(snapshots[snapshotOf(image, device)], v, d.At.Account, destinationKeyARN(d, a.facts))
 			if why != "" {
 				differences = append(differences, device+": "+why)
 			}

@@ -243,7 +243,7 @@ func TestDecide_existingResources(t *testing.T) {
 		}},
 	} {
 		req, facts := c.world()
-		p := plan.Decide(req, facts)
+		p := plan.Assess(req, facts).Decide()
 		inOrder(t, p.Steps)
 		fmt.Fprintf(&out, "# %s\n", c.name)
 		for _, f := range p.Findings {
@@ -296,7 +296,7 @@ func TestCleaningRemovesWhatIsUnfinishedAndProvablyOurs(t *testing.T) {
 	} {
 		req, facts := c.world()
 		c.change(&facts)
-		p := plan.CleanUp(req, facts)
+		p := plan.Assess(req, facts).CleanUp()
 		inOrder(t, p.Steps)
 		fmt.Fprintf(&out, "# %s\n", c.name)
 		for _, f := range p.Findings {

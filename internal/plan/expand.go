@@ -16,15 +16,15 @@ import (
 // Expand returns the destinations of a request, in the order of the template. It needs only the facts about the
 // source, so that discover can look up what Decide needs. With several source images, the facts about destinations
 // may change which image they get.
-func Expand(req distribution.Request, facts distribution.Facts) ([]distribution.Destination, []distribution.Finding) {
+func (a *Assessment) Expand() ([]distribution.Destination, []distribution.Finding) {
 	var requested []requestedLocation
 	var findings []distribution.Finding
-	for _, target := range req.Targets {
+	for _, target := range a.req.Targets {
 		regions := target.Regions
 		if len(regions) == 0 {
-			regions = regionsOf(req.Images)
+			regions = regionsOf(a.req.Images)
 		}
-		accounts, errs := targetAccounts(target, facts)
+		accounts, errs := targetAccounts(target, a.facts)
 		findings = append(findings, errs...)
 		for _, account := range accounts {
 			for _, region := range regions {
@@ -33,14 +33,14 @@ func Expand(req distribution.Request, facts distribution.Facts) ([]distribution.
 		}
 	}
 
-	defaultRegion := defaultSourceRegion(req, facts, requested)
+	defaultRegion := a.defaultSourceRegion(requested)
 	all := make([]distribution.Destination, len(requested))
 	for i, r := range requested {
 		from := defaultRegion
-		if slices.Contains(regionsOf(req.Images), r.at.Region) {
+		if slices.Contains(regionsOf(a.req.Images), r.at.Region) {
 			from = r.at.Region
 		}
-		d, errs := expand(req, facts, r.target, r.at, from)
+		d, errs := a.expand(r.target, r.at, from)
 		all[i], findings = d, append(findings, errs...)
 	}
 
@@ -54,21 +54,15 @@ type requestedLocation struct {
 }
 
 // expand renders a target for one account and Region, and the image that it gets.
-func expand(
-	req distribution.Request,
-	facts distribution.Facts,
-	target distribution.Target,
-	at distribution.Location,
-	from string,
-) (distribution.Destination, []distribution.Finding) {
-	r := newRenderer(req, facts, target.Name, at, from)
-	d := newDestination(req, facts, target, at, from)
+func (a *Assessment) expand(target distribution.Target, at distribution.Location, from string) (distribution.Destination, []distribution.Finding) {
+	r := a.newRenderer(target.Name, at, from)
+	d := a.newDestination(target, at, from)
 	if target.AMIName != "" {
 		d.Name = r.text("ami_name", target.AMIName)
 	}
 
 	if invariant.Names.IsOff() {
-		d.Name += " " + req.Build.RunID
+		d.Name += " " + a.req.Build.RunID
 	}
 
 	if target.AMIDescription != "" {
@@ -84,12 +78,12 @@ func expand(
 	}
 
 	d.Grants = r.grants(target.Grants)
-	d.RunTags = r.texts("run_tags", req.RunTags, nil)
+	d.RunTags = r.texts("run_tags", a.req.RunTags, nil)
 	if target.DeprecateAt != "" {
 		d.Lifecycle.DeprecateAt = r.time("deprecate_at", target.DeprecateAt)
 	}
 
-	if at.Account != facts.Source.Account {
+	if at.Account != a.facts.Source.Account {
 		d.Roles = r.roles(target.Roles)
 	}
 
@@ -98,13 +92,7 @@ func expand(
 
 // newDestination returns a destination with the options of the target that are not templates, and the attributes of
 // the image.
-func newDestination(
-	req distribution.Request,
-	facts distribution.Facts,
-	target distribution.Target,
-	at distribution.Location,
-	from string,
-) distribution.Destination {
+func (a *Assessment) newDestination(target distribution.Target, at distribution.Location, from string) distribution.Destination {
 	d := distribution.Destination{
 		At:         at,
 		Target:     target.Name,
@@ -112,7 +100,7 @@ func newDestination(
 		Via:        credentialsOption(target),
 	}
 
-	image := facts.Images[from].Image
+	image := a.facts.Images[from].Image
 	if image == nil {
 		return d
 	}
@@ -120,8 +108,8 @@ func newDestination(
 	d.Name = aws.ToString(image.Name)
 	d.Description = aws.ToString(image.Description)
 	d.Tags = carriedTags(image.Tags)
-	d.Method, d.MethodWhy = copyMethod(target, *image, from, at.Region, req.Strict)
-	if at.Account == facts.Source.Account && target.AMIName == "" {
+	d.Method, d.MethodWhy = copyMethod(target, *image, from, at.Region, a.req.Strict)
+	if at.Account == a.facts.Source.Account && target.AMIName == "" {
 		d.Name += " (encrypted)" // because the builder's image has the name
 	}
 
@@ -139,14 +127,14 @@ func credentialsOption(t distribution.Target) string {
 // defaultSourceRegion returns the Region whose image is copied to Regions without one. It prefers a Region with a
 // key, then the Region that earlier runs used, because their copies are found by their source. Then it prefers the
 // least staging, the Region of the build, and the first.
-func defaultSourceRegion(req distribution.Request, facts distribution.Facts, requested []requestedLocation) string {
-	regions := regionsOf(req.Images)
+func (a *Assessment) defaultSourceRegion(requested []requestedLocation) string {
+	regions := regionsOf(a.req.Images)
 	if len(regions) < 2 {
 		return strings.Join(regions, "")
 	}
 
-	if i := slices.Index(regions, req.Build.Region); i > 0 {
-		regions = slices.Insert(slices.Delete(regions, i, i+1), 0, req.Build.Region)
+	if i := slices.Index(regions, a.req.Build.Region); i > 0 {
+		regions = slices.Insert(slices.Delete(regions, i, i+1), 0, a.req.Build.Region)
 	}
 
 	locations := make([]distribution.Location, len(requested))
@@ -155,12 +143,12 @@ func defaultSourceRegion(req distribution.Request, facts distribution.Facts, req
 	}
 
 	rank := func(region string) []int64 {
-		g := newSourceRegion(req, facts, locations, region)
+		g := a.newSourceRegion(locations, region)
 		withoutKey := int64(1)
 		if g.canStage {
 			withoutKey = 0
 		}
-		return []int64{withoutKey, -countStartedDestinations(req, facts, requested, region), g.stagedGiB}
+		return []int64{withoutKey, -a.countStartedDestinations(requested, region), g.stagedGiB}
 	}
 
 	return slices.MinFunc(regions, func(a, b string) int { return slices.Compare(rank(a), rank(b)) })
@@ -168,24 +156,19 @@ func defaultSourceRegion(req distribution.Request, facts distribution.Facts, req
 
 // countStartedDestinations returns in how many locations earlier runs created or began copies of the image of a
 // Region. It counts Regions without a source image.
-func countStartedDestinations(
-	req distribution.Request,
-	facts distribution.Facts,
-	requested []requestedLocation,
-	from string,
-) (n int64) {
-	if facts.Images[from].Image == nil {
+func (a *Assessment) countStartedDestinations(requested []requestedLocation, from string) (n int64) {
+	if a.facts.Images[from].Image == nil {
 		return 0
 	}
 
-	regions := regionsOf(req.Images)
+	regions := regionsOf(a.req.Images)
 	for _, r := range requested {
-		existing := facts.Earlier[r.at]
+		existing := a.facts.Earlier[r.at]
 		if slices.Contains(regions, r.at.Region) || len(existing.Images)+len(existing.Snapshots) == 0 {
 			continue
 		}
-		d, _ := expand(req, facts, r.target, r.at, from)
-		if hasStarted(req, facts, d) {
+		d, _ := a.expand(r.target, r.at, from)
+		if a.hasStarted(d) {
 			n++
 		}
 	}
@@ -194,11 +177,11 @@ func countStartedDestinations(
 }
 
 // hasStarted reports whether earlier runs created a copy of the image or of a snapshot for a destination.
-func hasStarted(req distribution.Request, facts distribution.Facts, d distribution.Destination) bool {
+func (a *Assessment) hasStarted(d distribution.Destination) bool {
 	hasCopy := func(v volume) bool {
-		return reusableCopy(facts, v, copySigning(req, facts, d, v.device()), d.Name) != nil
+		return reusableCopy(a.facts, v, a.copySigning(d, v.device()), d.Name) != nil
 	}
-	return imageAt(req, facts, d).isStarted() || slices.ContainsFunc(volumes(facts.Images[d.FromRegion]), hasCopy)
+	return a.imageAt(d).isStarted() || slices.ContainsFunc(volumes(a.facts.Images[d.FromRegion]), hasCopy)
 }
 
 func regionsOf(images []distribution.SourceImage) []string {

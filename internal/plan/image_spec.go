@@ -14,25 +14,21 @@ import (
 )
 
 // destinationImageSpec returns the expected image of a destination.
-func destinationImageSpec(
-	d distribution.Destination,
-	req distribution.Request,
-	facts distribution.Facts,
-) step.ImageSpec {
-	l := newImageSpec(facts.Images[d.FromRegion])
+func (a *Assessment) destinationImageSpec(d distribution.Destination) step.ImageSpec {
+	l := newImageSpec(a.facts.Images[d.FromRegion])
 	l.Method, l.Abroad = d.Method, d.FromRegion != d.At.Region
 	l.Name, l.Description = d.Name, d.Description
-	l.Signing = deliverySigning(req, facts, d)
+	l.Signing = a.deliverySigning(d)
 	l.Tags = joined(d.Tags, l.Signing.CreationTags())
 	return l
 }
 
 // imageSpec returns the expected staged image.
-func (s *shareSource) imageSpec(req distribution.Request, facts distribution.Facts) step.ImageSpec {
-	l := newImageSpec(facts.Images[s.region])
+func (s *shareSource) imageSpec(a *Assessment) step.ImageSpec {
+	l := newImageSpec(a.facts.Images[s.region])
 	l.Method, l.Abroad = distribution.ByImage, s.region != s.location.Region
-	l.Signing = s.signing(req, facts, provenance.Image, "")
-	l.Name = temporaryName(aws.ToString(l.Source.Name), s.location, l.Signing.Statement.Source, req.RunID)
+	l.Signing = s.signing(a, provenance.Image, "")
+	l.Name = temporaryName(aws.ToString(l.Source.Name), s.location, l.Signing.Statement.Source, a.req.RunID)
 	if l.Signing.Statement.Role == provenance.Delivery { // the same for all runs, so that concurrent runs create one image
 		l.Name = stagedName(
 			aws.ToString(l.Source.Name),
@@ -40,7 +36,7 @@ func (s *shareSource) imageSpec(req distribution.Request, facts distribution.Fac
 		)
 	}
 
-	l.Description = fmt.Sprintf("Staged for other accounts: %s of %s", imageID(req, s.region), s.region)
+	l.Description = fmt.Sprintf("Staged for other accounts: %s of %s", imageID(a.req, s.region), s.region)
 	l.Tags = l.Signing.CreationTags()
 	return l
 }

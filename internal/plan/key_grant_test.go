@@ -39,11 +39,11 @@ func TestValidateGrants_sameName(t *testing.T) {
 			}
 			ask(&req, grants)
 			refused := false
-			for _, f := range plan.Decide(req, facts).Findings {
+			for _, f := range plan.Assess(req, facts).Decide().Findings {
 				refused = refused || f.Level == distribution.Refused && f.Field == wanted
 			}
 			if refused != (grants[1].Name == "") {
-				t.Errorf("%s: refused %v: %+v", wanted, refused, plan.Decide(req, facts).Findings)
+				t.Errorf("%s: refused %v: %+v", wanted, refused, plan.Assess(req, facts).Decide().Findings)
 			}
 		}
 	}

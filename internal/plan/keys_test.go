@@ -123,7 +123,7 @@ func TestDecide_encryptionCauses(t *testing.T) {
 		}
 		c.base(&i)
 		facts.Images[tokyo] = i
-		if got := plan.Decide(req, facts).Images[0].Causes; !slices.Equal(got, c.want) {
+		if got := plan.Assess(req, facts).Decide().Images[0].Causes; !slices.Equal(got, c.want) {
 			t.Errorf("%s:\n got %q\nwant %q", c.name, got, c.want)
 		}
 	}

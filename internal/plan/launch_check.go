@@ -28,7 +28,7 @@ func (b *builder) addLaunchCheck(g *destinationState) {
 	}
 
 	image := b.facts.Images[g.FromRegion]
-	signing := newSigning(b.req, b.facts, g.At, g.FromRegion, provenance.Instance)
+	signing := b.newSigning(g.At, g.FromRegion, provenance.Instance)
 	run := &step.RunInstance{
 		Base: step.Base{
 			ID:               step.NewID("launch", g.At.Account, g.At.Region),

@@ -14,14 +14,12 @@ import (
 )
 
 // leftoverFindings returns notes about what earlier runs left, for a refused plan, which deletes nothing.
-func leftoverFindings(
-	req distribution.Request, facts distribution.Facts, all []distribution.Destination, sources []*shareSource,
-) []distribution.Finding {
-	steps, found := cleanUpSteps(req, facts, all, sources)
+func (a *Assessment) leftoverFindings(all []distribution.Destination, sources []*shareSource) []distribution.Finding {
+	steps, found := a.cleanUpSteps(all, sources)
 	for _, s := range steps {
 		at := s.Meta().Location
 		found = append(found, leftoverFinding(at, s.ResourceID(), "an earlier run left it"))
-		for _, image := range facts.Earlier[at].Images {
+		for _, image := range a.facts.Earlier[at].Images {
 			if aws.ToString(image.ImageId) != s.ResourceID() {
 				continue
 			}
@@ -31,13 +29,13 @@ func leftoverFindings(
 		}
 	}
 
-	for _, region := range sortedKeys(facts.Images) {
-		image := facts.Images[region]
+	for _, region := range sortedKeys(a.facts.Images) {
+		image := a.facts.Images[region]
 		if image.Image == nil {
 			continue
 		}
 
-		at := distribution.Location{Account: facts.Source.Account, Region: region}
+		at := distribution.Location{Account: a.facts.Source.Account, Region: region}
 		add := func(id string, permitted []string, tags []ec2types.Tag) {
 			own := joined(provenance.WithoutBaseline(tagMap(image.Image.Tags)), tagMap(tags))
 			temporary, err := provenance.Withdrawable(permitted, at.Account, own)

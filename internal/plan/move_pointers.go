@@ -38,29 +38,29 @@ type destinationMoves struct {
 
 // decideMove returns the plan of mode = "promote" or "rollback". It copies nothing. If a reference of a required
 // destination cannot move, none moves.
-func decideMove(req distribution.Request, facts distribution.Facts) Plan {
-	p := Plan{KeyAliases: keyAliases(facts), Move: req.Move, Keys: facts.SigningKeys()}
-	destinations, findings := Expand(req, facts)
-	p.Findings = append(validateRequest(req, destinations), findings...)
-	p.Findings = append(p.Findings, validateMove(req, facts)...)
-	p.Findings = append(p.Findings, unseenFindings(facts)...)
-	for _, source := range req.Images {
-		p.Images = append(p.Images, imagePlan(source, facts, nil, nil))
+func (a *Assessment) decideMove() Plan {
+	p := Plan{KeyAliases: keyAliases(a.facts), Move: a.req.Move, Keys: a.facts.SigningKeys()}
+	destinations, findings := a.Expand()
+	p.Findings = append(validateRequest(a.req, destinations), findings...)
+	p.Findings = append(p.Findings, a.validateMove()...)
+	p.Findings = append(p.Findings, unseenFindings(a.facts)...)
+	for _, source := range a.req.Images {
+		p.Images = append(p.Images, imagePlan(source, a.facts, nil, nil))
 	}
 
 	var open []destinationMoves
 	for _, d := range destinations {
-		if facts.Images[d.FromRegion].Image == nil || d.PublishTargets.IsEmpty() {
+		if a.facts.Images[d.FromRegion].Image == nil || d.PublishTargets.IsEmpty() {
 			continue
 		}
 
-		moves, findings := movesAt(req, facts, d)
-		if req.Move == distribution.Rollback && len(findings) == 0 && !hasMoves(moves) {
+		moves, findings := a.movesAt(d)
+		if a.req.Move == distribution.Rollback && len(findings) == 0 && !hasMoves(moves) {
 			p.Findings = append(p.Findings, notNamedFinding(d, moves))
 			continue
 		}
 
-		planned := destinationPlan(req, d, facts, nil)
+		planned := a.destinationPlan(d, nil)
 		planned.Pointers = pointersOf(moves)
 		isRefused := slices.ContainsFunc(findings, func(f distribution.Finding) bool { return f.Level == distribution.Refused })
 		planned.LeftOut = isRefused && d.Optional
@@ -82,22 +82,22 @@ func decideMove(req distribution.Request, facts distribution.Facts) Plan {
 		return p
 	}
 
-	p.Steps = moveSteps(req, facts, destinations, open)
+	p.Steps = a.moveSteps(destinations, open)
 	p.Estimate = estimate(p.Steps)
 	return p
 }
 
 // validateMove returns findings for a request that can move no reference.
-func validateMove(req distribution.Request, facts distribution.Facts) []distribution.Finding {
+func (a *Assessment) validateMove() []distribution.Finding {
 	var found []distribution.Finding
-	for _, source := range req.Images {
-		if facts.Images[source.Region].Image == nil {
+	for _, source := range a.req.Images {
+		if a.facts.Images[source.Region].Image == nil {
 			found = append(found, distribution.Finding{
 				Level:       distribution.Refused,
 				Code:        distribution.CodeSourceAMIMissing,
 				Reference:   "2.2.12",
 				Field:       "existing_amis",
-				Location:    distribution.Location{Account: facts.Source.Account, Region: source.Region},
+				Location:    distribution.Location{Account: a.facts.Source.Account, Region: source.Region},
 				Resource:    source.ImageID,
 				Summary:     source.ImageID + " is not there",
 				Detail:      "a tag of the source AMI proves which images its runs delivered",
@@ -106,12 +106,12 @@ func validateMove(req distribution.Request, facts distribution.Facts) []distribu
 		}
 	}
 
-	if !req.Publishes() {
+	if !a.req.Publishes() {
 		found = append(found, distribution.Finding{
 			Level:       distribution.Refused,
 			Code:        distribution.CodeNothingToMove,
 			Field:       "mode",
-			Summary:     fmt.Sprintf("mode = %q has nothing to move", req.Move),
+			Summary:     fmt.Sprintf("mode = %q has nothing to move", a.req.Move),
 			Detail:      "no target has an ssm_parameter or a launch_template",
 			Remediation: "add an ssm_parameter or a launch_template block to a target",
 		})
@@ -121,13 +121,11 @@ func validateMove(req distribution.Request, facts distribution.Facts) []distribu
 }
 
 // movesAt returns the moves at a destination, and findings about it.
-func movesAt(
-	req distribution.Request, facts distribution.Facts, d distribution.Destination,
-) ([]pointerMove, []distribution.Finding) {
-	if req.Move == distribution.Promote {
-		return promotionsAt(req, facts, d)
+func (a *Assessment) movesAt(d distribution.Destination) ([]pointerMove, []distribution.Finding) {
+	if a.req.Move == distribution.Promote {
+		return a.promotionsAt(d)
 	}
-	return rollbacksAt(req, facts, d)
+	return a.rollbacksAt(d)
 }
 
 func hasMoves(moves []pointerMove) bool {
@@ -143,15 +141,15 @@ func pointersOf(moves []pointerMove) []distribution.Pointer {
 }
 
 // currentPointers returns the references of a destination with the images that they name.
-func currentPointers(req distribution.Request, facts distribution.Facts, d distribution.Destination) []pointerMove {
-	p := newPublication(req, facts, d)
+func (a *Assessment) currentPointers(d distribution.Destination) []pointerMove {
+	p := a.newPublication(d)
 	var all []pointerMove
 	for _, target := range publishTargets(d.PublishTargets) {
 		m := pointerMove{
 			Pointer:    target.pointer(p),
 			target:     target,
-			isRollback: req.Move == distribution.Rollback,
-			anyRelease: req.AllowOlderRelease || req.Move == distribution.Rollback,
+			isRollback: a.req.Move == distribution.Rollback,
+			anyRelease: a.req.AllowOlderRelease || a.req.Move == distribution.Rollback,
 		}
 		m.Names = target.current(p.site)
 		all = append(all, m)
@@ -160,30 +158,28 @@ func currentPointers(req distribution.Request, facts distribution.Facts, d distr
 }
 
 // promotionsAt returns the moves to the copy of the source image.
-func promotionsAt(
-	req distribution.Request, facts distribution.Facts, d distribution.Destination,
-) ([]pointerMove, []distribution.Finding) {
-	findings := verifyImage(req, facts, d)
+func (a *Assessment) promotionsAt(d distribution.Destination) ([]pointerMove, []distribution.Finding) {
+	findings := a.verifyImage(d)
 	for i := range findings {
 		if findings[i].Remediation == distributeAgain {
 			findings[i].Remediation = `distribute the source AMI first, with publish = "hold"`
 		}
 	}
 
-	image := imageAt(req, facts, d).use
+	image := a.imageAt(d).use
 	if image == nil {
-		return currentPointers(req, facts, d), findings
+		return a.currentPointers(d), findings
 	}
 
-	moves := currentPointers(req, facts, d)
-	release := releaseText(facts.Images[d.FromRegion].Keys.Release())
+	moves := a.currentPointers(d)
+	release := releaseText(a.facts.Images[d.FromRegion].Keys.Release())
 	for i := range moves {
 		m := &moves[i]
 		m.Release = release
 		m.Set = m.Names == aws.ToString(image.ImageId)
 		switch {
 		case m.Set:
-		case !req.AllowOlderRelease && isNewer(facts, d, m.Names):
+		case !a.req.AllowOlderRelease && isNewer(a.facts, d, m.Names):
 			findings = append(findings, distribution.Finding{
 				Level:       distribution.Refused,
 				Code:        distribution.CodeNewerReleasePublished,
@@ -203,32 +199,30 @@ func promotionsAt(
 }
 
 // rollbacksAt returns the moves from the copies of the source image to what each reference named before.
-func rollbacksAt(
-	req distribution.Request, facts distribution.Facts, d distribution.Destination,
-) ([]pointerMove, []distribution.Finding) {
-	if f := unreachableReason(d, facts); f != nil {
+func (a *Assessment) rollbacksAt(d distribution.Destination) ([]pointerMove, []distribution.Finding) {
+	if f := unreachableReason(d, a.facts); f != nil {
 		return nil, []distribution.Finding{*f}
 	}
 
-	findings := validatePublication(req, d, facts)
-	delivered := deliveredImages(facts, d)
-	moves := currentPointers(req, facts, d)
+	findings := a.validatePublication(d)
+	delivered := deliveredImages(a.facts, d)
+	moves := a.currentPointers(d)
 	for i := range moves {
 		m := &moves[i]
 		if m.Set = !slices.Contains(delivered, m.Names); m.Set {
-			m.Release = releaseNamed(facts, d.At, m.Names)
+			m.Release = releaseNamed(a.facts, d.At, m.Names)
 			continue
 		}
 
-		version, isKnown := earlierVersion(facts.Sites[d.At], *m, delivered)
+		version, isKnown := earlierVersion(a.facts.Sites[d.At], *m, delivered)
 		m.replaces, m.description = delivered, version.Description
-		switch reason := unpublishableReason(facts, d.At, version.ImageID); {
+		switch reason := unpublishableReason(a.facts, d.At, version.ImageID); {
 		case !isKnown:
 			findings = append(findings, noRollbackFinding(d, *m, "no earlier version of it names another image"))
 		case reason != "":
 			findings = append(findings, noRollbackFinding(d, *m, "before, it named "+reason))
 		default:
-			m.imageID, m.Release = version.ImageID, releaseNamed(facts, d.At, version.ImageID)
+			m.imageID, m.Release = version.ImageID, releaseNamed(a.facts, d.At, version.ImageID)
 		}
 	}
 
@@ -324,10 +318,8 @@ func notNamedFinding(d distribution.Destination, moves []pointerMove) distributi
 }
 
 // moveSteps returns the steps that verify all images and then move all references.
-func moveSteps(
-	req distribution.Request, facts distribution.Facts, all []distribution.Destination, open []destinationMoves,
-) []step.Step {
-	b := newBuilder(req, facts, all, nil)
+func (a *Assessment) moveSteps(all []distribution.Destination, open []destinationMoves) []step.Step {
+	b := a.newBuilder(all, nil)
 	barrier := &step.PublishBarrier{Base: step.Base{ID: "publish/all"}}
 	images := make([]map[string]step.Ref, len(open))
 	verifications := make([][]distribution.StepID, len(open))
@@ -352,7 +344,7 @@ func moveSteps(
 		if isNeeded {
 			dependsOn = append(dependsOn, barrier.ID)
 		}
-		p := newPublication(req, facts, d.Destination)
+		p := a.newPublication(d.Destination)
 		state := destinationState{Destination: d.Destination, verifications: dependsOn}
 		for _, m := range d.moves {
 			if !m.Set {
@@ -362,7 +354,7 @@ func moveSteps(
 		}
 	}
 
-	if req.Move == distribution.Promote { // a release that is on hold deletes no earlier one
+	if a.req.Move == distribution.Promote { // a release that is on hold deletes no earlier one
 		for i, d := range open {
 			b.deleteReleases(destinationState{Destination: d.Destination, verifications: verifications[i]}, moved)
 		}

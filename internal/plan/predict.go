@@ -18,13 +18,10 @@ import (
 // if AWS or the builder would refuse one. amazon-ebs launches an instance, creates an image of it, and copies that
 // to the other Regions. With encrypt_boot it also copies it within the Region of the build, and deregisters the
 // first image.
-func Predict(
-	req distribution.Request, facts distribution.Facts,
-) (map[string]distribution.Image, []distribution.Finding) {
+func (a *Assessment) Predict() (map[string]distribution.Image, []distribution.Finding) {
 	p := prediction{
-		req:   req,
-		facts: facts,
-		home:  distribution.Location{Account: facts.Source.Account, Region: req.Build.Region},
+		Assessment: a,
+		home:       distribution.Location{Account: a.facts.Source.Account, Region: a.req.Build.Region},
 	}
 
 	if p.validate(); len(p.findings) > 0 {
@@ -33,8 +30,8 @@ func Predict(
 
 	volumes := p.launch()
 	images := map[string]distribution.Image{}
-	for _, image := range req.Images {
-		at := distribution.Location{Account: facts.Source.Account, Region: image.Region}
+	for _, image := range a.req.Images {
+		at := distribution.Location{Account: a.facts.Source.Account, Region: image.Region}
 		if copied := p.copy(volumes, at); copied != nil {
 			images[image.Region] = p.image(copied)
 		}
@@ -48,8 +45,7 @@ func Predict(
 }
 
 type prediction struct {
-	req      distribution.Request
-	facts    distribution.Facts
+	*Assessment
 	home     distribution.Location // of the build
 	findings []distribution.Finding
 }
@@ -367,30 +363,28 @@ func (p *prediction) snapshot(v predictedVolume) ec2types.Snapshot {
 
 // builderCopies returns the number of full copies that the builder creates: one of each volume for every other
 // Region, and one more with encrypt_boot.
-func builderCopies(req distribution.Request, facts distribution.Facts) int {
-	if req.Intent == nil {
+func (a *Assessment) builderCopies() int {
+	if a.req.Intent == nil {
 		return 0
 	}
 	n := 0
-	for _, image := range req.Images {
-		if image.Region != req.Build.Region || isTrue(req.Intent.EncryptBoot) {
-			n += len(facts.Images[image.Region].Snapshots)
+	for _, image := range a.req.Images {
+		if image.Region != a.req.Build.Region || isTrue(a.req.Intent.EncryptBoot) {
+			n += len(a.facts.Images[image.Region].Snapshots)
 		}
 	}
 	return n
 }
 
-// withoutEncryptBoot returns a request whose volumes are encrypted at launch, so that encrypt_boot creates no copy.
-// It also returns its facts, and the lines for the builder.
-func withoutEncryptBoot(
-	req distribution.Request, facts distribution.Facts,
-) (distribution.Request, distribution.Facts, []string) {
-	intent := *req.Intent
-	home := distribution.Location{Account: facts.Source.Account, Region: req.Build.Region}
-	key := (&prediction{req: req, facts: facts, home: home}).bootKey(home)
+// withoutEncryptBoot returns the assessment of a request whose volumes are encrypted at launch, so that encrypt_boot creates no copy.
+// It also returns the lines for the builder.
+func (a *Assessment) withoutEncryptBoot() (changed *Assessment, lines []string) {
+	intent := *a.req.Intent
+	home := distribution.Location{Account: a.facts.Source.Account, Region: a.req.Build.Region}
+	key := (&prediction{Assessment: a, home: home}).bootKey(home)
 	intent.EncryptBoot, intent.KMSKeyID, intent.RegionKMSKeyIDs, intent.Launch = nil, "", nil, nil
-	lines := []string{"# in place of encrypt_boot and kms_key_id"}
-	for _, v := range volumes(facts.Images[req.Build.Region]) {
+	lines = []string{"# in place of encrypt_boot and kms_key_id"}
+	for _, v := range volumes(a.facts.Images[a.req.Build.Region]) {
 		intent.Launch = append(intent.Launch, distribution.LaunchVolume{
 			Device:    v.device(),
 			Encrypted: aws.Bool(true),
@@ -400,7 +394,8 @@ func withoutEncryptBoot(
 		lines = append(lines, LaunchMapping(v.device(), key)...)
 	}
 
-	req.Intent = &intent
-	facts.Images, _ = Predict(req, facts)
-	return req, facts, lines
+	changed = a.with(a.facts)
+	changed.req.Intent = &intent
+	changed.facts.Images, _ = changed.Predict()
+	return changed, lines
 }

@@ -66,15 +66,15 @@ type publication struct {
 	isNewer func(imageID string) bool
 }
 
-func newPublication(req distribution.Request, facts distribution.Facts, d distribution.Destination) publication {
+func (a *Assessment) newPublication(d distribution.Destination) publication {
 	return publication{
 		Destination: d,
-		site:        facts.Sites[d.At],
-		keys:        facts.Keys[d.At],
-		image:       imageAt(req, facts, d).use,
-		release:     facts.Images[d.FromRegion].Keys.Release(),
-		isHeld:      req.Hold || req.Move == distribution.Rollback,
-		isNewer:     func(imageID string) bool { return isNewer(facts, d, imageID) },
+		site:        a.facts.Sites[d.At],
+		keys:        a.facts.Keys[d.At],
+		image:       a.imageAt(d).use,
+		release:     a.facts.Images[d.FromRegion].Keys.Release(),
+		isHeld:      a.req.Hold || a.req.Move == distribution.Rollback,
+		isNewer:     func(imageID string) bool { return isNewer(a.facts, d, imageID) },
 	}
 }
 
@@ -84,12 +84,12 @@ func (p publication) namesImage(imageID string) bool {
 }
 
 // pointers returns the references that a destination publishes.
-func pointers(req distribution.Request, facts distribution.Facts, d distribution.Destination) []distribution.Pointer {
-	p := newPublication(req, facts, d)
+func (a *Assessment) pointers(d distribution.Destination) []distribution.Pointer {
+	p := a.newPublication(d)
 	var all []distribution.Pointer
 	for _, t := range publishTargets(d.PublishTargets) {
 		pointer := t.pointer(p)
-		pointer.Held = req.Hold
+		pointer.Held = a.req.Hold
 		all = append(all, pointer)
 	}
 	return all
@@ -125,7 +125,7 @@ func (b *builder) publish(g destinationState) (published []distribution.StepID) 
 		return nil
 	}
 
-	p := newPublication(b.req, b.facts, g.Destination)
+	p := b.newPublication(g.Destination)
 	for _, t := range publishTargets(g.PublishTargets) {
 		newStep, note := t.step(p, g)
 		if note != nil {
@@ -149,16 +149,12 @@ func publishBase(g destinationState, kind, name string) step.Base {
 }
 
 // validatePublication returns findings for publish targets that cannot refer to the image.
-func validatePublication(
-	req distribution.Request,
-	d distribution.Destination,
-	facts distribution.Facts,
-) []distribution.Finding {
-	if facts.Images[d.FromRegion].Image == nil {
+func (a *Assessment) validatePublication(d distribution.Destination) []distribution.Finding {
+	if a.facts.Images[d.FromRegion].Image == nil {
 		return nil
 	}
 
-	p := newPublication(req, facts, d)
+	p := a.newPublication(d)
 	var found []distribution.Finding
 	for _, t := range publishTargets(d.PublishTargets) {
 		found = append(found, t.validate(p)...)

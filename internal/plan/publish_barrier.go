@@ -14,7 +14,7 @@ import (
 func (b *builder) addPublishBarrier(goals []destinationState) {
 	if !b.req.PublishAll || !slices.ContainsFunc(goals, func(g destinationState) bool {
 		return slices.ContainsFunc(
-			pointers(b.req, b.facts, g.Destination),
+			b.pointers(g.Destination),
 			func(p distribution.Pointer) bool { return !p.Set && !p.Held },
 		)
 	}) {

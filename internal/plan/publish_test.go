@@ -145,7 +145,7 @@ func TestDecide_publication(t *testing.T) {
 			delete(facts.Sites[there].Parameters, "/golden/"+tokyo+"/ami")
 		}
 		fmt.Fprintf(&out, "# %s\n", c.name)
-		pointed(t, &out, plan.Decide(req, facts))
+		pointed(t, &out, plan.Assess(req, facts).Decide())
 	}
 	golden.Equal(t, "testdata/pointers.golden", out.String())
 }
@@ -250,7 +250,7 @@ func TestDecide_launchTemplateVersion(t *testing.T) {
 		site.Templates = map[string]distribution.LaunchTemplateFacts{"web-" + tokyo: c.stands}
 		facts.Sites[there] = site
 		fmt.Fprintf(&out, "# %s\n", c.name)
-		pointed(t, &out, plan.Decide(req, facts))
+		pointed(t, &out, plan.Assess(req, facts).Decide())
 	}
 	golden.Equal(t, "testdata/templates.golden", out.String())
 }
@@ -278,7 +278,7 @@ func TestDecide_publishAll(t *testing.T) {
 		optional.Name, optional.Optional, optional.AccountIDs = "optional", true, others[2:]
 		req.Targets[0].AccountIDs = others[:2]
 		req.Targets = append(req.Targets, optional)
-		p := plan.Decide(req, facts)
+		p := plan.Assess(req, facts).Decide()
 		inOrder(t, p.Steps)
 		var got []distribution.StepID
 		for _, s := range p.Steps {
@@ -307,7 +307,7 @@ func TestDecide_publishAll(t *testing.T) {
 		ImageID:  "ami-0ccccccccccccccc1",
 	}}
 	facts.Sites[there] = site
-	if steps := plan.Decide(req, facts).Steps; len(steps) != 1 {
+	if steps := plan.Assess(req, facts).Decide().Steps; len(steps) != 1 {
 		t.Errorf("all is published: %v", steps)
 	}
 }

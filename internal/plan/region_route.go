@@ -54,8 +54,8 @@ func (d destinationRegion) savesTransfers() bool { return d.canStage && d.accoun
 // regionRoutes returns the cheaper route to every Region without a source image, sorted by Region. It depends on
 // all destinations of the request, not on those that are excluded or complete, so that a resumed run takes the same
 // routes.
-func regionRoutes(req distribution.Request, facts distribution.Facts, all []distribution.Destination) []RegionRoute {
-	g := newRouteGraph(req, facts, all)
+func (a *Assessment) regionRoutes(all []distribution.Destination) []RegionRoute {
+	g := a.newRouteGraph(all)
 	routeTo := func(d destinationRegion, staged []string) Route {
 		r := g.route(d, staged)
 		if len(g.destinations) == 1 { // else other Regions share the staged copy
@@ -158,7 +158,7 @@ func (g routeGraph) route(d destinationRegion, staged []string) Route {
 }
 
 // newRouteGraph counts the accounts of every Region without a source image.
-func newRouteGraph(req distribution.Request, facts distribution.Facts, all []distribution.Destination) routeGraph {
+func (a *Assessment) newRouteGraph(all []distribution.Destination) routeGraph {
 	var g routeGraph
 	byImage, locations := false, make([]distribution.Location, len(all))
 	byRegion, hasOtherAccount := map[string]destinationRegion{}, map[string]bool{}
@@ -172,9 +172,9 @@ func newRouteGraph(req distribution.Request, facts distribution.Facts, all []dis
 		region := byRegion[d.At.Region]
 		region.region = d.At.Region
 		region.accounts++
-		region.canStage = canStage(req, facts, d.At.Region)
+		region.canStage = a.canStage(d.At.Region)
 		byRegion[region.region] = region
-		hasOtherAccount[region.region] = hasOtherAccount[region.region] || d.At.Account != facts.Source.Account
+		hasOtherAccount[region.region] = hasOtherAccount[region.region] || d.At.Account != a.facts.Source.Account
 	}
 
 	for _, region := range slices.Sorted(maps.Keys(byRegion)) {
@@ -183,7 +183,7 @@ func newRouteGraph(req distribution.Request, facts distribution.Facts, all []dis
 		}
 	}
 
-	g.sourceRegion = newSourceRegion(req, facts, locations, g.region)
+	g.sourceRegion = a.newSourceRegion(locations, g.region)
 	if byImage && g.stagedGiB > 0 {
 		g.stagedGiB = g.sizeGiB
 	}
@@ -192,18 +192,13 @@ func newRouteGraph(req distribution.Request, facts distribution.Facts, all []dis
 }
 
 // newSourceRegion returns the Region of a source image. What is staged there for other reasons costs nothing.
-func newSourceRegion(
-	req distribution.Request,
-	facts distribution.Facts,
-	locations []distribution.Location,
-	region string,
-) sourceRegion {
-	s := &shareSource{location: distribution.Location{Account: facts.Source.Account, Region: region}, region: region}
-	s.keyARN = sourceKeyARN(req, facts, s.location)
-	r := sourceRegion{region: region, canStage: canStage(req, facts, region)}
-	for _, v := range volumes(facts.Images[region]) {
+func (a *Assessment) newSourceRegion(locations []distribution.Location, region string) sourceRegion {
+	s := &shareSource{location: distribution.Location{Account: a.facts.Source.Account, Region: region}, region: region}
+	s.keyARN = a.sourceKeyARN(s.location)
+	r := sourceRegion{region: region, canStage: a.canStage(region)}
+	for _, v := range volumes(a.facts.Images[region]) {
 		r.sizeGiB += v.gib()
-		if sv, _ := s.newSourceVolume(req, facts, v); sv.isStaged {
+		if sv, _ := s.newSourceVolume(a, v); sv.isStaged {
 			r.stagedGiB += v.gib()
 		}
 	}
@@ -211,9 +206,9 @@ func newSourceRegion(
 	r.usable = r.canStage || r.stagedGiB == 0
 
 	copiesWithinRegion := func(at distribution.Location) bool {
-		return at.Region == region && at.Account != facts.Source.Account
+		return at.Region == region && at.Account != a.facts.Source.Account
 	}
-	if len(req.Shares) > 0 || slices.ContainsFunc(locations, copiesWithinRegion) {
+	if len(a.req.Shares) > 0 || slices.ContainsFunc(locations, copiesWithinRegion) {
 		r.stagedGiB = 0
 	}
 

@@ -90,7 +90,7 @@ func TestRegionRoutes_cheapest(t *testing.T) {
 	} {
 		req, facts := abroad(c.keys, c.targets...)
 		second(&req, &facts, c.second)
-		if p := plan.Decide(req, facts); p.Refused() || !reflect.DeepEqual(p.Routes, c.want) {
+		if p := plan.Assess(req, facts).Decide(); p.Refused() || !reflect.DeepEqual(p.Routes, c.want) {
 			t.Errorf("%s: %+v %+v", name, p.Routes, p.Findings)
 		}
 	}
@@ -98,7 +98,7 @@ func TestRegionRoutes_cheapest(t *testing.T) {
 
 func TestRegionRoutes_noKeyAtSource(t *testing.T) {
 	req, facts := abroad([]string{frankfurt, oregon}, frankfurt, virginia, oregon)
-	p := plan.Decide(req, facts)
+	p := plan.Assess(req, facts).Decide()
 	staged := plan.Route{From: oregon, GiBTransferred: 100, GiBCopied: 200}
 	want := []plan.RegionRoute{
 		{
@@ -121,7 +121,7 @@ func TestRegionRoutes_noKeyAtSource(t *testing.T) {
 	if p.Estimate.GiBTransferred != 300 || p.Estimate.GiBStaged != 100 {
 		t.Errorf("%+v", p.Estimate)
 	}
-	if choices := plan.Alternatives(req, facts); len(choices) > 0 {
+	if choices := plan.Assess(req, facts).Alternatives(); len(choices) > 0 {
 		t.Errorf("no other choice changes anything: %+v", choices)
 	}
 }

@@ -25,25 +25,19 @@ type renderer struct {
 
 // newRenderer returns a renderer with the variables of a destination. Those of the image are empty if it does not
 // exist.
-func newRenderer(
-	req distribution.Request,
-	facts distribution.Facts,
-	target string,
-	at distribution.Location,
-	from string,
-) renderer {
-	r := renderer{target: target, at: at, functions: req.Functions}
-	r.functions.BuildName, r.functions.Created = req.Build.Name, facts.At
+func (a *Assessment) newRenderer(target string, at distribution.Location, from string) renderer {
+	r := renderer{target: target, at: at, functions: a.req.Functions}
+	r.functions.BuildName, r.functions.Created = a.req.Build.Name, a.facts.At
 	r.vars = distribution.Vars{
 		AccountId:     at.Account,
 		Region:        at.Region,
-		Partition:     facts.Source.Partition,
+		Partition:     a.facts.Source.Partition,
 		Target:        target,
-		SourceAMI:     req.Build.BaseAMI,
-		PackerRunUUID: req.Build.RunID,
+		SourceAMI:     a.req.Build.BaseAMI,
+		PackerRunUUID: a.req.Build.RunID,
 	}
 
-	if image := facts.Images[from].Image; image != nil {
+	if image := a.facts.Images[from].Image; image != nil {
 		r.vars.AMI = aws.ToString(image.ImageId)
 		r.vars.AMIName = aws.ToString(image.Name)
 		if created, err := time.Parse(time.RFC3339, aws.ToString(image.CreationDate)); err == nil {

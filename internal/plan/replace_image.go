@@ -18,9 +18,9 @@ import (
 
 // nameTaken returns the image that has a destination's name. Nil if the name is free, or if an earlier run created
 // the image for the destination.
-func nameTaken(req distribution.Request, d distribution.Destination, facts distribution.Facts) *ec2types.Image {
-	taken := facts.Sites[d.At].NameUsed
-	if taken == nil || facts.Images[d.FromRegion].Image != nil && isOwnImage(imageAt(req, facts, d), *taken) {
+func (a *Assessment) nameTaken(d distribution.Destination) *ec2types.Image {
+	taken := a.facts.Sites[d.At].NameUsed
+	if taken == nil || a.facts.Images[d.FromRegion].Image != nil && isOwnImage(a.imageAt(d), *taken) {
 		return nil
 	}
 	return taken
@@ -40,20 +40,16 @@ func isOwnImage(found existingImages, image ec2types.Image) bool {
 // validateName returns findings if a destination's image cannot get its name. The existing image is replaced only
 // with force_deregister (rule 2.5.2). It is never replaced if it is a source image, is protected, or has our tags
 // without proof.
-func validateName(
-	req distribution.Request,
-	d distribution.Destination,
-	facts distribution.Facts,
-) []distribution.Finding {
-	taken := nameTaken(req, d, facts)
+func (a *Assessment) validateName(d distribution.Destination) []distribution.Finding {
+	taken := a.nameTaken(d)
 	if taken == nil {
 		return nil
 	}
 
 	id := aws.ToString(taken.ImageId)
 	var ours existingImages
-	if facts.Images[d.FromRegion].Image != nil {
-		ours = imageAt(req, facts, d)
+	if a.facts.Images[d.FromRegion].Image != nil {
+		ours = a.imageAt(d)
 	}
 
 	f := distribution.Finding{
@@ -62,7 +58,7 @@ func validateName(
 		Reference: "2.5.2",
 		Field:     field(d.Target, "force_deregister"),
 		Location:  d.At,
-		Principal: facts.Sites[d.At].Identity.ARN,
+		Principal: a.facts.Sites[d.At].Identity.ARN,
 		Resource:  id,
 		Summary:   fmt.Sprintf("the image %s, which has the name %q, is not deregistered", id, d.Name),
 	}
@@ -77,7 +73,7 @@ func validateName(
 			"the image %s, which an earlier run made, no longer matches the plan",
 			id,
 		)
-		f.Detail = strings.Join(imageDifferences(req, facts, d, *taken), "; ")
+		f.Detail = strings.Join(a.imageDifferences(d, *taken), "; ")
 		f.Remediation = "put back what was changed; or set another ami_name; or, to replace that image, set " +
 			"ami_name to its name and force_deregister = true"
 	case !d.Lifecycle.ForceDeregister:
@@ -89,7 +85,7 @@ func validateName(
 		if hasImage(ours.unproven, *taken) { // force_deregister would not remove it
 			f.Remediation = "find out where that image comes from; then deregister it, or set another ami_name"
 		}
-	case slices.ContainsFunc(req.Images, func(i distribution.SourceImage) bool { return i.ImageID == id }):
+	case slices.ContainsFunc(a.req.Images, func(i distribution.SourceImage) bool { return i.ImageID == id }):
 		f.Detail, f.Remediation = "it is the source image", "set another ami_name"
 	case step.IsProtected(*taken):
 		f.Reference, f.Detail = "A.2.1", "it is protected against deregistration"
@@ -98,10 +94,10 @@ func validateName(
 	case hasImage(ours.unproven, *taken):
 		f.Reference, f.Detail = "2.1.8", "it has our tags and no valid signature: another run may be creating it"
 		f.Remediation = "find out where it comes from, and deregister it if it is not wanted"
-	case req.Hold && !d.PublishTargets.IsEmpty():
+	case a.req.Hold && !d.PublishTargets.IsEmpty():
 		f.Detail = `publish = "hold" keeps what names that image, and two images cannot have one name`
 		f.Remediation = "give every release a name of its own by ami_name, and let retention remove the older ones"
-	case req.PublishAll && !d.PublishTargets.IsEmpty():
+	case a.req.PublishAll && !d.PublishTargets.IsEmpty():
 		f.Code = distribution.CodeAMIReplacedEarly
 		f.Level, f.Summary = distribution.Warning, fmt.Sprintf(
 			"the image %s is deregistered before anything names the new one",
@@ -124,7 +120,7 @@ func (b *builder) deregisterNamesake(
 	needs []distribution.StepID,
 	copies map[string]snapshotRef,
 ) []distribution.StepID {
-	taken := nameTaken(b.req, g.Destination, b.facts)
+	taken := b.nameTaken(g.Destination)
 	if taken == nil {
 		return nil
 	}
@@ -170,7 +166,7 @@ func (b *builder) deregisterNamesake(
 // unlessUsable returns the verification that can keep an image from being replaced. An earlier run created the
 // image, and a later read may find it correct. Nil if no run created it.
 func (b *builder) unlessUsable(g destinationState, taken ec2types.Image) *step.VerifyImage {
-	spec, id := destinationImageSpec(g.Destination, b.req, b.facts), aws.ToString(taken.ImageId)
+	spec, id := b.destinationImageSpec(g.Destination), aws.ToString(taken.ImageId)
 	signed := judge(b.facts, imageResource(b.facts, g.At, taken, nil)).Signed
 	if signed == nil || signed.Source != spec.Signing.Statement.Source || signed.Role != provenance.Delivery {
 		return nil

@@ -28,29 +28,25 @@ type release struct {
 // releasesToDelete returns the images of a destination to delete after it succeeds, newest first. None with publish =
 // "hold", because older releases are still in use. unproven are
 // those whose release is unknown.
-func releasesToDelete(
-	req distribution.Request,
-	facts distribution.Facts,
-	d distribution.Destination,
-) (images, unproven []ec2types.Image) {
-	this := facts.Images[d.FromRegion]
-	if !d.Retention.On() || this.Image == nil || req.Hold {
+func (a *Assessment) releasesToDelete(d distribution.Destination) (images, unproven []ec2types.Image) {
+	this := a.facts.Images[d.FromRegion]
+	if !d.Retention.On() || this.Image == nil || a.req.Hold {
 		return nil, nil
 	}
 
 	var other []release
-	for _, image := range facts.Releases[d.At] {
+	for _, image := range a.facts.Releases[d.At] {
 		from, is := provenance.ParseSourceImage(tagMap(image.Tags)[provenance.TagSource])
-		if !is || from.Account != facts.Source.Account || from.ImageID == imageID(req, d.FromRegion) ||
+		if !is || from.Account != a.facts.Source.Account || from.ImageID == imageID(a.req, d.FromRegion) ||
 			image.State != ec2types.ImageStateAvailable {
 			continue
 		}
 
-		source, isKnown := facts.Sources[from]
+		source, isKnown := a.facts.Sources[from]
 		family := tagMap(source.Tags)[provenance.TagImageFamily]
-		signed := judge(facts, distribution.ImageResource(d.At, image, nil, provenance.Expected{})).Signed
+		signed := judge(a.facts, distribution.ImageResource(d.At, image, nil, provenance.Expected{})).Signed
 		switch {
-		case isKnown && family != "" && family != req.ImageFamily:
+		case isKnown && family != "" && family != a.req.ImageFamily:
 			// of another image family
 		case !isKnown,
 			family == "",
@@ -77,7 +73,7 @@ func releasesToDelete(
 			continue
 		}
 		for _, image := range r.images {
-			if made := parseTime(image.CreationDate); d.Retention.For == 0 || facts.At.Sub(made) > d.Retention.For {
+			if made := parseTime(image.CreationDate); d.Retention.For == 0 || a.facts.At.Sub(made) > d.Retention.For {
 				images = append(images, image)
 			}
 		}
@@ -88,7 +84,7 @@ func releasesToDelete(
 
 // deleteReleases adds the steps that delete older releases, after the new image is verified and published.
 func (b *builder) deleteReleases(g destinationState, published []distribution.StepID) {
-	images, _ := releasesToDelete(b.req, b.facts, g.Destination)
+	images, _ := b.releasesToDelete(g.Destination)
 	for _, image := range images {
 		old := aws.ToString(image.ImageId)
 		b.add(&step.DeleteRelease{
@@ -123,14 +119,10 @@ func (b *builder) tagImageFamily() {
 }
 
 // retentionFindings returns notes about images that stay because their release is unknown.
-func retentionFindings(
-	req distribution.Request,
-	facts distribution.Facts,
-	open []distribution.Destination,
-) []distribution.Finding {
+func (a *Assessment) retentionFindings(open []distribution.Destination) []distribution.Finding {
 	var found []distribution.Finding
 	for _, d := range open {
-		if _, unproven := releasesToDelete(req, facts, d); len(unproven) > 0 {
+		if _, unproven := a.releasesToDelete(d); len(unproven) > 0 {
 			ids := make([]string, len(unproven))
 			for i, image := range unproven {
 				ids[i] = aws.ToString(image.ImageId)

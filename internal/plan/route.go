@@ -56,14 +56,10 @@ func (s *shareSource) serves(at distribution.Location) bool {
 // Region needs one transfer for all accounts. A direct copy crosses accounts and Regions at once (rule A.1). Share
 // blocks use the source images. Staged copies are found by source and key, so runs with other destinations can
 // reuse them.
-func route(
-	req distribution.Request,
-	facts distribution.Facts,
-	all, destinations []distribution.Destination,
-) ([]*shareSource, []distribution.Finding) {
+func (a *Assessment) route(all, destinations []distribution.Destination) ([]*shareSource, []distribution.Finding) {
 	var sources []*shareSource
 	from := map[string]string{}
-	for _, w := range regionRoutes(req, facts, all) {
+	for _, w := range a.regionRoutes(all) {
 		from[w.Region] = w.From
 	}
 
@@ -72,7 +68,7 @@ func route(
 		if i < 0 {
 			sources = append(
 				sources,
-				&shareSource{location: distribution.Location{Account: facts.Source.Account, Region: region}, region: from},
+				&shareSource{location: distribution.Location{Account: a.facts.Source.Account, Region: region}, region: from},
 			)
 			i = len(sources) - 1
 		}
@@ -80,15 +76,15 @@ func route(
 	}
 
 	for _, d := range destinations {
-		if d.At.Account == facts.Source.Account {
+		if d.At.Account == a.facts.Source.Account {
 			continue // the owner needs no staged copy and no share
 		}
 		s := sourceIn(cmp.Or(from[d.At.Region], d.FromRegion), d.FromRegion)
 		s.consumers = append(s.consumers, d)
 	}
 
-	for _, source := range req.Images {
-		for _, share := range req.Shares {
+	for _, source := range a.req.Images {
+		for _, share := range a.req.Shares {
 			s := sourceIn(source.Region, source.Region)
 			s.permanent = s.permanent.And(shareLaunchPermissions(share))
 		}
@@ -97,11 +93,11 @@ func route(
 	slices.SortFunc(sources, func(a, b *shareSource) int { return strings.Compare(a.location.Region, b.location.Region) })
 	var findings []distribution.Finding
 	for _, s := range sources {
-		findings = append(findings, s.decideStaging(req, facts)...)
+		findings = append(findings, s.decideStaging(a)...)
 	}
 
 	for _, d := range destinations {
-		if d.At.Account != facts.Source.Account {
+		if d.At.Account != a.facts.Source.Account {
 			continue
 		}
 		for _, s := range sources { // a copy that is staged in its Region anyway saves a transfer
@@ -116,20 +112,20 @@ func route(
 
 // canStage reports whether the source account can stage copies in a Region. It needs a usable key and access to the
 // Region.
-func canStage(req distribution.Request, facts distribution.Facts, region string) bool {
-	name, at := SourceKey(req, region), distribution.Location{Account: facts.Source.Account, Region: region}
-	if name == "" || facts.RequiredLookupFailure(at) != nil {
+func (a *Assessment) canStage(region string) bool {
+	name, at := SourceKey(a.req, region), distribution.Location{Account: a.facts.Source.Account, Region: region}
+	if name == "" || a.facts.RequiredLookupFailure(at) != nil {
 		return false
 	}
-	key := facts.Keys[at][name]
+	key := a.facts.Keys[at][name]
 	reason, _ := keyUnusableReason(key)
 	return reason == "" || key.IsConcealed(name, region)
 }
 
 // sourceKeyARN returns the key of staged copies at a location. Empty if unknown.
-func sourceKeyARN(req distribution.Request, facts distribution.Facts, at distribution.Location) string {
-	name := SourceKey(req, at.Region)
-	key := facts.Keys[at][name]
+func (a *Assessment) sourceKeyARN(at distribution.Location) string {
+	name := SourceKey(a.req, at.Region)
+	key := a.facts.Keys[at][name]
 	if key.IsConcealed(name, at.Region) {
 		return name
 	}
@@ -148,24 +144,24 @@ func findShareSource(sources []*shareSource, d distribution.Destination) *shareS
 
 // decideStaging decides which volumes are staged, and whether an image is staged. It returns findings about what
 // cannot be shared.
-func (s *shareSource) decideStaging(req distribution.Request, facts distribution.Facts) []distribution.Finding {
-	keyName := SourceKey(req, s.location.Region)
-	key := facts.Keys[s.location][keyName]
-	s.keyARN = sourceKeyARN(req, facts, s.location)
+func (s *shareSource) decideStaging(a *Assessment) []distribution.Finding {
+	keyName := SourceKey(a.req, s.location.Region)
+	key := a.facts.Keys[s.location][keyName]
+	s.keyARN = a.sourceKeyARN(s.location)
 	var findings []distribution.Finding
-	for _, v := range volumes(facts.Images[s.region]) {
-		sv, rule := s.newSourceVolume(req, facts, v)
+	for _, v := range volumes(a.facts.Images[s.region]) {
+		sv, rule := s.newSourceVolume(a, v)
 		if rule != "" {
 			findings = append(findings, unsharable(s, v, rule))
 		}
-		sv.permanent = provenance.Permanent(tagMap(facts.Images[s.region].Image.Tags))
+		sv.permanent = provenance.Permanent(tagMap(a.facts.Images[s.region].Image.Tags))
 		s.items = append(s.items, sv)
 	}
 
-	s.isBatched = s.copiesInBatches(facts)
+	s.isBatched = s.copiesInBatches(a.facts)
 	hasStagedVolume := slices.ContainsFunc(s.items, func(sv sourceVolume) bool { return sv.isStaged })
 	exceedsLimit := s.isBatched && keyName != "" // permissions of a source image stay until no run needs them
-	if s.stagesImage = s.sharesImage(facts.Source.Account) && (hasStagedVolume || exceedsLimit); s.stagesImage {
+	if s.stagesImage = s.sharesImage(a.facts.Source.Account) && (hasStagedVolume || exceedsLimit); s.stagesImage {
 		reason := PartOfStagedImage
 		if !hasStagedVolume {
 			reason = TooManyAccounts
@@ -175,7 +171,7 @@ func (s *shareSource) decideStaging(req distribution.Request, facts distribution
 				sv.isStaged, sv.reason = true, reason
 			}
 		}
-		s.isBatched = s.copiesInBatches(facts)
+		s.isBatched = s.copiesInBatches(a.facts)
 	}
 
 	for _, sv := range s.items {
@@ -186,8 +182,8 @@ func (s *shareSource) decideStaging(req distribution.Request, facts distribution
 		}
 	}
 
-	s.existingImageID = s.sharedImage(req, facts)
-	if keyName == "" && (req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0) {
+	s.existingImageID = s.sharedImage(a)
+	if keyName == "" && (a.req.KMSKeyID != "" || len(a.req.RegionKMSKeyIDs) > 0) {
 		findings = append(findings, distribution.Finding{
 			Level:       distribution.Refused,
 			Code:        distribution.CodeKeyOfOtherRegion,
@@ -195,29 +191,27 @@ func (s *shareSource) decideStaging(req distribution.Request, facts distribution
 			Field:       "kms_key_id",
 			Location:    s.location,
 			Summary:     "there is no key for " + s.location.Region,
-			Detail:      req.KMSKeyID + " is of another Region",
+			Detail:      a.req.KMSKeyID + " is of another Region",
 			Remediation: "use an alias that exists in every Region of the artifact, or region_kms_key_ids",
 		})
 	}
 
 	if keyName != "" {
 		findings = append(findings, validateSourceKey(s.location, keyName, key)...)
-		findings = append(findings, keyExpiryFindings(key, "kms_key_id", s.location, facts.At)...)
+		findings = append(findings, keyExpiryFindings(key, "kms_key_id", s.location, a.facts.At)...)
 	}
 
-	return append(findings, s.validateImageShare(req, facts)...)
+	return append(findings, s.validateImageShare(a)...)
 }
 
 // validateImageShare returns findings if the image cannot be shared with all accounts.
-func (s *shareSource) validateImageShare(
-	req distribution.Request, facts distribution.Facts,
-) []distribution.Finding {
-	image := facts.Images[s.region]
-	if image.Image == nil || !s.sharesImage(facts.Source.Account) {
+func (s *shareSource) validateImageShare(a *Assessment) []distribution.Finding {
+	image := a.facts.Images[s.region]
+	if image.Image == nil || !s.sharesImage(a.facts.Source.Account) {
 		return nil
 	}
 
-	if found := s.validateImageShareCount(req, facts); len(found) > 0 {
+	if found := s.validateImageShareCount(a); len(found) > 0 {
 		return found
 	}
 
@@ -294,15 +288,11 @@ func (s *shareSource) accounts(by distribution.Method) []string {
 
 // newSourceVolume decides whether a volume's snapshot is staged, and why. rule is set if it can be neither shared
 // nor staged.
-func (s *shareSource) newSourceVolume(
-	req distribution.Request,
-	facts distribution.Facts,
-	v volume,
-) (result sourceVolume, rule string) {
+func (s *shareSource) newSourceVolume(a *Assessment, v volume) (result sourceVolume, rule string) {
 	isEncrypted := aws.ToBool(v.snapshot.Encrypted)
-	isManagedByAWS := isEncrypted && distribution.ARNAccount(v.key()) == facts.Source.Account &&
-		facts.Keys[s.location][v.key()].IsManagedByAWS()
-	hasKey := req.KMSKeyID != "" || len(req.RegionKMSKeyIDs) > 0
+	isManagedByAWS := isEncrypted && distribution.ARNAccount(v.key()) == a.facts.Source.Account &&
+		a.facts.Keys[s.location][v.key()].IsManagedByAWS()
+	hasKey := a.req.KMSKeyID != "" || len(a.req.RegionKMSKeyIDs) > 0
 	stage := func(reason StagingReason) (sourceVolume, string) {
 		return sourceVolume{volume: v, isStaged: true, reason: reason}, ""
 	}
@@ -323,7 +313,7 @@ func (s *shareSource) newSourceVolume(
 		return result, "2.1.1"
 	case isEncrypted:
 		return share(CustomerManagedKey)
-	case req.AllowUnencryptedShare:
+	case a.req.AllowUnencryptedShare:
 		return share(UnencryptedAllowed)
 	}
 

@@ -29,7 +29,7 @@ func TestDecide_runTags(t *testing.T) {
 				t.Errorf("%s, %s: got the tag %q, want %q", method, s.Meta().ID, tags["purpose"], want)
 			}
 		}
-		for _, s := range plan.Decide(req, facts).Steps {
+		for _, s := range plan.Assess(req, facts).Decide().Steps {
 			isStaged := s.Meta().Location.Account == source
 			switch s := s.(type) {
 			case *step.CreateEmptySnapshot:

@@ -268,15 +268,15 @@ func stagedName(name, whose string) string {
 
 // permanentShareFindings returns notes about accounts that share blocks of earlier runs gave access, and that this
 // run's share blocks do not name.
-func permanentShareFindings(req distribution.Request, facts distribution.Facts) []distribution.Finding {
+func (a *Assessment) permanentShareFindings() []distribution.Finding {
 	var named []string
-	for _, share := range req.Shares {
+	for _, share := range a.req.Shares {
 		named = append(named, share.AccountIDs...)
 	}
 
 	var found []distribution.Finding
 	add := func(region, resource string, permitted []string) {
-		accounts := distribution.Without(provenance.Permanent(tagMap(facts.Images[region].Image.Tags)), named)
+		accounts := distribution.Without(provenance.Permanent(tagMap(a.facts.Images[region].Image.Tags)), named)
 		accounts = distribution.Without(accounts, distribution.Without(accounts, permitted))
 		if len(accounts) == 0 {
 			return
@@ -285,7 +285,7 @@ func permanentShareFindings(req distribution.Request, facts distribution.Facts) 
 		found = append(found, distribution.Finding{
 			Level:       distribution.Note,
 			Code:        distribution.CodeShareKept,
-			Location:    distribution.Location{Account: facts.Source.Account, Region: region},
+			Location:    distribution.Location{Account: a.facts.Source.Account, Region: region},
 			Resource:    resource,
 			Summary:     resource + " stays shared with " + strings.Join(accounts, ", "),
 			Detail:      "a share block of an earlier run shared it, and this run has no such block",
@@ -293,8 +293,8 @@ func permanentShareFindings(req distribution.Request, facts distribution.Facts) 
 		})
 	}
 
-	for _, region := range sortedKeys(facts.Images) {
-		image := facts.Images[region]
+	for _, region := range sortedKeys(a.facts.Images) {
+		image := a.facts.Images[region]
 		if image.Image == nil {
 			continue
 		}
@@ -309,8 +309,8 @@ func permanentShareFindings(req distribution.Request, facts distribution.Facts) 
 
 // sharedImage returns the image that is already shared permanently with all accounts of share blocks, including its
 // snapshots. Empty if there is none.
-func (s *shareSource) sharedImage(req distribution.Request, facts distribution.Facts) string {
-	source := facts.Images[s.region]
+func (s *shareSource) sharedImage(a *Assessment) string {
+	source := a.facts.Images[s.region]
 	if s.permanent.IsEmpty() || source.Image == nil {
 		return ""
 	}
@@ -324,15 +324,15 @@ func (s *shareSource) sharedImage(req distribution.Request, facts distribution.F
 	}
 
 	if s.stagesImage {
-		staged := stagedImages(req, facts, s).use
+		staged := a.stagedImages(s).use
 		if staged == nil || len(distribution.Without(s.permanent.Accounts, permanent)) > 0 {
 			return ""
 		}
 		image, snapshots = aws.ToString(staged.ImageId), map[string][]string{}
-		with = facts.Earlier[s.location].LaunchPermissions[image]
+		with = a.facts.Earlier[s.location].LaunchPermissions[image]
 		for _, v := range s.items {
 			id := snapshotOf(*staged, v.device())
-			snapshots[id] = facts.Earlier[s.location].VolumePermissions[id]
+			snapshots[id] = a.facts.Earlier[s.location].VolumePermissions[id]
 		}
 	}
 
@@ -349,14 +349,14 @@ func (s *shareSource) sharedImage(req distribution.Request, facts distribution.F
 }
 
 // stagedImages returns the existing staged images of a share source.
-func stagedImages(req distribution.Request, facts distribution.Facts, s *shareSource) existingImages {
-	spec := s.imageSpec(req, facts)
-	snapshots := snapshotsByID(facts.Earlier[s.location])
+func (a *Assessment) stagedImages(s *shareSource) existingImages {
+	spec := s.imageSpec(a)
+	snapshots := snapshotsByID(a.facts.Earlier[s.location])
 	isWanted := func(image ec2types.Image) bool {
 		return len(spec.Differences(image)) == 0 &&
-			!slices.ContainsFunc(volumes(facts.Images[s.region]), func(v volume) bool {
+			!slices.ContainsFunc(volumes(a.facts.Images[s.region]), func(v volume) bool {
 				return snapshotDifference(snapshots[snapshotOf(image, v.device())], v, s.location.Account, s.keyARN) != ""
 			})
 	}
-	return findImages(facts, spec, "", isWanted)
+	return findImages(a.facts, spec, "", isWanted)
 }

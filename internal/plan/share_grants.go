@@ -14,20 +14,18 @@ import (
 
 // Sharers returns the accounts of share blocks that create grants, in every Region of the images. They are
 // destinations without a copy.
-func Sharers(req distribution.Request, facts distribution.Facts) ([]distribution.Destination, []distribution.Finding) {
+func (a *Assessment) Sharers() ([]distribution.Destination, []distribution.Finding) {
 	var all []distribution.Destination
 	var findings []distribution.Finding
-	for _, share := range req.Shares {
+	for _, share := range a.req.Shares {
 		if len(share.Grants) == 0 {
 			continue
 		}
 		for _, account := range share.AccountIDs {
-			for _, region := range regionsOf(req.Images) {
+			for _, region := range regionsOf(a.req.Images) {
 				target := distribution.Target{Name: share.Name, Roles: share.Roles, Grants: share.Grants}
 				target.Profile = share.Profile
-				d, errs := expand(
-					req,
-					facts,
+				d, errs := a.expand(
 					target,
 					distribution.Location{Account: account, Region: region},
 					region,
@@ -129,7 +127,7 @@ func validateSharers(
 // grantShared adds grants for principals of the share blocks' accounts, on the keys of the shared image. Each
 // account creates its own grants, and the key policy must allow that directly (rule 8.3). No run revokes them.
 func (b *builder) grantShared(sources []*shareSource) {
-	granters, _ := Sharers(b.req, b.facts)
+	granters, _ := b.Sharers()
 	for _, d := range granters {
 		for _, g := range grantsShared(d, sources) {
 			b.add(&step.CreateGrant{

@@ -31,7 +31,7 @@ func TestShareGrants_onlyRequestedOperations(t *testing.T) {
 		},
 	}
 	statements := 0
-	for _, f := range plan.Decide(req, facts).Findings {
+	for _, f := range plan.Assess(req, facts).Decide().Findings {
 		if f.Reference != "3.1.6" {
 			continue
 		}

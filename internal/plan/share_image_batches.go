@@ -37,12 +37,10 @@ func (s *shareSource) copiesInBatches(facts distribution.Facts) bool {
 }
 
 // validateImageShareCount returns a finding if the image cannot be shared with all accounts, not even in batches.
-func (s *shareSource) validateImageShareCount(
-	req distribution.Request, facts distribution.Facts,
-) []distribution.Finding {
+func (s *shareSource) validateImageShareCount(a *Assessment) []distribution.Finding {
 	permanent := s.permanent
 	if !s.stagesImage {
-		permanent = permanent.And(facts.Images[s.region].SharedWith)
+		permanent = permanent.And(a.facts.Images[s.region].SharedWith)
 	}
 
 	f := distribution.Finding{
@@ -50,7 +48,7 @@ func (s *shareSource) validateImageShareCount(
 		Code:      distribution.CodeTooManyAccounts,
 		Reference: "2.2.5",
 		Location:  s.location,
-		Resource:  imageID(req, s.region),
+		Resource:  imageID(a.req, s.region),
 		Summary:   fmt.Sprintf("the image cannot be shared with %d entities", permanent.Size()),
 		Detail:    fmt.Sprintf("AWS allows %d accounts, organizations and organizational units for an image", maxEntities),
 	}

@@ -102,7 +102,7 @@ func TestShareImage_inBatches(t *testing.T) {
 		if c.change != nil {
 			c.change(&req, facts)
 		}
-		p := plan.Decide(req, facts)
+		p := plan.Assess(req, facts).Decide()
 		if p.Refused() {
 			t.Fatalf("%s: %+v", c.name, p.Findings)
 		}
@@ -125,7 +125,7 @@ func TestShareImage_inBatches(t *testing.T) {
 func TestShareImage_inBatchesIsStaged(t *testing.T) {
 	req, facts := manyCopies(1001)
 	underConfiguredKey(facts)
-	p := plan.Decide(req, facts)
+	p := plan.Assess(req, facts).Decide()
 	for _, d := range p.Images[0].Devices {
 		if !d.Staged || d.Why != plan.TooManyAccounts {
 			t.Errorf("%s: staged %v, because %q", d.Device, d.Staged, d.Why)
@@ -133,7 +133,7 @@ func TestShareImage_inBatchesIsStaged(t *testing.T) {
 	}
 
 	req.KMSKeyID = ""
-	if p = plan.Decide(req, facts); !p.Refused() {
+	if p = plan.Assess(req, facts).Decide(); !p.Refused() {
 		t.Error("without kms_key_id nothing can be staged, and the plan is not refused")
 	}
 }
@@ -141,7 +141,7 @@ func TestShareImage_inBatchesIsStaged(t *testing.T) {
 // A batch begins when the permissions of the one before are removed, whether its copies succeeded or not.
 func TestShareImage_batchWaits(t *testing.T) {
 	req, facts := manyCopies(1001)
-	for _, s := range plan.Decide(req, facts).Steps {
+	for _, s := range plan.Assess(req, facts).Decide().Steps {
 		second, ok := s.(*step.ShareImage)
 		if !ok || second.Batch.Number != 2 {
 			continue
@@ -160,7 +160,7 @@ func TestShareImage_batchesBesideShareBlock(t *testing.T) {
 	req.Shares = []distribution.Share{{Name: "ours", OrganizationARNs: []string{
 		"arn:aws:organizations::111111111111:organization/o-1234567890",
 	}}}
-	p := plan.Decide(req, facts)
+	p := plan.Assess(req, facts).Decide()
 	if p.Refused() {
 		t.Fatalf("%+v", p.Findings)
 	}
@@ -178,7 +178,7 @@ func TestShareImage_batchesBesideShareBlock(t *testing.T) {
 	for i := range 999 {
 		req.Shares[0].AccountIDs = append(req.Shares[0].AccountIDs, fmt.Sprintf("3%011d", i))
 	}
-	if p = plan.Decide(req, facts); !p.Refused() {
+	if p = plan.Assess(req, facts).Decide(); !p.Refused() {
 		t.Error("the permanent permissions leave no entity for a batch, and the plan is not refused")
 	}
 }

@@ -102,7 +102,7 @@ func (b *builder) grantSourceKey(g destinationState, source *shareSource, keyARN
 
 // grantName returns the name of a temporary grant. It proves which call created the grant.
 func (b *builder) grantName(source *shareSource, id distribution.StepID) string {
-	signing := newSigning(b.req, b.facts, source.location, source.region, provenance.Grant)
+	signing := b.newSigning(source.location, source.region, provenance.Grant)
 	return signing.Token(string(id)).GrantName(signing.Statement.Source, b.req.RunID)
 }
 
@@ -221,7 +221,7 @@ func (b *builder) revoke(
 func (b *builder) judgeGrant(at distribution.Location, g kmstypes.GrantListEntry) provenance.Judgment {
 	resource := distribution.GrantResource(at, g)
 	for _, image := range b.req.Images {
-		source := sourceOf(b.req, b.facts, image.Region)
+		source := b.sourceOf(image.Region)
 		if j, ok := b.facts.Judge(source); ok && provenance.IsGrantOf(source, resource.Name) {
 			return j.Judge(resource)
 		}
@@ -245,13 +245,9 @@ func (b *builder) listGrant(at distribution.Location, g kmstypes.GrantListEntry,
 }
 
 // validateKeyAccess returns findings if a destination's role cannot get a grant.
-func validateKeyAccess(
-	req distribution.Request,
-	d distribution.Destination,
-	facts distribution.Facts,
-) []distribution.Finding {
-	if req.SourceKeyAccess != distribution.ByGrant || d.At.Account == facts.Source.Account ||
-		targetPrincipal(d, facts) != "" {
+func (a *Assessment) validateKeyAccess(d distribution.Destination) []distribution.Finding {
+	if a.req.SourceKeyAccess != distribution.ByGrant || d.At.Account == a.facts.Source.Account ||
+		targetPrincipal(d, a.facts) != "" {
 		return nil
 	}
 	return []distribution.Finding{
@@ -261,7 +257,7 @@ func validateKeyAccess(
 			Reference:   "3.2.6",
 			Field:       "source_key_access",
 			Location:    d.At,
-			Principal:   facts.Sites[d.At].Identity.ARN,
+			Principal:   a.facts.Sites[d.At].Identity.ARN,
 			Summary:     "account " + d.At.Account + " has no role for a grant",
 			Detail:      "its credentials are those of its root user, and a grant for that is one for the whole account",
 			Remediation: "give an assume_role block",

@@ -29,7 +29,7 @@ func TestDecide_subnetFilter(t *testing.T) {
 			site.Subnet = subnet
 			facts.Sites[at] = site
 		}
-		p := plan.Decide(req, facts)
+		p := plan.Assess(req, facts).Decide()
 		var summaries []string
 		for _, f := range p.Findings {
 			if strings.HasSuffix(f.Field, "launch_check: subnet_filter") {

@@ -81,10 +81,8 @@ func imageSnapshotTags(d distribution.Destination, all []volume) (tags map[strin
 }
 
 // validateCarriedTags returns a finding for the tags of the source image and its snapshots that the copy will not have.
-func validateCarriedTags(
-	req distribution.Request, d distribution.Destination, facts distribution.Facts,
-) []distribution.Finding {
-	image := facts.Images[d.FromRegion]
+func (a *Assessment) validateCarriedTags(d distribution.Destination) []distribution.Finding {
+	image := a.facts.Images[d.FromRegion]
 	if image.Image == nil {
 		return nil
 	}
@@ -95,10 +93,10 @@ func validateCarriedTags(
 			return
 		}
 		level := distribution.Warning
-		if req.Strict {
+		if a.req.Strict {
 			level = distribution.Refused
 		}
-		f := destinationFinding(d, facts, level, distribution.CodeTagsNotCopied, "9.4", option)
+		f := destinationFinding(d, a.facts, level, distribution.CodeTagsNotCopied, "9.4", option)
 		f.Resource = resource
 		f.Summary = fmt.Sprintf("%s of %s will not be copied", distribution.Count(len(left), "tag", "tags"), resource)
 		f.Detail = detail + ": " + strings.Join(left, ", ")
@@ -107,7 +105,7 @@ func validateCarriedTags(
 	}
 
 	const noRoom, remove = "AWS allows 50 tags, and there is no room for these", "remove tags, or set them in the template"
-	add("tags", imageID(req, d.FromRegion), d.LeftTags, noRoom, remove)
+	add("tags", imageID(a.req, d.FromRegion), d.LeftTags, noRoom, remove)
 	all := volumes(image)
 	if d.Method == distribution.ByImage {
 		_, left := imageSnapshotTags(d, all)
@@ -133,7 +131,7 @@ func joined(sources ...map[string]string) map[string]string {
 
 // runTagsAt returns the tags of what is temporary in the source account. Its templates have no target.
 func (b *builder) runTagsAt(s *shareSource) map[string]string {
-	r := newRenderer(b.req, b.facts, "", s.location, s.region)
+	r := b.newRenderer("", s.location, s.region)
 	return r.texts("run_tags", b.req.RunTags, nil) // their errors are those of the destinations
 }
 

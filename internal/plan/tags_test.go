@@ -47,7 +47,7 @@ func TestDecide_snapshotTagsCarriedOver(t *testing.T) {
 		w.target().Method = method
 		w.target().SnapshotTags = map[string]distribution.Text{"stage": "prod"}
 		tagSnapshots(w, nil)
-		p := plan.Decide(w.req, w.facts)
+		p := plan.Assess(w.req, w.facts).Decide()
 		if p.Refused() {
 			t.Fatalf("%s: got %v", method, refusals(p))
 		}
@@ -98,7 +98,7 @@ func TestDecide_tooManyCarriedTags(t *testing.T) {
 		w.facts.Images[tokyo].Image.Tags = ec2Tags(many)
 		w.target().Tags = map[string]distribution.Text{"zone": "a"}
 		tagSnapshots(w, fewer)
-		p := plan.Decide(w.req, w.facts)
+		p := plan.Assess(w.req, w.facts).Decide()
 		if p.Refused() != strict {
 			t.Errorf("on_attribute_loss = fail %v: got %v", strict, refusals(p))
 		}

@@ -90,7 +90,7 @@ func TestDecide_completionDuration(t *testing.T) {
 		if c.change != nil {
 			c.change(&req, &facts)
 		}
-		p := plan.Decide(req, facts)
+		p := plan.Assess(req, facts).Decide()
 		fmt.Fprintf(&out, "# %s\n", c.name)
 		for _, f := range p.Findings {
 			if strings.HasPrefix(f.Reference, "4.8") {
@@ -127,7 +127,7 @@ func TestEstimate_timeBasedCopyPrice(t *testing.T) {
 			req, facts := world()
 			req.Targets[0].CopyMinutes, req.Targets[0].Method = minutes, method
 			want := usd * 128 * 6 // GiB to each of six destinations; what is staged has no time
-			if got := plan.Decide(req, facts).Estimate.USDTimed; math.Abs(got-want) > 1e-6 {
+			if got := plan.Assess(req, facts).Decide().Estimate.USDTimed; math.Abs(got-want) > 1e-6 {
 				t.Errorf("%s, %d minutes: $%.3f, want $%.3f", method, minutes, got, want)
 			}
 		}
@@ -149,7 +149,7 @@ func TestEstimate_queues(t *testing.T) {
 		{"in two turns, without a time", 0, make([]int32, 26), 2 * time.Minute},
 	} {
 		req, facts := sized(c.minutes, c.gib...)
-		if got := plan.Decide(req, facts).Estimate.Takes; got < c.least || got > c.least+10*time.Second {
+		if got := plan.Assess(req, facts).Decide().Estimate.Takes; got < c.least || got > c.least+10*time.Second {
 			t.Errorf("%s: %s are expected, want %s and a few calls", c.name, got, c.least)
 		}
 	}

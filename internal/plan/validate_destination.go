@@ -29,38 +29,36 @@ func destinationFinding(
 }
 
 // validateDestination returns findings for a destination that cannot get its copy.
-func validateDestination(
-	req distribution.Request, d distribution.Destination, facts distribution.Facts,
-) []distribution.Finding {
-	if f := missingAccess(d, facts); f != nil {
+func (a *Assessment) validateDestination(d distribution.Destination) []distribution.Finding {
+	if f := missingAccess(d, a.facts); f != nil {
 		return []distribution.Finding{*f}
 	}
 
-	if found := validateRoleLimits(d, facts); len(found) > 0 {
+	if found := validateRoleLimits(d, a.facts); len(found) > 0 {
 		return found
 	}
 
-	if call := unansweredCall(d, facts); call != nil {
+	if call := unansweredCall(d, a.facts); call != nil {
 		return []distribution.Finding{call.Finding(d.At)}
 	}
 
-	if f := unreachableReason(d, facts); f != nil {
+	if f := unreachableReason(d, a.facts); f != nil {
 		return []distribution.Finding{*f}
 	}
 
 	return slices.Concat(
-		validateDestinationKey(d, facts),
-		keyExpiryFindings(facts.Keys[d.At][DestinationKey(d, facts)], field(d.Target, "kms_key_id"), d.At, facts.At),
-		validateKeyAccess(req, d, facts),
-		validateManagedKeyGrants(d, facts),
+		validateDestinationKey(d, a.facts),
+		keyExpiryFindings(a.facts.Keys[d.At][DestinationKey(d, a.facts)], field(d.Target, "kms_key_id"), d.At, a.facts.At),
+		a.validateKeyAccess(d),
+		validateManagedKeyGrants(d, a.facts),
 		validateGrants(d),
-		validateName(req, d, facts),
-		validateMethod(req, d, facts),
-		validateImageSettings(d, facts),
-		validateLaunchCheck(d, facts),
-		validateCarriedTags(req, d, facts),
-		validateLimits(d, facts),
-		validatePublication(req, d, facts),
+		a.validateName(d),
+		a.validateMethod(d),
+		validateImageSettings(d, a.facts),
+		validateLaunchCheck(d, a.facts),
+		a.validateCarriedTags(d),
+		validateLimits(d, a.facts),
+		a.validatePublication(d),
 	)
 }
 

@@ -173,13 +173,13 @@ func TestDecide_atAndBeyondEachLimit(t *testing.T) {
 		tested++
 		name := fmt.Sprintf("%s: %s", limit.Subject, limit.Kind)
 		t.Run(name, func(t *testing.T) {
-			if p := plan.Decide(within.req, within.facts); p.Refused() {
+			if p := plan.Assess(within.req, within.facts).Decide(); p.Refused() {
 				t.Errorf("at the limit: got %v", refusals(p))
 			}
 			if beyond == nil {
 				return
 			}
-			p := plan.Decide(beyond.req, beyond.facts)
+			p := plan.Assess(beyond.req, beyond.facts).Decide()
 			if !p.Refused() || len(p.Steps) > 0 {
 				t.Errorf("beyond the limit: got %d steps, want a refusal", len(p.Steps))
 			}
@@ -259,7 +259,7 @@ func refusals(p plan.Plan) []distribution.Finding {
 func TestDecide_externalIDBeyondLimit(t *testing.T) {
 	w := newLimitWorld()
 	w.role().ExternalID = "two hush words"
-	refused := refusals(plan.Decide(w.req, w.facts))
+	refused := refusals(plan.Assess(w.req, w.facts).Decide())
 	if len(refused) != 1 || strings.Contains(fmt.Sprint(refused), "hush") {
 		t.Errorf("got %v", refused)
 	}
@@ -271,7 +271,7 @@ func TestDecide_defaultNameTooLong(t *testing.T) {
 	w.target().AccountIDs, w.target().Roles = []string{source}, nil
 	w.facts.Images[tokyo].Image.Name = aws.String(strings.Repeat("g", 128))
 	w.facts.Keys[distribution.Location{Account: source, Region: tokyo}]["alias/golden-"+tokyo] = key(source, tokyo, "own")
-	refused := refusals(plan.Decide(w.req, w.facts))
+	refused := refusals(plan.Assess(w.req, w.facts).Decide())
 	if len(refused) != 1 || !strings.Contains(refused[0].Field, "ami_name") {
 		t.Errorf("got %v", refused)
 	}
@@ -289,7 +289,7 @@ func TestDecide_ownValuesKeepLimits(t *testing.T) {
 		w.facts.Keys[at] = map[string]distribution.Key{"alias/golden-" + tokyo: key(account, tokyo, "own")}
 		w.facts.Sites[at] = w.facts.Sites[w.at]
 	}
-	p := plan.Decide(w.req, w.facts)
+	p := plan.Assess(w.req, w.facts).Decide()
 	if p.Refused() {
 		t.Fatalf("got %v", refusals(p))
 	}

@@ -20,17 +20,17 @@ const keyExpiryWarning = 30 * 24 * time.Hour
 
 // Verify returns a plan without steps. Its findings are the differences from a successful run. Those of optional
 // targets are warnings.
-func Verify(req distribution.Request, facts distribution.Facts) Plan {
-	p := Plan{KeyAliases: keyAliases(facts)}
-	destinations, findings := Expand(req, facts)
-	p.Findings = append(validateRequest(req, destinations), findings...)
-	for _, source := range req.Images {
-		if facts.Images[source.Region].Image == nil {
+func (a *Assessment) Verify() Plan {
+	p := Plan{KeyAliases: keyAliases(a.facts)}
+	destinations, findings := a.Expand()
+	p.Findings = append(validateRequest(a.req, destinations), findings...)
+	for _, source := range a.req.Images {
+		if a.facts.Images[source.Region].Image == nil {
 			p.Findings = append(p.Findings, distribution.Finding{
 				Level:       distribution.Refused,
 				Code:        distribution.CodeSourceAMIMissing,
 				Reference:   "2.2.12",
-				Location:    distribution.Location{Account: facts.Source.Account, Region: source.Region},
+				Location:    distribution.Location{Account: a.facts.Source.Account, Region: source.Region},
 				Resource:    source.ImageID,
 				Summary:     source.ImageID + " is not there",
 				Detail:      "a tag of the source AMI proves what runs created",
@@ -40,14 +40,14 @@ func Verify(req distribution.Request, facts distribution.Facts) Plan {
 	}
 
 	for _, d := range destinations {
-		if facts.Images[d.FromRegion].Image == nil {
+		if a.facts.Images[d.FromRegion].Image == nil {
 			continue
 		}
 
-		planned, differences := destinationPlan(req, d, facts, nil), verifyDestination(req, facts, d)
-		if at := imageAt(req, facts, d); at.use != nil {
+		planned, differences := a.destinationPlan(d, nil), a.verifyDestination(d)
+		if at := a.imageAt(d); at.use != nil {
 			planned.Stands = aws.ToString(at.use.ImageId)
-			planned.Sound = facts.RequiredLookupFailure(d.At) == nil &&
+			planned.Sound = a.facts.RequiredLookupFailure(d.At) == nil &&
 				!slices.ContainsFunc(differences, func(f distribution.Finding) bool { return f.Level == distribution.Refused })
 		}
 
@@ -60,7 +60,7 @@ func Verify(req distribution.Request, facts distribution.Facts) Plan {
 		}
 	}
 
-	for _, f := range unseenFindings(facts) {
+	for _, f := range unseenFindings(a.facts) {
 		f.Summary = f.Operation + " was refused"
 		if !slices.ContainsFunc(destinations, func(d distribution.Destination) bool { return d.At == f.Location }) {
 			f.Level = distribution.Note // there is no existing image to warn about
@@ -75,22 +75,18 @@ func Verify(req distribution.Request, facts distribution.Facts) Plan {
 const distributeAgain = `run again without mode = "verify"`
 
 // verifyDestination returns findings about a destination's key, image and published references.
-func verifyDestination(
-	req distribution.Request,
-	facts distribution.Facts,
-	d distribution.Destination,
-) []distribution.Finding {
-	found := verifyImage(req, facts, d)
-	image := imageAt(req, facts, d).use
-	if image == nil || unreachableReason(d, facts) != nil || facts.RequiredLookupFailure(d.At) != nil {
+func (a *Assessment) verifyDestination(d distribution.Destination) []distribution.Finding {
+	found := a.verifyImage(d)
+	image := a.imageAt(d).use
+	if image == nil || unreachableReason(d, a.facts) != nil || a.facts.RequiredLookupFailure(d.At) != nil {
 		return found
 	}
 
 	id := aws.ToString(image.ImageId)
-	publication := newPublication(req, facts, d)
+	publication := a.newPublication(d)
 	for _, target := range publishTargets(d.PublishTargets) {
 		pointer := target.pointer(publication)
-		if pointer.Set || req.Hold {
+		if pointer.Set || a.req.Hold {
 			continue
 		}
 		found = append(found, distribution.Finding{
@@ -110,13 +106,9 @@ func verifyDestination(
 }
 
 // verifyImage returns findings about a destination's key and image.
-func verifyImage(
-	req distribution.Request,
-	facts distribution.Facts,
-	d distribution.Destination,
-) []distribution.Finding {
-	found := validateDestination(req, d, facts)
-	if unreachableReason(d, facts) != nil || facts.RequiredLookupFailure(d.At) != nil ||
+func (a *Assessment) verifyImage(d distribution.Destination) []distribution.Finding {
+	found := a.validateDestination(d)
+	if unreachableReason(d, a.facts) != nil || a.facts.RequiredLookupFailure(d.At) != nil ||
 		slices.ContainsFunc(found, func(f distribution.Finding) bool { return f.Field == field(d.Target, "assume_role") }) {
 		return found
 	}
@@ -138,8 +130,8 @@ func verifyImage(
 		)
 	}
 
-	if m := facts.Keys[d.At][DestinationKey(d, facts)].Metadata; m != nil && m.ValidTo != nil &&
-		m.ValidTo.Sub(facts.At) < keyExpiryWarning {
+	if m := a.facts.Keys[d.At][DestinationKey(d, a.facts)].Metadata; m != nil && m.ValidTo != nil &&
+		m.ValidTo.Sub(a.facts.At) < keyExpiryWarning {
 		differences(
 			distribution.CodeKeyMaterialExpires,
 			"3.5.1",
@@ -150,7 +142,7 @@ func verifyImage(
 		)
 	}
 
-	at := imageAt(req, facts, d)
+	at := a.imageAt(d)
 	if at.use == nil {
 		for _, image := range at.changed { // another finding may already name it
 			found = slices.DeleteFunc(
@@ -164,8 +156,8 @@ func verifyImage(
 			"2.1.8",
 			"",
 			fmt.Sprintf("there is no image %q", d.Name),
-			missingImageDetail(req, d, facts, at),
-			creationRemedy(req, d, facts),
+			a.missingImageDetail(d, at),
+			a.creationRemedy(d),
 		)
 
 		return found
@@ -188,8 +180,8 @@ func verifyImage(
 
 // creationRemedy returns how a destination gets its missing image. A run creates it, unless another image has the
 // name.
-func creationRemedy(req distribution.Request, d distribution.Destination, facts distribution.Facts) string {
-	for _, f := range validateName(req, d, facts) {
+func (a *Assessment) creationRemedy(d distribution.Destination) string {
+	for _, f := range a.validateName(d) {
 		if f.Level == distribution.Refused {
 			return f.Remediation
 		}
@@ -198,12 +190,7 @@ func creationRemedy(req distribution.Request, d distribution.Destination, facts 
 }
 
 // missingImageDetail returns why a destination has no usable image.
-func missingImageDetail(
-	req distribution.Request,
-	d distribution.Destination,
-	facts distribution.Facts,
-	at existingImages,
-) string {
+func (a *Assessment) missingImageDetail(d distribution.Destination, at existingImages) string {
 	var detail []string
 	for _, image := range at.unfinished {
 		detail = append(detail, aws.ToString(image.ImageId)+" was never finished")
@@ -212,7 +199,7 @@ func missingImageDetail(
 	for _, image := range at.changed {
 		detail = append(
 			detail,
-			aws.ToString(image.ImageId)+" does not match the plan: "+strings.Join(imageDifferences(req, facts, d, image), "; "),
+			aws.ToString(image.ImageId)+" does not match the plan: "+strings.Join(a.imageDifferences(d, image), "; "),
 		)
 	}
 

@@ -106,7 +106,7 @@ func TestCheckFindsWhatNoLongerStands(t *testing.T) {
 		}
 		facts.Sites[there] = site
 		c.change(&req, &facts)
-		p := plan.Verify(req, facts)
+		p := plan.Assess(req, facts).Verify()
 		if p.Refused() != c.refuse || len(p.Steps) > 0 {
 			t.Errorf("%s: refused %v, %d steps", c.name, p.Refused(), len(p.Steps))
 		}

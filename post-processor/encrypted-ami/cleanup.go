@@ -77,7 +77,7 @@ func (r *run) sweep(ctx context.Context, request distribution.Request) (distribu
 	if err != nil {
 		return distribution.Result{}, err
 	}
-	p := plan.CleanUp(request, facts)
+	p := plan.Assess(request, facts).CleanUp()
 	r.keys = p.Keys
 	r.audience.Allow(p.Audience()...)
 	notes, err := r.recordFindings(ctx, facts)

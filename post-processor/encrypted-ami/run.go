@@ -261,7 +261,7 @@ func (r *run) decide(ctx context.Context, request distribution.Request) (plan.Pl
 	if err != nil {
 		return plan.Plan{}, facts, err
 	}
-	p := plan.Decide(request, facts)
+	p := plan.Assess(request, facts).Decide()
 	r.keys = p.Keys
 	r.audience.Allow(p.Audience()...)
 	r.audience.Allow(r.account)

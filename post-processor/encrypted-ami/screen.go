@@ -65,7 +65,7 @@ func (r *run) printPlan(p plan.Plan, request distribution.Request, facts distrib
 	r.planned = true
 	text := report.Plan(p)
 	if r.mode() == report.PlanOnly {
-		text = report.Forecast(p, plan.Alternatives(request, facts))
+		text = report.Forecast(p, plan.Assess(request, facts).Alternatives())
 	}
 	r.ui.Say(text)
 	if len(p.Steps) > 0 {

@@ -23,7 +23,7 @@ func (r *run) check(ctx context.Context, request distribution.Request) error {
 	if err != nil {
 		return err
 	}
-	p := plan.Verify(request, facts)
+	p := plan.Assess(request, facts).Verify()
 	p.Findings = diagnose.ExplainFindings(p.Findings, facts)
 	r.trackPlan(p)
 	for i, standing := range p.Destinations {

@@ -315,7 +315,7 @@ func stepCallsWithinPlan(c *code) measurement {
 // requestAndFacts finds the functions that take both, and the structs that give both to their methods.
 // Only the top functions may: they compute once what derives from the two.
 func requestAndFacts(c *code) measurement {
-	m := measurement{subject: "functions and structs with both a Request and Facts", limit: maxRequestAndFacts}
+	m := measurement{subject: "functions and structs with both a Request and Facts", limit: maxRequestAndFacts, list: true}
 	if c.in(distributionFolder) == nil {
 		m.absent = distributionFolder
 		return m
