@@ -8,13 +8,21 @@ import "github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distributi
 // Assessment is what is known about a run: what was asked for, what exists, and what derives from the two. All
 // decisions are its methods, so that none of them derives twice.
 type Assessment struct {
-	req   distribution.Request
-	facts distribution.Facts
+	req      distribution.Request
+	facts    distribution.Facts
+	existing map[destinationKey]existingImages // of the destinations that were asked for
+}
+
+// destinationKey identifies a destination and the image that it gets.
+type destinationKey struct {
+	target string
+	at     distribution.Location
+	from   string
 }
 
 // Assess returns the assessment of a request and facts.
 func Assess(req distribution.Request, facts distribution.Facts) *Assessment {
-	return &Assessment{req: req, facts: facts}
+	return &Assessment{req: req, facts: facts, existing: map[destinationKey]existingImages{}}
 }
 
 // with returns the assessment of the same request with other facts.

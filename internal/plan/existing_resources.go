@@ -246,9 +246,15 @@ func snapshotsByID(existing distribution.ExistingResources) map[string]ec2types.
 
 // imageAt returns the images that earlier runs created for a destination.
 func (a *Assessment) imageAt(d distribution.Destination) existingImages {
-	return findImages(a.facts, a.destinationImageSpec(d), d.Name, func(image ec2types.Image) bool {
-		return len(a.imageDifferences(d, image)) == 0
-	})
+	key := destinationKey{d.Target, d.At, d.FromRegion}
+	found, isKnown := a.existing[key]
+	if !isKnown {
+		found = findImages(a.facts, a.destinationImageSpec(d), d.Name, func(image ec2types.Image) bool {
+			return len(a.imageDifferences(d, image)) == 0
+		})
+		a.existing[key] = found
+	}
+	return found
 }
 
 // imageDifferences returns how a destination's image and snapshots differ from the expected ones.

@@ -261,7 +261,8 @@ func (r *run) decide(ctx context.Context, request distribution.Request) (plan.Pl
 	if err != nil {
 		return plan.Plan{}, facts, err
 	}
-	p := plan.Assess(request, facts).Decide()
+	assessment := plan.Assess(request, facts)
+	p := assessment.Decide()
 	r.keys = p.Keys
 	r.audience.Allow(p.Audience()...)
 	r.audience.Allow(r.account)
@@ -270,7 +271,7 @@ func (r *run) decide(ctx context.Context, request distribution.Request) (plan.Pl
 		return p, facts, err
 	}
 	p.Findings = slices.Concat(r.dropped, diagnose.ExplainFindings(p.Findings, facts), notes)
-	r.printPlan(p, request, facts)
+	r.printPlan(p, assessment)
 	p.Findings = append(p.Findings, execute.DryRun(ctx, r.pool, p, request.MaxFailedDestinations)...)
 	r.trackPlan(p)
 	r.printPlanFindings(p)

@@ -58,14 +58,14 @@ func (r *run) printReading(request distribution.Request) {
 }
 
 // printPlan prints the plan once, and that its permissions are checked.
-func (r *run) printPlan(p plan.Plan, request distribution.Request, facts distribution.Facts) {
+func (r *run) printPlan(p plan.Plan, assessment *plan.Assessment) {
 	if r.planned || p.Refused() {
 		return
 	}
 	r.planned = true
 	text := report.Plan(p)
 	if r.mode() == report.PlanOnly {
-		text = report.Forecast(p, plan.Assess(request, facts).Alternatives())
+		text = report.Forecast(p, assessment.Alternatives())
 	}
 	r.ui.Say(text)
 	if len(p.Steps) > 0 {
