@@ -56,16 +56,11 @@ func New(ctx context.Context, access Access) (*Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("source credentials: %w", err)
 	}
-	sourceSession := assumeRoles(base, access.AssumeRole)
-	source := base.Copy()
-	source.Credentials = sourceSession
-	return &Pool{
-		access:        access,
-		jitter:        jitter,
-		baseConfig:    base,
-		sourceConfig:  source,
-		sourceSession: sourceSession,
-		monitor:       outageMonitor{report: access.OnOutage, outages: map[outageScope]*outage{}},
+	p := &Pool{
+		access:     access,
+		jitter:     jitter,
+		baseConfig: base,
+		monitor:    outageMonitor{report: access.OnOutage, outages: map[outageScope]*outage{}},
 
 		locations: map[distribution.Location]*session{},
 		sessions:  map[string]*session{},
@@ -74,7 +69,11 @@ func New(ctx context.Context, access Access) (*Pool, error) {
 		ssm:       map[distribution.Location]*ssm.Client{},
 		licenses:  map[distribution.Location]*licensemanager.Client{},
 		limiters:  map[distribution.Location]map[string]*rate.Limiter{},
-	}, nil
+	}
+	p.sourceSession = p.assumeRoles(base, access.AssumeRole)
+	p.sourceConfig = base.Copy()
+	p.sourceConfig.Credentials = p.sourceSession
+	return p, nil
 }
 
 // Region returns the Region of the option, the environment or the profile. Empty if none sets one.
@@ -119,14 +118,13 @@ func (p *Pool) newDestinationSession(
 		cfg = p.baseConfig
 	}
 	profile := cmp.Or(d.Profile, p.access.profileName())
-	return p.newCheckedSession(d.At.Account, profile, assumeRoles(cfg, d.Roles)), nil
+	return p.newCheckedSession(d.At.Account, profile, p.assumeRoles(cfg, d.Roles)), nil
 }
 
 // newCheckedSession returns a session that has the credentials of another session only if they belong to the account.
 func (p *Pool) newCheckedSession(account, profile string, parent *session) *session {
-	cfg := p.sourceConfig.Copy()
-	cfg.Credentials = parent
-	return newSession(accountCheckedProvider{account, profile, parent, sts.NewFromConfig(cfg)}, parent)
+	client := p.credentialClient(p.sourceConfig, account, parent)
+	return newSession(accountCheckedProvider{account, profile, parent, client}, parent)
 }
 
 // sessionOf returns the session of a location, with the source credentials if Assume has set none. A location without an
@@ -313,7 +311,7 @@ func (p *Pool) SSM(at distribution.Location) *ssm.Client {
 func (p *Pool) Organizations(roles []distribution.Role) *organizations.Client {
 	cfg := p.sourceConfig.Copy()
 	if len(roles) > 0 {
-		cfg.Credentials = assumeRoles(cfg, roles)
+		cfg.Credentials = p.assumeRoles(cfg, roles)
 	}
 	return organizations.NewFromConfig(cfg)
 }

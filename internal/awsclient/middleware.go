@@ -57,20 +57,52 @@ func (m *attemptMiddleware) send(
 ) (out middleware.FinalizeOutput, metadata middleware.Metadata, err error) {
 	operation := operationName(awsmiddleware.GetServiceID(ctx), awsmiddleware.GetOperationName(ctx))
 	begun := time.Now()
-	attempt, cancel := context.WithDeadline(ctx, m.monitor.deadline(m.at, operation, begun))
-	defer cancel()
-	out, metadata, err = next.HandleFinalize(attempt, in)
+	end := m.monitor.deadline(m.at, operation, begun)
+
+	if err = m.retrieve(ctx, end); err == nil {
+		out, metadata, err = sendUntil(ctx, end, in, next)
+	}
 	if ctx.Err() != nil { // the caller has ended the call
 		return out, metadata, err
 	}
-	if attempt.Err() != nil && err != nil {
-		err = silentError(time.Since(begun))
-	}
+
 	if !isAnswer(err) {
 		m.last = err
 		releaseSlot(ctx)
 	}
+	if IsUnanswered(err) { // a call for credentials was given up
+		return out, metadata, err
+	}
 	return out, metadata, m.monitor.record(m.at, operation, begun, err)
+}
+
+func sendUntil(
+	ctx context.Context, end time.Time, in middleware.FinalizeInput, next middleware.FinalizeHandler,
+) (out middleware.FinalizeOutput, metadata middleware.Metadata, err error) {
+	begun := time.Now()
+	attempt, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	out, metadata, err = next.HandleFinalize(attempt, in)
+	if attempt.Err() != nil && err != nil {
+		err = silentError(time.Since(begun))
+	}
+	return out, metadata, err
+}
+
+// retrieve gets the credentials of a call into their cache. The calls for credentials have a deadline of their own. It
+// must end before that of the attempt, or the error would name the wrong call.
+func (m *attemptMiddleware) retrieve(ctx context.Context, end time.Time) error {
+	begun := time.Now()
+	retrieval, cancel := context.WithDeadline(ctx, end.Add(attemptTimeout))
+	defer cancel()
+	_, err := m.session.Retrieve(retrieval)
+	if err != nil && retrieval.Err() != nil {
+		return silentError(time.Since(begun))
+	}
+	if err != nil {
+		return fmt.Errorf("get credentials: %w", err)
+	}
+	return nil
 }
 
 // explainInterruption adds the last error of AWS to that of a call whose time limit ended between two attempts.

@@ -82,8 +82,8 @@ func silentError(waited time.Duration) error {
 }
 
 // outageMonitor holds the calls without an answer. It judges a call by the time since the last answer to the same
-// operation, and to any call of the service or to the location. So an outage of a Region costs its calls AnswerTimeout
-// once, and not each after the other.
+// operation, to any call of the service or to the location, and to the operation in any account of the Region. So an
+// outage of a Region costs its calls AnswerTimeout once, and not each after the other.
 type outageMonitor struct {
 	report func(Outage) // nil if nothing listens
 
@@ -91,10 +91,11 @@ type outageMonitor struct {
 	outages map[outageScope]*outage
 }
 
-// outageScope is what an outage affects. An empty field stands for all.
+// outageScope is what an outage affects. An empty service or operation stands for all.
 type outageScope struct {
 	at                 distribution.Location
 	service, operation string
+	allAccounts        bool // of the Region; the account is empty
 }
 
 type outage struct {
@@ -104,10 +105,16 @@ type outage struct {
 	isOver      bool // a call was given up
 }
 
-// newOutageScopes returns the scopes of a call: of the operation, the service and the location.
-func newOutageScopes(at distribution.Location, operation string) [3]outageScope {
+// newOutageScopes returns the scopes of a call: of the operation, of the service, of the location, and of the operation
+// in all accounts of the Region.
+func newOutageScopes(at distribution.Location, operation string) [4]outageScope {
 	service, _, _ := strings.Cut(operation, ":")
-	return [3]outageScope{{at, service, operation}, {at, service, ""}, {at, "", ""}}
+	return [4]outageScope{
+		{at: at, service: service, operation: operation},
+		{at: at, service: service},
+		{at: at},
+		{at: distribution.Location{Region: at.Region}, service: service, operation: operation, allAccounts: true},
+	}
 }
 
 // isAnswer reports whether AWS has answered an attempt.
@@ -227,7 +234,7 @@ func (m *outageMonitor) current() []Outage {
 	var all []Outage
 	for scope, o := range m.outages {
 		isRetried := !o.isOver && now.Sub(o.lastAttempt) <= retryGap
-		if scope.operation != "" && isRetried && now.Sub(o.Since) >= reportAfter {
+		if scope.operation != "" && !scope.allAccounts && isRetried && now.Sub(o.Since) >= reportAfter {
 			all = append(all, o.Outage)
 		}
 	}

@@ -23,6 +23,8 @@ import (
 var (
 	atHome = distribution.Location{Account: source, Region: home}
 	atAway = distribution.Location{Account: source, Region: away}
+
+	atTarget = distribution.Location{Account: target, Region: home}
 )
 
 // silent is an HTTP client for which the endpoint of one service never responds.
@@ -141,6 +143,70 @@ func TestPool_oneOperationUnanswered(t *testing.T) {
 		expectUnanswered(t, err, "ec2:DescribeVolumes", "RequestLimitExceeded",
 			awsclient.AnswerTimeout, awsclient.AnswerTimeout+time.Minute, time.Since(begun))
 	})
+}
+
+// After a call was given up, the same operation is given up soon in other accounts of the Region. Elsewhere it is not.
+func TestPool_regionAfterOutage(t *testing.T) {
+	begin := func(t *testing.T) *awsclient.Pool {
+		w := newWorld(t)
+		w.Inject(awssim.FaultRule{Fault: awssim.Unavailable, Action: "ec2:DescribeSnapshots"})
+		w.Inject(awssim.FaultRule{Fault: awssim.Unavailable, Action: "ec2:DescribeVolumes"})
+		pool := w.pool(t)
+		assume(t, pool, atTarget, target, "")
+		if err := describeSnapshots(t.Context(), pool.EC2(atTarget)); !awsclient.IsUnanswered(err) {
+			t.Fatalf("got %v", err)
+		}
+		return pool
+	}
+	const code, least, most = "ServiceUnavailable", awsclient.AnswerTimeout, awsclient.AnswerTimeout + time.Minute
+	synctest.Test(t, func(t *testing.T) {
+		pool := begin(t)
+		begun := time.Now()
+		err := describeSnapshots(t.Context(), pool.EC2(atHome))
+		expectUnanswered(t, err, "ec2:DescribeSnapshots", code, 0, 3*time.Minute, time.Since(begun))
+	})
+	synctest.Test(t, func(t *testing.T) {
+		pool := begin(t)
+		begun := time.Now()
+		_, err := pool.EC2(atHome).DescribeVolumes(t.Context(), &ec2.DescribeVolumesInput{})
+		expectUnanswered(t, err, "ec2:DescribeVolumes", code, least, most, time.Since(begun))
+	})
+	synctest.Test(t, func(t *testing.T) {
+		pool := begin(t)
+		begun := time.Now()
+		err := describeSnapshots(t.Context(), pool.EC2(atAway))
+		expectUnanswered(t, err, "ec2:DescribeSnapshots", code, least, most, time.Since(begun))
+	})
+}
+
+// A role that cannot be assumed is reported and given up as such, not as the call that needs its credentials.
+func TestPool_assumeRoleUnanswered(t *testing.T) {
+	for _, fault := range []awssim.Fault{awssim.Silent, awssim.ConnectionReset, awssim.Throttled} {
+		t.Run(string(fault), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.Inject(awssim.FaultRule{Fault: fault, Action: "sts:AssumeRole"})
+				var reported []awsclient.Outage
+				pool := w.pool(t, func(a *awsclient.Access) {
+					a.OnOutage = func(o awsclient.Outage) { reported = append(reported, o) }
+				})
+				assume(t, pool, atTarget, target, "")
+				begun := time.Now()
+				err := describeSnapshots(t.Context(), pool.EC2(atTarget))
+				took := time.Since(begun)
+				if limit := awsclient.AnswerTimeout + 2*time.Minute; !awsclient.IsUnanswered(err) || took > limit {
+					t.Errorf("got %v after %v, want no answer within %v", err, took, limit)
+				}
+				if got := awsclient.Refused("ec2:DescribeSnapshots", err).Operation; got != "sts:AssumeRole" {
+					t.Errorf("got an error of %s, want one of sts:AssumeRole", got)
+				}
+				if len(reported) == 0 || reported[0].Operation != "sts:AssumeRole" || reported[0].At != atTarget {
+					t.Errorf("got reports %v, want one of sts:AssumeRole", reported)
+				}
+				time.Sleep(time.Hour) // until the retrieval has ended
+			})
+		})
+	}
 }
 
 // Single errors hours apart are no outage.

@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	ststypes "github.com/aws/aws-sdk-go-v2/service/sts/types"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
@@ -95,19 +96,31 @@ func sdkSession(provider aws.CredentialsProvider) (*session, bool) {
 
 // assumeRoles returns the session of the last role of a chain. The STS clients use the bounded retryer of the
 // configuration.
-func assumeRoles(cfg aws.Config, roles []distribution.Role) *session {
+func (p *Pool) assumeRoles(cfg aws.Config, roles []distribution.Role) *session {
 	last, ok := sdkSession(cfg.Credentials)
 	if !ok {
 		last = newSession(cfg.Credentials, nil)
 	}
 	for _, role := range roles {
-		stsConfig := cfg.Copy()
-		stsConfig.Credentials = last
-		client := sts.NewFromConfig(stsConfig)
+		client := p.credentialClient(cfg, accountOf(string(role.RoleARN)), last)
 		provider := stscreds.NewAssumeRoleProvider(client, string(role.RoleARN), assumeRoleOptions(role))
 		last = newSession(roleProvider{provider}, last)
 	}
 	return last
+}
+
+// credentialClient returns a client for the calls that the credentials for an account need. An outage of STS is one of
+// that account.
+func (p *Pool) credentialClient(cfg aws.Config, account string, s *session) *sts.Client {
+	at := distribution.Location{Account: account, Region: cfg.Region}
+	cfg = cfg.Copy()
+	cfg.Credentials = s
+	cfg.APIOptions = append(slices.Clip(cfg.APIOptions), func(stack *middleware.Stack) error {
+		// the call that needs the credentials renews sessions
+		attempts := &attemptMiddleware{at: at, session: s, monitor: &p.monitor, renewals: maxRenewals}
+		return stack.Finalize.Insert(attempts, "Retry", middleware.After)
+	})
+	return sts.NewFromConfig(cfg)
 }
 
 // roleProvider assumes a role. Its errors do not show the external id.

@@ -42,9 +42,11 @@ const (
 	PauseAfterResponse Fault = "pause-after-response"
 	// LateArrival breaks the connection at once, but the request arrives up to 3 hours later.
 	LateArrival Fault = "late-arrival"
+	// Silent has no effect. No response arrives before the client gives up.
+	Silent Fault = "silent"
 )
 
-// Faults returns all faults.
+// Faults returns all faults but Silent, for which a client without a timeout would wait forever.
 func Faults() []Fault {
 	return []Fault{
 		Throttled, ServerError, Unavailable, ConnectionReset, LostResponse, LateError, TruncatedResponse,
@@ -55,6 +57,9 @@ func Faults() []Fault {
 
 // staleReadWindow is the age below which stale reads miss a resource (rule 4.4.1).
 const staleReadWindow = time.Minute
+
+// errSilent ends a call without a response.
+var errSilent = errors.New("no response arrives")
 
 // errConnectionReset is what a client sees of a broken connection.
 var errConnectionReset = errors.New("read: connection reset by peer")
@@ -205,6 +210,8 @@ func (w *World) failBeforeEffect(c *Call) (any, error) {
 		)
 	case ConnectionReset:
 		return nil, errConnectionReset
+	case Silent:
+		return nil, errSilent
 	case ProxyResponse:
 		return operations[c.Service][c.Operation].newOutput(), nil
 	case ExpiredSession:

@@ -4,6 +4,8 @@
 package awssim
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -140,5 +142,24 @@ func TestEmptyAnswer_refusalsArrive(t *testing.T) {
 		expectEqual(f, "the volumes seen", len(seen.Volumes), 0)
 		keys := requireOutput(f.kms.ListKeys(f.Context(), &kms.ListKeysInput{}))(f)
 		expectEqual(f, "the keys seen", len(keys.Keys), 0)
+	})
+}
+
+// TestSilent_untilTimeout shows that a silent call has no effect and no response.
+func TestSilent_untilTimeout(t *testing.T) {
+	runWithFixture(t, func(f fixture) {
+		f.world.Inject(FaultRule{Fault: Silent, Action: "ec2:CreateVolume", Times: 1})
+		ctx, cancel := context.WithTimeout(f.Context(), time.Minute)
+		defer cancel()
+		begun := time.Now()
+		in := &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(1)}
+		if _, err := f.ec2.CreateVolume(ctx, in, withoutEC2Retries); !errors.Is(err, context.DeadlineExceeded) {
+			f.Errorf("got %v, want a timeout", err)
+		}
+		expectEqual(f, "the wait", time.Since(begun), time.Minute)
+		volumes, err := f.ec2.DescribeVolumes(f.Context(), &ec2.DescribeVolumesInput{})
+		if err != nil || len(volumes.Volumes) > 0 {
+			f.Errorf("got %d volumes, %v, want none", len(volumes.Volumes), err)
+		}
 	})
 }

@@ -99,6 +99,11 @@ func (w *World) RoundTrip(r *http.Request) (*http.Response, error) {
 		answer, err = w.execute(c)
 	}
 
+	if errors.Is(err, errSilent) {
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
+
 	time.Sleep(c.pause)
 	return answer, err
 }

@@ -150,7 +150,7 @@ func (o *options) inject(text string) error {
 	if err := decoder.Decode(&rule); err != nil {
 		return err
 	}
-	if known := awssim.Faults(); !slices.Contains(known, rule.Fault) {
+	if known := append(awssim.Faults(), awssim.Silent); !slices.Contains(known, rule.Fault) {
 		return fmt.Errorf("there is no fault %q; there are %v", rule.Fault, known)
 	}
 	o.faults = append(o.faults, rule)
