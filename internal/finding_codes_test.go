@@ -53,7 +53,7 @@ func isFinding(e ast.Expr) (finding, slice bool) {
 	return ok && from.Name == "distribution", false
 }
 
-// A finding without a code cannot be looked up, and a program cannot tell it from another.
+// A finding without a code cannot be looked up, and a program cannot distinguish it from another.
 func TestFindings_haveCodes(t *testing.T) {
 	findings := 0
 	check := func(set *token.FileSet, literal *ast.CompositeLit) {

@@ -181,7 +181,7 @@ func TestImportsRunOneWay(t *testing.T) {
 		}
 		folder, _ := filepath.Rel("..", filepath.Dir(path))
 		if entry.IsDir() {
-			if name := entry.Name(); path != ".." && (strings.HasPrefix(name, ".") || name == "tools" || name == "testdata") {
+			if path != ".." && isToolFolder(entry.Name()) {
 				return fs.SkipDir
 			}
 			return nil
@@ -215,6 +215,11 @@ func TestImportsRunOneWay(t *testing.T) {
 	if files == 0 {
 		t.Error("no file was looked at")
 	}
+}
+
+// isToolFolder reports whether a folder holds no code of the plugin: tools, test data, or files of Git and CI.
+func isToolFolder(name string) bool {
+	return strings.HasPrefix(name, ".") || name == "tools" || name == "testdata"
 }
 
 // isAllowedImport reports whether a file may import a package. ours and others are what allowedImports lists for its

@@ -127,8 +127,9 @@ func (p *Pool) newCheckedSession(account, profile string, parent *session) *sess
 	return newSession(accountCheckedProvider{account, profile, parent, client}, parent)
 }
 
-// sessionOf returns the session of a location, with the source credentials if Assume has set none. A location without an
-// account has the source credentials unchecked, because the identity behind them needs STS. The caller must hold mu.
+// sessionOf returns the session of a location, with the source credentials if Assume has set none. If the location has
+// no account, the account of the source credentials is not checked: that would need a call of STS. The caller must hold
+// mu.
 func (p *Pool) sessionOf(at distribution.Location) *session {
 	if at.Account == "" {
 		return p.sourceSession

@@ -16,8 +16,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// CredentialError means that this machine has no usable credentials. AWS was not called, or AWS refused the sign-in that
-// the credentials depend on.
+// CredentialError means that this machine has no usable credentials. AWS was not called, or AWS refused the sign-in
+// that the credentials depend on.
 type CredentialError struct {
 	Cause   distribution.CredentialCause
 	Profile string // empty if no profile is known
@@ -84,7 +84,9 @@ func causeOf(err error) distribution.CredentialCause {
 		return distribution.MFARequired
 	case errors.As(err, &unreadable), errors.As(err, &noARN):
 		return distribution.ProfileInvalid
-	case errors.As(err, &invalidToken), strings.Contains(text, "cached SSO token"), Operation(err) == "sso-oidc:CreateToken":
+	case errors.As(err, &invalidToken),
+		strings.Contains(text, "cached SSO token"),
+		Operation(err) == "sso-oidc:CreateToken":
 		return distribution.SSOSignInRequired
 	case Operation(err) == "sso:GetRoleCredentials" && Code(err) == "UnauthorizedException":
 		return distribution.SSOSignInRequired

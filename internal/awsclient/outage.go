@@ -34,7 +34,8 @@ const (
 	outageGap = 6 * time.Minute
 	// laterCalls is how long other calls of a service or location are retried after one was given up.
 	laterCalls = 2 * time.Minute
-	// overGap is the same as outageGap after an outage for which a call was given up. Until then the next call gets one attempt.
+	// overGap replaces outageGap after an outage for which a call was given up. Until it has passed, the next call gets
+	// one attempt.
 	overGap = 30 * time.Minute
 )
 

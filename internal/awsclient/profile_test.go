@@ -126,27 +126,60 @@ func TestProfile_endpointOfItsRoles(t *testing.T) {
 	}
 }
 
-// Each cause of missing credentials has a finding of its own, so it must be told from the others.
+// Each cause of missing credentials has a finding of its own, so it must be distinguished from the others.
 func TestSource_causeOfMissingCredentials(t *testing.T) {
-	const sso = "sso_account_id = 111111111111\nsso_role_name = builder\nsso_region = eu-west-1\n" +
-		"sso_start_url = https://d-1.awsapps.com/start\n"
+	const (
+		user     = "sso_account_id = 111111111111\nsso_role_name = builder\n"
+		sso      = "sso_region = eu-west-1\nsso_start_url = https://d-1.awsapps.com/start\n"
+		role     = "[profile p]\nrole_arn = arn:aws:iam::111111111111:role/r\n"
+		fromUser = role + "source_profile = q\n"
+		fails    = "credential_process = sh -c 'echo vault is sealed >&2; exit 3'\n"
+	)
 	for name, c := range map[string]struct {
 		config  string
 		want    distribution.CredentialCause
 		message string // that the error shows
 	}{
-		"no such profile":    {"[profile other]\nregion = eu-west-1\n", distribution.ProfileMissing, ""},
-		"no source_profile":  {"[profile p]\nrole_arn = arn:aws:iam::111111111111:role/r\nsource_profile = q\n", distribution.ProfileInvalid, "profile, q"},
-		"mfa_serial":         {"[profile q]\naws_access_key_id = A\naws_secret_access_key = s\n[profile p]\nrole_arn = arn:aws:iam::111111111111:role/r\nsource_profile = q\nmfa_serial = arn:aws:iam::111111111111:mfa/me\n", distribution.MFARequired, ""},
-		"SSO":                {"[profile p]\n" + sso, distribution.SSOSignInRequired, ""},
-		"SSO session":        {"[profile p]\nsso_session = s\nsso_account_id = 111111111111\nsso_role_name = builder\n[sso-session s]\nsso_region = eu-west-1\nsso_start_url = https://d-1.awsapps.com/start\n", distribution.SSOSignInRequired, ""},
-		"process fails":      {"[profile p]\ncredential_process = sh -c 'echo vault is sealed >&2; exit 3'\n", distribution.ProcessFailed, "vault is sealed"},
-		"process of a role":  {"[profile q]\ncredential_process = sh -c 'echo vault is sealed >&2; exit 3'\n[profile p]\nrole_arn = arn:aws:iam::111111111111:role/r\nsource_profile = q\n", distribution.ProcessFailed, "vault is sealed"},
-		"process is missing": {"[profile p]\ncredential_process = no-such-command-anywhere\n", distribution.ProcessFailed, "not found"},
-		"process says hush":  {"[profile p]\ncredential_process = echo hush-secret\n", distribution.ProcessFailed, "not JSON"},
+		"no such profile": {config: "[profile other]\nregion = eu-west-1\n", want: distribution.ProfileMissing},
+		"no source_profile": {
+			config:  fromUser,
+			want:    distribution.ProfileInvalid,
+			message: "profile, q",
+		},
+		"mfa_serial": {
+			config: "[profile q]\naws_access_key_id = A\naws_secret_access_key = s\n" +
+				fromUser + "mfa_serial = arn:aws:iam::111111111111:mfa/me\n",
+			want: distribution.MFARequired,
+		},
+		"SSO": {config: "[profile p]\n" + user + sso, want: distribution.SSOSignInRequired},
+		"SSO session": {
+			config: "[profile p]\nsso_session = s\n" + user + "[sso-session s]\n" + sso,
+			want:   distribution.SSOSignInRequired,
+		},
+		"process fails": {
+			config:  "[profile p]\n" + fails,
+			want:    distribution.ProcessFailed,
+			message: "vault is sealed",
+		},
+		"process of a role": {
+			config:  "[profile q]\n" + fails + fromUser,
+			want:    distribution.ProcessFailed,
+			message: "vault is sealed",
+		},
+		"process is missing": {
+			config:  "[profile p]\ncredential_process = no-such-command-anywhere\n",
+			want:    distribution.ProcessFailed,
+			message: "not found",
+		},
+		"process says hush": {
+			config:  "[profile p]\ncredential_process = echo hush-secret\n",
+			want:    distribution.ProcessFailed,
+			message: "not JSON",
+		},
 		"web identity": {
-			"[profile p]\nrole_arn = arn:aws:iam::111111111111:role/r\nweb_identity_token_file = /no/such/token\n",
-			distribution.WebIdentityTokenMissing, "/no/such/token",
+			config:  role + "web_identity_token_file = /no/such/token\n",
+			want:    distribution.WebIdentityTokenMissing,
+			message: "/no/such/token",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -173,7 +206,8 @@ func TestSource_noCredentials(t *testing.T) {
 	useConfig(t, "")
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 	err := identify(t, "")
-	if explained, ok := errors.AsType[*awsclient.CredentialError](err); !ok || explained.Cause != distribution.NoCredentials {
+	explained, ok := errors.AsType[*awsclient.CredentialError](err)
+	if !ok || explained.Cause != distribution.NoCredentials {
 		t.Errorf("got %v, want that there are no credentials", err)
 	}
 }

@@ -962,7 +962,10 @@ var cases = []titledCase{
 	},
 	{
 		"- missing credentials: the permission set is not assigned",
-		withoutCredentials(distribution.SSORoleDenied, "operation error SSO: GetRoleCredentials, ForbiddenException: No access"),
+		withoutCredentials(
+			distribution.SSORoleDenied,
+			"operation error SSO: GetRoleCredentials, ForbiddenException: No access",
+		),
 	},
 	{
 		"- missing credentials: credential_process",

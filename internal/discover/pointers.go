@@ -135,11 +135,9 @@ func (s *survey) template(
 			Message:   "the response contains no launch template",
 		}}
 	}
-	stands.ID, stands.Default = aws.ToString(
-		found.LaunchTemplates[0].LaunchTemplateId,
-	), aws.ToInt64(
-		found.LaunchTemplates[0].DefaultVersionNumber,
-	)
+	stands.ID = aws.ToString(found.LaunchTemplates[0].LaunchTemplateId)
+	stands.Default = aws.ToInt64(found.LaunchTemplates[0].DefaultVersionNumber)
+
 	from, err := client.DescribeLaunchTemplateVersions(
 		ctx,
 		&ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: &stands.ID, Versions: []string{source}},
@@ -170,39 +168,56 @@ func (s *survey) template(
 		stands.DefaultImageID = aws.ToString(current.LaunchTemplateVersions[0].LaunchTemplateData.ImageId)
 	}
 	stands.Source = aws.ToInt64(from.LaunchTemplateVersions[0].VersionNumber)
+	data := from.LaunchTemplateVersions[0].LaunchTemplateData
+
+	if stands.Naming, err = s.versionsByImage(ctx, at, stands, data); err != nil {
+		return distribution.LaunchTemplateFacts{
+			ID:  stands.ID,
+			Err: awsclient.Refused("ec2:DescribeLaunchTemplateVersions", err),
+		}
+	}
+	return stands
+}
+
+// versionsByImage returns the versions of a launch template by the image of an earlier run that they name. Versions
+// that differ from the source version in more than the image are left out, except the default version. Nil if earlier
+// runs left no image.
+func (s *survey) versionsByImage(
+	ctx context.Context, at distribution.Location, template distribution.LaunchTemplateFacts,
+	source *ec2types.ResponseLaunchTemplateData,
+) (map[string][]int64, error) {
 	s.mu.Lock()
 	earlier := s.facts.Earlier[at].Images
 	s.mu.Unlock()
 	if len(earlier) == 0 {
-		return stands
+		return nil, nil
 	}
+
 	var images []string
 	for _, image := range earlier {
 		images = append(images, aws.ToString(image.ImageId))
 	}
-	stands.Naming = map[string][]int64{}
-	pages := ec2.NewDescribeLaunchTemplateVersionsPaginator(client, &ec2.DescribeLaunchTemplateVersionsInput{
-		LaunchTemplateId: &stands.ID,
+
+	naming := map[string][]int64{}
+	pages := ec2.NewDescribeLaunchTemplateVersionsPaginator(s.pool.EC2(at), &ec2.DescribeLaunchTemplateVersionsInput{
+		LaunchTemplateId: &template.ID,
 		Filters:          []ec2types.Filter{{Name: aws.String("image-id"), Values: images}},
 	})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return distribution.LaunchTemplateFacts{
-				ID:  stands.ID,
-				Err: awsclient.Refused("ec2:DescribeLaunchTemplateVersions", err),
-			}
+			return nil, err
 		}
 		for _, version := range page.LaunchTemplateVersions {
 			number, image := aws.ToInt64(version.VersionNumber), aws.ToString(version.LaunchTemplateData.ImageId)
-			if number == stands.Default ||
-				step.DiffersOnlyInImage(version.LaunchTemplateData, from.LaunchTemplateVersions[0].LaunchTemplateData) {
-				stands.Naming[image] = append(stands.Naming[image], number)
+			if number == template.Default || step.DiffersOnlyInImage(version.LaunchTemplateData, source) {
+				naming[image] = append(naming[image], number)
 			}
 		}
 	}
-	for _, versions := range stands.Naming {
+
+	for _, versions := range naming {
 		slices.Sort(versions)
 	}
-	return stands
+	return naming, nil
 }

@@ -17,7 +17,7 @@ type Destination struct {
 	Name         string
 	Description  string
 	Tags         map[string]string
-	LeftTags     []string // keys of tags of the source image for which there is no room
+	LeftTags     []string // keys of the source image's tags that exceed the limit
 	SnapshotTags map[string]string
 	RunTags      map[string]string // of everything temporary
 	Grants       []KeyGrant

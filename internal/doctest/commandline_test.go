@@ -60,7 +60,12 @@ func call(arguments []string, out io.Writer) error {
 		Credentials:  credentials.NewStaticCredentialsProvider(account, "secret", ""),
 	}
 	query, output := take("query", ""), take("output", "json")
-	client, known := map[string]any{"ec2": ec2.NewFromConfig(config), "iam": iam.NewFromConfig(config), "kms": kms.NewFromConfig(config), "ssm": ssm.NewFromConfig(config)}[words[0]]
+	client, known := map[string]any{
+		"ec2": ec2.NewFromConfig(config),
+		"iam": iam.NewFromConfig(config),
+		"kms": kms.NewFromConfig(config),
+		"ssm": ssm.NewFromConfig(config),
+	}[words[0]]
 	if !known {
 		return fmt.Errorf("service %s is in no guide", words[0])
 	}
@@ -74,14 +79,8 @@ func call(arguments []string, out io.Writer) error {
 	}
 	do := reflect.ValueOf(client).Method(method)
 	in := reflect.New(do.Type().In(1).Elem())
-	for name, values := range options {
-		field := named(in.Elem().NumField(), name, func(i int) string { return in.Elem().Type().Field(i).Name })
-		if field < 0 {
-			return fmt.Errorf("%s %s has no parameter --%s", words[0], words[1], name)
-		}
-		if err := set(in.Elem().Field(field), values); err != nil {
-			return fmt.Errorf("--%s: %w", name, err)
-		}
+	if err := setAll(in.Elem(), options); err != nil {
+		return fmt.Errorf("%s %s: %w", words[0], words[1], err)
 	}
 	answer := do.Call([]reflect.Value{reflect.ValueOf(context.Background()), in})
 	if err, failed := answer[1].Interface().(error); failed {
@@ -124,12 +123,29 @@ func parsed(arguments []string) (words []string, options map[string][]string, er
 	return words, options, nil
 }
 
-// named finds what AWS's command line calls so: "put-key-policy" is PutKeyPolicy. -1: nothing.
+// named returns the index of the name that AWS's command line writes as words: "put-key-policy" is PutKeyPolicy. It
+// returns -1 if there is none.
 func named(n int, words string, name func(int) string) int {
-	return slices.IndexFunc(slices.Collect(func(yield func(string) bool) {
-		for i := 0; i < n && yield(name(i)); i++ {
+	for i := range n {
+		if strings.EqualFold(name(i), strings.ReplaceAll(words, "-", "")) {
+			return i
 		}
-	}), func(name string) bool { return strings.EqualFold(name, strings.ReplaceAll(words, "-", "")) })
+	}
+	return -1
+}
+
+// setAll gives the parameters of a request their values.
+func setAll(in reflect.Value, options map[string][]string) error {
+	for name, values := range options {
+		field := named(in.NumField(), name, func(i int) string { return in.Type().Field(i).Name })
+		if field < 0 {
+			return fmt.Errorf("no parameter --%s", name)
+		}
+		if err := set(in.Field(field), values); err != nil {
+			return fmt.Errorf("--%s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // set gives a parameter its values, as a text, a file of text (file://) or of bytes (fileb://).

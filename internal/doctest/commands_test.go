@@ -32,7 +32,8 @@ const (
 	target     = "999999999999"
 	region     = "ap-northeast-1"
 	targetRole = "arn:aws:iam::" + target + ":role/golden-image-target"
-	anyAccount = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111111111111:root"},"Action":"sts:AssumeRole"}]}`
+	anyAccount = `{"Version": "2012-10-17", "Statement": [{
+		"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::111111111111:root"}, "Action": "sts:AssumeRole"}]}`
 )
 
 // TestMain is also the commands that the guides call: a shell finds this program under their names.
@@ -166,9 +167,10 @@ func commands(t *testing.T, stoodIn bool) string {
 		}
 	}
 	compiler, repository := must(exec.LookPath("go"))(t), must(filepath.Abs(root))(t)
+	tool := folder + "/tool"
 	script := "#!/bin/sh\nset -e\nshift; package=$1; shift\n" +
-		"[ -e '" + folder + "/tool' ] || '" + compiler + "' build -C '" + repository + "' -o '" + folder + "/tool' \"$package\"\n" +
-		"'" + folder + "/tool' \"$@\"\n"
+		"[ -e '" + tool + "' ] || '" + compiler + "' build -C '" + repository + "' -o '" + tool + "' \"$package\"\n" +
+		"'" + tool + "' \"$@\"\n"
 	if err := os.WriteFile(filepath.Join(folder, "go"), []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +223,8 @@ func snapshotUnder(t *testing.T, cloud *ec2.Client, key string) string {
 func completed(t *testing.T, cloud *ec2.Client, snapshot string) {
 	t.Helper()
 	eventually(t, func(ctx context.Context) bool {
-		found := must(cloud.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: []string{snapshot}}))(t).Snapshots[0]
+		in := &ec2.DescribeSnapshotsInput{SnapshotIds: []string{snapshot}}
+		found := must(cloud.DescribeSnapshots(ctx, in))(t).Snapshots[0]
 		if found.State == ec2types.SnapshotStateError {
 			t.Fatalf("%s: %s", snapshot, aws.ToString(found.StateMessage))
 		}

@@ -116,13 +116,15 @@ func appendNew(list []string, text string) []string {
 	return append(list, text)
 }
 
-const introduction = `<!-- Made from internal/doctest/findings.md and internal/diagnose/testdata/rules.golden by make generate; do not edit. -->
+const introduction = "<!-- Made from internal/doctest/findings.md and internal/diagnose/testdata/rules.golden " +
+	"by make generate; do not edit. -->" + `
 
 # Errors by code
 
-Each finding of a run has a code: in the report, in ` + "`manifest.json`" + ` and in machine-readable output. This page has a heading for each code: first
-those of the plugin's own checks, then those of AWS's errors with their messages. Search for a part of your message that holds no ID. The accounts,
-roles and keys are examples: source account 111111111111, target account 999999999999, role ` + "`golden-image-target`" + `.
+Each finding of a run has a code: in the report, in ` + "`manifest.json`" + ` and in machine-readable output.
+This page has a heading for each code: first those of the plugin's own checks, then those of AWS's errors with their
+messages. Search for a part of your message that holds no ID. The accounts, roles and keys are examples: source account
+111111111111, target account 999999999999, role ` + "`golden-image-target`" + `.
 `
 
 // readExplanation reads one block of the golden file.

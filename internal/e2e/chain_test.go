@@ -19,7 +19,7 @@ func chain(behind string) string {
 	return "\n  post-processors {\n" + first + behind + "\n  }\n"
 }
 
-// The post-processors of Packer that stand behind this one see its artifact, and none of them costs an AMI.
+// Packer's own post-processors that follow this one see its artifact, and none of them deletes an AMI.
 func TestChain_postProcessorsOfPacker(t *testing.T) {
 	h := newHost(t, template("", chain(`
     post-processor "manifest" {
@@ -59,7 +59,8 @@ func TestChain_postProcessorsOfPacker(t *testing.T) {
 	var statement struct{ Subject []struct{ Name string } }
 	name := "golden.packer.post-processor.encrypted-ami-" + strings.ReplaceAll(id, ":", "_") + ".provenance.json"
 	h.readJSON(t, name, &statement)
-	if want := "packer.post-processor.encrypted-ami:" + id; len(statement.Subject) != 1 || statement.Subject[0].Name != want {
+	want := "packer.post-processor.encrypted-ami:" + id
+	if len(statement.Subject) != 1 || statement.Subject[0].Name != want {
 		t.Errorf("provenance: got the subjects %+v, want %s", statement.Subject, want)
 	}
 
@@ -87,8 +88,16 @@ func TestChain_provenanceOfManyDestinations(t *testing.T) {
       }
 `)
 	}
-	blocks := "\n  post-processors {\n%first%\n    post-processor \"encrypted-ami\" {\n      kms_key_id    = \"alias/golden-source\"\n" +
-		"      poll_interval = \"1s\"\n" + targets.String() + "    }\n%last%\n  }\n"
+	blocks := `
+  post-processors {
+%first%
+    post-processor "encrypted-ami" {
+      kms_key_id    = "alias/golden-source"
+      poll_interval = "1s"
+` + targets.String() + `    }
+%last%
+  }
+`
 	const provenance = "    post-processor \"provenance\" {}\n"
 	for title, c := range map[string]struct {
 		first, last string

@@ -86,7 +86,10 @@ func TestResume_giveUp(t *testing.T) {
 		t, 0, "build", "-color=false", "-var", "mode=cleanup", "-var", "external_id=golden-images-4711",
 		resumeFile(t, output.String()),
 	)
-	says(t, given, "Nothing is left behind", "Disabling deregistration protection", "To delete it: aws ec2 deregister-image")
+	says(
+		t, given,
+		"Nothing is left behind", "Disabling deregistration protection", "To delete it: aws ec2 deregister-image",
+	)
 	if n := len(owned(t, h.World, target, region)) + len(ownSnapshots(t, h.World, target, region)); n > 0 {
 		t.Errorf("the target has %d AMIs and snapshots, want none", n)
 	}

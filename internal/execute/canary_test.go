@@ -38,8 +38,8 @@ func TestCanary_failureReportedDuringStaging(t *testing.T) {
 				staged = time.Since(begun)
 			}
 		})
-		if reported == 0 || reported > 10*time.Minute || reported > staged/2 {
-			t.Errorf("reported after %v, the stage took %v", reported, staged)
+		if limit := min(10*time.Minute, staged/2); reported == 0 || reported > limit {
+			t.Errorf("reported after %v, want at most %v", reported, limit)
 		}
 		if len(result.Images) != 1 || len(result.Findings) != 1 {
 			t.Fatalf("images %+v, findings %+v", result.Images, result.Findings)

@@ -39,7 +39,12 @@ func newCallQueue(first step.Step) *callQueue {
 	copying, isCopying := first.(step.Copying)
 	isImages := isCopying && copying.Copies().IsImage
 	limit := step.QueueLimit(base.Queue)
-	return &callQueue{group: step.CopyGroup{Location: base.Location, Images: isImages}, isUnlimited: base.Queue == "", limit: limit, quota: limit}
+	return &callQueue{
+		group:       step.CopyGroup{Location: base.Location, Images: isImages},
+		isUnlimited: base.Queue == "",
+		limit:       limit,
+		quota:       limit,
+	}
 }
 
 func (q *callQueue) canStart() bool {

@@ -307,7 +307,8 @@ func (g *groupWatch) lastingError(now time.Time, err error) error {
 	if g.refusedSince.IsZero() {
 		g.refusedSince = now
 	}
-	if awsclient.IsExpired(err) || awsclient.IsUnanswered(err) || now.Sub(g.refusedSince) >= step.EventualConsistencyTimeout {
+	isLasting := now.Sub(g.refusedSince) >= step.EventualConsistencyTimeout
+	if isLasting || awsclient.IsExpired(err) || awsclient.IsUnanswered(err) {
 		return err
 	}
 	return nil

@@ -133,7 +133,8 @@ func sourceKeyPolicy(partition string, others []string) string {
 	}
 	if len(roots) > 200 {
 		policy += fmt.Sprintf(
-			`, {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": ["kms:DescribeKey", "kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant"],
+			`, {"Effect": "Allow", "Principal": {"AWS": "*"},
+			"Action": ["kms:DescribeKey", "kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant"],
 			"Resource": "*", "Condition": {"ArnLike": {"aws:PrincipalArn": "arn:%s:iam::*:role/%s"}}}`,
 			partition,
 			roleName,

@@ -176,7 +176,6 @@ func findImages(
 
 // add sorts in one image.
 func (e *existingImages) add(image ec2types.Image, j provenance.Judgment, isWanted func(ec2types.Image) bool) {
-	isPending := image.State == ec2types.ImageStatePending
 	if j.Verdict == provenance.Working {
 		e.working = append(e.working, image)
 	}
@@ -188,17 +187,25 @@ func (e *existingImages) add(image ec2types.Image, j provenance.Judgment, isWant
 		// the other run signs or deletes it
 	case j.Verdict == provenance.Deletable:
 		e.unfinished = append(e.unfinished, image)
-	case isPending && e.pending == nil:
-		e.pending = &image
-	case isPending && j.Verdict == provenance.Working:
-		// the other run completes it
-	case isPending:
-		e.unfinished = append(e.unfinished, image)
+	case image.State == ec2types.ImageStatePending:
+		e.addPending(image, j)
 	case isUsable(image) && isWanted(image) && e.use == nil:
 		e.use = &image
 	case isUsable(image) && j.Signed.Role == provenance.Delivery:
 		e.changed = append(e.changed, image)
 	case j.Verdict != provenance.Working:
+		e.unfinished = append(e.unfinished, image)
+	}
+}
+
+// addPending sorts in an image that AWS still creates. Only one can be waited for.
+func (e *existingImages) addPending(image ec2types.Image, j provenance.Judgment) {
+	switch {
+	case e.pending == nil:
+		e.pending = &image
+	case j.Verdict == provenance.Working:
+		// the other run completes it
+	default:
 		e.unfinished = append(e.unfinished, image)
 	}
 }

@@ -75,20 +75,39 @@ func TestValidateLaunchCheck_subnet(t *testing.T) {
 		facts  distribution.SubnetFacts
 		level  distribution.Level
 	}{
-		"found":                   {facts: distribution.SubnetFacts{ID: "subnet-0a"}},
-		"full":                    {facts: distribution.SubnetFacts{ID: "subnet-0a", IsFull: true}, level: distribution.Refused},
-		"no default VPC":          {facts: distribution.SubnetFacts{IsMissing: true}, level: distribution.Refused},
-		"denied, default VPC":     {facts: distribution.SubnetFacts{Err: denied}, level: distribution.Warning},
-		"denied, named by its id": {distribution.LaunchCheck{SubnetID: "subnet-0a"}, distribution.SubnetFacts{Err: denied}, distribution.Warning},
+		"found": {
+			facts: distribution.SubnetFacts{ID: "subnet-0a"},
+		},
+		"full": {
+			facts: distribution.SubnetFacts{ID: "subnet-0a", IsFull: true},
+			level: distribution.Refused,
+		},
+		"no default VPC": {
+			facts: distribution.SubnetFacts{IsMissing: true},
+			level: distribution.Refused,
+		},
 		"missing": {
-			distribution.LaunchCheck{SubnetID: "subnet-0a"}, distribution.SubnetFacts{IsMissing: true}, distribution.Refused,
+			launch: distribution.LaunchCheck{SubnetID: "subnet-0a"},
+			facts:  distribution.SubnetFacts{IsMissing: true},
+			level:  distribution.Refused,
+		},
+		"denied, default VPC": {
+			facts: distribution.SubnetFacts{Err: denied},
+			level: distribution.Warning,
+		},
+		"denied, named by its ID": {
+			launch: distribution.LaunchCheck{SubnetID: "subnet-0a"},
+			facts:  distribution.SubnetFacts{Err: denied},
+			level:  distribution.Warning,
 		},
 		"denied, filters": {
-			distribution.LaunchCheck{SubnetFilters: map[string]string{"tag:a": "b"}}, distribution.SubnetFacts{Err: denied},
-			distribution.Refused,
+			launch: distribution.LaunchCheck{SubnetFilters: map[string]string{"tag:a": "b"}},
+			facts:  distribution.SubnetFacts{Err: denied},
+			level:  distribution.Refused,
 		},
 	} {
-		d := distribution.Destination{At: at, Target: "prod", TargetOptions: distribution.TargetOptions{LaunchCheck: &c.launch}}
+		options := distribution.TargetOptions{LaunchCheck: &c.launch}
+		d := distribution.Destination{At: at, Target: "prod", TargetOptions: options}
 		facts := distribution.Facts{Sites: map[distribution.Location]distribution.DestinationFacts{at: {Subnet: c.facts}}}
 		found := validateLaunchCheck(d, facts)
 		switch {

@@ -34,7 +34,24 @@ func (a *Assessment) releasesToDelete(d distribution.Destination) (images, unpro
 		return nil, nil
 	}
 
-	var other []release
+	other, unproven := a.earlierReleases(d)
+	for i, r := range other {
+		if i+1 < d.Retention.Releases || !r.built.Before(this.Keys.Release()) {
+			continue
+		}
+		for _, image := range r.images {
+			if made := parseTime(image.CreationDate); d.Retention.For == 0 || a.facts.At.Sub(made) > d.Retention.For {
+				images = append(images, image)
+			}
+		}
+	}
+
+	return images, unproven
+}
+
+// earlierReleases returns the other releases of the image family at a destination, newest first. unproven are images
+// whose release is unknown.
+func (a *Assessment) earlierReleases(d distribution.Destination) (other []release, unproven []ec2types.Image) {
 	for _, image := range a.facts.Releases[d.At] {
 		from, is := provenance.ParseSourceImage(tagMap(image.Tags)[provenance.TagSource])
 		if !is || from.Account != a.facts.Source.Account || from.ImageID == imageID(a.req, d.FromRegion) ||
@@ -68,18 +85,7 @@ func (a *Assessment) releasesToDelete(d distribution.Destination) (images, unpro
 		other,
 		func(a, b release) int { return cmp.Or(b.built.Compare(a.built), cmp.Compare(a.source, b.source)) },
 	)
-	for i, r := range other {
-		if i+1 < d.Retention.Releases || !r.built.Before(this.Keys.Release()) {
-			continue
-		}
-		for _, image := range r.images {
-			if made := parseTime(image.CreationDate); d.Retention.For == 0 || a.facts.At.Sub(made) > d.Retention.For {
-				images = append(images, image)
-			}
-		}
-	}
-
-	return images, unproven
+	return other, unproven
 }
 
 // deleteReleases adds the steps that delete older releases, after the new image is verified and published.
@@ -136,8 +142,8 @@ func (a *Assessment) retentionFindings(open []distribution.Destination) []distri
 				Location:  d.At,
 				Resource:  strings.Join(ids, ", "),
 				Summary:   "images that may be older releases stay",
-				Detail: "no valid signature proves that they are releases of this image family: their source AMI is gone, cannot be " +
-					"read, or has no image_family in its tags",
+				Detail: "no valid signature proves that they are releases of this image family: their source AMI is gone, " +
+					"cannot be read, or has no image_family in its tags",
 				Remediation: "delete what is not needed",
 			})
 		}

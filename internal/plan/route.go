@@ -174,14 +174,7 @@ func (s *shareSource) decideStaging(a *Assessment) []distribution.Finding {
 		s.isBatched = s.copiesInBatches(a.facts)
 	}
 
-	for _, sv := range s.items {
-		if !sv.isStaged {
-			findings = append(
-				findings,
-				s.validateBaseline("the snapshot of "+sv.device(), sv.id(), sv.snapshot.Tags, sv.snapshot.SharedWith)...)
-		}
-	}
-
+	findings = append(findings, s.validateSnapshotBaselines()...)
 	s.existingImageID = s.sharedImage(a)
 	if keyName == "" && (a.req.KMSKeyID != "" || len(a.req.RegionKMSKeyIDs) > 0) {
 		findings = append(findings, distribution.Finding{
@@ -202,6 +195,19 @@ func (s *shareSource) decideStaging(a *Assessment) []distribution.Finding {
 	}
 
 	return append(findings, s.validateImageShare(a)...)
+}
+
+// validateSnapshotBaselines returns findings about the source snapshots that are shared.
+func (s *shareSource) validateSnapshotBaselines() []distribution.Finding {
+	var findings []distribution.Finding
+	for _, sv := range s.items {
+		if !sv.isStaged {
+			findings = append(
+				findings,
+				s.validateBaseline("the snapshot of "+sv.device(), sv.id(), sv.snapshot.Tags, sv.snapshot.SharedWith)...)
+		}
+	}
+	return findings
 }
 
 // validateImageShare returns findings if the image cannot be shared with all accounts.
@@ -290,8 +296,7 @@ func (s *shareSource) accounts(by distribution.Method) []string {
 // nor staged.
 func (s *shareSource) newSourceVolume(a *Assessment, v volume) (result sourceVolume, rule string) {
 	isEncrypted := aws.ToBool(v.snapshot.Encrypted)
-	isManagedByAWS := isEncrypted && distribution.ARNAccount(v.key()) == a.facts.Source.Account &&
-		a.facts.Keys[s.location][v.key()].IsManagedByAWS()
+	isManagedByAWS := isEncrypted && s.isManagedByAWS(a.facts, v.key())
 	hasKey := a.req.KMSKeyID != "" || len(a.req.RegionKMSKeyIDs) > 0
 	stage := func(reason StagingReason) (sourceVolume, string) {
 		return sourceVolume{volume: v, isStaged: true, reason: reason}, ""
@@ -319,6 +324,11 @@ func (s *shareSource) newSourceVolume(a *Assessment, v volume) (result sourceVol
 
 	result, _ = stage(NotEncrypted)
 	return result, "2.1.4"
+}
+
+// isManagedByAWS reports whether a key is an AWS managed key of the source account.
+func (s *shareSource) isManagedByAWS(facts distribution.Facts, keyARN string) bool {
+	return distribution.ARNAccount(keyARN) == facts.Source.Account && facts.Keys[s.location][keyARN].IsManagedByAWS()
 }
 
 func shareRemedy(rule string) string {

@@ -31,8 +31,8 @@ func carriedTags(tags []ec2types.Tag) map[string]string {
 	return carried
 }
 
-// fitTags returns given tags, and as many of the carried ones as AWS allows beside the plugin's own. It returns the keys
-// of the others, sorted: a run must not fail because of tags that the template does not name.
+// fitTags returns given tags, and as many of the carried ones as AWS allows beside the plugin's own. It also returns
+// the keys of the others, sorted. A run must not fail because of tags that the template does not name.
 func fitTags(carried, given map[string]string) (tags map[string]string, left []string) {
 	tags = joined(given)
 	for _, key := range slices.Sorted(maps.Keys(carried)) {
@@ -47,14 +47,16 @@ func fitTags(carried, given map[string]string) (tags map[string]string, left []s
 	return tags, left
 }
 
-// copiedSnapshotTags returns the tags of a destination's copy of a snapshot: those of the template, and those of the
-// source snapshot as far as there is room. It returns the keys of the others.
-func copiedSnapshotTags(d distribution.Destination, snapshot ec2types.Snapshot) (tags map[string]string, left []string) {
+// copiedSnapshotTags returns the tags of a destination's copy of a snapshot: those of the template, and as many of the
+// source snapshot's as the limit allows. It returns the keys of the others.
+func copiedSnapshotTags(
+	d distribution.Destination, snapshot ec2types.Snapshot,
+) (tags map[string]string, left []string) {
 	return fitTags(carriedTags(snapshot.Tags), d.SnapshotTags)
 }
 
-// imageSnapshotTags returns the tags for CopyImage, which gives the same to all snapshots of an image: of the source
-// snapshots' tags those that all have. It returns the keys of the others.
+// imageSnapshotTags returns the snapshot tags for CopyImage, which gives all snapshots of an image the same tags. Of
+// the source snapshots' tags, it keeps those that all have. It also returns the keys of the others.
 func imageSnapshotTags(d distribution.Destination, all []volume) (tags map[string]string, left []string) {
 	common, differing := map[string]string{}, map[string]string{}
 	for _, v := range all {
@@ -104,8 +106,8 @@ func (a *Assessment) validateCarriedTags(d distribution.Destination) []distribut
 		found = append(found, f)
 	}
 
-	const noRoom, remove = "AWS allows 50 tags, and there is no room for these", "remove tags, or set them in the template"
-	add("tags", imageID(a.req, d.FromRegion), d.LeftTags, noRoom, remove)
+	const tooMany, remove = "AWS allows 50 tags, and these exceed the limit", "remove tags, or set them in the template"
+	add("tags", imageID(a.req, d.FromRegion), d.LeftTags, tooMany, remove)
 	all := volumes(image)
 	if d.Method == distribution.ByImage {
 		_, left := imageSnapshotTags(d, all)
@@ -115,7 +117,7 @@ func (a *Assessment) validateCarriedTags(d distribution.Destination) []distribut
 	}
 	for _, v := range all {
 		_, left := copiedSnapshotTags(d, v.snapshot.Snapshot)
-		add("snapshot_tags", v.id(), left, noRoom, remove)
+		add("snapshot_tags", v.id(), left, tooMany, remove)
 	}
 	return found
 }

@@ -97,6 +97,3 @@ func (a *attempt) keepPollingFor(timeout time.Duration) bool {
 	a.polls++
 	return time.Since(a.missingSince) < timeout
 }
-
-// retry returns RetryAfter with the delay before the next poll.
-func (a *attempt) retry() error { return RetryAfter{Backoff(a.polls)} }

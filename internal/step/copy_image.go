@@ -211,9 +211,7 @@ func (r *Run) startImageCopy(ctx context.Context, a *attempt, s *CopyImage) erro
 		return RetryAfter{Backoff(a.polls)}
 	}
 
-	refusal, _ := Refusal(err)
-	// AWS may not see a new share yet (rule 4.4.2)
-	if (awsclient.IsNotFound(err) || r.IsEventualConsistency(refusal)) && a.keepPolling() {
+	if r.isShareNotVisible(err) && a.keepPolling() {
 		r.reportRetry(a, err, time.Now().Add(EventualConsistencyTimeout))
 		return RetryAfter{Backoff(a.polls)}
 	}
@@ -235,6 +233,12 @@ func (r *Run) unansweredCopy(ctx context.Context, s *CopyImage) []distribution.R
 		GiB:      s.GiB,
 		Why:      "it has the name of the copy, and the response of CopyImage did not name what it created",
 	}}
+}
+
+// isShareNotVisible reports whether a copy may have failed because AWS does not see a new share yet (rule 4.4.2).
+func (r *Run) isShareNotVisible(err error) bool {
+	refusal, _ := Refusal(err)
+	return awsclient.IsNotFound(err) || r.IsEventualConsistency(refusal)
 }
 
 // copyImageInput returns the call. It always encrypts with an explicit key (rules 1.4.10 and 1.4.11) and sets our

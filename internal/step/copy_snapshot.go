@@ -86,18 +86,23 @@ func (s *CopySnapshot) String() string {
 		return fmt.Sprintf("stage %s, %d GiB%s in %s", s.Source.stagedSnapshot(s.Device), s.GiB, from, s.Location)
 	}
 
-	return fmt.Sprintf("copy %s, %d GiB%s to %s%s", s.Source.stagedSnapshot(s.Device), s.GiB, from, s.Location, within(s.Minutes))
+	snapshot := s.Source.stagedSnapshot(s.Device)
+	return fmt.Sprintf("copy %s, %d GiB%s to %s%s", snapshot, s.GiB, from, s.Location, within(s.Minutes))
 }
 
 func (s *CopySnapshot) Doing(w Words) string {
 	where := w.WhereTo(s.Destination, s.Location)
 	if s.ResumeID != "" {
-		return fmt.Sprintf("Waiting for %s (%s, %d GiB), which an earlier run started, %s", s.ResumeID, s.Device, s.GiB, where)
+		return fmt.Sprintf(
+			"Waiting for %s (%s, %d GiB), which an earlier run started, %s",
+			s.ResumeID, s.Device, s.GiB, where,
+		)
 	}
 	if s.Destination == (distribution.Location{}) {
 		where += " with " + w.Key(s.KeyARN)
 	}
-	return fmt.Sprintf("Copying %s%s %s", w.Snapshot(s.Source, s.Device, s.GiB), fromRegion(s.FromRegion, s.Location), where)
+	snapshot := w.Snapshot(s.Source, s.Device, s.GiB)
+	return fmt.Sprintf("Copying %s%s %s", snapshot, fromRegion(s.FromRegion, s.Location), where)
 }
 
 func (s *CopySnapshot) Summary() Summary {

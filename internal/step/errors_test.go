@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The runner starts no more copies than AWS names.
+// TestNewQuotaExceeded_limit reads the limit in AWS's message. The runner starts at most as many copies.
 func TestNewQuotaExceeded_limit(t *testing.T) {
 	text := "ResourceLimitExceeded: Too many snapshot copies in progress. The limit is 5 for this destination " +
 		"region." // 4.1.1

@@ -38,15 +38,14 @@ func (r *Run) judges(ctx context.Context) (func(provenance.SourceImage) (provena
 	answered := append([]string(nil), r.createdIDs...)
 	return func(source provenance.SourceImage) (provenance.Judge, bool) {
 		keys := r.Keys[source]
-		return provenance.Judge{
-				Source:   source,
-				Keys:     keys,
-				Runs:     runs,
-				Answered: answered,
-				Run:      r.Evidence.Run,
-			}, len(
-				keys,
-			) > 0
+		judge := provenance.Judge{
+			Source:   source,
+			Keys:     keys,
+			Runs:     runs,
+			Answered: answered,
+			Run:      r.Evidence.Run,
+		}
+		return judge, len(keys) > 0
 	}, nil
 }
 

@@ -131,7 +131,8 @@ func (r *Run) keysOf(ctx context.Context, source provenance.SourceImage) (proven
 		return nil, nil
 	}
 
-	image, err := DescribeImage(ctx, r.Clients.EC2(distribution.Location{Account: source.Account, Region: source.Region}), source.ImageID)
+	at := distribution.Location{Account: source.Account, Region: source.Region}
+	image, err := DescribeImage(ctx, r.Clients.EC2(at), source.ImageID)
 	if err != nil {
 		return nil, err
 	}

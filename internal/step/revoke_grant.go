@@ -88,16 +88,9 @@ const lostGrantTimeout = 30 * time.Second
 
 // revokeGrant revokes a grant and reads it back. It succeeds if the grant is already revoked.
 func (r *Run) revokeGrant(ctx context.Context, a *attempt, s *RevokeGrant) (Outcome, error) {
-	id := a.id(s.Grant)
-	if id == "" {
-		created := a.outcomes[s.Grant.From]
-		if created.Err == nil || errors.Is(created.Err, ErrSkipped) || !awsclient.IsOutcomeUnknown(created.Err) {
-			return Outcome{}, nil
-		}
-		var err error
-		if id, err = r.findLostGrant(ctx, a, s); err != nil || id == "" {
-			return Outcome{}, err
-		}
+	id, err := r.grantToRevoke(ctx, a, s)
+	if err != nil || id == "" {
+		return Outcome{}, err
 	}
 
 	retained := func(why string) []distribution.RetainedResource {
@@ -114,7 +107,7 @@ func (r *Run) revokeGrant(ctx context.Context, a *attempt, s *RevokeGrant) (Outc
 	if !a.changed {
 		proof, err := r.grantProof(ctx, s.Location, s.KeyARN, id)
 		switch {
-		case errors.Is(err, errNotShown) && s.Grant.From != "" && a.keepPolling() && a.polls < 5:
+		case errors.Is(err, errNotShown) && s.keepPolling(a):
 			// eventual consistency (rule 4.4.4)
 			return Outcome{}, RetryAfter{Backoff(a.polls)}
 		case err != nil && ctx.Err() == nil && r.isCreatedHere(id):
@@ -147,6 +140,24 @@ func (r *Run) revokeGrant(ctx context.Context, a *attempt, s *RevokeGrant) (Outc
 	}
 
 	return Outcome{ID: id}, nil
+}
+
+// keepPolling reports whether to poll again for a grant of this run that KMS does not show yet.
+func (s *RevokeGrant) keepPolling(a *attempt) bool {
+	return s.Grant.From != "" && a.keepPolling() && a.polls < 5
+}
+
+// grantToRevoke returns the ID of the grant that a step revokes. Empty if none was created.
+func (r *Run) grantToRevoke(ctx context.Context, a *attempt, s *RevokeGrant) (string, error) {
+	if id := a.id(s.Grant); id != "" {
+		return id, nil
+	}
+
+	created := a.outcomes[s.Grant.From]
+	if created.Err == nil || errors.Is(created.Err, ErrSkipped) || !awsclient.IsOutcomeUnknown(created.Err) {
+		return "", nil
+	}
+	return r.findLostGrant(ctx, a, s)
 }
 
 // findLostGrant finds a grant by its name, which is unique to this run.

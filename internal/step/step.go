@@ -144,6 +144,7 @@ type Step interface {
 // Role is what a step is to its destination, or to the run if it has none.
 type Role int
 
+// The roles of steps.
 const (
 	Prepares       Role = iota // any other step
 	PreparesTest               // creates the empty snapshot of the test copies
@@ -251,7 +252,9 @@ type CreatedResource struct {
 }
 
 // newCreatedResource returns what a step created. Nil if it created nothing.
-func newCreatedResource(b *Base, kind string, o Outcome, why string, destination distribution.Location) *CreatedResource {
+func newCreatedResource(
+	b *Base, kind string, o Outcome, why string, destination distribution.Location,
+) *CreatedResource {
 	if o.ID == "" {
 		return nil
 	}

@@ -28,14 +28,17 @@ func (r *run) protect(ctx context.Context) []distribution.Finding {
 	r.progress.await("Enabling deregistration protection on " + r.sourceIDs())
 	var findings []distribution.Finding
 	r.result.Source, findings = execute.EnableProtection(ctx, r.pool, r.account, r.images, r.say)
-	r.unprotected = !areProtected(findings, r.result.Source) || ctx.Err() != nil // a step that was not begun has no finding
+	isCanceled := ctx.Err() != nil // a step that was not begun has no finding
+	r.unprotected = !areProtected(findings, r.result.Source) || isCanceled
 	return findings
 }
 
 // areProtected reports whether every image is protected that AWS shows. There must be one.
 func areProtected(findings []distribution.Finding, images []distribution.SourceImageResult) bool {
 	isMissing := func(id string) bool {
-		return slices.ContainsFunc(images, func(i distribution.SourceImageResult) bool { return i.Missing && i.ImageID == id })
+		return slices.ContainsFunc(images, func(i distribution.SourceImageResult) bool {
+			return i.Missing && i.ImageID == id
+		})
 	}
 	isFailed := func(f distribution.Finding) bool { return !isMissing(f.Resource) }
 	return !slices.ContainsFunc(findings, isFailed) && slices.ContainsFunc(images, isShown)

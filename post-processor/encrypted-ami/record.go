@@ -177,35 +177,32 @@ func credentialsEnded(err error) error {
 	return fmt.Errorf("nothing was created: the source credentials have ended: %w", err)
 }
 
-// end writes that the run has ended and, if no other run works, withdraws what runs shared for the time of copies. It
+// end records that the run has ended and, if no other run works, withdraws what runs shared for their copies. It
 // returns what is still shared. It does nothing the second time, and nothing for a run without a record. shared is what
 // this run shared.
 func (r *run) end(
 	ctx context.Context, failed bool, shared []distribution.TemporaryShare,
-) (left []distribution.RetainedResource) {
+) []distribution.RetainedResource {
 	holds := failed && !r.userSupplied && len(protected(r.result.Source)) > 0
 	if r.ended || !r.begun && !holds {
 		return nil
 	}
 	r.ended = true
-	limit := endTime
-	if ctx.Err() != nil && !isTimeout(ctx) { // canceled: whoever waits wants an end
-		limit = canceledEndTime
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endLimit(ctx))
 	defer cancel()
+
 	var records runrecord.Records
 	err := recovery.Do(func() (err error) {
 		records, err = r.record.End(ctx, failed)
 		return err
 	})
 	r.held = err != nil || records.OtherHoldsProtection()
-	if err == nil && !failed && !r.userSupplied && records.AnyHoldsProtection() {
-		for i := range r.result.Source { // another run enabled it, and has left that to this one
-			r.result.Source[i].Protected = true
-		}
+	if isLifted := !failed && !r.userSupplied; err == nil && isLifted && records.AnyHoldsProtection() {
+		r.inheritProtection()
 	}
 	r.others = err != nil || len(records.Working()) > 0
+
 	switch {
 	case err != nil:
 		r.ui.Error("The end of the run could not be recorded. Other runs wait until its record lapses: " + err.Error())
@@ -215,17 +212,40 @@ func (r *run) end(
 				"withdraws it.")
 		}
 	case r.begun:
-		err := recovery.Do(func() error {
-			left = step.WithdrawShares(ctx, r.pool, r.account, r.images, r.keys, r.isLast, shared)
-			return nil
-		})
-		if err != nil {
-			at := distribution.Location{Account: r.account, Region: r.images[0].Region}
-			left = append(
-				left,
-				distribution.RetainedResource{At: at, Kind: "share", Resource: r.images[0].ImageID, Why: err.Error()},
-			)
-		}
+		return r.withdrawShares(ctx, shared)
+	}
+	return nil
+}
+
+// inheritProtection marks the source images as protected, because another run left its protection to this one.
+func (r *run) inheritProtection() {
+	for i := range r.result.Source {
+		r.result.Source[i].Protected = true
+	}
+}
+
+// endLimit returns how long the end of a run may last. A user who cancels a run waits for its end.
+func endLimit(ctx context.Context) time.Duration {
+	if ctx.Err() != nil && !isTimeout(ctx) {
+		return canceledEndTime
+	}
+	return endTime
+}
+
+// withdrawShares withdraws what runs shared until their copies were complete. It returns what is still shared.
+func (r *run) withdrawShares(
+	ctx context.Context, shared []distribution.TemporaryShare,
+) (left []distribution.RetainedResource) {
+	err := recovery.Do(func() error {
+		left = step.WithdrawShares(ctx, r.pool, r.account, r.images, r.keys, r.isLast, shared)
+		return nil
+	})
+	if err != nil {
+		at := distribution.Location{Account: r.account, Region: r.images[0].Region}
+		left = append(
+			left,
+			distribution.RetainedResource{At: at, Kind: "share", Resource: r.images[0].ImageID, Why: err.Error()},
+		)
 	}
 	return left
 }

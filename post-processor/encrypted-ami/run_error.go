@@ -37,8 +37,8 @@ func explainCancel(err error) error {
 	return err
 }
 
-// timeoutError is why a run ends that has reached its timeout. Unlike a cancel, it is a failure of each destination that
-// is not finished.
+// timeoutError is the error of a run that has reached its timeout. Unlike a cancel, a timeout is a failure of each
+// destination that is not finished.
 type timeoutError struct{ limit time.Duration }
 
 func (e *timeoutError) Error() string { return fmt.Sprintf("timeout: the run has taken %s", e.limit) }

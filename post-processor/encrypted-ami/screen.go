@@ -46,7 +46,7 @@ func (r *run) reading(request distribution.Request) string {
 	return what + " in " + distribution.Count(len(accounts), "account", "accounts")
 }
 
-// printReading prints what the run looks up. A second reading of the same has no line: it checks what has changed since.
+// printReading prints what the run looks up, once. A later lookup of the same only checks what has changed since.
 func (r *run) printReading(request distribution.Request) {
 	doing := r.reading(request)
 	if r.reads {
