@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
@@ -47,6 +48,49 @@ func TestRun_eitherBehaviorOfAWS(t *testing.T) {
 					}
 				})
 			})
+		}
+	}
+}
+
+// One snapshot behind several devices is shared, copied and verified by every method, whether CopyImage copies it once
+// or for each device. A second run then changes nothing.
+func TestRun_sharedSnapshot(t *testing.T) {
+	methods := map[string]func(distribution.Request) distribution.Request{
+		"snapshot": func(req distribution.Request) distribution.Request { return req }, "image": byImage,
+	}
+	for name, method := range methods {
+		for copies, options := range map[string][]awssim.Option{
+			"each device": nil, "once": {awssim.WithAlternatives(awssim.OneCopyForAllDevices)},
+		} {
+			for staging, volumes := range map[string][]volume{"staged": mixed[:1], "shared": {{8, sourceAlias}}, "both": mixed} {
+				t.Run(strings.Join([]string{name, copies, staging}, "/"), func(t *testing.T) {
+					t.Parallel()
+					synctest.Test(t, func(t *testing.T) {
+						h := build(t, volumes, []string{target}, []string{home, away}, options...)
+						h.remade(shareSnapshots)
+						_, result := h.run(t.Context(), method(h.request()))
+						h.complete(result)
+						h.unshared()
+
+						before := len(h.Records())
+						_, result = h.run(t.Context(), method(h.request()))
+						h.complete(result)
+						if changed := h.Records()[before:].Mutating(); len(changed) > 0 {
+							t.Errorf("the second run changed something: %+v", changed)
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// shareSnapshots gives each snapshot a second device.
+func shareSnapshots(in *ec2.RegisterImageInput) {
+	for i, device := range in.BlockDeviceMappings {
+		if device.Ebs != nil && device.Ebs.SnapshotId != nil {
+			device.DeviceName = aws.String("/dev/sd" + string(rune('m'+i)))
+			in.BlockDeviceMappings = append(in.BlockDeviceMappings, device)
 		}
 	}
 }

@@ -78,8 +78,31 @@ type destinationState struct {
 // first.
 type snapshotRef struct {
 	ref       step.Ref
-	key       string // its encryption key. Empty if it is not encrypted
+	others    []deviceRef // of a staged image, whose copy may have a snapshot for each device
+	key       string      // its encryption key. Empty if it is not encrypted
 	dependsOn []distribution.StepID
+}
+
+// deviceRef refers to the snapshot of a device.
+type deviceRef struct {
+	stepName, device string
+	ref              step.Ref
+}
+
+// ofDevices returns what a volume's devices use. Several devices may use one snapshot, of which CopyImage makes one
+// copy or one for each device.
+func (r snapshotRef) ofDevices(v volume) []deviceRef {
+	return append([]deviceRef{{v.stepName(), v.device(), r.ref}}, r.others...)
+}
+
+// withDevices returns a reference to the snapshots of a volume's devices.
+func (v volume) withDevices(source snapshotRef, refOf func(device string) step.Ref) snapshotRef {
+	source.ref = refOf(v.device())
+	for _, device := range v.devices[1:] {
+		other := volume{devices: []string{device}, snapshot: v.snapshot}
+		source.others = append(source.others, deviceRef{other.stepName(), device, refOf(device)})
+	}
+	return source
 }
 
 // preparedSource is a share source with the steps that prepare it. Its maps have the ID of the source snapshot as
@@ -275,6 +298,7 @@ func (b *builder) prepareSource(s *shareSource, states []destinationState) *prep
 // snapshot, a staged copy, or a snapshot of the staged image.
 func (b *builder) prepareVolume(o *preparedSource, v sourceVolume) snapshotRef {
 	source := snapshotRef{ref: step.Ref{Known: v.id()}, key: v.key()}
+	staged := snapshotRef{key: o.keyARN, dependsOn: o.imageRef.dependsOn}
 	switch {
 	case !v.isStaged:
 		return source
@@ -290,18 +314,14 @@ func (b *builder) prepareVolume(o *preparedSource, v sourceVolume) snapshotRef {
 		}, reusableCopy(b.facts, v.volume, signing, ""))
 	case o.imageRef.ref.Known != "":
 		image := b.stagedImages(o.shareSource).use
-		return snapshotRef{
-			ref:       step.Ref{Known: snapshotOf(*image, v.device())},
-			key:       o.keyARN,
-			dependsOn: o.imageRef.dependsOn,
-		}
+		return v.withDevices(staged, func(device string) step.Ref {
+			return step.Ref{Known: snapshotOf(*image, device)}
+		})
 	}
 
-	return snapshotRef{
-		ref:       step.Ref{From: o.imageRef.ref.From, Device: v.device()},
-		key:       o.keyARN,
-		dependsOn: o.imageRef.dependsOn,
-	}
+	return v.withDevices(staged, func(device string) step.Ref {
+		return step.Ref{From: o.imageRef.ref.From, Device: device}
+	})
 }
 
 // stageImage returns an image in the source account that can be shared. It reuses or resumes the image of an
@@ -444,7 +464,11 @@ func (b *builder) copy(
 		newStep.NotRepeatable = b.isCrossAccount(newStep.Location)
 		b.used[newStep.ResumeID] = true
 	}
-	return snapshotRef{step.Ref{From: b.add(&newStep)}, newStep.KeyARN, []distribution.StepID{newStep.ID}}
+	return snapshotRef{
+		ref:       step.Ref{From: b.add(&newStep)},
+		key:       newStep.KeyARN,
+		dependsOn: []distribution.StepID{newStep.ID},
+	}
 }
 
 // isCrossAccount reports whether a location is in another account than the source. The plan shares nothing for a
@@ -463,16 +487,32 @@ func (b *builder) share(
 	kind ...string,
 ) []distribution.StepID {
 	var shares []distribution.StepID
+	for _, used := range source.ofDevices(v.volume) {
+		shares = append(shares, b.shareDevice(o, v, source, used, accounts, kind...)...)
+	}
+	return shares
+}
+
+// shareDevice adds create volume permissions on the snapshot of one device.
+func (b *builder) shareDevice(
+	o *preparedSource,
+	v sourceVolume,
+	source snapshotRef,
+	used deviceRef,
+	accounts []string,
+	kind ...string,
+) []distribution.StepID {
+	var shares []distribution.StepID
 	for i, chunk := range slices.Collect(slices.Chunk(accounts, maxShared)) {
 		newStep := &step.ShareSnapshot{
 			Base: step.Base{
-				ID:               step.NewID(append([]string{"share", o.location.Region, v.stepName()}, kind...)...),
+				ID:               step.NewID(append([]string{"share", o.location.Region, used.stepName}, kind...)...),
 				Location:         o.location,
 				DependsOn:        slices.Clone(source.dependsOn),
 				ExpectedDuration: callTime,
 			},
-			Snapshot: source.ref,
-			Device:   v.device(),
+			Snapshot: used.ref,
+			Device:   used.device,
 			Accounts: chunk,
 			Baseline: !v.isStaged,
 		}
@@ -655,7 +695,10 @@ func (b *builder) addImage(g *destinationState, copies map[string]snapshotRef) {
 		verify.DependsOn = append(verify.DependsOn, source.dependsOn...)
 		for _, device := range v.devices {
 			ref := source.ref
-			if ref.Device != "" {
+			switch {
+			case g.image != nil: // CopyImage may have made a copy for each device
+				ref = step.Ref{Known: snapshotOf(*g.image, device)}
+			case ref.Device != "":
 				ref.Device = device
 			}
 			snapshots[device] = ref
@@ -813,19 +856,32 @@ func (b *builder) unshareSnapshot(
 	v sourceVolume,
 	copySteps []distribution.StepID,
 ) []distribution.StepID {
-	source := o.snapshots[v.id()]
+	var unshareSteps []distribution.StepID
+	for _, used := range o.snapshots[v.id()].ofDevices(v.volume) {
+		unshareSteps = append(unshareSteps, b.unshareDevice(o, v, used, copySteps)...)
+	}
+	return unshareSteps
+}
+
+// unshareDevice adds the steps that remove the permissions on the snapshot of one device.
+func (b *builder) unshareDevice(
+	o *preparedSource,
+	v sourceVolume,
+	used deviceRef,
+	copySteps []distribution.StepID,
+) []distribution.StepID {
 	var unshareSteps []distribution.StepID
 	for i, chunk := range slices.Collect(slices.Chunk(o.temporaryAccounts[v.id()], maxShared)) {
 		newStep := &step.UnshareSnapshot{
 			Base: step.Base{
-				ID:               step.NewID("withdraw", o.location.Region, v.stepName()),
+				ID:               step.NewID("withdraw", o.location.Region, used.stepName),
 				Location:         o.location,
-				DependsOn:        []distribution.StepID{source.ref.From},
+				DependsOn:        []distribution.StepID{used.ref.From},
 				RunsAfter:        slices.Concat(copySteps, unshareSteps),
 				ExpectedDuration: callTime,
 			},
-			Snapshot: source.ref,
-			Device:   v.device(),
+			Snapshot: used.ref,
+			Device:   used.device,
 			Accounts: chunk,
 		}
 

@@ -331,8 +331,10 @@ func (s *shareSource) sharedImage(a *Assessment) string {
 		image, snapshots = aws.ToString(staged.ImageId), map[string][]string{}
 		with = a.facts.Earlier[s.location].LaunchPermissions[image]
 		for _, v := range s.items {
-			id := snapshotOf(*staged, v.device())
-			snapshots[id] = a.facts.Earlier[s.location].VolumePermissions[id]
+			for _, device := range v.devices {
+				id := snapshotOf(*staged, device)
+				snapshots[id] = a.facts.Earlier[s.location].VolumePermissions[id]
+			}
 		}
 	}
 
@@ -355,7 +357,9 @@ func (a *Assessment) stagedImages(s *shareSource) existingImages {
 	isWanted := func(image ec2types.Image) bool {
 		return len(spec.Differences(image)) == 0 &&
 			!slices.ContainsFunc(volumes(a.facts.Images[s.region]), func(v volume) bool {
-				return snapshotDifference(snapshots[snapshotOf(image, v.device())], v, s.location.Account, s.keyARN) != ""
+				return slices.ContainsFunc(v.devices, func(device string) bool {
+					return snapshotDifference(snapshots[snapshotOf(image, device)], v, s.location.Account, s.keyARN) != ""
+				})
 			})
 	}
 	return findImages(a.facts, spec, "", isWanted)

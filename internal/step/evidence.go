@@ -322,8 +322,18 @@ func (r *Run) deregister(
 		return nil, ignoreNotFound(err)
 	}
 
+	deleted := map[string]bool{} // a snapshot behind several devices may have several results
+	for _, r := range out.DeleteSnapshotResults {
+		if r.ReturnCode == ec2types.SnapshotReturnCodesSuccess {
+			deleted[aws.ToString(r.SnapshotId)] = true
+		}
+	}
+
 	var retained []distribution.RetainedResource
 	for _, r := range out.DeleteSnapshotResults {
+		if deleted[aws.ToString(r.SnapshotId)] {
+			continue
+		}
 		if r.ReturnCode != ec2types.SnapshotReturnCodesSuccess && r.ReturnCode != ec2types.SnapshotReturnCodesWarnSkipped {
 			retained = append(retained, distribution.RetainedResource{
 				At:       s.at,
