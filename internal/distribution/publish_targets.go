@@ -21,8 +21,10 @@ func (p PublishTargets) IsEmpty() bool { return len(p.Parameters)+len(p.Template
 // Names of all publish targets in messages.
 const (
 	PublishOptions      = "an ssm_parameter or a launch_template"
-	PublishTarget       = "SSM parameter or launch template"
-	PublishTargetPlural = "SSM parameters and launch templates"
+	Published           = "parameter or launch template"
+	PublishedPlural     = "parameters and launch templates"
+	PublishTarget       = "SSM " + Published
+	PublishTargetPlural = "SSM " + PublishedPlural
 )
 
 // PublicationFacts holds what exists of the publish targets of a destination.

@@ -6,9 +6,7 @@ package plan
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -896,64 +894,3 @@ func (b *builder) unshareDevice(
 }
 
 const callTime = time.Second // rough duration of a call
-
-// calls returns the mutating actions of a step. They belong to the service of its first permission, because EC2
-// makes the KMS calls itself.
-func calls(s step.Step) []string {
-	permissions := s.Permissions()
-	if len(permissions) == 0 {
-		return nil
-	}
-
-	service, _, _ := strings.Cut(permissions[0].Action, ":")
-	var actions []string
-	for _, r := range permissions {
-		name, isOwnService := strings.CutPrefix(r.Action, service+":")
-		isOwnService = isOwnService || r.Action == "ec2:CreateTags" // it signs a resource that another service created
-		if isOwnService && !readOnlyAction.MatchString(name) && !slices.Contains(actions, r.Action) {
-			actions = append(actions, r.Action)
-		}
-	}
-
-	if s.Meta().ResumeID != "" {
-		return actions[1:] // an earlier run has made the first call
-	}
-
-	return actions
-}
-
-var readOnlyAction = regexp.MustCompile(`^(Describe|Get|List)`)
-
-// estimate returns the cost and duration of steps.
-func estimate(steps []step.Step) Estimate {
-	e := Estimate{Calls: map[string]int{}}
-	for _, s := range steps {
-		for _, action := range calls(s) {
-			e.Calls[action]++
-		}
-
-		if s.Meta().ResumeID != "" { // an earlier run has paid for it
-			continue
-		}
-
-		if c, ok := s.(step.Copying); ok && s.Role() != step.CopiesTest { // a test copy is deleted at once
-			e.addCopy(s.Meta(), c.Copies())
-		}
-	}
-
-	e.Takes = expected(steps)
-	return e
-}
-
-// addCopy adds the cost of a copy.
-func (e *Estimate) addCopy(b *step.Base, c step.CopyInfo) {
-	e.Copies += c.Volumes
-	e.GiBStored += c.GiB
-	if b.Destination == (distribution.Location{}) {
-		e.GiBStaged += c.GiB
-	}
-	if c.FromRegion != b.Location.Region {
-		e.GiBTransferred += c.GiB
-	}
-	e.USDTimed += float64(c.GiB) * usdPerGiBTimed(c.Minutes)
-}

@@ -6,9 +6,7 @@ package plan
 import (
 	"slices"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // Decide returns the plan for a request and facts. A refused plan has findings and no steps.
@@ -239,80 +237,4 @@ func failedLookupFinding(u distribution.FailedLookup) distribution.Finding {
 		f.Level, f.Resource = level, u.Resource
 	}
 	return f
-}
-
-func imagePlan(
-	source distribution.SourceImage,
-	facts distribution.Facts,
-	sources []*shareSource,
-	open []distribution.Destination,
-) ImagePlan {
-	image := facts.Images[source.Region]
-	p := ImagePlan{
-		Account: facts.Source.Account,
-		Region:  source.Region,
-		ImageID: source.ImageID,
-		Causes:  encryptionCauses(source.Region, image, facts),
-	}
-
-	if image.Image != nil {
-		p.Name = aws.ToString(image.Image.Name)
-	}
-
-	for _, v := range volumes(image) {
-		device := DevicePlan{
-			Device:     v.device(),
-			SnapshotID: v.id(),
-			GiB:        int32(v.gib()),
-			Encrypted:  aws.ToBool(v.snapshot.Encrypted),
-			KeyARN:     v.key(),
-		}
-
-		if slices.ContainsFunc(open, func(d distribution.Destination) bool {
-			return d.At.Account == facts.Source.Account && d.FromRegion == source.Region
-		}) {
-			device.Why = CopiedByOwner
-		}
-
-		if i := slices.IndexFunc(sources, func(s *shareSource) bool { return s.location.Region == source.Region }); i >= 0 {
-			sv := sources[i].items[slices.IndexFunc(sources[i].items, func(sv sourceVolume) bool { return sv.id() == v.id() })]
-			device.Staged, device.Why = sv.isStaged, sv.reason
-			if sv.isStaged {
-				device.StageKeyARN = sources[i].keyARN
-			}
-		}
-
-		p.Devices = append(p.Devices, device)
-	}
-
-	return p
-}
-
-func (a *Assessment) destinationPlan(d distribution.Destination, sources []*shareSource) DestinationPlan {
-	image := a.facts.Images[d.FromRegion]
-	p := DestinationPlan{
-		At:         d.At,
-		Target:     d.Target,
-		Optional:   d.Optional,
-		FromRegion: d.FromRegion,
-		Name:       d.Name,
-		KeyARN:     destinationKeyARN(d, a.facts),
-		Method:     d.Method,
-		MethodWhy:  d.MethodWhy,
-	}
-
-	if s := findShareSource(sources, d); s != nil {
-		p.FromRegion = s.location.Region
-	}
-
-	if image.Image != nil {
-		p.Carried = Carry(
-			*image.Image,
-			image.UEFIData,
-			func(a step.Attribute) distribution.AttributeHandling { return attributeHandling(d, a) },
-		)
-		p.Pointers = a.pointers(d)
-	}
-
-	return p
 }

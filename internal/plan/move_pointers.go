@@ -112,8 +112,8 @@ func (a *Assessment) validateMove() []distribution.Finding {
 			Code:        distribution.CodeNothingToMove,
 			Field:       "mode",
 			Summary:     fmt.Sprintf("mode = %q has nothing to move", a.req.Move),
-			Detail:      "no target has an ssm_parameter or a launch_template",
-			Remediation: "add an ssm_parameter or a launch_template block to a target",
+			Detail:      "no target has " + distribution.PublishOptions,
+			Remediation: "add " + distribution.PublishOptions + " block to a target",
 		})
 	}
 
@@ -431,10 +431,10 @@ func PointerFindings(p Plan, images []distribution.CreatedImage) []distribution.
 		return nil
 	}
 
-	summary := "not all parameters and launch templates name one release"
+	summary := "not all " + distribution.PublishedPlural + " name one release"
 	if unmoved > 0 {
 		summary = fmt.Sprintf("%d of %s did not move", unmoved,
-			distribution.Count(all, "parameter or launch template", "parameters and launch templates"))
+			distribution.Count(all, distribution.Published, distribution.PublishedPlural))
 	}
 	return []distribution.Finding{{
 		Level:       distribution.Warning,
