@@ -168,7 +168,7 @@ func (w *World) validateTags(c *Call, tags []types.Tag) error {
 		switch {
 		case key == "":
 			return badRequest("InvalidParameterValue", "Tag key cannot be empty.")
-		case strings.HasPrefix(strings.ToLower(key), "aws:"):
+		case strings.HasPrefix(strings.ToLower(key), "aws:") && !c.caller.isAutoScaling():
 			return badRequest("InvalidParameterValue", "Tag keys starting with 'aws:' are reserved for internal use")
 		case w.violates(c, "B.7.1", len([]rune(key)) > maxTagKeyLength):
 			return badRequest(

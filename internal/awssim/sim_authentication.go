@@ -108,6 +108,12 @@ func (c *caller) isUser() bool {
 	return c.iamPrincipal != nil && c.principal.Role == "" && c.principal.ARN == c.iamPrincipal.arn
 }
 
+// isAutoScaling reports whether Auto Scaling calls. It marks the instances of a group with aws:autoscaling:groupName
+// (rule 8.9).
+func (c *caller) isAutoScaling() bool {
+	return c.session != nil && c.session.role != nil && c.session.role.service == "autoscaling.amazonaws.com"
+}
+
 // userID returns aws:userid: AIDA..., AROA...:session, or the account number for root.
 func (c *caller) userID() string {
 	switch {

@@ -58,6 +58,7 @@ type Config struct {
 	//   - `cleanup` removes what earlier runs of the AMI left unfinished, and keeps the AMI.
 	//   - `promote` lets every SSM parameter and launch template of the targets name the copies of `existing_amis`. It
 	//     verifies all copies before it changes the first one.
+	//   - `usage` reports what uses each release of the image family in the targets, and changes nothing in AWS.
 	//   - `rollback` lets every SSM parameter and launch template that names a copy of `existing_amis` name what it
 	//     named before.
 	//
@@ -145,6 +146,7 @@ const (
 	ModeCleanup    = "cleanup"
 	ModePromote    = "promote"
 	ModeRollback   = "rollback"
+	ModeUsage      = "usage"
 )
 
 // Values of assume_role_from.
@@ -341,9 +343,9 @@ func (c *Config) hasAmazonBuilder() bool { return strings.HasPrefix(c.PackerBuil
 
 // checkMode checks mode, and which options have an effect in it.
 func (c *Config) checkMode(p *diagnostics) {
-	p.oneOf("mode", c.Mode, ModeDistribute, ModePlan, ModeVerify, ModeCleanup, ModePromote, ModeRollback)
+	p.oneOf("mode", c.Mode, ModeDistribute, ModePlan, ModeVerify, ModeCleanup, ModePromote, ModeRollback, ModeUsage)
 	c.checkPointerMove(p)
-	if (c.Mode == ModeVerify || c.movesPointers()) && c.hasAmazonBuilder() {
+	if (c.Mode == ModeVerify || c.Mode == ModeUsage || c.movesPointers()) && c.hasAmazonBuilder() {
 		p.add(
 			"mode",
 			"%q has no effect on the AMI that %s builds, which no target owns yet; use it with source \"null\" and "+
@@ -492,6 +494,7 @@ func (c *Config) Request(images []distribution.SourceImage, build distribution.B
 		MaxFailedDestinations: c.MaxFailedDestinations,
 		PublishAll:            c.Publish == publishAll,
 		Hold:                  c.Publish == publishHold,
+		Usage:                 c.Mode == ModeUsage,
 		ImageFamily:           c.ImageFamily,
 		AssumeRoleFrom:        c.AssumeRoleFrom,
 		Strict:                c.OnAttributeLoss == failOnLosses,

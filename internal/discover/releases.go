@@ -20,9 +20,9 @@ import (
 // filterValues is how many values one filter takes.
 const filterValues = 200
 
-// releases looks for images of any source image at a destination where older ones are to go.
+// releases looks for images of any source image at a destination where older ones are to go, or whose usage is asked for.
 func (s *survey) releases(ctx context.Context, d distribution.Destination) {
-	if !d.Retention.On() {
+	if !d.Retention.On() && !s.req.Usage {
 		return
 	}
 	found, err := images(

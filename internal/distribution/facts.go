@@ -35,9 +35,11 @@ type Facts struct {
 	Runs     Runs                           `json:"-"` // which runs work; nil if no other run does
 	Unseen   []FailedLookup                 // which failed
 
-	Releases map[Location][]ec2types.Image // own images with our source tag, sorted by id; empty without retention
+	Releases map[Location][]ec2types.Image // own images with our source tag, sorted by id; empty without retention and usage
 	// Published holds the own images that parameters and default versions of launch templates name, by id.
 	Published map[Location]map[string]ec2types.Image
+
+	Usage map[Location]ImageUseFacts // what uses the releases of the image family; empty without mode = "usage"
 
 	// Sources holds the source images of Releases and of other images that a run may replace, as far as they exist.
 	Sources map[provenance.SourceImage]ec2types.Image

@@ -31,6 +31,7 @@ type TemporaryShare struct {
 	At       Location
 	Resource string
 	Accounts []string
+	Usage    []ReleaseUsage // with mode = "usage"
 }
 
 // DestinationResult is the state of a destination.

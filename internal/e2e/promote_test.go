@@ -44,9 +44,9 @@ func TestPromote_afterBuild(t *testing.T) {
 		}, append(arguments, ".")...)...)
 		return h.newestManifest(t)
 	}
-	move := func(mode, source string) {
+	move := func(mode, source string) string {
 		existing := string(must(json.Marshal(map[string]string{region: source}))(t))
-		h.packer(t, 0, "build", "-color=false", "-only=null.release", "-var=poll_interval=1s", externalID,
+		return h.packer(t, 0, "build", "-color=false", "-only=null.release", "-var=poll_interval=1s", externalID,
 			"-var=mode="+mode, "-var=existing_amis="+existing, ".")
 	}
 
@@ -64,6 +64,9 @@ func TestPromote_afterBuild(t *testing.T) {
 	expectPublished(t, h.World, "the rollback", first)
 	move("promote", second)
 	expectPublished(t, h.World, "the second promotion", copied)
+
+	says(t, move("usage", second), "Release "+second, copied+": 1 launch template, 1 SSM parameter",
+		first+": 1 launch template")
 }
 
 // newestManifest returns the source AMI and the AMI of the target in the manifest of the last build.

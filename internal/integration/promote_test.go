@@ -29,12 +29,12 @@ type releases struct {
 }
 
 // twoReleases publishes a first release in two accounts, and delivers a second one with publish = "hold".
-func twoReleases(w *fixture.World) releases {
+func twoReleases(w *fixture.World, more ...fixture.Change) releases {
 	w.Helper()
 	createLaunchTemplate(w, twoTargets...)
-	r := releases{World: w, changes: changes(
+	r := releases{World: w, changes: append(changes(
 		fixture.WithFamily("web"), fixture.WithParameter("/golden"), fixture.WithLaunchTemplate("web"),
-	)}
+	), more...)}
 	r.first = w.ImageID
 	w.RequireSuccess(w.Run(r.template()))
 	r.second = r.build()

@@ -48,6 +48,13 @@ func (s Setup) target() *holder {
 	h := &holder{Setup: s, target: true, needs: map[string][]string{}}
 	_, target := discover.RequiredPermissions(requests(s)...)
 	h.gather(target, everyStep(s), func(at distribution.Location) bool { return slices.Contains(s.Targets, at.Account) })
+	if s.with("mode = usage") {
+		h.need("ec2:DescribeInstances", "*")
+		h.need("ec2:DescribeImageReferences", "*")
+		for _, action := range step.ReferencePermissions {
+			h.need(action, "*")
+		}
+	}
 	if s.with("mode = rollback") && s.with("ssm_parameter") {
 		for _, parameter := range h.needs["ssm:GetParameter"] {
 			h.need("ssm:GetParameterHistory", parameter)

@@ -98,6 +98,7 @@ var Options = []string{
 	"license_configuration_arns",
 	"copy_method = image",
 	"mode = rollback",
+	"mode = usage",
 	"run_tags",
 	"share",
 	"source_key_access = grant",

@@ -70,6 +70,8 @@ func (m Manifest) HTML() ([]byte, error) {
 		"label":    Publication.label,
 		"staging":  Volume.reason,
 		"awsError": awsError,
+		"uses":     ReleaseUsage.uses,
+		"released": ReleaseUsage.released,
 	}).Parse(pageText)
 	if err != nil {
 		return nil, err

@@ -29,6 +29,7 @@ type Manifest struct {
 	Destinations          []Destination      `json:"destinations"` // by account, then Region
 	Shares                []Share            `json:"shares"`
 	KMSGrants             []KMSGrant         `json:"kms_grants"`
+	Usage                 []ReleaseUsage     `json:"usage"`    // newest release first, then by account and Region
 	Findings              []Finding          `json:"findings"` // errors first, then warnings, then notes
 	LeftBehind            []RetainedResource `json:"left_behind"`
 	LeftBehindUSDPerMonth float64            `json:"left_behind_usd_per_month"`
@@ -47,6 +48,7 @@ const (
 	CleanUp    Mode = "cleanup"
 	Promote    Mode = "promote"
 	Rollback   Mode = "rollback"
+	Usage      Mode = "usage"
 )
 
 // Status is the state of a run, a destination, a step, or another part of a run. Readers must expect further values.
@@ -216,6 +218,27 @@ type Share struct {
 	OrganizationARNs       []string       `json:"organization_arns"`
 	OrganizationalUnitARNs []string       `json:"organizational_unit_arns"`
 	Status                 Status         `json:"status"`
+}
+
+// ReleaseUsage is the usage of the image of a release in an account and Region.
+type ReleaseUsage struct {
+	SourceAMIID string `json:"source_ami_id"`
+	ReleasedAt  Time   `json:"released_at"`
+	Target      string `json:"target"`
+	AccountID   string `json:"account_id"`
+	Region      string `json:"region"`
+	AMIID       string `json:"ami_id"`
+	AMIName     string `json:"ami_name"`
+	State       string `json:"state"`
+	Complete    bool   `json:"complete"` // false if a lookup failed, so that there may be further uses
+	Uses        []Use  `json:"uses"`     // by kind, then resource
+}
+
+// Use is a resource that names an image.
+type Use struct {
+	Kind       string         `json:"kind"`
+	ResourceID string         `json:"resource_id"`
+	Detail     OptionalString `json:"detail"`
 }
 
 // KMSGrant is a grant on a key that the run creates, or that an earlier run created and this one uses.

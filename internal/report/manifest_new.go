@@ -58,6 +58,7 @@ func NewManifest(in Input) Manifest {
 		Destinations:          newDestinations(in),
 		Shares:                newShares(p, r),
 		KMSGrants:             newKMSGrants(p, r),
+		Usage:                 newUsage(r.Usage),
 		LeftBehind:            newRetainedResources(r.Left),
 		LeftBehindUSDPerMonth: distribution.USDPerMonth(r.Left),
 		Resume:                in.Resume,

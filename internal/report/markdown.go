@@ -29,6 +29,7 @@ func (m Manifest) Markdown() []byte {
 	t.mermaid(m.Drawing())
 	t.markdownFindings(m, "Findings", m.remarks())
 	t.decisions(m.SourceAMIs)
+	t.usageTable(m.Usage)
 	t.destinationTable(m)
 	t.shareList(m.Shares)
 	t.grantTable(m.permanentGrants())

@@ -23,6 +23,8 @@ func (m Manifest) Headline() string {
 		return m.headlineWithoutDestinations()
 	}
 	switch {
+	case m.Mode == Usage && m.Status == Succeeded:
+		return "Usage in " + all
 	case m.Status == Planned:
 		return "Planned for " + all
 	case m.Status == Running:

@@ -25,9 +25,9 @@ type DeleteRelease struct {
 	DryRun  bool      // report the release and keep it
 }
 
-// referencePermissions are the permissions that DescribeImageReferences needs for all kinds of references. Without
+// ReferencePermissions are the permissions that DescribeImageReferences needs for all kinds of references. Without
 // one, AWS may leave out that kind (EC2-UG:ec2-ami-references).
-var referencePermissions = []string{
+var ReferencePermissions = []string{
 	"ec2:DescribeLaunchTemplates",
 	"ec2:DescribeLaunchTemplateVersions",
 	"imagebuilder:GetContainerRecipe",
@@ -45,7 +45,7 @@ func (s *DeleteRelease) Permissions() []Permission {
 		{"ec2:DescribeImageAttribute", s.Location.ImageARN(s.ImageID), "2.2.11"},
 	}
 
-	for _, action := range referencePermissions {
+	for _, action := range ReferencePermissions {
 		looks = append(looks, Permission{action, "*", "9.12"})
 	}
 
@@ -174,8 +174,8 @@ func (r *Run) findUse(ctx context.Context, at distribution.Location, image *ec2t
 	return findReferenceTo(ctx, client, id)
 }
 
-// existingInstances are the states of instances that are not terminated.
-var existingInstances = []string{"pending", "running", "shutting-down", "stopping", "stopped"}
+// ExistingInstances are the states of instances that are not terminated.
+var ExistingInstances = []string{"pending", "running", "shutting-down", "stopping", "stopped"}
 
 // findInstanceOf returns that an instance was launched from an image. Empty if none exists.
 func findInstanceOf(ctx context.Context, client *ec2.Client, imageID string) (string, error) {
@@ -183,7 +183,7 @@ func findInstanceOf(ctx context.Context, client *ec2.Client, imageID string) (st
 		MaxResults: aws.Int32(1000),
 		Filters: []ec2types.Filter{
 			{Name: aws.String("image-id"), Values: []string{imageID}},
-			{Name: aws.String("instance-state-name"), Values: existingInstances},
+			{Name: aws.String("instance-state-name"), Values: ExistingInstances},
 		},
 	})
 	for pages.HasMorePages() {
@@ -203,24 +203,7 @@ func findInstanceOf(ctx context.Context, client *ec2.Client, imageID string) (st
 
 // findReferenceTo returns that a resource refers to an image. Empty if none does.
 func findReferenceTo(ctx context.Context, client *ec2.Client, imageID string) (string, error) {
-	pages := ec2.NewDescribeImageReferencesPaginator(client, &ec2.DescribeImageReferencesInput{
-		ImageIds:                []string{imageID},
-		IncludeAllResourceTypes: aws.Bool(true),
-		ResourceTypes: []ec2types.ResourceTypeRequest{
-			{
-				ResourceType: ec2types.ImageReferenceResourceTypeEc2Instance,
-				ResourceTypeOptions: []ec2types.ResourceTypeOption{
-					{OptionName: ec2types.ImageReferenceOptionNameStateName, OptionValues: existingInstances},
-				},
-			},
-			{
-				ResourceType: ec2types.ImageReferenceResourceTypeEc2LaunchTemplate,
-				ResourceTypeOptions: []ec2types.ResourceTypeOption{
-					{OptionName: ec2types.ImageReferenceOptionNameVersionDepth, OptionValues: []string{"10000"}},
-				},
-			},
-		},
-	})
+	pages := ec2.NewDescribeImageReferencesPaginator(client, ReferenceSearch([]string{imageID}))
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
@@ -232,4 +215,26 @@ func findReferenceTo(ctx context.Context, client *ec2.Client, imageID string) (s
 	}
 
 	return "", nil
+}
+
+// ReferenceSearch returns the request for everything that names images, except for terminated instances.
+func ReferenceSearch(images []string) *ec2.DescribeImageReferencesInput {
+	return &ec2.DescribeImageReferencesInput{
+		ImageIds:                images,
+		IncludeAllResourceTypes: aws.Bool(true),
+		ResourceTypes: []ec2types.ResourceTypeRequest{
+			{
+				ResourceType: ec2types.ImageReferenceResourceTypeEc2Instance,
+				ResourceTypeOptions: []ec2types.ResourceTypeOption{
+					{OptionName: ec2types.ImageReferenceOptionNameStateName, OptionValues: ExistingInstances},
+				},
+			},
+			{
+				ResourceType: ec2types.ImageReferenceResourceTypeEc2LaunchTemplate,
+				ResourceTypeOptions: []ec2types.ResourceTypeOption{
+					{OptionName: ec2types.ImageReferenceOptionNameVersionDepth, OptionValues: []string{"10000"}},
+				},
+			},
+		},
+	}
 }

@@ -90,6 +90,8 @@ func (a *artifact) String() string {
 	case report.Verify:
 		all := len(a.result.Destinations)
 		return unchangedText(all-len(unfinished(a.result)), all) + "."
+	case report.Usage:
+		return "Usage of " + distribution.Count(len(a.manifest.Usage), "AMI of a release", "AMIs of releases") + "."
 	case report.CleanUp:
 		return "Cleaned up after " + a.sources + "."
 	}

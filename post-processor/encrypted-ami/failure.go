@@ -91,6 +91,8 @@ func (r *run) outcome(err error) string {
 		return "the verification failed"
 	case report.PlanOnly:
 		return "the plan failed"
+	case report.Usage:
+		return "the usage is not known"
 	case report.Promote, report.Rollback:
 		return "nothing was changed"
 	}

@@ -102,6 +102,8 @@ func (r *run) mode() report.Mode {
 		return report.Promote
 	case config.ModeRollback:
 		return report.Rollback
+	case config.ModeUsage:
+		return report.Usage
 	}
 	return report.Distribute
 }

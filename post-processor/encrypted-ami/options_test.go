@@ -102,6 +102,7 @@ var worlds = append(
 		{Name: "an image that is copied already", Run: underNull(copiedImage), Cases: []optioncoverage.Case{
 			{Option: "existing_amis", Without: "existing_amis: empty"},
 			{Option: "mode", Value: "verify"},
+			{Option: "mode", Value: "usage", With: "the usage of 1 of 1 destination is not known"},
 		}},
 		{Name: "an older release to promote", Run: underNull(olderPromotion), Cases: []optioncoverage.Case{
 			{Option: "allow_older_release", Without: "allow_older_release = true"},

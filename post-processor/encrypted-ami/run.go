@@ -161,6 +161,8 @@ func (r *run) do(ctx context.Context) error {
 		return r.cleanUp(ctx, request)
 	case config.ModeVerify:
 		return r.check(ctx, request)
+	case config.ModeUsage:
+		return r.showUsage(ctx, request)
 	case config.ModePlan:
 		return r.show(ctx, request)
 	case config.ModePromote, config.ModeRollback:

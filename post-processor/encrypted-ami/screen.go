@@ -24,6 +24,7 @@ func (r *run) printStart() {
 		report.Verify:     "Verifying the copies of %s%s in %s...",
 		report.CleanUp:    "Cleaning up after the distribution of %s%s in %s...",
 		report.Promote:    "Promoting the copies of %s%s in %s...",
+		report.Usage:      "Looking for what uses the copies of %s%s in %s and of the other releases...",
 		report.Rollback:   "Rolling back the copies of %s%s in %s...",
 	}
 	for _, image := range r.images {
