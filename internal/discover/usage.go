@@ -33,7 +33,7 @@ func (s *survey) usage(ctx context.Context, destinations []distribution.Destinat
 	return s.each(ctx, len(destinations), func(ctx context.Context, i int) {
 		d := destinations[i]
 		s.mu.Lock()
-		images := plan.ImagesOfFamily(s.req, s.facts, d)
+		images := plan.Assess(s.req, s.facts).ImagesOfFamily(d)
 		isReachable := s.facts.Sites[d.At].Err == nil
 		s.mu.Unlock()
 		if len(images) == 0 || !isReachable {

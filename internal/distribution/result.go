@@ -24,6 +24,7 @@ type Result struct {
 	Source       []SourceImageResult
 	Findings     []Finding
 	Temporary    []TemporaryShare `json:"-"` // what the run shared for copies
+	Usage        []ReleaseUsage   // with mode = "usage"
 }
 
 // TemporaryShare is a source image or one of its snapshots that a run shared until copies are made.
@@ -31,7 +32,6 @@ type TemporaryShare struct {
 	At       Location
 	Resource string
 	Accounts []string
-	Usage    []ReleaseUsage // with mode = "usage"
 }
 
 // DestinationResult is the state of a destination.

@@ -19,17 +19,17 @@ const codeUsageUnknown = "usage_unknown"
 // Usage returns a plan without steps, and the usage of the releases of the image family at all destinations, by
 // account, Region and release. A destination whose usage is not known completely is an error: an empty list would
 // otherwise mean that nothing uses a release.
-func Usage(req distribution.Request, facts distribution.Facts) (Plan, []distribution.ReleaseUsage) {
-	p := Plan{KeyAliases: keyAliases(facts)}
-	destinations, findings := Expand(req, facts)
-	p.Findings = append(validateRequest(req, destinations), findings...)
+func (a *Assessment) Usage() (Plan, []distribution.ReleaseUsage) {
+	p := Plan{KeyAliases: keyAliases(a.facts)}
+	destinations, findings := a.Expand()
+	p.Findings = append(validateRequest(a.req, destinations), findings...)
 	var all []distribution.ReleaseUsage
 	for _, d := range destinations {
-		planned, failed := destinationPlan(req, d, facts, nil), usageFindings(facts, d)
+		planned, failed := a.destinationPlan(d, nil), usageFindings(a.facts, d)
 		planned.Sound = len(failed) == 0
 		p.Destinations = append(p.Destinations, planned)
 		p.Findings = append(p.Findings, failed...)
-		all = append(all, usageAt(req, facts, d, !planned.Sound)...)
+		all = append(all, a.usageAt(d, !planned.Sound)...)
 	}
 
 	slices.SortStableFunc(all, func(a, b distribution.ReleaseUsage) int {
@@ -75,7 +75,8 @@ type familyImage struct {
 
 // imagesOfFamily returns the images at a destination that runs provably delivered for the image family, or for the
 // source image if it has no family.
-func imagesOfFamily(req distribution.Request, facts distribution.Facts, d distribution.Destination) []familyImage {
+func (a *Assessment) imagesOfFamily(d distribution.Destination) []familyImage {
+	req, facts := a.req, a.facts
 	this := facts.SourceOf(d.FromRegion)
 	family := req.ImageFamily
 	if image := facts.Images[d.FromRegion].Image; family == "" && image != nil {
@@ -98,9 +99,9 @@ func imagesOfFamily(req distribution.Request, facts distribution.Facts, d distri
 }
 
 // ImagesOfFamily returns the IDs of the images of the image family at a destination, sorted.
-func ImagesOfFamily(req distribution.Request, facts distribution.Facts, d distribution.Destination) []string {
+func (a *Assessment) ImagesOfFamily(d distribution.Destination) []string {
 	var ids []string
-	for _, image := range imagesOfFamily(req, facts, d) {
+	for _, image := range a.imagesOfFamily(d) {
 		ids = append(ids, aws.ToString(image.ImageId))
 	}
 	slices.Sort(ids)
@@ -108,9 +109,8 @@ func ImagesOfFamily(req distribution.Request, facts distribution.Facts, d distri
 }
 
 // usageAt returns the usage of the releases at a destination.
-func usageAt(
-	req distribution.Request, facts distribution.Facts, d distribution.Destination, isUnknown bool,
-) []distribution.ReleaseUsage {
+func (a *Assessment) usageAt(d distribution.Destination, isUnknown bool) []distribution.ReleaseUsage {
+	facts := a.facts
 	uses := slices.Clone(facts.Usage[d.At].Uses)
 	for _, name := range parametersThatAWSOmits(facts, d) {
 		uses = append(uses, distribution.ImageUse{
@@ -124,7 +124,7 @@ func usageAt(
 	})
 
 	var all []distribution.ReleaseUsage
-	for _, image := range imagesOfFamily(req, facts, d) {
+	for _, image := range a.imagesOfFamily(d) {
 		id := aws.ToString(image.ImageId)
 		all = append(all, distribution.ReleaseUsage{
 			At:       d.At,

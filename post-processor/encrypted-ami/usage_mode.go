@@ -25,7 +25,7 @@ func (r *run) showUsage(ctx context.Context, request distribution.Request) error
 		return err
 	}
 
-	p, usage := plan.Usage(request, facts)
+	p, usage := plan.Assess(request, facts).Usage()
 	p.Findings = diagnose.ExplainFindings(p.Findings, facts)
 	r.trackPlan(p)
 	r.result.Usage = usage
