@@ -63,10 +63,13 @@ func Explain(c Case) distribution.Finding {
 	}
 	if m.isInconclusive() {
 		f.Level = distribution.Warning
-		f.Remediation += " The key policy may allow calls through EC2 only. In that case the copy succeeds."
+		f.Remediation += " " + mayBeAllowed
 	}
 	return f
 }
+
+// mayBeAllowed ends the advice for a dry run that EC2's own call may not be refused like.
+const mayBeAllowed = "The key policy may allow calls through EC2 only. In that case the copy succeeds."
 
 // IsEventualConsistency reports whether a retry may succeed because AWS may not have seen yet what the call depends on:
 // a share, a completed snapshot, a policy or a grant (4.4.4).

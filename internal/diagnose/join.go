@@ -89,7 +89,7 @@ func connectDryRun(failed distribution.Finding, denied []distribution.Finding) d
 	for _, d := range denied {
 		keys = append(keys, d.Resource)
 		if len(d.PolicyStatements) == 0 {
-			steps = append(steps, d.Remediation)
+			steps = append(steps, strings.TrimSuffix(d.Remediation, " "+mayBeAllowed)) // it was not
 		}
 		failed.PolicyStatements = appendMissing(failed.PolicyStatements, d.PolicyStatements)
 	}
