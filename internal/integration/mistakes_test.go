@@ -52,7 +52,7 @@ var templateMistakes = []mistake{
 	{name: "a session name with a space", change: fixture.WithRole("session_name", "golden image")},
 	{name: "a misspelled option", change: fixture.WithOption("time_out", "2h")},
 	{name: "a misspelled option of a target", change: target("region", []any{fixture.Home})},
-	{name: "a misspelled mode", change: fixture.WithMode("distribut")},
+	{name: "a misspelled value", change: fixture.WithOption("on_failure", "clean")},
 	{name: "a duration without a unit", change: fixture.WithOption("timeout", "12")},
 	{name: "a misspelled Region", change: target("regions", []any{"ap-norteast"})},
 	{name: "a description with a dash that is not ASCII", change: fixture.WithDescription("Golden — image")},
