@@ -107,7 +107,9 @@ func (s *survey) parameter(
 }
 
 // templates looks up the launch templates of a destination.
-func (s *survey) templates(ctx context.Context, d distribution.Destination) map[string]distribution.LaunchTemplateFacts {
+func (s *survey) templates(
+	ctx context.Context, d distribution.Destination,
+) map[string]distribution.LaunchTemplateFacts {
 	found := map[string]distribution.LaunchTemplateFacts{}
 	for _, t := range d.Templates {
 		found[string(t.Template)] = s.template(ctx, d.At, string(t.Template), t.Source)

@@ -79,12 +79,15 @@ func compareSubnets(a, b ec2types.Subnet) int {
 	)
 }
 
-// instanceType describes the instance type of a launch check. By filter, because a type that does not exist would be an
-// error.
+// instanceType describes the instance type of a launch check. It uses a filter, because the name of a type that does not
+// exist would be an error.
 func (s *survey) instanceType(ctx context.Context, d distribution.Destination) distribution.InstanceTypeFacts {
-	out, err := s.pool.EC2(d.At).DescribeInstanceTypes(ctx, &ec2.DescribeInstanceTypesInput{
-		Filters: []ec2types.Filter{{Name: aws.String("instance-type"), Values: []string{literal(d.LaunchCheck.InstanceType)}}},
-	})
+	byType := ec2types.Filter{
+		Name:   aws.String("instance-type"),
+		Values: []string{literal(d.LaunchCheck.InstanceType)},
+	}
+	in := &ec2.DescribeInstanceTypesInput{Filters: []ec2types.Filter{byType}}
+	out, err := s.pool.EC2(d.At).DescribeInstanceTypes(ctx, in)
 	if err != nil {
 		return distribution.InstanceTypeFacts{Err: awsclient.Refused("ec2:DescribeInstanceTypes", err)}
 	}

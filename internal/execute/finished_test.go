@@ -73,7 +73,8 @@ func TestWhatIsFinishedStaysWhateverBecomesOfIt(t *testing.T) {
 					}
 					facts, err := discover.Look(t.Context(), pool, h.request())
 					h.must(err)
-					runPlan(t.Context(), pool, plan.Assess(h.request(), facts).CleanUp(), options(h.request()), func(distribution.Event) {})
+					cleanUp := plan.Assess(h.request(), facts).CleanUp()
+					runPlan(t.Context(), pool, cleanUp, options(h.request()), func(distribution.Event) {})
 					h.stands(image)
 				})
 			})

@@ -256,7 +256,8 @@ func isCopy(image, source ec2types.Image) bool {
 	volumes := func(i ec2types.Image) (all []string) {
 		for _, m := range i.BlockDeviceMappings {
 			if m.Ebs != nil && m.Ebs.SnapshotId != nil {
-				all = append(all, fmt.Sprint(aws.ToString(m.DeviceName), aws.ToInt32(m.Ebs.VolumeSize), aws.ToBool(m.Ebs.Encrypted)))
+				size, isEncrypted := aws.ToInt32(m.Ebs.VolumeSize), aws.ToBool(m.Ebs.Encrypted)
+				all = append(all, fmt.Sprint(aws.ToString(m.DeviceName), size, isEncrypted))
 			}
 		}
 		slices.Sort(all)

@@ -207,7 +207,9 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 					ARN:       s.roleARN(target, s.TargetRole),
 					Partition: s.partition(),
 				},
-				PublicationFacts: distribution.PublicationFacts{Templates: map[string]distribution.LaunchTemplateFacts{s.Template: {ID: "*", Source: 1, Default: 1}}},
+				PublicationFacts: distribution.PublicationFacts{
+					Templates: map[string]distribution.LaunchTemplateFacts{s.Template: {ID: "*", Source: 1, Default: 1}},
+				},
 			}
 			facts.Keys[at] = map[string]distribution.Key{
 				s.TargetAlias: key("arn:" + s.partition() + ":kms:" + region + ":" + target + ":key/own"),

@@ -374,6 +374,15 @@ func (s *site) request(name string, of int) distribution.Request {
 	return req
 }
 
+// writeProblems writes the findings that are not notes.
+func writeProblems(out io.Writer, findings []distribution.Finding) {
+	for _, f := range findings {
+		if f.Level != distribution.Note {
+			fmt.Fprintf(out, "%+v\n", f)
+		}
+	}
+}
+
 // problems returns what users read about the problems of a whole run that uses every option. Empty if there was none.
 func (s *site) problems() string {
 	s.Helper()
@@ -391,13 +400,7 @@ func (s *site) problems() string {
 			change(&req)
 		}
 		quiet := func(distribution.Event) {}
-		show := func(findings []distribution.Finding) {
-			for _, f := range findings {
-				if f.Level != distribution.Note {
-					fmt.Fprintf(&reported, "%+v\n", f)
-				}
-			}
-		}
+		show := func(findings []distribution.Finding) { writeProblems(&reported, findings) }
 		sources, findings := execute.EnableProtection(s.Context(), pool, s.SourceAccount, req.Images, quiet)
 		show(findings)
 		store := runrecord.TagStore{

@@ -142,7 +142,8 @@ func (a *Assessment) transferRegions(sources []*shareSource) []string {
 	regions := map[string]bool{}
 	for _, s := range sources {
 		for _, d := range s.consumers {
-			if d.At.Region != s.location.Region && d.At.Account != a.facts.Source.Account && SourceKey(a.req, d.At.Region) != "" {
+			isElsewhere := d.At.Region != s.location.Region && d.At.Account != a.facts.Source.Account
+			if isElsewhere && SourceKey(a.req, d.At.Region) != "" {
 				regions[d.At.Region] = true
 			}
 		}

@@ -118,7 +118,9 @@ type preparedSource struct {
 }
 
 // cleanUpSteps returns the steps that delete what earlier runs left unfinished. Completed copies stay.
-func (a *Assessment) cleanUpSteps(all []distribution.Destination, sources []*shareSource) ([]step.Step, []distribution.Finding) {
+func (a *Assessment) cleanUpSteps(
+	all []distribution.Destination, sources []*shareSource,
+) ([]step.Step, []distribution.Finding) {
 	b := a.newBuilder(all, sources)
 	b.onlyCleansUp = true
 	b.deleteUnused()
@@ -128,7 +130,9 @@ func (a *Assessment) cleanUpSteps(all []distribution.Destination, sources []*sha
 
 // buildSteps returns the steps that create the image of every destination. They stage and share the source, copy,
 // register and verify. Cleanup steps then remove what no copy needs.
-func (a *Assessment) buildSteps(all, destinations []distribution.Destination, sources []*shareSource) ([]step.Step, []distribution.Finding) {
+func (a *Assessment) buildSteps(
+	all, destinations []distribution.Destination, sources []*shareSource,
+) ([]step.Step, []distribution.Finding) {
 	b := a.newBuilder(all, sources)
 	b.tagImageFamily()
 	states := make([]destinationState, len(destinations))

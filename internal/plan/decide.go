@@ -82,7 +82,9 @@ func (a *Assessment) validateSources() []distribution.Finding {
 
 // openDestinations returns the destinations that no finding excludes. A refusal is a warning at an optional target,
 // and at as many others as may fail. The run then continues with the remaining destinations.
-func (a *Assessment) openDestinations(destinations []distribution.Destination) (open []distribution.Destination, findings []distribution.Finding) {
+func (a *Assessment) openDestinations(
+	destinations []distribution.Destination,
+) (open []distribution.Destination, findings []distribution.Finding) {
 	isTolerated := a.req.MaxFailedDestinations
 	type refusal struct {
 		optional            bool

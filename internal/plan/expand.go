@@ -55,7 +55,9 @@ type requestedLocation struct {
 }
 
 // expand renders a target for one account and Region, and the image that it gets.
-func (a *Assessment) expand(target distribution.Target, at distribution.Location, from string) (distribution.Destination, []distribution.Finding) {
+func (a *Assessment) expand(
+	target distribution.Target, at distribution.Location, from string,
+) (distribution.Destination, []distribution.Finding) {
 	r := a.newRenderer(target.Name, at, from)
 	d := a.newDestination(target, at, from)
 	if target.AMIName != "" {
@@ -93,7 +95,9 @@ func (a *Assessment) expand(target distribution.Target, at distribution.Location
 
 // newDestination returns a destination with the options of the target that are not templates, and the attributes of
 // the image.
-func (a *Assessment) newDestination(target distribution.Target, at distribution.Location, from string) distribution.Destination {
+func (a *Assessment) newDestination(
+	target distribution.Target, at distribution.Location, from string,
+) distribution.Destination {
 	d := distribution.Destination{
 		At:         at,
 		Target:     target.Name,

@@ -62,7 +62,9 @@ func (a *Assessment) decideMove() Plan {
 
 		planned := a.destinationPlan(d, nil)
 		planned.Pointers = pointersOf(moves)
-		isRefused := slices.ContainsFunc(findings, func(f distribution.Finding) bool { return f.Level == distribution.Refused })
+		isRefused := slices.ContainsFunc(findings, func(f distribution.Finding) bool {
+			return f.Level == distribution.Refused
+		})
 		planned.LeftOut = isRefused && d.Optional
 		for _, f := range findings {
 			if d.Optional && f.Level == distribution.Refused {

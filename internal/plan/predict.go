@@ -376,8 +376,8 @@ func (a *Assessment) builderCopies() int {
 	return n
 }
 
-// withoutEncryptBoot returns the assessment of a request whose volumes are encrypted at launch, so that encrypt_boot creates no copy.
-// It also returns the lines for the builder.
+// withoutEncryptBoot returns the assessment of a request whose volumes are encrypted at launch, so that encrypt_boot
+// creates no copy. It also returns the lines for the builder.
 func (a *Assessment) withoutEncryptBoot() (changed *Assessment, lines []string) {
 	intent := *a.req.Intent
 	home := distribution.Location{Account: a.facts.Source.Account, Region: a.req.Build.Region}

@@ -59,10 +59,18 @@ func TestValidateImage_incompleteDevices(t *testing.T) {
 		mappings []ec2types.BlockDeviceMapping
 		want     string
 	}{
-		"no name":             {[]ec2types.BlockDeviceMapping{root(nil, aws.String("snap-0a"))}, distribution.CodeDeviceUnnamed},
-		"no snapshot":         {[]ec2types.BlockDeviceMapping{root(aws.String("xvda"), nil)}, distribution.CodeAMINotEBSBacked},
-		"no devices":          {nil, distribution.CodeAMINotEBSBacked},
-		"blank second device": {[]ec2types.BlockDeviceMapping{root(aws.String("xvda"), aws.String("snap-0a")), blank}, ""},
+		"no name": {
+			mappings: []ec2types.BlockDeviceMapping{root(nil, aws.String("snap-0a"))},
+			want:     distribution.CodeDeviceUnnamed,
+		},
+		"no snapshot": {
+			mappings: []ec2types.BlockDeviceMapping{root(aws.String("xvda"), nil)},
+			want:     distribution.CodeAMINotEBSBacked,
+		},
+		"no devices": {want: distribution.CodeAMINotEBSBacked},
+		"blank second device": {
+			mappings: []ec2types.BlockDeviceMapping{root(aws.String("xvda"), aws.String("snap-0a")), blank},
+		},
 	}
 	for name, c := range cases {
 		image := &ec2types.Image{

@@ -161,7 +161,10 @@ func launchValues(d distribution.Destination) []limited {
 	}
 
 	values = append(values, limited{
-		option: "launch_check: instance_type", rule: "9.0", subject: awslimits.InstanceType, value: d.LaunchCheck.InstanceType,
+		option:  "launch_check: instance_type",
+		rule:    "9.0",
+		subject: awslimits.InstanceType,
+		value:   d.LaunchCheck.InstanceType,
 	})
 	if d.LaunchCheck.SubnetID != "" {
 		values = append(values, limited{

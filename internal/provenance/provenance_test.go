@@ -499,7 +499,7 @@ func TestRemovedTags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lost, kept := all[10:50], append(all[:10:10], all[50:]...)
+	lost, kept := all[10:50:50], slices.Concat(all[:10], all[50:])
 	removed, err := provenance.RemovedTags(append(lost, target), kept, tags)
 	if err != nil || len(removed) != 3 {
 		t.Fatalf("got %d tags, %v, want 3", len(removed), err)

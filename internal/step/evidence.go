@@ -234,6 +234,17 @@ func (r *Run) createdHereProof(
 	return provenance.DeletionProof{}, errNotShown
 }
 
+// proofWithoutRead returns the proof that a resource may be deleted that could not be read, if AWS returned its ID to a
+// creating call of this process. Otherwise it returns readErr.
+func (r *Run) proofWithoutRead(
+	ctx context.Context, resource provenance.Resource, readErr error,
+) (provenance.DeletionProof, error) {
+	if ctx.Err() != nil || !r.isCreatedHere(resource.ID) {
+		return provenance.DeletionProof{}, readErr
+	}
+	return r.createdHereProof(ctx, resource)
+}
+
 // adoptionDelay is the time between signing an existing resource and reading it back. If two runs adopt it at once,
 // the last signature counts.
 const adoptionDelay = 3 * time.Second

@@ -89,15 +89,7 @@ func (r *Run) enableSourceProtection(ctx context.Context, a *attempt, s *EnableS
 	}
 
 	if image == nil {
-		end, err := r.protectUnread(ctx, a, s, MissingImageError(s.ImageID))
-		// the builder has seen the image as available, so a long wait is useless
-		if awsclient.IsNotFound(err) && a.keepPolling() && a.polls < 5 {
-			return Outcome{}, RetryAfter{Backoff(a.polls)}
-		}
-		if awsclient.IsNotFound(err) {
-			err = MissingImageError(s.ImageID)
-		}
-		return end, err
+		return r.protectMissing(ctx, a, s)
 	}
 
 	switch {
@@ -124,6 +116,19 @@ func (r *Run) enableSourceProtection(ctx context.Context, a *attempt, s *EnableS
 
 	a.changed = true
 	return Outcome{}, RetryAfter{}
+}
+
+// protectMissing enables the protection of an image that a response lacks. It retries a few times: the builder has
+// seen the image as available, so a long wait would not help.
+func (r *Run) protectMissing(ctx context.Context, a *attempt, s *EnableSourceProtection) (Outcome, error) {
+	end, err := r.protectUnread(ctx, a, s, MissingImageError(s.ImageID))
+	if !awsclient.IsNotFound(err) {
+		return end, err
+	}
+	if a.keepPolling() && a.polls < 5 {
+		return Outcome{}, RetryAfter{Backoff(a.polls)}
+	}
+	return end, MissingImageError(s.ImageID)
 }
 
 // protectUnread enables the protection of an image that cannot be read, or that the response lacks. Packer would

@@ -106,12 +106,11 @@ func (r *Run) revokeGrant(ctx context.Context, a *attempt, s *RevokeGrant) (Outc
 
 	if !a.changed {
 		proof, err := r.grantProof(ctx, s.Location, s.KeyARN, id)
-		switch {
-		case errors.Is(err, errNotShown) && s.keepPolling(a):
-			// eventual consistency (rule 4.4.4)
+		if errors.Is(err, errNotShown) && s.keepPolling(a) { // eventual consistency (rule 4.4.4)
 			return Outcome{}, RetryAfter{Backoff(a.polls)}
-		case err != nil && ctx.Err() == nil && r.isCreatedHere(id):
-			proof, err = r.createdHereProof(ctx, provenance.Resource{Kind: provenance.Grant, ID: id})
+		}
+		if err != nil {
+			proof, err = r.proofWithoutRead(ctx, provenance.Resource{Kind: provenance.Grant, ID: id}, err)
 		}
 
 		switch {
@@ -122,20 +121,23 @@ func (r *Run) revokeGrant(ctx context.Context, a *attempt, s *RevokeGrant) (Outc
 			_, err = r.Clients.KMS(s.Location).RevokeGrant(ctx, in)
 		}
 
-		if err != nil && !awsclient.IsNotFound(err) {
+		if ignoreNotFound(err) != nil {
 			return Outcome{ID: id, Retained: retained(Reason(err))}, err
 		}
 
 		a.changed = true
 	}
 
-	remaining, err := r.grants(ctx, s.Location, &kms.ListGrantsInput{KeyId: aws.String(s.KeyARN), GrantId: aws.String(id)})
-	switch {
-	case err != nil && !awsclient.IsNotFound(err):
+	in := &kms.ListGrantsInput{KeyId: aws.String(s.KeyARN), GrantId: aws.String(id)}
+	remaining, err := r.grants(ctx, s.Location, in)
+	if ignoreNotFound(err) != nil {
 		return Outcome{ID: id, Retained: retained("revoked, but it could not be read back: " + err.Error())}, err
-	case len(remaining) > 0 && a.keepPolling(): // eventual consistency (rule 4.4.4)
-		return Outcome{}, RetryAfter{Backoff(a.polls)}
-	case len(remaining) > 0:
+	}
+
+	if len(remaining) > 0 {
+		if a.keepPolling() { // eventual consistency (rule 4.4.4)
+			return Outcome{}, RetryAfter{Backoff(a.polls)}
+		}
 		return Outcome{ID: id, Retained: retained("revoked, and still shown")}, nil
 	}
 

@@ -62,16 +62,9 @@ const lostLaunchTimeout = time.Minute
 
 // terminateInstance terminates an instance. It succeeds if the instance is terminated, shutting down or gone.
 func (r *Run) terminateInstance(ctx context.Context, a *attempt, s *TerminateInstance) (Outcome, error) {
-	id := a.id(s.Instance)
-	if id == "" {
-		launch := a.outcomes[s.Instance.From]
-		if launch.Err == nil || errors.Is(launch.Err, ErrSkipped) || !awsclient.IsOutcomeUnknown(launch.Err) {
-			return Outcome{}, nil
-		}
-		var err error
-		if id, err = r.findLostInstance(ctx, a, s); err != nil || id == "" {
-			return Outcome{}, err
-		}
+	id, err := r.instanceToTerminate(ctx, a, s)
+	if err != nil || id == "" {
+		return Outcome{}, err
 	}
 
 	proof, err := r.instanceProof(ctx, s.Location, id)
@@ -99,6 +92,19 @@ func (r *Run) terminateInstance(ctx context.Context, a *attempt, s *TerminateIns
 		ID:       id,
 		Retained: []distribution.RetainedResource{{At: s.Location, Kind: "instance", Resource: id, Why: err.Error()}},
 	}, err
+}
+
+// instanceToTerminate returns the ID of the instance that a step terminates. Empty if none was launched.
+func (r *Run) instanceToTerminate(ctx context.Context, a *attempt, s *TerminateInstance) (string, error) {
+	if id := a.id(s.Instance); id != "" {
+		return id, nil
+	}
+
+	launch := a.outcomes[s.Instance.From]
+	if launch.Err == nil || errors.Is(launch.Err, ErrSkipped) || !awsclient.IsOutcomeUnknown(launch.Err) {
+		return "", nil
+	}
+	return r.findLostInstance(ctx, a, s)
 }
 
 // findLostInstance finds an instance by the client token of its launch.

@@ -9,9 +9,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
 
-// errPointerMoveOfBuild says that no target has a copy of the AMI of a build yet.
-var errPointerMoveOfBuild = errors.New("mode: promote and rollback have no effect on the AMI of a build, which no target " +
-	"owns yet; name the AMI in existing_amis")
+// errPointerMoveOfBuild refuses promote and rollback for the AMI of a build, because no target has a copy of it yet.
+var errPointerMoveOfBuild = errors.New("mode: promote and rollback have no effect on the AMI of a build, which no " +
+	"target owns yet; name the AMI in existing_amis")
 
 // movesPointers reports whether the run only changes parameters and launch templates.
 func (r *run) movesPointers() bool {

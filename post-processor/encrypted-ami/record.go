@@ -198,7 +198,7 @@ func (r *run) end(
 		return err
 	})
 	r.held = err != nil || records.OtherHoldsProtection()
-	if isLifted := !failed && !r.userSupplied; err == nil && isLifted && records.AnyHoldsProtection() {
+	if err == nil && !failed && records.AnyHoldsProtection() {
 		r.inheritProtection()
 	}
 	r.others = err != nil || len(records.Working()) > 0
@@ -208,8 +208,8 @@ func (r *run) end(
 		r.ui.Error("The end of the run could not be recorded. Other runs wait until its record lapses: " + err.Error())
 	case r.others:
 		for _, other := range records.Working() {
-			r.ui.Say("Run " + other.ID + " works on the same image. What is shared until copies are made stays, and that run " +
-				"withdraws it.")
+			r.ui.Say("Run " + other.ID + " works on the same image. What is shared until copies are made stays, and that " +
+				"run withdraws it.")
 		}
 	case r.begun:
 		return r.withdrawShares(ctx, shared)
@@ -218,7 +218,11 @@ func (r *run) end(
 }
 
 // inheritProtection marks the source images as protected, because another run left its protection to this one.
+// An image that the user named is not protected.
 func (r *run) inheritProtection() {
+	if r.userSupplied {
+		return
+	}
 	for i := range r.result.Source {
 		r.result.Source[i].Protected = true
 	}
