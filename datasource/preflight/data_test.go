@@ -293,6 +293,47 @@ func TestPreflight_nameTaken(t *testing.T) {
 	})
 }
 
+// packer build -force fails at the end of the build if a failed run left the AMI of that name protected.
+func TestPreflight_protectedNamesake(t *testing.T) {
+	for _, isProtected := range []bool{true, false} {
+		onStage(t, func(s *stage) {
+			owner := ec2.NewFromConfig(s.Config(source, tokyo))
+			volume, err := owner.CreateVolume(
+				s.Context(),
+				&ec2.CreateVolumeInput{AvailabilityZone: aws.String(tokyo + "a"), Size: aws.Int32(8)},
+			)
+			s.must(err)
+			time.Sleep(time.Minute)
+			snapshot, err := owner.CreateSnapshot(s.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
+			s.must(err)
+			time.Sleep(time.Hour)
+			image, err := owner.RegisterImage(s.Context(), &ec2.RegisterImageInput{
+				Name:               aws.String("golden-1"),
+				RootDeviceName:     aws.String("/dev/xvda"),
+				VirtualizationType: aws.String("hvm"),
+				Architecture:       ec2types.ArchitectureValuesX8664,
+				BlockDeviceMappings: []ec2types.BlockDeviceMapping{
+					{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot.SnapshotId}},
+				},
+			})
+			s.must(err)
+			if isProtected {
+				_, err = owner.EnableImageDeregistrationProtection(s.Context(),
+					&ec2.EnableImageDeregistrationProtectionInput{ImageId: image.ImageId})
+				s.must(err)
+			}
+			s.begun = len(s.Records())
+			options := s.options()
+			options["amazon_ebs"].(map[string]any)["ami_name"] = "golden-1"
+			found, err := s.execute(options)
+			s.must(err)
+			if got := strings.Contains(plain(found["findings"]), "amazon-ebs cannot replace "+*image.ImageId); got != isProtected {
+				s.Errorf("protected %v: got the warning %v: %s", isProtected, got, plain(found["findings"]))
+			}
+		})
+	}
+}
+
 func TestAWarningFailsThePreflightWhereAsked(t *testing.T) {
 	onStage(t, func(s *stage) {
 		options := s.options()

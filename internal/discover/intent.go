@@ -15,6 +15,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // maxConcurrentAccounts is how many accounts are queried at the same time before a build.
@@ -24,6 +25,7 @@ const maxConcurrentAccounts = 10
 func (s *survey) intent(ctx context.Context) error {
 	home := distribution.Location{Account: s.facts.Source.Account, Region: s.req.Build.Region}
 	s.base(ctx, home)
+	s.protectedNamesakes(ctx)
 	err := s.each(ctx, len(s.req.Images), func(ctx context.Context, i int) {
 		at := distribution.Location{Account: home.Account, Region: s.req.Images[i].Region}
 		defaultKey := s.ebsDefaults(ctx, at).KMSKeyID
@@ -46,6 +48,31 @@ func (s *survey) intent(ctx context.Context) error {
 			s.keys(ctx, at, aws.ToString(snapshots[id].KmsKeyId))
 		}
 	})
+}
+
+// protectedNamesakes looks up images that have the name of the build and deregistration protection.
+func (s *survey) protectedNamesakes(ctx context.Context) {
+	if s.req.Intent.AMIName == "" {
+		return
+	}
+	s.facts.ProtectedNamesakes = map[string]string{}
+	for _, image := range s.req.Images {
+		at := distribution.Location{Account: s.facts.Source.Account, Region: image.Region}
+		out, err := s.pool.EC2(at).DescribeImages(ctx, &ec2.DescribeImagesInput{
+			Owners:  []string{"self"},
+			Filters: []ec2types.Filter{{Name: aws.String("name"), Values: []string{s.req.Intent.AMIName}}},
+		})
+		if err != nil {
+			s.lookupFailed(at, s.req.Intent.AMIName, "ec2:DescribeImages", err)
+			continue
+		}
+		isProtected := func(i ec2types.Image) bool {
+			return aws.ToString(i.Name) == s.req.Intent.AMIName && step.IsProtected(i)
+		}
+		if i := slices.IndexFunc(out.Images, isProtected); i >= 0 {
+			s.facts.ProtectedNamesakes[image.Region] = aws.ToString(out.Images[i].ImageId)
+		}
+	}
 }
 
 // base looks up the base AMI as amazon-ebs does, and its snapshots.

@@ -47,8 +47,10 @@ type Facts struct {
 	// Grants holds the temporary grants on keys of the source account, sorted by id. Empty unless the request uses them.
 	Grants map[Location][]kmstypes.GrantListEntry
 
-	Base        Image // with Request.Intent: the base AMI, in the fields of that name
-	BaseMatches int   // with Request.Intent: how many images match the filter
+	Base Image // with Request.Intent: the base AMI, in the fields of that name
+	// ProtectedNamesakes are images with the name of the build and deregistration protection, by Region
+	ProtectedNamesakes map[string]string
+	BaseMatches        int // with Request.Intent: how many images match the filter
 }
 
 // IsWorking reports whether another run works with a resource that it created.

@@ -77,6 +77,7 @@ const (
 	CodeSnapshotNotShareable      = "snapshot_not_shareable"
 	CodeSnapshotOnOutpost         = "snapshot_on_outpost"
 	CodeSnapshotPending           = "snapshot_pending"
+	CodeNamesakeProtected         = "namesake_protected"
 	CodeSharedInBatches           = "shared_in_batches"
 	CodeSourceAMIMissing          = "source_ami_missing"
 	CodeSourceCredentialsOfTarget = "source_credentials_of_target"

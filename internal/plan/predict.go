@@ -28,6 +28,7 @@ func (a *Assessment) Predict() (map[string]distribution.Image, []distribution.Fi
 		return nil, p.findings
 	}
 
+	p.warnOfProtectedNamesakes()
 	volumes := p.launch()
 	images := map[string]distribution.Image{}
 	for _, image := range a.req.Images {
@@ -97,6 +98,29 @@ func (p *prediction) validate() {
 
 	for _, v := range intent.Launch {
 		p.validateKey(p.home, fmt.Sprintf("launch_block_device_mappings %s: kms_key_id", v.Device), v.KMSKeyID)
+	}
+}
+
+// warnOfProtectedNamesakes adds a finding for each image that has the name of the build and deregistration protection.
+// packer build -force deregisters such an image at the end of the build, which then fails.
+func (p *prediction) warnOfProtectedNamesakes() {
+	for _, image := range p.req.Images {
+		id := p.facts.ProtectedNamesakes[image.Region]
+		if id == "" {
+			continue
+		}
+		p.findings = append(p.findings, distribution.Finding{
+			Level:     distribution.Warning,
+			Code:      distribution.CodeNamesakeProtected,
+			Reference: "A.2.1",
+			Field:     "build: ami_name",
+			Location:  distribution.Location{Account: p.home.Account, Region: image.Region},
+			Resource:  id,
+			Summary:   fmt.Sprintf("amazon-ebs cannot replace %s, which has the name %q", id, p.req.Intent.AMIName),
+			Detail: "it has deregistration protection, which a failed run leaves; packer build -force fails at the end of " +
+				"the build",
+			Remediation: "resume that run, or give it up with -var mode=cleanup; or set another ami_name",
+		})
 	}
 }
 

@@ -50,7 +50,8 @@ func (r *run) explain(err error) error {
 	}
 	if r.isProtected() && !r.userSupplied && !r.canceled {
 		f.note = `"Error destroying builder artifact" below is expected: ` +
-			`the protection stopped Packer from deregistering the AMI.`
+			`the protection stopped Packer from deregistering the AMI. ` +
+			`A build with -force cannot replace it either, until this run is resumed or given up.`
 	}
 	return &explainedError{text: f.text(), err: err}
 }
