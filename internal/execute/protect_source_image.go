@@ -28,7 +28,7 @@ func EnableProtection(
 	for _, image := range images {
 		steps = append(steps, &step.EnableSourceProtection{
 			Base: step.Base{
-				ID:       distribution.StepID("protect/" + image.Region),
+				ID:       step.NewID("protect", image.Region, image.ImageID),
 				Location: distribution.Location{Account: account, Region: image.Region},
 			},
 			ImageID: image.ImageID,
@@ -76,7 +76,7 @@ func DisableProtection(
 		images = append(images, distribution.SourceImage{Region: source.Region, ImageID: source.ImageID})
 		steps = append(steps, &step.DisableSourceProtection{
 			Base: step.Base{
-				ID:       distribution.StepID("lift/" + source.Region),
+				ID:       step.NewID("lift", source.Region, source.ImageID),
 				Location: distribution.Location{Account: account, Region: source.Region},
 			},
 			ImageID: source.ImageID,

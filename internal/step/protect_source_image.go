@@ -6,6 +6,7 @@ package step
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -80,10 +81,16 @@ func (s *DisableSourceProtection) start(env Env) Attempt {
 	return newAttempt(s, env, env.disableSourceProtection)
 }
 
+// protectionReadTimeout is how long the image is read before it is protected unread. Until then a run that is killed
+// loses it.
+const protectionReadTimeout = time.Minute
+
 // enableSourceProtection enables deregistration protection. The outcome has an ID if a run enabled it, which
 // includes an earlier run that crashed.
 func (r *Run) enableSourceProtection(ctx context.Context, a *attempt, s *EnableSourceProtection) (Outcome, error) {
-	image, err := DescribeImage(ctx, r.Clients.EC2(s.Location), s.ImageID)
+	readCtx, cancel := context.WithTimeout(ctx, protectionReadTimeout)
+	defer cancel()
+	image, err := DescribeImage(readCtx, r.Clients.EC2(s.Location), s.ImageID)
 	if err != nil {
 		return r.protectUnread(ctx, a, s, err)
 	}

@@ -41,6 +41,7 @@ type run struct {
 	data         map[string]any // what the build reported: passed to the next post-processor, never shown
 	build        distribution.Build
 	images       []distribution.SourceImage
+	artifactErr  error                  // why the id of the artifact cannot be read in full
 	userSupplied bool                   // the images are those of existing_amis: never protected, never removed
 	unprotected  bool                   // an image of the build is without protection
 	gone         bool                   // AWS shows no image of the artifact

@@ -49,9 +49,12 @@ func accepted(builder string) error {
 		"amazon-import, or those that existing_amis names under source \"null\"", against)
 }
 
-// resolveSourceImages finds the images: those of the artifact or, if it has none, those of existing_amis.
-func (r *run) resolveSourceImages() (err error) {
-	if r.images, err = imagesOf(r.input.Id()); err == nil {
+// resolveSourceImages finds the images: those of the artifact or, if it has none, those of existing_amis. What is wrong
+// with an artifact that names an image is an error only after the image is protected.
+func (r *run) resolveSourceImages() error {
+	images, err := imagesOf(r.input.Id())
+	if len(images) > 0 {
+		r.images, r.artifactErr = images, err
 		return nil
 	}
 	if named := r.config.SourceImages(); len(named) > 0 {
@@ -64,10 +67,13 @@ func (r *run) resolveSourceImages() (err error) {
 	return cmp.Or(accepted(r.input.BuilderId()), err)
 }
 
-// misplaced is what is wrong with the artifact, or with naming images beside its own.
+// validateSourceImages returns what is wrong with the artifact, or with naming images beside its own.
 func (r *run) validateSourceImages() error {
 	if r.userSupplied {
 		return nil
+	}
+	if r.artifactErr != nil {
+		return r.artifactErr
 	}
 	if len(r.config.ExistingAMIs) > 0 {
 		return fmt.Errorf("existing_amis: no effect beside the artifact's own images, %s; it is for source "+
@@ -78,23 +84,24 @@ func (r *run) validateSourceImages() error {
 
 var imageID = regexp.MustCompile(`^([a-z0-9-]+):(ami-[0-9a-f]{8,17})$`)
 
-// imagesOf are the images that an artifact's id names, as region:ami-id pairs, sorted by Region.
-func imagesOf(id string) ([]distribution.SourceImage, error) {
-	var images []distribution.SourceImage
+// imagesOf returns the images that an artifact's id names, as region:ami-id pairs, sorted by Region. With an error it
+// returns those that it could read.
+func imagesOf(id string) (images []distribution.SourceImage, err error) {
 	for pair := range strings.SplitSeq(id, ",") {
 		found := imageID.FindStringSubmatch(pair)
 		if found == nil {
-			return nil, fmt.Errorf("the artifact's id %q is not region:ami-id, or several of them with commas between", id)
+			err = fmt.Errorf("the artifact's id %q is not region:ami-id, or several of them with commas between", id)
+			continue
 		}
 		images = append(images, distribution.SourceImage{Region: found[1], ImageID: found[2]})
 	}
 	slices.SortFunc(images, func(a, b distribution.SourceImage) int { return cmp.Compare(a.Region, b.Region) })
-	for i := range images[1:] {
-		if images[i].Region == images[i+1].Region {
-			return nil, fmt.Errorf("the artifact's id %q names two images of %s", id, images[i].Region)
+	for i := 1; i < len(images); i++ {
+		if images[i-1].Region == images[i].Region {
+			err = cmp.Or(err, fmt.Errorf("the artifact's id %q names two images of %s", id, images[i].Region))
 		}
 	}
-	return images, nil
+	return images, err
 }
 
 // secretData are the names of passwords and private keys in a build's data. No post-processor needs them after the
