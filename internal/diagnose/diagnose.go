@@ -68,6 +68,17 @@ func Explain(c Case) distribution.Finding {
 	return f
 }
 
+// taggingOperations create resources with tags of the template.
+const taggingOperations = copyOperations + " ec2:RegisterImage ec2:RunInstances ec2:CreateSnapshot ec2:CreateVolume"
+
+// tagAdvice says how a policy is met that denies to create a resource without tags. Empty for other operations.
+func (m match) tagAdvice() string {
+	if !isListed(m.Refusal.Operation, taggingOperations) {
+		return ""
+	}
+	return "If the deny is for missing tags, set them in run_tags, tags and snapshot_tags, and change no policy. "
+}
+
 // mayBeAllowed ends the advice for a dry run that EC2's own call may not be refused like.
 const mayBeAllowed = "The key policy may allow calls through EC2 only. In that case the copy succeeds."
 
@@ -143,6 +154,7 @@ func (m match) fillPlaceholders(text string) string {
 	return strings.NewReplacer(
 		"{profile}", m.profile(),
 		"{message}", strings.TrimSuffix(m.Refusal.Message, "."),
+		"{tags}", m.tagAdvice(),
 		"{who}", cmp.Or(m.caller().name, "the caller"),
 		"{action}", cmp.Or(m.action, m.Refusal.Operation),
 		"{operation}", m.Refusal.Operation,

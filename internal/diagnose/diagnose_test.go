@@ -278,3 +278,18 @@ func TestExplain_wrongClock(t *testing.T) {
 		}
 	}
 }
+
+// A policy may deny to create something without tags. To weaken it is the wrong advice.
+func TestExplain_denyForMissingTags(t *testing.T) {
+	for operation, want := range map[string]bool{"ec2:RunInstances": true, "ec2:CopySnapshot": true, "kms:CreateGrant": false} {
+		refusal := distribution.APIError{
+			Operation: operation,
+			Code:      "UnauthorizedOperation",
+			Message:   "with an explicit deny in a service control policy",
+		}
+		f := Explain(Case{Refusal: refusal})
+		if got := strings.Contains(f.Remediation, "run_tags, tags and snapshot_tags, and change no policy"); got != want {
+			t.Errorf("%s: got %q", operation, f.Remediation)
+		}
+	}
+}

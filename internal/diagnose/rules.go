@@ -82,7 +82,7 @@ const (
 	retryLater       = "Resume the run later. It keeps what is completed."
 	trustRemediation = "Set external_id to the value of sts:ExternalId in the trust policy. If the policy has no such " +
 		"condition, compare it with docs/policies/target-role-trust.json."
-	explicitDenyNote = "An explicit deny overrides every allow, so no statement helps. "
+	explicitDenyNote = "An explicit deny overrides every allow, so no statement helps. {tags}"
 )
 
 // rules are all rules. The first that matches an error explains it.

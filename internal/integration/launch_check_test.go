@@ -43,3 +43,40 @@ func TestLaunchCheck_refusedBeforeCopies(t *testing.T) {
 		})
 	}
 }
+
+// A policy may require a tag on everything that a call creates. With run_tags it is met; without, the refusal comes
+// before the copies.
+func TestRunTags_meetTagPolicy(t *testing.T) {
+	for name, c := range map[string]struct {
+		tags  map[string]any
+		fails bool
+	}{
+		"run_tags":    {tags: map[string]any{"team": "web"}},
+		"no run_tags": {fails: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test(t, fixture.Setup{}, func(w *fixture.World) {
+				w.RequireTag(fixture.Prod, "team")
+				run := w.Run(w.Template(
+					fixture.WithLaunchCheck(), fixture.WithTestCopy(true), fixture.WithRunTags(c.tags)))
+				if c.fails {
+					w.RequireFailure(run)
+				} else {
+					w.RequireSuccess(run)
+				}
+				for _, call := range run.Calls() {
+					isDelivery := strings.HasPrefix(call.Params.Get("Description"), "/dev/")
+					switch {
+					case c.fails:
+						if call.Creates() {
+							w.Errorf("%s was called before the refusal", call.Action)
+						}
+					case call.Action == "ec2:CopySnapshot" && !isDelivery && call.Tags()["team"] != "web",
+						call.Action == "ec2:RunInstances" && !call.DryRun() && call.Tags()["team"] != "web":
+						w.Errorf("%s without run_tags: %v", call.Action, call.Tags())
+					}
+				}
+			})
+		})
+	}
+}
