@@ -173,7 +173,7 @@ const (
 	smithy = "github.com/aws/smithy-go"
 )
 
-func TestImportsRunOneWay(t *testing.T) {
+func TestImports_direction(t *testing.T) {
 	files := 0
 	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {

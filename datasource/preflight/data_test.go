@@ -180,7 +180,7 @@ func TestPreflight_outputs(t *testing.T) {
 	})
 }
 
-func TestEncryptBootIsACopyThatCanBeSaved(t *testing.T) {
+func TestPreflight_encryptBoot(t *testing.T) {
 	onStage(t, func(s *stage) {
 		options := s.options()
 		build := options["amazon_ebs"].(map[string]any)
@@ -334,7 +334,7 @@ func TestPreflight_protectedNamesake(t *testing.T) {
 	}
 }
 
-func TestAWarningFailsThePreflightWhereAsked(t *testing.T) {
+func TestPreflight_failOnWarning(t *testing.T) {
 	onStage(t, func(s *stage) {
 		options := s.options()
 		options["target"] = append(
@@ -359,8 +359,8 @@ func TestAWarningFailsThePreflightWhereAsked(t *testing.T) {
 	})
 }
 
-// A lookup ends at its timeout. A call that gets no answer in time is an error.
-func TestAPreflightEndsInTime(t *testing.T) {
+// A preflight ends at its timeout. A call without a response by then is an error.
+func TestPreflight_timeout(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.World.Inject(awssim.FaultRule{Action: "ec2:DescribeImages", Fault: awssim.Throttled})
 		begun := time.Now()
@@ -371,8 +371,8 @@ func TestAPreflightEndsInTime(t *testing.T) {
 	})
 }
 
-// Three hundred accounts take a few seconds, and every account that cannot be reached is reported.
-func TestThreeHundredTargetsAreLookedAtInTime(t *testing.T) {
+// Three hundred accounts take a few seconds, and the preflight reports every account that it cannot reach.
+func TestPreflight_threeHundredTargets(t *testing.T) {
 	onStage(t, func(s *stage) {
 		elements := make([]string, 300)
 		for i := range elements {

@@ -10,7 +10,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/optioncoverage"
 )
 
-func TestLeavingAnOptionOutChangesTheOutcome(t *testing.T) {
+// Each option changes the outcome: without it, a test case ends differently.
+func TestOptions_omitted(t *testing.T) {
 	spec := new(Datasource).ConfigSpec()
 	delete(spec, "resume") // only a resume file has it
 	optioncoverage.Check(t, spec, worlds)

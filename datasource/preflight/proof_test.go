@@ -145,7 +145,8 @@ func (s *stage) denied(statement string) {
 	s.must(err)
 }
 
-func TestEveryBadSituationIsAFindingOfItsOwnBeforeTheBuild(t *testing.T) {
+// Each problem that AWS shows before the build has a finding of its own.
+func TestPreflight_everyProblem(t *testing.T) {
 	everything := `{"Effect":"Allow","Action":["ec2:*","kms:*"],"Resource":"*"}`
 	var text strings.Builder
 	for _, c := range []struct {

@@ -55,7 +55,7 @@ func TestConfig_everyMistakeNamesItsField(t *testing.T) {
 	}
 }
 
-func TestDefaults(t *testing.T) {
+func TestConfig_defaults(t *testing.T) {
 	c, err := prepare(t, prod, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -697,7 +697,7 @@ func resumed(claim string) string {
 	return "\nexisting_amis = { \"eu-west-1\" = \"ami-0123456789abcdef0\" }\nresume {\n" + claim + "\n}"
 }
 
-func TestEveryOptionReachesTheRun(t *testing.T) {
+func TestConfig_everyOption(t *testing.T) {
 	for _, o := range options {
 		t.Run(o.option, func(t *testing.T) {
 			c, err := prepare(t, o.body, nil)
@@ -715,8 +715,8 @@ func TestEveryOptionReachesTheRun(t *testing.T) {
 	}
 }
 
-// An option without a case above could be lost unnoticed.
-func TestEveryOptionHasATest(t *testing.T) {
+// An option without a case in TestConfig_everyOption could stop working unnoticed.
+func TestConfig_optionsWithoutTest(t *testing.T) {
 	tested := map[string]bool{}
 	for _, o := range options {
 		tested[o.option] = true
@@ -795,7 +795,7 @@ var unknownValues = map[string]cty.Value{
 	"build":          cty.StringVal("<unknown>"), // what packer puts in for build.*
 }
 
-func TestValuesMayBeUnknownUntilTheRun(t *testing.T) {
+func TestConfig_unknownValues(t *testing.T) {
 	c, err := prepare(t, laterKnown, unknownValues)
 	if err != nil {
 		t.Fatal(err)
@@ -840,8 +840,9 @@ func TestConfig_unknownListsEmptyInRun(t *testing.T) {
 	}
 }
 
-// What the build makes is known when the template is read; the images of other post-processors only in the run.
-func TestImagesInPlaceOfABuildsAreRefusedBesideABuilderThatMakesSome(t *testing.T) {
+// Whether a builder creates AMIs is known when Packer reads the template. The AMIs of other post-processors are known
+// only in the run.
+func TestConfig_existingAMIsAndBuilder(t *testing.T) {
 	body := prod + "\nexisting_amis = { eu-west-1 = \"ami-0123456789abcdef0\" }"
 	for builder, refused := range map[string]bool{
 		"amazon-ebs":     true,
@@ -857,8 +858,8 @@ func TestImagesInPlaceOfABuildsAreRefusedBesideABuilderThatMakesSome(t *testing.
 	}
 }
 
-// Packer renders its own templates at the top level, and leaves those of targets to us.
-func TestTargetTemplatesAreNotPackers(t *testing.T) {
+// Packer renders the templates of top-level options. The plugin renders those of targets itself.
+func TestConfig_targetTemplates(t *testing.T) {
 	c, err := prepare(t, target(`tags = { v = "{{ .AMI }}" }`)+"\nkms_key_id = \"alias/{{ build_name }}\"", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -875,8 +876,8 @@ func TestTargetTemplatesAreNotPackers(t *testing.T) {
 	}
 }
 
-// A second decoding starts afresh: nothing of the first one stays.
-func TestPreparedTwice(t *testing.T) {
+// A second decoding starts from an empty configuration: no value of the first one stays.
+func TestConfig_preparedTwice(t *testing.T) {
 	c := new(config.Config)
 	if err := c.Prepare(packer, decoded(t, assumeRole("")+target(`name = "other"`), nil)); err != nil {
 		t.Fatal(err)
@@ -890,8 +891,8 @@ func TestPreparedTwice(t *testing.T) {
 	}
 }
 
-// JSON templates come as maps.
-func TestJSONTemplates(t *testing.T) {
+// Blocks of JSON templates arrive as maps.
+func TestConfig_jsonTemplate(t *testing.T) {
 	c := new(config.Config)
 	err := c.Prepare(packer, map[string]any{
 		"timeout": "2h",

@@ -116,7 +116,7 @@ func TestPreflight_builderOptionsReachRequest(t *testing.T) {
 
 const started = "amazon_ebs {\nregion = \"eu-west-1\"\nsource_ami = \"ami-0123456789abcdef0\"\n}\n"
 
-func TestWhatAPreflightCannotDoIsRefused(t *testing.T) {
+func TestPreflight_unsupportedOptions(t *testing.T) {
 	_, err := preflight(t, prod+`
 	existing_amis   = { eu-west-1 = "ami-0123456789abcdef0" }
 	mode          = "plan"
@@ -148,7 +148,7 @@ func TestWhatAPreflightCannotDoIsRefused(t *testing.T) {
 	}
 }
 
-func TestAPreflightFailsOnWhatIsAsked(t *testing.T) {
+func TestPreflight_failOn(t *testing.T) {
 	for option, want := range map[string][]bool{
 		"":                      {true, false, false},
 		"fail_on = \"error\"":   {true, false, false},
@@ -174,7 +174,7 @@ func TestAPreflightFailsOnWhatIsAsked(t *testing.T) {
 }
 
 // The list that a preflight returns gives the post-processor the same targets as the preflight had.
-func TestTargetsComeBackWithTheirDefaults(t *testing.T) {
+func TestPreflight_targetsWithDefaults(t *testing.T) {
 	for _, o := range options {
 		if !strings.HasPrefix(o.option, "target.") {
 			continue

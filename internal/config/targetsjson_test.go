@@ -17,7 +17,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
-func TestEveryFieldOfATargetMeansTheSameInJSON(t *testing.T) {
+func TestTargetsJSON_everyField(t *testing.T) {
 	for _, o := range options {
 		if !strings.HasPrefix(o.option, "target.") {
 			continue
@@ -76,8 +76,8 @@ func TestTargetsJSON_errorNamesElement(t *testing.T) {
 	golden.Equal(t, "testdata/targets_json.golden", text.String())
 }
 
-// Packer gives a placeholder for a list that it does not know yet.
-func TestAJSONListMayBeUnknownUntilTheRun(t *testing.T) {
+// Packer passes a placeholder for a list that it does not know yet.
+func TestTargetsJSON_unknown(t *testing.T) {
 	c, err := prepare(t, `targets_json = unknown`, unknownValues)
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func TestAJSONListMayBeUnknownUntilTheRun(t *testing.T) {
 	}
 }
 
-func TestThreeHundredTargetsComeFromOneList(t *testing.T) {
+func TestTargetsJSON_threeHundred(t *testing.T) {
 	elements := make([]string, 300)
 	for i := range elements {
 		elements[i] = fmt.Sprintf(

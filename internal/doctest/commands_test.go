@@ -47,9 +47,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// The commands of the guides, in a shell, against the simulated AWS: then what the target's role needs of both keys
-// works.
-func TestTheCommandsOfTheGuidesMakeKeysAndRolesThatCopy(t *testing.T) {
+// The commands of the guides run in a shell against the simulated AWS. Afterwards the target's role can use both keys
+// as a copy does.
+func TestGuides_commandsCreateKeysAndRoles(t *testing.T) {
 	for name, stoodIn := range map[string]bool{"with openssl": false, "with a stand-in for openssl": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -242,7 +242,7 @@ func eventually(t *testing.T, so func(context.Context) bool) {
 	}
 }
 
-func TestTheCommandLineKnowsWhatItDoesNotKnow(t *testing.T) {
+func TestCommandLine_unknownWords(t *testing.T) {
 	for _, arguments := range []string{
 		"kms create-kex",
 		"kms create-key --orign EXTERNAL",

@@ -29,9 +29,8 @@ var (
 	pinned = regexp.MustCompile(`^[\w-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
 )
 
-// A tag can be moved to other code, a commit cannot. An action checked out beside ours has its commit in the step that
-// does so.
-func TestEveryActionOfOthersIsPinnedByCommitBesideItsVersion(t *testing.T) {
+// A tag can be moved to other code, but a commit cannot. An action that a step checks out has its commit in that step.
+func TestWorkflows_actionsPinnedByCommit(t *testing.T) {
 	actions := 0
 	for path, text := range workflows(t) {
 		for _, step := range uses.FindAllStringSubmatch(text, -1) {
@@ -53,7 +52,7 @@ var (
 	inTurn  = regexp.MustCompile(`(?m)^targets="(.*)"$`)
 )
 
-func TestEveryTargetThatIsNamedExists(t *testing.T) {
+func TestWorkflows_makeTargetsExist(t *testing.T) {
 	exist := map[string]bool{}
 	for _, found := range targets.FindAllStringSubmatch(read(t, root+"/GNUmakefile"), -1) {
 		exist[found[1]] = true
@@ -101,7 +100,7 @@ func commandsOf(page string) string {
 	return strings.Join(append(code, parsed.codeSpans()...), "\n")
 }
 
-func TestAReleaseIsGivenAllThatItsConfigurationAsksFor(t *testing.T) {
+func TestRelease_everyVariable(t *testing.T) {
 	asked := regexp.MustCompile(`\.Env\.(\w+)`).FindAllStringSubmatch(read(t, root+"/.goreleaser.yml"), -1)
 	if len(asked) == 0 {
 		t.Fatal("nothing is asked for")
@@ -126,8 +125,8 @@ var (
 	required = regexp.MustCompile(`(?m)^(?:require |\t)(\S+) v`)
 )
 
-// Go calls a tool's own module indirect, and Dependabot leaves such alone unless they are named.
-func TestEveryToolIsKeptUpToDate(t *testing.T) {
+// Go lists a tool's own module as indirect, and Dependabot updates indirect modules only if they are named.
+func TestDependabot_everyTool(t *testing.T) {
 	config := read(t, root+"/.github/dependabot.yml")
 	if !strings.Contains(config, `directories: ["/tools/*"]`) {
 		t.Error("Dependabot does not look at tools/")

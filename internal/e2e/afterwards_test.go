@@ -78,9 +78,9 @@ variable "only_verify" {
 }
 `
 
-// A Windows image that may be copied by no key policy, under a name that is taken: what the target wants of it is so,
-// nothing is left, and mode = "verify" reports of what no longer stands.
-func TestAnImageIsLeftAsItsTargetWantsIt(t *testing.T) {
+// The source key policy permits no target, and the target has an image with the name. The copy of the Windows image
+// gets every lifecycle option, no temporary resource is left, and mode = "verify" reports later differences.
+func TestLifecycle_windowsImage(t *testing.T) {
 	h := newHost(t, after)
 	w, ctx := h.World, t.Context()
 	setTargetPolicy(
@@ -237,9 +237,9 @@ variable "image" { type = string }
 }
 `
 
-// The parameter names the new release before the old one goes, with its snapshots; an instance keeps the one that it
-// was launched from.
-func TestAnOlderReleaseGoesWhenNothingNeedsIt(t *testing.T) {
+// The parameter names the new release before the run deletes the old one with its snapshots. A release that an instance
+// was launched from stays.
+func TestRetention_olderRelease(t *testing.T) {
 	h := newHost(t, releases)
 	w := h.World
 	setTargetPolicy(

@@ -51,9 +51,9 @@ variable "grants" { type = list(string) }
 }
 `
 
-// The own copy under the account's own key, and the source's image under the source's: Auto Scaling launches each by a
-// grant, and neither without.
-func TestAutoScalingLaunchesTheCopyAndTheSharedImageByTheirGrants(t *testing.T) {
+// Auto Scaling launches the target's copy under the target's key, and the shared image under the source's key. Each
+// launch needs its grant.
+func TestAutoScaling_launchesWithGrants(t *testing.T) {
 	h, inside := newHostInside(t, fleet)
 	w := h.World
 	linked := must(iam.NewFromConfig(w.Config(target, region)).

@@ -98,7 +98,7 @@ const prodRole = `
       }
 `
 
-func TestTheRealBuilderRunsToTheEndInTheSimulatedAWS(t *testing.T) {
+func TestBuild_amazonBuilder(t *testing.T) {
 	h := newHost(t, template("", ""))
 	output := h.packer(t, 0, "build", "-color=false", ".")
 	golden := image(t, h.World, source, "golden")
@@ -118,8 +118,8 @@ func TestTheRealBuilderRunsToTheEndInTheSimulatedAWS(t *testing.T) {
 	}
 }
 
-// Three methods to build an encrypted image: what the builder makes, and that the target gets it whatever that is.
-func TestWhateverTheBuilderMakesReachesTheTarget(t *testing.T) {
+// A builder can encrypt an image by three methods. The target gets the image by each of them.
+func TestBuild_everyEncryption(t *testing.T) {
 	t.Parallel()
 	for _, experiment := range []struct {
 		name    string
@@ -204,14 +204,14 @@ func available(t *testing.T, w *World, account, name, alias string) {
 	}
 }
 
-func TestAnOldPluginBesideItDoesNoHarm(t *testing.T) { // one makes packer speak gob with all
+func TestBuild_olderPluginInstalled(t *testing.T) { // one makes packer speak gob with all
 	h := newHost(t, template("", sharing(prod)))
 	h.Env = []string{"PACKER_FORCE_GOB=1"}
 	h.packer(t, 0, "build", "-color=false", ".")
 	available(t, h.World, target, "golden", "golden-target")
 }
 
-func TestTheSourceAccountCanBeATargetWithoutARole(t *testing.T) {
+func TestBuild_sourceAccountAsTarget(t *testing.T) {
 	h := newHost(t, template("", sharing(`
       account_ids = ["111111111111"]
       kms_key_id  = "alias/golden-source"

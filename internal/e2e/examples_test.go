@@ -113,7 +113,7 @@ var examples = map[string]struct {
 	},
 }
 
-func TestTheExamplesDoWhatTheyPromise(t *testing.T) {
+func TestExamples_outcome(t *testing.T) {
 	t.Parallel()
 	folders := must(filepath.Glob("../../example/*/template.pkr.hcl"))(t)
 	if len(folders) != len(examples) {
@@ -130,7 +130,7 @@ func TestTheExamplesDoWhatTheyPromise(t *testing.T) {
 	}
 }
 
-func TestTheTemplateOfTheREADMEHandsAnImageOn(t *testing.T) {
+func TestREADME_template(t *testing.T) {
 	text := string(must(os.ReadFile("../../README.md"))(t))
 	_, rest, _ := strings.Cut(text, "```hcl\n")
 	template, _, found := strings.Cut(rest, "```\n")

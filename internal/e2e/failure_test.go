@@ -14,7 +14,7 @@ import (
 // Packer destroys the image of a build whose post-processor fails. These runs fail, and the image is there afterwards
 // with all its snapshots.
 
-func TestAnErrorThatOnlyTheSecondConfigureCanFindLeavesTheImageAlone(t *testing.T) {
+func TestFailure_secondConfigure(t *testing.T) {
 	h := newHost(t, template("", sharing(`
       account_ids = [build.ID]
       kms_key_id  = "alias/golden-target"
@@ -24,7 +24,7 @@ func TestAnErrorThatOnlyTheSecondConfigureCanFindLeavesTheImageAlone(t *testing.
 	available(t, h.World, source, "golden", "aws/ebs")
 }
 
-func TestABadTargetKeyStopsTheBuildBeforeAnInstanceStarts(t *testing.T) {
+func TestFailure_targetKeyBeforeBuild(t *testing.T) {
 	bad := strings.ReplaceAll(prod, "alias/golden-target", "alias/missing")
 	h, inside := newHostInside(t, preflight("", bad)+template("", sharing(bad)))
 	says(t, h.packer(t, 1, "build", "-color=false", "."), "alias/missing", `target "prod"`)
@@ -37,7 +37,7 @@ func TestABadTargetKeyStopsTheBuildBeforeAnInstanceStarts(t *testing.T) {
 	}
 }
 
-func TestARefusedRoleLeavesTheImageAlone(t *testing.T) {
+func TestFailure_roleDenied(t *testing.T) {
 	h := newHost(t, template("", sharing(strings.ReplaceAll(prod, "golden-images-4711", "another-one"))))
 	output := h.packer(t, 1, "build", "-color=false", ".")
 	says(t, output, "AssumeRole", "999999999999", "prod")

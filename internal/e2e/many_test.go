@@ -46,8 +46,9 @@ data "encrypted-ami-preflight" "golden" {
 }
 `
 
-// Three hundred accounts in one list: looked at before the build, passed on by the data source, and planned for.
-func TestThreeHundredTargetsComeFromOneListThroughTheDataSource(t *testing.T) {
+// A list of three hundred accounts passes the preflight before the build. The data source passes it to the
+// post-processor, which plans for all.
+func TestTargets_threeHundredByDataSource(t *testing.T) {
 	h, inside := newHostInside(t, many)
 	accounts := make([]string, 300)
 	err := inside.Build(func(b *awssim.Builder) error {

@@ -93,7 +93,7 @@ func (r row) volume() *distribution.LaunchVolume {
 // All that has a say in the encryption of an image: what is predicted is what the real builder then gets, volume by
 // volume in both Regions, or that it is refused by the same rule: by the builder itself when it reads the template, or
 // by AWS.
-func TestThePredictionIsWhatTheBuilderThenGets(t *testing.T) {
+func TestPrediction_matchesBuilder(t *testing.T) {
 	host, inside := newHostInside(t, "")
 	shops := furnish(t, inside)
 	outcomes := make([]map[string]int, len(shops))

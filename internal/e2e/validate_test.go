@@ -78,7 +78,7 @@ func TestValidate_limitsOfAWS(t *testing.T) {
 	says(t, h.packer(t, 1, "validate", "."), "ami_name", "ami_description", "ASCII", "257 characters")
 }
 
-func TestThreeHundredTargetsFromOneListPassValidate(t *testing.T) {
+func TestValidate_threeHundredTargets(t *testing.T) {
 	h := newHost(t, `
 locals {
   targets = [for i in range(300) : {

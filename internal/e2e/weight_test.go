@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// EC2 is linked whole: its SDK makes an interface of the client to sign the URLs of CopySnapshot.
-func TestThePluginBringsNoOperationsThatItDoesNotCall(t *testing.T) {
+// The plugin links only the operations that it calls, except those of EC2: its SDK creates an interface of the whole
+// client to sign the URLs of CopySnapshot.
+func TestPlugin_linkedOperations(t *testing.T) {
 	binary := must(os.ReadFile(hostOf(t, "").Plugin))(t)
 	for operation, called := range map[string]bool{
 		"licensemanager.(*Client).UpdateLicenseSpecificationsForResource": true,

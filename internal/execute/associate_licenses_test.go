@@ -46,8 +46,8 @@ func (h *testWorld) licensesOf(account, region, image string) (arns []string) {
 	return arns
 }
 
-// The image is associated once, with what is asked for and what it has besides, whatever becomes of an answer.
-func TestLaunchesOfAnImageAreCountedByItsLicenseConfigurations(t *testing.T) {
+// The run associates the missing license configurations once, even if a response is lost. Other associations stay.
+func TestAssociateLicenses_onceEach(t *testing.T) {
 	for _, fault := range []awssim.Fault{"", awssim.LostResponse, awssim.Throttled} {
 		synctest.Test(t, func(t *testing.T) {
 			h := build(t, mixed[1:2], []string{target}, []string{home})

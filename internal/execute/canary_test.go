@@ -22,7 +22,7 @@ import (
 var big = []volume{{200, "alias/aws/ebs"}}
 
 // A destination that cannot copy is reported while staging continues. Nothing but the canary is ever copied to it.
-func TestCanary_failureReportedDuringStaging(t *testing.T) {
+func TestTestCopy_failureReportedDuringStaging(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, big, []string{"222222222222", "333333333333"}, []string{home})
 		pool := h.pool(t.Context(), h.World)
@@ -62,8 +62,9 @@ func TestCanary_failureReportedDuringStaging(t *testing.T) {
 	})
 }
 
-// A canary takes no time: the run is as long as without it, and each destination copies one more snapshot of one GiB.
-func TestACanaryIsBesideTheStage(t *testing.T) {
+// A test copy takes no extra time: the run is as long as without it. Each destination copies one more snapshot of one
+// GiB.
+func TestTestCopy_whileStaging(t *testing.T) {
 	took := map[string]time.Duration{}
 	for _, row := range []struct {
 		name     string
@@ -94,8 +95,8 @@ func TestACanaryIsBesideTheStage(t *testing.T) {
 	}
 }
 
-// Where nothing is staged, the copies themselves are the first to show what prevents them.
-func TestWithoutAStageThereIsNoCanary(t *testing.T) {
+// If no snapshot is staged, the copies themselves show at once what prevents them.
+func TestTestCopy_withoutStaging(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222", "333333333333"}, []string{home})
 		req := h.request()

@@ -53,8 +53,9 @@ func TestCleanUp_snapshotsOfACopiedImageThatIsGone(t *testing.T) {
 	})
 }
 
-// Where the template makes no grants any more, and where the build role may not look for any.
-func TestACleanUpRevokesTheGrantsOfADeadRun(t *testing.T) {
+// A clean-up revokes the grants of a crashed run, even if the template creates none any longer. If the build role may
+// not list grants, the plan has a warning.
+func TestCleanUp_grantsOfCrashedRun(t *testing.T) {
 	for _, blind := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			h := closed(t, mixed[1:2], []string{target}, []string{home})

@@ -70,8 +70,8 @@ var (
 	webDefault = distribution.LaunchTemplate{Template: "web", Source: "1", Description: "{{ .AMIName }}", SetDefault: true}
 )
 
-// The next run finds the version, and changes nothing.
-func TestALaunchTemplateGetsAVersionOnce(t *testing.T) {
+// The next run finds the version and changes nothing.
+func TestCreateLaunchTemplateVersion_twice(t *testing.T) {
 	for _, asked := range []distribution.LaunchTemplate{web, webDefault} {
 		synctest.Test(t, func(t *testing.T) {
 			h, req := templated(t, asked)
@@ -91,8 +91,8 @@ func TestALaunchTemplateGetsAVersionOnce(t *testing.T) {
 	}
 }
 
-// A run that died behind its version leaves it to the next, which makes it the default and no other.
-func TestAVersionOfARunThatDiedIsTaken(t *testing.T) {
+// A run that crashed after it created its version leaves that version to the next run, which makes it the default.
+func TestCreateLaunchTemplateVersion_afterCrash(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, req := templated(t, webDefault)
 		h.forbid(target, "ec2:ModifyLaunchTemplate")
@@ -110,9 +110,9 @@ func TestAVersionOfARunThatDiedIsTaken(t *testing.T) {
 	})
 }
 
-// Between the plan and the version hours may pass: the version is made of the default one of then, though an earlier
-// run may have made one of the former.
-func TestAVersionIsMadeOfTheDefaultOneOfItsMoment(t *testing.T) {
+// Hours may pass between the plan and the new version, and the default version may change. The new version is based on
+// the default version of the moment when it is created.
+func TestCreateLaunchTemplateVersion_newDefault(t *testing.T) {
 	for _, made := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			asked := web
@@ -137,8 +137,8 @@ func TestAVersionIsMadeOfTheDefaultOneOfItsMoment(t *testing.T) {
 	}
 }
 
-// A version with the image that somebody has made, or that launches as before, is not what was asked for.
-func TestAVersionOfOtherSettingsIsNotTaken(t *testing.T) {
+// A version with the image is not used if another user created it, or if its other settings differ.
+func TestCreateLaunchTemplateVersion_otherSettings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := web
 		asked.SetDefault = true
@@ -157,8 +157,8 @@ func TestAVersionOfOtherSettingsIsNotTaken(t *testing.T) {
 	})
 }
 
-// An image that another run has removed since it was verified is named nowhere.
-func TestAnImageThatIsGoneIsNamedNowhere(t *testing.T) {
+// No launch template names an image that another run deregistered after this run verified it.
+func TestCreateLaunchTemplateVersion_imageMissing(t *testing.T) {
 	text := distribution.Parameter{Name: "golden", Type: "String", DataType: "text", Overwrite: true}
 	synctest.Test(t, func(t *testing.T) {
 		h, req := templated(t, web)
@@ -207,9 +207,9 @@ func (h *testWorld) version(of ec2types.InstanceType, image string, byDefault bo
 	}
 }
 
-// A transient error creates no second version: the token says that the call is the same, also where looks do not know
-// the version yet.
-func TestALostAnswerOfAVersionIsNoSecondOne(t *testing.T) {
+// A transient error creates no second version: the client token identifies the repeated call, even while AWS does not
+// show the version yet.
+func TestCreateLaunchTemplateVersion_lostResponse(t *testing.T) {
 	for _, fault := range []awssim.Fault{awssim.LostResponse, awssim.LateError} {
 		synctest.Test(t, func(t *testing.T) {
 			h, req := templated(t, web)
@@ -221,7 +221,7 @@ func TestALostAnswerOfAVersionIsNoSecondOne(t *testing.T) {
 	}
 }
 
-func TestAnImageWithoutItsSecondSealIsInNoLaunchTemplate(t *testing.T) {
+func TestCreateLaunchTemplateVersion_unsignedImage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, req := templated(t, web)
 		pool := h.pool(t.Context(), h.World)

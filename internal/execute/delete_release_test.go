@@ -90,7 +90,7 @@ func (h *testWorld) named(name string) ec2types.Image {
 	return images[i]
 }
 
-func TestOlderReleasesGoWithTheirSnapshotsOnceTheNewOneIsThere(t *testing.T) {
+func TestDeleteRelease_withSnapshots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := line(t)
 		for n, want := range []string{"golden 1", "golden 1, golden 2", "golden 2, golden 3", "golden 3, golden 4"} {
@@ -108,7 +108,7 @@ func TestOlderReleasesGoWithTheirSnapshotsOnceTheNewOneIsThere(t *testing.T) {
 	})
 }
 
-func TestReleasesStayWhileTheyAreYoung(t *testing.T) {
+func TestDeleteRelease_tooYoung(t *testing.T) {
 	for keep, want := range map[distribution.Retention]string{
 		{For: 36 * time.Hour}:              "golden 2, golden 3",
 		{For: 60 * time.Hour}:              "golden 1, golden 2, golden 3",
@@ -129,9 +129,9 @@ func TestReleasesStayWhileTheyAreYoung(t *testing.T) {
 	}
 }
 
-// What is protected, in use, named or shared stays, and what is not provably an older release of the line; each is
-// reported but another line's.
-func TestAnOlderReleaseThatIsNeededStays(t *testing.T) {
+// An older release stays if it is protected, in use, named or shared, or if no signature proves that it belongs to the
+// image family. The run reports each, except releases of other image families.
+func TestDeleteRelease_needed(t *testing.T) {
 	for _, c := range []struct {
 		why      string
 		do       func(h *testWorld, old ec2types.Image)

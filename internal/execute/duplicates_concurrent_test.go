@@ -13,9 +13,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Of two runs at once one sees first that its copy is complete, and the other's as well. With these seeds the other has
-// not noticed yet.
-func TestACopyOfAnotherRunStaysUntilThatRunGivesItUp(t *testing.T) {
+// Of two concurrent runs, one sees first that both copies are complete. With these seeds, the other run has not seen it
+// yet.
+func TestDuplicates_otherRunUnaware(t *testing.T) {
 	for _, seed := range []uint64{4, 11, 14} {
 		synctest.Test(t, func(t *testing.T) {
 			h := build(t, []volume{{8, "alias/aws/ebs"}}, []string{target}, []string{home}, awssim.WithSeed(seed))
@@ -35,9 +35,9 @@ func TestACopyOfAnotherRunStaysUntilThatRunGivesItUp(t *testing.T) {
 	}
 }
 
-// Two templates hand one image to one destination at once, each by another method: one makes the image, and the other
-// takes it.
-func TestTwoMethodsAtOnceMakeOneImage(t *testing.T) {
+// Two templates copy one image to one destination at once, each by another method. One run creates the image, and the
+// other uses it.
+func TestDuplicates_differentMethods(t *testing.T) {
 	for _, methods := range [][]distribution.Method{
 		{distribution.BySnapshot, distribution.ByImage},
 		{distribution.ByImage, distribution.BySnapshot},

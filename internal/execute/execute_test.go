@@ -124,9 +124,9 @@ func (h *testWorld) unshared() {
 	}
 }
 
-// Three volumes, three accounts, two Regions: the steps of the golden file and no others, and images that are their
-// source's equal.
-func TestEveryDestinationOwnsItsCopyAndNothingIsLeft(t *testing.T) {
+// A run with three volumes, three accounts and two Regions takes the steps of the golden file. Each image equals its
+// source, and no temporary resource is left.
+func TestRun_threeAccountsTwoRegions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed, []string{"222222222222", "333333333333", "444444444444"}, []string{home, away})
 		p, result := h.run(t.Context(), h.request())
@@ -144,7 +144,7 @@ func TestEveryDestinationOwnsItsCopyAndNothingIsLeft(t *testing.T) {
 	})
 }
 
-func TestARunRepeatsCallByCall(t *testing.T) {
+func TestRun_deterministic(t *testing.T) {
 	text := func(r awssim.Record) string {
 		return fmt.Sprint(r.At, r.ID, r.Principal, r.Region, r.Action, r.RequestDigest, r.Changed, r.Fault, r.Error)
 	}
@@ -178,8 +178,8 @@ func TestARunRepeatsCallByCall(t *testing.T) {
 	}
 }
 
-// A call whose answer is lost is not made again: the run looks in the account and Region.
-func TestALostAnswerIsLookedForAndTheCallNotRepeated(t *testing.T) {
+// After a lost response, the run looks for the resource in the account and Region. It does not repeat the call.
+func TestRun_lostResponse(t *testing.T) {
 	for _, action := range []string{"ec2:CopySnapshot", "ec2:RegisterImage"} {
 		for _, fault := range []awssim.Fault{awssim.LostResponse, awssim.LateError, awssim.TruncatedResponse} {
 			t.Run(action+" "+string(fault), func(t *testing.T) {
@@ -206,8 +206,8 @@ func TestALostAnswerIsLookedForAndTheCallNotRepeated(t *testing.T) {
 	}
 }
 
-// A request that was lost is sent again, but only after five minutes of looking.
-func TestACallThatNeverArrivedIsMadeAgainAfterLooking(t *testing.T) {
+// A request that never reached AWS is sent again, but only after the run has looked for the resource for five minutes.
+func TestRun_lostRequest(t *testing.T) {
 	for _, action := range []string{"ec2:CopySnapshot", "ec2:RegisterImage"} {
 		t.Run(action, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -224,8 +224,8 @@ func TestACallThatNeverArrivedIsMadeAgainAfterLooking(t *testing.T) {
 	}
 }
 
-// Too many copies in progress are a reason to wait, never a failure (4.1.5).
-func TestALimitOfCopiesIsNoFailure(t *testing.T) {
+// If too many copies are in progress, the run waits. It does not fail (rule 4.1.5).
+func TestRun_copyQuotaExceeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(
 			t,
@@ -242,8 +242,8 @@ func TestALimitOfCopiesIsNoFailure(t *testing.T) {
 	})
 }
 
-// A key's policy may take minutes to be seen everywhere (4.4.4).
-func TestACopyThatFailsTooEarlyIsMadeAgain(t *testing.T) {
+// A change of a key policy may take minutes to be visible everywhere, so a failed copy is repeated (rule 4.4.4).
+func TestRun_copyFailsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
 		pool := h.pool(t.Context(), h.World)
@@ -257,7 +257,7 @@ func TestACopyThatFailsTooEarlyIsMadeAgain(t *testing.T) {
 	})
 }
 
-func TestACopyThatKeepsFailingIsMadeThreeTimesAndSaysWhy(t *testing.T) {
+func TestRun_copyKeepsFailing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
 		pool := h.pool(t.Context(), h.World)
@@ -277,8 +277,8 @@ func TestACopyThatKeepsFailingIsMadeThreeTimesAndSaysWhy(t *testing.T) {
 	})
 }
 
-// One destination's failure stays its own.
-func TestAFailingDestinationStopsNoOther(t *testing.T) {
+// The failure of one destination does not stop the others.
+func TestRun_destinationFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed, []string{"222222222222", "333333333333"}, []string{home})
 		h.forbid("222222222222", "ec2:RegisterImage")
@@ -295,7 +295,7 @@ func TestAFailingDestinationStopsNoOther(t *testing.T) {
 	})
 }
 
-func TestACancelEndsWithinTenSecondsAndLeavesNoShare(t *testing.T) {
+func TestRun_canceled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed, []string{"222222222222"}, []string{home})
 		pool := h.pool(t.Context(), h.World)
@@ -316,8 +316,8 @@ func TestACancelEndsWithinTenSecondsAndLeavesNoShare(t *testing.T) {
 	})
 }
 
-// An image that is not what was asked for goes; its copies stay.
-func TestAnImageThatDoesNotVerifyGoes(t *testing.T) {
+// An image that differs from the request is deregistered. Its snapshots stay for the next run.
+func TestRun_verificationFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
 		pool := h.pool(t.Context(), without{h.World, "&EnaSupport=true"})
@@ -384,8 +384,8 @@ func TestRun_transientErrors(t *testing.T) {
 	}
 }
 
-// One DescribeSnapshots for each account, Region and tick, whatever the number of copies (4.2.2).
-func TestLooksDependOnTimeAndNotOnTheNumberOfCopies(t *testing.T) {
+// Each poll calls DescribeSnapshots once for each account and Region, whatever the number of copies (rule 4.2.2).
+func TestRun_pollsIndependentOfCopies(t *testing.T) {
 	looks := func(volumes int) (n int) {
 		synctest.Test(t, func(t *testing.T) {
 			list := slices.Repeat([]volume{{8, sourceAlias}}, volumes)
@@ -407,7 +407,7 @@ func TestLooksDependOnTimeAndNotOnTheNumberOfCopies(t *testing.T) {
 	}
 }
 
-func TestProtectionIsSetAndLiftedExactly(t *testing.T) {
+func TestProtection_enabledAndDisabled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[:1], []string{"222222222222"}, []string{home})
 		pool := h.pool(t.Context(), h.World)
@@ -456,8 +456,8 @@ func TestProtectionIsSetAndLiftedExactly(t *testing.T) {
 	})
 }
 
-// Two runs of one image at the same time end with one image, made of one set of copies.
-func TestTwoRunsAtOnceMakeOneImage(t *testing.T) {
+// Two concurrent runs for one image create one image from one set of copies.
+func TestRun_concurrent(t *testing.T) {
 	for _, lag := range []time.Duration{
 		0,
 		time.Second,
@@ -489,9 +489,9 @@ func TestTwoRunsAtOnceMakeOneImage(t *testing.T) {
 	}
 }
 
-// Of two runs that copy the image as a whole one makes it, and the other waits for it. Where it fails because AWS has
-// not seen yet what it depends on, one of them makes it again: it has both seals.
-func TestOfTwoRunsOneMakesTheImageHoweverOftenItFails(t *testing.T) {
+// Of two concurrent runs that copy the image as a whole, one copies and the other waits. If the copy fails because AWS
+// does not see a new share or grant yet, one of them repeats it. The image has both signatures.
+func TestRun_concurrentImageCopies(t *testing.T) {
 	for n := range 20 {
 		late, lag := time.Duration(n/4)*25*time.Second, time.Duration(1+n%4*15)*time.Second
 		synctest.Test(t, func(t *testing.T) {
@@ -552,8 +552,9 @@ func (c thief) Do(r *http.Request) (*http.Response, error) {
 	return answer, err
 }
 
-// Tags and the token in a description can be copied onto a new snapshot: of two neither is used, and both are removed.
-func TestCopiedTagsAreNeverTakenForALostAnswer(t *testing.T) {
+// Tags and the token in a description can be copied to another snapshot. If two snapshots have them, the run uses
+// neither and deletes both.
+func TestRun_copiedTagsAndToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
 		h.Inject(awssim.FaultRule{Fault: awssim.LostResponse, Action: "ec2:CopySnapshot", Account: "222222222222", Nth: 1})
@@ -575,7 +576,7 @@ func TestCopiedTagsAreNeverTakenForALostAnswer(t *testing.T) {
 	})
 }
 
-func TestACopyThatTakesTooLongIsLeftToTheNextRun(t *testing.T) {
+func TestRun_copyTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(
 			t,
@@ -609,7 +610,7 @@ func TestACopyThatTakesTooLongIsLeftToTheNextRun(t *testing.T) {
 	})
 }
 
-func TestARefusedLookEndsTheWaitAfterFiveMinutesAndSaysWhy(t *testing.T) { // 4.4.4
+func TestRun_pollDenied(t *testing.T) { // 4.4.4
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
 		pool := h.pool(t.Context(), h.World)
@@ -674,7 +675,7 @@ func (c giver) Do(r *http.Request) (*http.Response, error) {
 	return answer, err
 }
 
-func TestAPermissionThatIsStillThereAfterItWasWithdrawnIsListed(t *testing.T) {
+func TestRun_permissionStillVisible(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
 		pool := h.pool(t.Context(), giver{h})

@@ -23,9 +23,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// Instances may run from what an earlier run has finished: neither a change of it, of its key or of the source image,
-// nor a look that was refused, lets another run or a clean-up remove it.
-func TestWhatIsFinishedStaysWhateverBecomesOfIt(t *testing.T) {
+// Instances may run from the images and snapshots of a successful run. No other run and no clean-up deletes them after
+// they, their key or the source image change, or if they cannot be read.
+func TestFinished_neverDeleted(t *testing.T) {
 	for name, c := range map[string]struct {
 		change   func(h *testWorld, image string)
 		reported string
@@ -82,8 +82,9 @@ func TestWhatIsFinishedStaysWhateverBecomesOfIt(t *testing.T) {
 	}
 }
 
-// Who might use a snapshot or an image before must be known, or a run would take it away with what it gave.
-func TestNothingIsSharedBeforeItIsKnownWithWhomItIs(t *testing.T) {
+// A run must know the accounts with existing permissions before it shares a snapshot or image. Otherwise it would
+// revoke theirs together with its own.
+func TestShare_existingPermissionsUnknown(t *testing.T) {
 	for _, look := range []awssim.FaultRule{
 		{Action: "ec2:DescribeSnapshotAttribute"},
 		{Action: "ec2:DescribeImageAttribute"},         // the variable store

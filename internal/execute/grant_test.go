@@ -77,9 +77,9 @@ func (h *testWorld) granting() distribution.Request {
 	return req
 }
 
-// The own key of an account, and its Auto Scaling: without the grant the launch ends as users report it, with it the
-// instance runs.
-func TestAutoScalingLaunchesUnderTheTargetsKeyByItsGrant_8_2_8_5(t *testing.T) {
+// Auto Scaling of an account can launch under the account's own key only with a grant (rules 8.2 and 8.5). Without it,
+// the launch fails.
+func TestGrant_autoScalingOwnKey(t *testing.T) {
 	const account = "222222222222"
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{account}, []string{home})
@@ -115,9 +115,9 @@ func TestAutoScalingLaunchesUnderTheTargetsKeyByItsGrant_8_2_8_5(t *testing.T) {
 	})
 }
 
-// The key of another account, as one that keeps all keys: that account permits the target's, and the target's role
-// makes the grant for its Auto Scaling.
-func TestAutoScalingLaunchesUnderAnotherAccountsKeyByItsGrant_8_3_8_5(t *testing.T) {
+// An organization may keep all keys in one account. The key policy permits the target's account, and the target's role
+// creates the grant for its Auto Scaling (rules 8.3 and 8.5).
+func TestGrant_autoScalingForeignKey(t *testing.T) {
 	const account, keeper = "222222222222", "444444444444"
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{account}, []string{home})
@@ -166,8 +166,8 @@ func TestAutoScalingLaunchesUnderAnotherAccountsKeyByItsGrant_8_3_8_5(t *testing
 	})
 }
 
-// Whoever is to use the key is the template's choice, and so is what for.
-func TestAGrantIsForWhomTheTemplateNames(t *testing.T) {
+// The template names the principal that may use the key, and the operations.
+func TestGrant_principalAndOperations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222", "333333333333"}, []string{home})
 		req := h.request()
@@ -185,8 +185,9 @@ func TestAGrantIsForWhomTheTemplateNames(t *testing.T) {
 	})
 }
 
-// A grant that cannot be created is reported before anything is copied to its account: there is no such role yet (8.3).
-func TestARefusedGrantFailsItsDestinationBeforeAnythingIsCopied_8_3(t *testing.T) {
+// A grant that cannot be created is reported before a copy starts in its account: the role does not exist yet (rule
+// 8.3).
+func TestGrant_principalMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed, []string{"222222222222", "333333333333"}, []string{home})
 		h.autoScaling("333333333333")
@@ -202,8 +203,8 @@ func TestARefusedGrantFailsItsDestinationBeforeAnythingIsCopied_8_3(t *testing.T
 	})
 }
 
-// No account can create grants on AWS's own keys, and none is needed (8.1).
-func TestAGrantOnAKeyOfAWSIsRefused_8_1(t *testing.T) {
+// No account can create grants on AWS managed keys, and none is needed (rule 8.1).
+func TestGrant_awsManagedKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
 		req := h.granting()
@@ -228,9 +229,9 @@ func (h *testWorld) sharingOnly(account, run string, grants ...distribution.Gran
 	return req
 }
 
-// The source's own image, and the Auto Scaling of another account: sharing lets no account use the key; the account's
-// own grant on it does.
-func TestAutoScalingLaunchesTheSharedImageByItsAccountsGrant_8_3_8_5(t *testing.T) {
+// Sharing an image does not permit another account to use its key. A grant of that account permits its Auto Scaling
+// (rules 8.3 and 8.5).
+func TestGrant_autoScalingSharedImage(t *testing.T) {
 	const account = "222222222222"
 	for name, volumes := range map[string][]volume{"as it is": {{8, sourceAlias}}, "staged": {{8, "alias/aws/ebs"}}} {
 		t.Run(name, func(t *testing.T) {
@@ -309,8 +310,8 @@ func TestCreateGrant_refusedBySourceKeyPolicy(t *testing.T) {
 	}
 }
 
-// What prevents the grants of a share block is reported before anything is done.
-func TestGrantsOfSharesThatCannotBeMadeAreRefused(t *testing.T) {
+// The plan reports what prevents the grants of a share block.
+func TestGrant_shareRefused(t *testing.T) {
 	const account = "222222222222"
 	for _, row := range []struct {
 		name  string
@@ -367,8 +368,8 @@ func TestGrantsOfSharesThatCannotBeMadeAreRefused(t *testing.T) {
 	}
 }
 
-// An account that is a target as well makes both grants with one role.
-func TestATargetsAccountCanHaveGrantsOnBothKeys(t *testing.T) {
+// An account of a share block that is also a target creates both grants with one role.
+func TestGrant_shareAndTarget(t *testing.T) {
 	const account = "222222222222"
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed, []string{account}, []string{home})

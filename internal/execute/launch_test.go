@@ -49,7 +49,7 @@ func (h *testWorld) instances(account, region string) []ec2types.Instance {
 	return all
 }
 
-func TestALaunchCheckLaunchesEveryImageOnceAndLeavesNothing(t *testing.T) {
+func TestLaunchCheck_success(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed, []string{"222222222222", "333333333333"}, []string{home, away})
 		_, result := h.run(t.Context(), h.launching())
@@ -77,8 +77,8 @@ func TestALaunchCheckLaunchesEveryImageOnceAndLeavesNothing(t *testing.T) {
 	})
 }
 
-// What the instance and its volumes are tagged with is the template's; what proves the instance ours is beside it.
-func TestTheInstanceOfALaunchCheckBearsItsTags(t *testing.T) {
+// The instance and its volumes have the tags of the template, and the tags that prove that a run launched the instance.
+func TestLaunchCheck_tags(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
 		pool := h.pool(t.Context(), h.World)
@@ -188,9 +188,9 @@ func (c *cord) Do(r *http.Request) (*http.Response, error) {
 	return c.World.Do(r)
 }
 
-// An instance that another run left is ended by the next one, or by a clean-up, though the launch check is off by then;
-// one that only bears our tags is named and runs on.
-func TestOnlyAProvenInstanceOfAnEarlierRunIsTerminated(t *testing.T) {
+// The next run or a clean-up terminates an instance that an earlier run left, even if the launch check is off by then.
+// An instance that only has our tags is listed and keeps running.
+func TestLaunchCheck_instanceOfEarlierRun(t *testing.T) {
 	for name, next := range map[string]func(*testWorld, distribution.Request) (plan.Plan, distribution.Result){
 		"the next run": func(h *testWorld, req distribution.Request) (plan.Plan, distribution.Result) {
 			return h.run(h.t.Context(), req)

@@ -32,8 +32,8 @@ func withLifecycle(req *distribution.Request) {
 	}
 }
 
-// What a target wants of its image is so, whichever method made it, and stays so in the next run.
-func TestATargetsImageIsDeprecatedProtectedAndShared(t *testing.T) {
+// The image has the lifecycle options of its target, by either copy method. The next run changes nothing.
+func TestLifecycle_everyOption(t *testing.T) {
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		t.Run(string(method), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -79,8 +79,9 @@ func TestATargetsImageIsDeprecatedProtectedAndShared(t *testing.T) {
 	}
 }
 
-// Somebody may take a permission back at once: who was to launch the image cannot, and that is reported.
-func TestAPermissionThatIsNotThereIsNoSuccess_4_4_2(t *testing.T) {
+// Another user may revoke a launch permission at once. The run reports that the account cannot launch the image (rule
+// 4.4.2).
+func TestLifecycle_permissionRevoked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
 		req := h.request()
@@ -144,9 +145,8 @@ func TestDeprecateImage_resumed(t *testing.T) {
 	})
 }
 
-// A Windows image has fast launch as the target wants it, whether it had it otherwise or not at all before; a second
-// run asks for nothing.
-func TestFastLaunchOfAWindowsImageIsAsTheTargetWantsIt(t *testing.T) {
+// A Windows image gets the target's fast launch settings, whether it had none or others. A second run makes no call.
+func TestLifecycle_fastLaunch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[:1], []string{"222222222222"}, []string{home})
 		h.bought("bp-0002")

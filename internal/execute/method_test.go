@@ -20,7 +20,7 @@ func byImage(req distribution.Request) distribution.Request {
 	return req
 }
 
-func TestAnImageIsCopiedInOneCallAndNothingIsLeft(t *testing.T) {
+func TestCopyImage_success(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed, []string{"222222222222", "333333333333"}, []string{home, away})
 		h.with = func(req *distribution.Request) { req.TestCopy = aws.Bool(false) }
@@ -39,8 +39,8 @@ func TestAnImageIsCopiedInOneCallAndNothingIsLeft(t *testing.T) {
 	})
 }
 
-// A copy of an image has a token: asked for again it is the same.
-func TestAnImageCopyWhoseAnswerIsLostIsAskedForAgain(t *testing.T) {
+// CopyImage has a client token, so a repeated call returns the same image.
+func TestCopyImage_lostResponse(t *testing.T) {
 	for _, fault := range []awssim.Fault{awssim.LostResponse, awssim.LateError, awssim.ConnectionReset} {
 		t.Run(string(fault), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -53,7 +53,7 @@ func TestAnImageCopyWhoseAnswerIsLostIsAskedForAgain(t *testing.T) {
 	}
 }
 
-func TestAnImageCopyThatFailsTooEarlyIsMadeAgain(t *testing.T) {
+func TestCopyImage_failsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
 		pool := h.pool(t.Context(), h.World)
@@ -67,8 +67,8 @@ func TestAnImageCopyThatFailsTooEarlyIsMadeAgain(t *testing.T) {
 	})
 }
 
-// AWS says of a failed image that it failed; its snapshots say why.
-func TestAnImageCopyThatKeepsFailingSaysWhyAndLeavesNothing(t *testing.T) {
+// AWS gives no reason for a failed image. Its snapshots have one.
+func TestCopyImage_keepsFailing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:], []string{"222222222222"}, []string{home})
 		pool := h.pool(t.Context(), h.World)

@@ -56,9 +56,9 @@ func (h *testWorld) pointed(account string) (parameter, versions int64) {
 	return parameter, aws.ToInt64(templates.LaunchTemplates[0].LatestVersionNumber) - 1
 }
 
-// With publish = "all" nothing names an image while a required one is missing; the run that takes it up publishes all.
-// Without it, each is published as soon as it is proved.
-func TestNothingIsPublishedBeforeAllRequiredImagesAreProved(t *testing.T) {
+// With publish = "all", no parameter or launch template names an image while a required one is missing. The resumed run
+// publishes all. Without it, each image is published once it is verified.
+func TestPublish_all(t *testing.T) {
 	for _, all := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			h, req := fleet(t)

@@ -91,8 +91,8 @@ func (h *testWorld) names(name string, version int64, result distribution.Result
 	return tags
 }
 
-// A parameter is there, with its tags, once the image is verified; the next run finds all in order and changes nothing.
-func TestAParameterNamesTheImageAndStaysAsItIs(t *testing.T) {
+// The run creates a parameter with its tags once the image is verified. The next run changes nothing.
+func TestPutParameter_twice(t *testing.T) {
 	for _, parameter := range []distribution.Parameter{named, hidden} {
 		synctest.Test(t, func(t *testing.T) {
 			h, req := published(t, parameter)
@@ -114,8 +114,8 @@ func TestAParameterNamesTheImageAndStaysAsItIs(t *testing.T) {
 	}
 }
 
-// What names the release before is made to name this one, its own tags kept.
-func TestAParameterOfTheReleaseBeforeIsOverwritten(t *testing.T) {
+// A parameter that names the previous release gets the new image and keeps its tags.
+func TestPutParameter_earlierRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, req := published(t, named)
 		h.put("/golden/"+home, "ami-0123456789abcdef0", "text")
@@ -128,8 +128,8 @@ func TestAParameterOfTheReleaseBeforeIsOverwritten(t *testing.T) {
 	})
 }
 
-// The answer that is lost is not taken for somebody else's parameter, even where nothing may be overwritten.
-func TestALostAnswerOfAParameterIsNoFailure(t *testing.T) {
+// After a lost response, the run recognizes its own parameter, even if it may not overwrite any.
+func TestPutParameter_lostResponseOfText(t *testing.T) {
 	for _, parameter := range []distribution.Parameter{named, hidden} {
 		synctest.Test(t, func(t *testing.T) {
 			parameter.DataType, parameter.Overwrite = "text", false
@@ -142,9 +142,9 @@ func TestALostAnswerOfAParameterIsNoFailure(t *testing.T) {
 	}
 }
 
-// AWS answers well and writes nothing where it does not see the image (7.2): that is found out, and reported with what
-// is missing. The image stays.
-func TestAParameterThatAWSDoesNotWriteFailsTheDestination(t *testing.T) {
+// AWS accepts the call but writes nothing if it does not see the image (rule 7.2). The run notices that and reports
+// what is missing. The image stays.
+func TestPutParameter_notWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, req := published(t, named)
 		pool := h.pool(t.Context(), h.World)
@@ -164,8 +164,8 @@ func TestAParameterThatAWSDoesNotWriteFailsTheDestination(t *testing.T) {
 	})
 }
 
-// A key that does not let the target encrypt is reported with the statement to add.
-func TestAKeyThatDoesNotEncryptAParameterIsExplained(t *testing.T) {
+// If the key does not permit the target to encrypt, the report has the statement to add.
+func TestPutParameter_keyDenied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, req := published(t, hidden)
 		h.forbid(target, "kms:Encrypt")
@@ -177,8 +177,8 @@ func TestAKeyThatDoesNotEncryptAParameterIsExplained(t *testing.T) {
 	})
 }
 
-// Whatever else proves an image, it is the image that is named, and all of that comes first.
-func TestAParameterNamesTheImageBesideGrants(t *testing.T) {
+// The parameter names the image after every other step that verifies or completes it.
+func TestPutParameter_withGrants(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, req := published(t, named)
 		req.Targets[0].Grants = []distribution.Grant{

@@ -97,8 +97,8 @@ func TestReplaceImage_deregisteredLast(t *testing.T) {
 	}
 }
 
-// Without force_deregister a name that is taken is refused, and nothing is made.
-func TestAnImageWithTheNameStaysUnlessItIsToGo(t *testing.T) {
+// Without force_deregister, the plan refuses a name that is taken, and the run creates nothing.
+func TestReplaceImage_withoutForceDeregister(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, _, _ := occupied(t, distribution.BySnapshot, false, false)
 		if p := h.decided(t.Context(), h.pool(t.Context(), h.World), h.request()); !p.Refused() {
@@ -107,8 +107,8 @@ func TestAnImageWithTheNameStaysUnlessItIsToGo(t *testing.T) {
 	})
 }
 
-// Credentials that may not deregister the image are found out before anything is made.
-func TestThatTheImageWithTheNameMayBeDeregisteredIsProvedFirst(t *testing.T) {
+// Credentials without permission to deregister the image are refused before the run creates anything.
+func TestReplaceImage_deregisterDenied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, _, _ := occupied(t, distribution.BySnapshot, true, false)
 		h.forbid("222222222222", "ec2:DeregisterImage")
@@ -120,8 +120,9 @@ func TestThatTheImageWithTheNameMayBeDeregisteredIsProvedFirst(t *testing.T) {
 	})
 }
 
-// Nor may snapshots stay behind without their image for want of a permission (9.11).
-func TestThatTheSnapshotsOfTheImageWithTheNameMayBeDeletedIsProvedFirst_9_11(t *testing.T) {
+// Credentials without permission to delete its snapshots are refused as well. Otherwise the snapshots would stay
+// without their image (rule 9.11).
+func TestReplaceImage_deleteSnapshotsDenied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, _, snapshot := occupied(t, distribution.BySnapshot, true, true)
 		h.forbid("222222222222", "ec2:DeleteSnapshot")
@@ -154,9 +155,9 @@ func TestReplaceImage_resumedAfterNameFreed(t *testing.T) {
 	})
 }
 
-// One look may be stale: what an earlier run made for the destination goes only where it is, and stays, not what it
-// must be.
-func TestAFinishedImageStaysWhateverOneLookShowedOfIt(t *testing.T) {
+// One response may be stale. An image of an earlier run is replaced only if a second read shows that it differs from
+// the request.
+func TestReplaceImage_staleRead(t *testing.T) {
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		for _, changed := range []bool{false, true} {
 			t.Run(fmt.Sprintf("by %s, changed %v", method, changed), func(t *testing.T) {

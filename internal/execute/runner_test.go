@@ -96,7 +96,7 @@ func (w *world) run(
 	return r.run(ctx)
 }
 
-func TestAGraphEndsWithItsCriticalPath(t *testing.T) {
+func TestRunner_criticalPath(t *testing.T) {
 	for seed := range uint64(200) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 0))
@@ -123,7 +123,7 @@ func TestAGraphEndsWithItsCriticalPath(t *testing.T) {
 	}
 }
 
-func TestTwoStepsOfOneNameFailLoudlyBeforeAnythingBegins(t *testing.T) {
+func TestRunner_duplicateStepID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := new(world)
 		err := recovery.Do(func() error {
@@ -136,7 +136,7 @@ func TestTwoStepsOfOneNameFailLoudlyBeforeAnythingBegins(t *testing.T) {
 	})
 }
 
-func TestALaneIsNeverOverfull(t *testing.T) {
+func TestRunner_queueLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var steps []step.Step
 		for i := range 60 {
@@ -178,7 +178,7 @@ func TestRunner_queueSaturationReported(t *testing.T) {
 	})
 }
 
-func TestTheLongestRemainingPathBeginsFirst(t *testing.T) {
+func TestRunner_longestPathFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var steps []step.Step
 		for i := range 21 {
@@ -235,9 +235,9 @@ func TestRunner_laneFollowsReportedLimit(t *testing.T) {
 	})
 }
 
-// Others have some or all of a lane temporarily: then it is ours within minutes, and meanwhile AWS is not asked all the
-// time.
-func TestALaneThatOthersFillIsTriedAgain(t *testing.T) {
+// Other users may use up a quota for some time. The run gets its share within minutes of their end, without calling AWS
+// all the time.
+func TestRunner_quotaUsedByOthers(t *testing.T) {
 	for _, left := range []int{0, 1, 19} { // by the others
 		synctest.Test(t, func(t *testing.T) {
 			begun, under, refusals := time.Now(), make(chan int, 1), 0
@@ -272,9 +272,8 @@ func TestALaneThatOthersFillIsTriedAgain(t *testing.T) {
 	}
 }
 
-// AWS may answer that a lane is full when the run is canceled already: it ends all the same, and says why nothing had
-// begun.
-func TestALaneThatOthersFillEndsWithItsRun(t *testing.T) {
+// AWS may report an exceeded quota after the run was canceled. The run ends, and reports why the copy did not start.
+func TestRunner_quotaExceededAfterCancel(t *testing.T) {
 	for _, answer := range []time.Duration{0, 2 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
@@ -309,7 +308,7 @@ func TestALaneThatOthersFillEndsWithItsRun(t *testing.T) {
 	}
 }
 
-func TestAFailedBranchSkipsWhatNeedsItAndNothingElse(t *testing.T) {
+func TestRunner_failedStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		failing, other := distribution.Location{Account: "1", Region: "r"}, distribution.Location{Account: "2", Region: "r"}
 		withDestination := func(one *task, at distribution.Location) *task { one.Destination = at; return one }
@@ -348,7 +347,7 @@ func TestAFailedBranchSkipsWhatNeedsItAndNothingElse(t *testing.T) {
 	})
 }
 
-func TestACancelBeginsNothingButClosingSteps(t *testing.T) {
+func TestRunner_cancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		stopped := errors.New("stopped")
@@ -377,7 +376,7 @@ func TestACancelBeginsNothingButClosingSteps(t *testing.T) {
 	})
 }
 
-func TestAfterACancelClosingStepsHaveATimeOfTheirOwn(t *testing.T) {
+func TestRunner_cleanupTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -391,7 +390,7 @@ func TestAfterACancelClosingStepsHaveATimeOfTheirOwn(t *testing.T) {
 	})
 }
 
-func TestAStepThatComesBackHoldsNoCall(t *testing.T) {
+func TestRunner_waitingStepUsesNoQuota(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var steps []step.Step
 		for i := range 3 * callsAtOnce {

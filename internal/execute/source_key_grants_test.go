@@ -56,8 +56,9 @@ func (h *testWorld) temporary(region string) []kmstypes.GrantListEntry {
 	})
 }
 
-// Copies that a target may not make without it, each with a grant for its role alone and no longer than they take.
-func TestAGrantLetsATargetCopyAndIsGoneAfterwards_3_2_6(t *testing.T) {
+// A target that may not use the source key gets a grant for its role alone. The grant ends with the copies (rule
+// 3.2.6).
+func TestSourceKeyGrant_revokedAfterCopies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := closed(t, mixed, []string{"222222222222", "333333333333"}, []string{home, away})
 		pool := h.pool(t.Context(), h.World)
@@ -90,8 +91,9 @@ func TestAGrantLetsATargetCopyAndIsGoneAfterwards_3_2_6(t *testing.T) {
 	})
 }
 
-// Straight across account and Region the key is asked for where it is, not where the copy is made.
-func TestAGrantIsAwaitedInTheKeysRegion(t *testing.T) {
+// For a copy to another account and Region, the run polls for the grant in the Region of the key, not in that of the
+// copy.
+func TestSourceKeyGrant_visibleInKeyRegion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := closed(t, mixed[1:2], []string{"222222222222"}, []string{away})
 		h.with = func(req *distribution.Request) {
@@ -107,7 +109,8 @@ func TestAGrantIsAwaitedInTheKeysRegion(t *testing.T) {
 	})
 }
 
-func TestWithoutItsGrantATargetCannotCopy_1_8_4(t *testing.T) {
+// Without its grant, a target cannot copy (rule 1.8.4).
+func TestSourceKeyGrant_missing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := closed(t, mixed[1:2], []string{"222222222222"}, []string{home})
 		req := h.request()
@@ -119,9 +122,9 @@ func TestWithoutItsGrantATargetCannotCopy_1_8_4(t *testing.T) {
 	})
 }
 
-// What KMS grants may take minutes to be seen: the copy waits for it. After five minutes it is a refusal, and the grant
-// goes.
-func TestAGrantIsWaitedForUntilItWorks_4_4_4(t *testing.T) {
+// A grant may take minutes to be visible, and the copy waits for it (rule 4.4.4). After five minutes the copy fails,
+// and the run revokes the grant.
+func TestSourceKeyGrant_visibleLate(t *testing.T) {
 	for _, late := range []time.Duration{4 * time.Minute, 7 * time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
 			h := closed(t, mixed[1:2], []string{"222222222222"}, []string{home})
@@ -150,8 +153,8 @@ func TestAGrantIsWaitedForUntilItWorks_4_4_4(t *testing.T) {
 	}
 }
 
-// Whatever a run comes to, its grants end with it; one that cannot be ended is listed.
-func TestGrantsEndInEveryOutcome(t *testing.T) {
+// The run revokes its grants whatever its outcome. It lists a grant that it cannot revoke.
+func TestSourceKeyGrant_everyOutcome(t *testing.T) {
 	for name, spoil := range map[string]func(h *testWorld, cancel context.CancelCauseFunc){
 		"a copy is refused": func(h *testWorld, _ context.CancelCauseFunc) { h.forbid("222222222222", "ec2:CopySnapshot") },
 		"canceled": func(_ *testWorld, cancel context.CancelCauseFunc) {

@@ -108,9 +108,9 @@ var features = []struct {
 	{"test_copy", func(r *distribution.Request) { r.TestCopy = aws.Bool(true) }},
 }
 
-// What each method takes of calls, and each feature beyond that, for one account and for many, in the image's own
-// Region and in another.
-func TestTheCallsOfEveryFeatureByEveryMethod(t *testing.T) {
+// The golden file holds the calls of each copy method, and the additional calls of each feature. Each is counted for
+// one account and for many, in the Region of the image and in another.
+func TestCalls_everyFeature(t *testing.T) {
 	var text strings.Builder
 	many := []string{"222222222222", "333333333333", "444444444444"}
 	for _, of := range []struct {
@@ -256,9 +256,9 @@ func (h *testWorld) copied(image, name, key string) string {
 // wait lets what was begun end.
 func wait(h *testWorld) { h.t.Helper(); time.Sleep(time.Hour) }
 
-// Windows, RHEL and SUSE reach other accounts as what they are billed as: by a copy of the image where nothing else is
-// said, and by snapshots as well.
-func TestBilledPlatformsAreBroughtOver(t *testing.T) {
+// The copies of Windows, RHEL and SUSE images are billed like their source. By default the run copies such an image as
+// a whole, and on request by its snapshots.
+func TestCalls_billedPlatforms(t *testing.T) {
 	for _, product := range []string{"bp-0002", "bp-0010", "bp-000g"} {
 		for _, method := range []distribution.Method{distribution.Auto, distribution.BySnapshot} {
 			t.Run(product+" "+string(method), func(t *testing.T) {

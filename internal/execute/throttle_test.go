@@ -11,9 +11,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Three hundred accounts at once, each with a grant on the source's key for the time of its copies and one that stays:
-// AWS is asked no faster than it answers.
-func TestThreeHundredTargetsAreHardlyEverThrottled_3_2_9_4_2(t *testing.T) {
+// Three hundred accounts copy at once, each with a temporary and a permanent grant on the source key. The run calls AWS
+// no faster than the rate limits allow (rules 3.2.9 and 4.2).
+func TestThrottle_threeHundredTargets(t *testing.T) {
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		t.Run(string(method), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -21,9 +21,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 )
 
-// Ten volumes that take some 450 MiB a second each: AWS moves four of them at once within their time. More would be
-// slower, or refused.
-func TestTimeBasedCopiesKeepTheirTimeAndTheQuota_4_8_2(t *testing.T) {
+// Each of ten volumes needs about 450 MiB a second. AWS copies four of them at once within their time (rule 4.8.2).
+// More would be slower, or refused.
+func TestTimeBasedCopy_quota(t *testing.T) {
 	for _, region := range []string{home, away} {
 		synctest.Test(t, func(t *testing.T) {
 			var copies []awssim.CopySchedule
@@ -126,8 +126,9 @@ func (h *testWorld) promises(copies []awssim.CopySchedule, account string) {
 	}
 }
 
-// Copies of all sizes that are more than the throughput take turns, and all end when the plan says so.
-func TestCopiesInAHurryTakeTurns_4_8_2(t *testing.T) {
+// Copies that together exceed the throughput run one after another. All end at the time that the plan gives (rule
+// 4.8.2).
+func TestTimeBasedCopy_differentSizes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var copies []awssim.CopySchedule
 		h := build(
@@ -149,8 +150,8 @@ func TestCopiesInAHurryTakeTurns_4_8_2(t *testing.T) {
 	})
 }
 
-// An image asks for the throughput of all its snapshots at once.
-func TestAnImageInAHurryIsCopiedInTime_4_8_2(t *testing.T) {
+// A time-based copy of an image uses the throughput of all its snapshots at once (rule 4.8.2).
+func TestTimeBasedCopy_image(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var copies []awssim.CopySchedule
 		h := build(
@@ -202,8 +203,9 @@ func TestTimeBasedCopy_earlyEndFreesThroughput(t *testing.T) {
 	})
 }
 
-// An account that copies one snapshot to two Regions has the second in time after the first, and the plan knows.
-func TestCopiesOfOneSnapshotInAHurryFollowEachOther_4_8_3(t *testing.T) {
+// An account that copies one snapshot to two Regions copies it first to one and then to the other. The plan accounts
+// for that (rule 4.8.3).
+func TestTimeBasedCopy_twoRegions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, sized(100), []string{"222222222222"}, []string{away, "eu-west-1"})
 		h.with = func(req *distribution.Request) {
@@ -220,8 +222,8 @@ func TestCopiesOfOneSnapshotInAHurryFollowEachOther_4_8_3(t *testing.T) {
 	})
 }
 
-// What others have used up of an account's throughput is waited for, as every limit is.
-func TestCopiesInAHurryWaitWhereOthersHaveUsedUpTheThroughput_4_1_5(t *testing.T) {
+// If other users have used up the throughput of an account, the copy waits, as for every quota (rule 4.1.5).
+func TestTimeBasedCopy_throughputUsedByOthers(t *testing.T) {
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		t.Run(string(method), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -71,8 +71,8 @@ func measured(in *ec2.RegisterImageInput) {
 	in.UefiData = aws.String("QU1aTlVFRkkgc2VjdXJlIGJvb3Qga2V5cw==")
 }
 
-// Every kind of image is brought over with all its attributes, by the method that can.
-func TestEveryKindOfImageIsBroughtOver_2_4(t *testing.T) {
+// Every kind of image is copied with all its attributes, by a method that supports it (rule 2.4).
+func TestVariety_everyKind(t *testing.T) {
 	many := make([]volume, 26)
 	for i := range many {
 		many[i] = volume{int32(i + 1), sourceAlias}
@@ -188,8 +188,8 @@ func TestEveryKindOfImageIsBroughtOver_2_4(t *testing.T) {
 	}
 }
 
-// What cannot be brought over is refused before anything is made, and the reason says what would do.
-func TestWhatCannotBeBroughtOverIsRefused(t *testing.T) {
+// The plan refuses an image that cannot be copied, and names an alternative.
+func TestVariety_unsupported(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		make   func(*testWorld)
@@ -255,9 +255,9 @@ func (h *testWorld) sold(product string) {
 	})
 }
 
-// What a registered image is billed as comes from its snapshots: one whose snapshots say something other than the image
-// is discarded where snapshots are asked for, with the reason, and kept by a copy of the image.
-func TestAnImageThatLosesItsBillingIsDiscarded_2_3_3(t *testing.T) {
+// Billing information of a registered image comes from its snapshots (rule 2.3.3). If they differ from the image, a
+// copy by snapshots is deleted, with the reason. A copy of the whole image is kept.
+func TestVariety_billingLost(t *testing.T) {
 	const account = "222222222222"
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[:1], []string{account}, []string{away})

@@ -25,7 +25,7 @@ func begun(ago time.Duration, percent int, of distribution.Location) *watchedCop
 	}
 }
 
-func TestTheFirstLookComesSoonAndTheLastCloseToTheEnd(t *testing.T) {
+func TestWatch_firstAndLastPoll(t *testing.T) {
 	o := Options{PollInterval: 15 * time.Second}
 	for name, c := range map[string]struct {
 		copy *watchedCopy
@@ -50,7 +50,7 @@ func TestTheFirstLookComesSoonAndTheLastCloseToTheEnd(t *testing.T) {
 	}
 }
 
-func TestNoLookComesBeforeThePollInterval(t *testing.T) {
+func TestWatch_pollInterval(t *testing.T) {
 	o := Options{PollInterval: 15 * time.Second, CopyTimeout: time.Hour}
 	for left, want := range map[time.Duration]time.Duration{
 		2 * time.Minute: 2*time.Minute + time.Millisecond,
@@ -63,7 +63,7 @@ func TestNoLookComesBeforeThePollInterval(t *testing.T) {
 	}
 }
 
-func TestOfTheCopiesOfOneImageTheLastSetsThePace(t *testing.T) {
+func TestWatch_lastCopyOfImage(t *testing.T) {
 	one, other := distribution.Location{Account: "999999999999", Region: "us-west-2"}, distribution.Location{}
 	v := &groupWatch{copies: map[string]*watchedCopy{
 		"short": begun(

@@ -169,8 +169,8 @@ func TestPolicies_refuseWhatTheJobDoesNotNeed(t *testing.T) {
 	})
 }
 
-// An image of somebody else's in the target account is deregistered only with the options that say so.
-func TestWhatIsNotOursIsRemovedOnRequestOnly(t *testing.T) {
+// A role may deregister an image of another user in the target account only with the options that request it.
+func TestPolicies_foreignImage(t *testing.T) {
 	for options, want := range map[string]string{
 		"":                                       "UnauthorizedOperation",
 		"force_deregister":                       "DryRunOperation",
@@ -228,8 +228,8 @@ func TestWhatIsNotOursIsRemovedOnRequestOnly(t *testing.T) {
 	}
 }
 
-// A kind of step that no plan here has would need permissions that no policy has.
-func TestTheEveryOptionPlanHasEveryKindOfStep(t *testing.T) {
+// If a kind of step were missing from the plans here, no policy would have its permissions.
+func TestEveryOption_everyKindOfStep(t *testing.T) {
 	planned := map[string]bool{}
 	known := map[string]bool{
 		"PublishBarrier": len((&step.PublishBarrier{}).Permissions()) == 0, // makes no call
@@ -263,9 +263,8 @@ func TestTheEveryOptionPlanHasEveryKindOfStep(t *testing.T) {
 	}
 }
 
-// An option adds to what the job takes without it: no role may lack a permission because of an option that the template
-// could also use.
-func TestWhatAnOptionTakesIsNotLostWithOthers(t *testing.T) {
+// An option only adds permissions. A template may use any combination of options, so none may remove a permission.
+func TestPolicies_optionsOnlyAdd(t *testing.T) {
 	all := Example().Policies()
 	for _, option := range append([]string{"none of them"}, Options...) {
 		alone := Example()
@@ -288,7 +287,7 @@ func actionsOf(d Document) []string {
 	return all
 }
 
-func TestTheDocumentedPoliciesAreThoseOfTheExample(t *testing.T) {
+func TestPolicies_documented(t *testing.T) {
 	files, err := filepath.Glob("../../docs/policies/*.json")
 	if err != nil || len(files) != len(Example().Policies()) {
 		t.Fatalf("%d files for %d policies: %v", len(files), len(Example().Policies()), err)
@@ -321,7 +320,7 @@ func TestSourceKey_permitsTargetRoleBeforeItExists(t *testing.T) {
 	}
 }
 
-func TestWithoutUsersNoPolicyNamesAnAccountBesideSourceAndTargets(t *testing.T) {
+func TestPolicies_accounts(t *testing.T) {
 	s := Example()
 	s.Users = nil
 	for file, policy := range s.Policies() {

@@ -21,8 +21,8 @@ import (
 	"github.com/zclconf/go-cty/cty/function/stdlib"
 )
 
-// A set-up by the templates lets every run and launch through that the policies themselves let through.
-func TestASetUpByTemplateLetsTheWholeJobThrough(t *testing.T) {
+// Accounts that were set up with the templates allow every run and launch that the policies allow.
+func TestSetUp_allowsEveryRun(t *testing.T) {
 	for name, policies := range map[string]func(*testing.T, Setup) map[string]string{
 		"CloudFormation": byCloudFormation,
 		"Terraform":      byTerraform,
@@ -42,9 +42,9 @@ func TestASetUpByTemplateLetsTheWholeJobThrough(t *testing.T) {
 	}
 }
 
-// What is an example's own and stays in a policy of other accounts would open these to somebody else, or keep the job
-// from its permissions.
-func TestASetUpOfOthersHasNothingOfTheExample(t *testing.T) {
+// A value of the example that stays in a user's policy could grant access to another account, or deny a needed
+// permission.
+func TestSetUp_noExampleValues(t *testing.T) {
 	example, s := Example(), Setup{
 		SourceAccount: "222222222222",
 		BuildRole:     "packer",
@@ -80,7 +80,7 @@ func TestASetUpOfOthersHasNothingOfTheExample(t *testing.T) {
 	}
 }
 
-func TestEveryParameterOfATemplateIsUsed(t *testing.T) {
+func TestSetUp_parametersUsed(t *testing.T) {
 	for name, text := range Templates() {
 		var template struct{ Parameters map[string]any }
 		if err := json.Unmarshal(text, &template); err != nil || len(template.Parameters) == 0 {
@@ -94,7 +94,7 @@ func TestEveryParameterOfATemplateIsUsed(t *testing.T) {
 	}
 }
 
-func TestTheTemplatesAreThoseOfTheExample(t *testing.T) {
+func TestSetUp_documented(t *testing.T) {
 	for name, want := range Templates() {
 		if got, err := os.ReadFile(filepath.Join("../../example/setup/cloudformation", name)); err != nil ||
 			!bytes.Equal(got, want) {

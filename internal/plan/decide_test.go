@@ -144,7 +144,7 @@ func managed(k distribution.Key) distribution.Key {
 	return k
 }
 
-func TestStepsAreExactlyTheNecessaryOnes(t *testing.T) {
+func TestDecide_steps(t *testing.T) {
 	holds := func(t *testing.T, p plan.Plan) {
 		var out strings.Builder
 		for _, s := range p.Steps {
@@ -283,8 +283,8 @@ func inOrder(t *testing.T, steps []step.Step) {
 	}
 }
 
-// TestRefusalsNameFieldCauseAndNextStep goes through every error of a plan. The golden file holds the text.
-func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
+// TestDecide_refusals checks every error of a plan. The golden file holds the texts.
+func TestDecide_refusals(t *testing.T) {
 	at := distribution.Location{Account: "999999999999", Region: tokyo}
 	home := distribution.Location{Account: source, Region: tokyo}
 	ownKey := func(change func(*kmstypes.KeyMetadata)) func(*distribution.Request, *distribution.Facts) {
@@ -538,7 +538,7 @@ func TestRefusalsNameFieldCauseAndNextStep(t *testing.T) {
 	golden.Equal(t, "testdata/refusals.golden", out.String())
 }
 
-func TestRunGoesOnWithoutWhatMayFail(t *testing.T) {
+func TestDecide_optionalTargets(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		refused  int
@@ -581,8 +581,8 @@ func TestRunGoesOnWithoutWhatMayFail(t *testing.T) {
 	}
 }
 
-// A source account may be kept out of a Region of its targets: nothing of it is needed there.
-func TestARegionThatTheSourceAccountIsKeptOutOfIsServedFromAnother(t *testing.T) {
+// The source account may be denied access to a target's Region, because it needs nothing there.
+func TestDecide_regionDeniedToSource(t *testing.T) {
 	req, facts := world()
 	at := distribution.Location{Account: source, Region: oregon}
 	facts.Unseen = blinded(at, "ec2:DescribeSnapshots")
@@ -624,8 +624,9 @@ func TestARegionThatTheSourceAccountIsKeptOutOfIsServedFromAnother(t *testing.T)
 	}
 }
 
-// A key policy may let EC2 alone use the key for us (3.2.4): named by its ARN, it is used.
-func TestAKeyThatOnlyEC2MayLookAtIsUsedByItsARN_3_2_4(t *testing.T) {
+// A key policy may permit our use of the key only through EC2 (rule 3.2.4). The key is used if the template names it by
+// its ARN.
+func TestDecide_keyOnlyViaEC2(t *testing.T) {
 	// AWS shows a key's ARN later, never this one
 	aliasARN := "arn:aws:kms:" + tokyo + ":" + source + ":alias/golden-source"
 	for asked, refused := range map[string]bool{

@@ -256,7 +256,7 @@ func TestDecide_existingResources(t *testing.T) {
 	golden.Equal(t, "testdata/earlier.golden", out.String())
 }
 
-func TestCleaningRemovesWhatIsUnfinishedAndProvablyOurs(t *testing.T) {
+func TestCleanUp_unfinishedAndProven(t *testing.T) {
 	own, staged := keyARN(there.Account, tokyo, "own"), keyARN(source, tokyo, "cust")
 	var out strings.Builder
 	for _, c := range []struct {

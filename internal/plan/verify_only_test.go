@@ -18,8 +18,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
-// Every difference from the plan is found on its own. What matches the plan is not.
-func TestCheckFindsWhatNoLongerStands(t *testing.T) {
+// Each difference from the plan has a finding of its own. What matches the plan has none.
+func TestVerify_everyDifference(t *testing.T) {
 	own := "alias/golden-" + tokyo
 	var out strings.Builder
 	for _, c := range []struct {

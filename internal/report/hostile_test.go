@@ -40,7 +40,7 @@ func tags(t *testing.T, page string) map[string]int {
 	}
 }
 
-func TestNothingThatOthersWroteBecomesMarkupInAPage(t *testing.T) {
+func TestHTML_foreignTextIsNoMarkup(t *testing.T) {
 	p, r := reporttest.Poisoned("harmless")
 	want := tags(t, page(t, reporttest.NewManifest(p, r)))
 	if want["script"] > 0 || want["meta http-equiv content"] != 1 {
@@ -69,7 +69,7 @@ var inert = regexp.MustCompile("(?s)```mermaid\n.*?\n```\n|`[^`\n]*`")
 // elements are those that a report writes into its Markdown.
 var elements = []string{"<br>", "<br/>", "<code>", "</code>", "<details>", "</details>", "<summary>", "</summary>"}
 
-func TestNothingThatOthersWroteBecomesMarkupInMarkdown(t *testing.T) {
+func TestMarkdown_foreignTextIsNoMarkup(t *testing.T) {
 	p, r := reporttest.Poisoned("harmless")
 	want := strings.Split(string(reporttest.NewManifest(p, r).Markdown()), "\n")
 	for _, text := range reporttest.Hostile {
@@ -101,7 +101,7 @@ func TestNothingThatOthersWroteBecomesMarkupInMarkdown(t *testing.T) {
 	}
 }
 
-func TestADrawingInMarkdownHasTheNodesOfTheDocument(t *testing.T) {
+func TestMarkdown_graphNodes(t *testing.T) {
 	for _, text := range reporttest.Hostile {
 		p, r := reporttest.Poisoned(text)
 		d := reporttest.NewManifest(p, r)

@@ -15,7 +15,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
-func TestAPlanNamesVolumesDestinationsStepsAndWhatIsLost(t *testing.T) {
+func TestText_wholePlan(t *testing.T) {
 	golden.Equal(t, "testdata/plan.golden", report.Plan(reporttest.Plan())+"\n")
 }
 
@@ -41,7 +41,7 @@ func TestLeft_resourcesAndNothing(t *testing.T) {
 	golden.Equal(t, "testdata/left.golden", text+"\n")
 }
 
-func TestStatementsStandUnderThePolicyThatTheyBelongIn(t *testing.T) {
+func TestText_statementsByPolicy(t *testing.T) {
 	golden.Equal(t, "testdata/statements.golden", report.Findings([]distribution.Finding{
 		{
 			Level:       distribution.Refused,
@@ -84,7 +84,7 @@ func TestStatementsStandUnderThePolicyThatTheyBelongIn(t *testing.T) {
 	})+"\n")
 }
 
-func TestAPlanForManyAccountsCountsItsSteps(t *testing.T) {
+func TestText_manyAccounts(t *testing.T) {
 	p := reporttest.Plan()
 	for range 98 {
 		p.Steps = append(p.Steps, p.Steps[2])

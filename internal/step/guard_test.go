@@ -9,7 +9,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-func TestNothingIsCopiedWithoutAKeyOfItsOwnRegion(t *testing.T) { // 1.3.9, 1.7.5
+func TestGuardCopy_keyOfOtherRegion(t *testing.T) { // 1.3.9, 1.7.5
 	for key, passes := range map[string]bool{
 		"arn:aws:kms:eu-west-1:222222222222:key/k":    true,
 		"arn:aws:kms:eu-central-1:222222222222:key/k": false,

@@ -56,7 +56,7 @@ var registerMembers = map[string]string{
 	"ImageLocation":       "of instance-store images",
 }
 
-func TestEveryMemberOfTheSDKsTypesHasItsRow(t *testing.T) {
+func TestImageAttributes_everySDKMember(t *testing.T) {
 	var attributes, devices, given []string
 	for _, a := range CarryTable {
 		attributes = append(attributes, a.Name)
@@ -149,7 +149,7 @@ func fill(v reflect.Value) {
 	}
 }
 
-func TestEveryKeptAttributeReachesRegisterImage(t *testing.T) {
+func TestRegisterImage_everyAttribute(t *testing.T) {
 	full, err := registerImageInput(fullStep(), ownSnapshots)
 	if err != nil {
 		t.Fatal(err)
@@ -207,7 +207,7 @@ func TestEveryKeptAttributeReachesRegisterImage(t *testing.T) {
 	}
 }
 
-func TestASnapshotsDeviceNeverNamesEncryption(t *testing.T) { // 1.5.1, 1.5.2, 1.5.5
+func TestRegisterImage_deviceEncryption(t *testing.T) { // 1.5.1, 1.5.2, 1.5.5
 	in, err := registerImageInput(fullStep(), ownSnapshots)
 	if err != nil {
 		t.Fatal(err)
@@ -225,7 +225,7 @@ func TestASnapshotsDeviceNeverNamesEncryption(t *testing.T) { // 1.5.1, 1.5.2, 1
 	}
 }
 
-func TestADeviceWithoutItsCopyIsNotRegistered(t *testing.T) {
+func TestRegisterImage_copyMissing(t *testing.T) {
 	if _, err := registerImageInput(fullStep(), nil); err == nil {
 		t.Error("an image whose volume has no copy was to be registered")
 	}

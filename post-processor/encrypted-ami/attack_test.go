@@ -110,7 +110,7 @@ func uses(image ec2types.Image, id string) bool {
 	)
 }
 
-func TestSnapshotsWithCopiedTagsAreNeitherUsedNorRemoved(t *testing.T) {
+func TestAttack_copiedTags(t *testing.T) {
 	for name, forge := range map[string]func(tags []ec2types.Tag) []ec2types.Tag{
 		"all tags of a genuine copy": slices.Clone[[]ec2types.Tag],
 		"without a signature":        func(tags []ec2types.Tag) []ec2types.Tag { return untagged(tags, ":signature") },
@@ -178,7 +178,7 @@ func (s *stage) named(id string, output *artifact) {
 	s.Errorf("no finding names %s: %v", id, output.result.Findings)
 }
 
-func TestAnImageUnderThePredictableNameIsNeitherAdoptedNorRemoved(t *testing.T) {
+func TestAttack_predictableName(t *testing.T) {
 	for name, when := range map[string]string{"before the run": "", "while it goes on": "in progress"} {
 		t.Run(name, func(t *testing.T) {
 			onStage(t, func(s *stage) {

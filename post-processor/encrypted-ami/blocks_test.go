@@ -17,9 +17,9 @@ func byImage(options map[string]any, last map[string]any) map[string]any {
 	return options
 }
 
-// AWS answers a token with what the first call of it made, though that is gone by now, and refuses it to a call of
-// other parameters.
-func TestEveryBlockOfABuildGetsItsImages(t *testing.T) {
+// Several blocks of one build get their own images. AWS answers a repeated client token with the resource of the first
+// call, even if that is deleted, and refuses it with other parameters.
+func TestBlocks_sameClientTokens(t *testing.T) {
 	for name, second := range map[string]func(s *stage) map[string]any{
 		"another account": func(s *stage) map[string]any { return byImage(s.options(other), nil) },
 		"another name": func(s *stage) map[string]any {
@@ -40,8 +40,8 @@ func TestEveryBlockOfABuildGetsItsImages(t *testing.T) {
 	}
 }
 
-// The source account has a copy of its own, and one that is staged for others, of one image.
-func TestTheSourceAccountIsATargetBesideOthers(t *testing.T) {
+// The source account has a copy of its own and a copy that is staged for other accounts.
+func TestBlocks_sourceAccountAsTarget(t *testing.T) {
 	own := map[string]any{"name": "own", "assume_role": nil}
 	for name, options := range map[string]func(s *stage) map[string]any{
 		"another target": func(s *stage) map[string]any { return byImage(s.options(prod, source), own) },

@@ -71,8 +71,9 @@ func TestResume_afterExpiredSession(t *testing.T) {
 	}
 }
 
-// Whatever answer breaks off while the image is being protected: it is protected, and the run that fails says so.
-func TestATornAnswerCostsNoProtection(t *testing.T) {
+// A response may break off while the run enables deregistration protection. The image is protected, and the failed run
+// reports it.
+func TestProtection_truncatedResponse(t *testing.T) {
 	for _, operation := range []string{
 		"sts:GetCallerIdentity",
 		"ec2:DescribeImages",
@@ -93,8 +94,9 @@ func TestATornAnswerCostsNoProtection(t *testing.T) {
 	}
 }
 
-// Cut off at any moment, also while the image is being protected, the image is protected and that is reported.
-func TestARunCutOffAtItsVeryBeginningLeavesTheImageProtected(t *testing.T) {
+// A run may be canceled at any moment, even while it enables deregistration protection. The image is protected, and the
+// run reports it.
+func TestProtection_canceledEarly(t *testing.T) {
 	for after := 20 * time.Millisecond; after <= 400*time.Millisecond; after += 20 * time.Millisecond {
 		t.Run(after.String(), func(t *testing.T) {
 			onStage(t, func(s *stage) {
@@ -127,9 +129,8 @@ func (f fragile) Do(r *http.Request) (*http.Response, error) {
 	return f.HTTPClient.Do(r)
 }
 
-// A panic at any call is that step's failure. The plugin survives and reports it, and the image is as safe as at that
-// moment.
-func TestAPanicAtAnyCallIsAnError(t *testing.T) {
+// A panic during a call fails its step. The plugin keeps running and reports it, and the image keeps its protection.
+func TestPanic_atAnyCall(t *testing.T) {
 	broke := 0
 	for call, over := int64(1), false; !over; call++ {
 		onStage(t, func(s *stage) {

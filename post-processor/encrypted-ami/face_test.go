@@ -66,7 +66,7 @@ func built(builder, id string, data map[string]any) packersdk.Artifact {
 	}
 }
 
-func TestArtifactIdsNameTheirImages(t *testing.T) {
+func TestArtifact_idNamesImages(t *testing.T) {
 	images, err := imagesOf("us-east-1:ami-0123456789abcdef0,ap-northeast-1:ami-01234567")
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +88,7 @@ func TestArtifactIdsNameTheirImages(t *testing.T) {
 	}
 }
 
-func TestOnlyMakersOfAMIsAreTaken(t *testing.T) {
+func TestPostProcess_unsupportedArtifact(t *testing.T) {
 	var text strings.Builder
 	for _, builder := range []string{
 		"mitchellh.amazonebs", "mitchellh.amazon.ebssurrogate", "mitchellh.amazon.chroot",
@@ -160,7 +160,7 @@ func result() distribution.Result {
 	}
 }
 
-func TestTheArtifactNamesTheTargetsImages(t *testing.T) {
+func TestArtifact_imagesOfTargets(t *testing.T) {
 	a := &artifact{mode: report.Distribute, result: result(), generated: map[string]any{"PackerRunUUID": "run-1"}}
 	a.result.Destinations = []distribution.DestinationResult{
 		{
@@ -233,7 +233,7 @@ func TestArtifact_imagesForHCP(t *testing.T) {
 	}
 }
 
-func TestDestroyRemovesTheImagesAndIsNoError(t *testing.T) {
+func TestArtifact_destroy(t *testing.T) {
 	var removed []distribution.CreatedImage
 	a := &artifact{result: result(), remove: func(made []distribution.CreatedImage) error {
 		removed = made
@@ -248,7 +248,7 @@ type panicking struct{}
 
 func (panicking) Do(*http.Request) (*http.Response, error) { panic("out of luck") }
 
-func TestAPanicBecomesAnError(t *testing.T) {
+func TestPanic_becomesError(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "111111111111")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
 	none := ""
@@ -263,7 +263,7 @@ func TestAPanicBecomesAnError(t *testing.T) {
 	}
 }
 
-func TestOnlyTheFirstConfigureFails(t *testing.T) {
+func TestConfigure_laterErrorKept(t *testing.T) {
 	good := map[string]any{"target": []any{map[string]any{"account_ids": []any{"999999999999"}, "kms_key_id": "default"}}}
 	bad := map[string]any{"kms_key_id": "golden"}
 	p := new(PostProcessor)

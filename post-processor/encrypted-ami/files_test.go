@@ -129,7 +129,7 @@ func TestReport_rolesAndStatements(t *testing.T) {
 	})
 }
 
-func TestWritingFilesTakesATwentiethOfTheTimeAtMost(t *testing.T) {
+func TestFiles_writeTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow, fast := 0, 0
 		r := &run{files: []*file{

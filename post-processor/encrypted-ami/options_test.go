@@ -10,7 +10,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/optioncoverage"
 )
 
-func TestLeavingAnOptionOutChangesTheOutcome(t *testing.T) {
+func TestOptions_omitted(t *testing.T) {
 	spec := new(PostProcessor).ConfigSpec()
 	delete(spec, "resume") // only a resume file has it: see resume_test.go
 	optioncoverage.Check(t, spec, worlds)

@@ -114,7 +114,7 @@ func (o tree) options(change func(target map[string]any)) map[string]any {
 	return options
 }
 
-func TestTheAccountsOfAUnitAndOfThoseBelowGetTheImage(t *testing.T) {
+func TestOrganization_nestedUnits(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.grow()
 		output, err := s.run(
@@ -138,7 +138,7 @@ func TestTheAccountsOfAUnitAndOfThoseBelowGetTheImage(t *testing.T) {
 	})
 }
 
-func TestAnAccountWithoutTheRoleFailsTheRunUnlessItIsSkipped(t *testing.T) {
+func TestOrganization_roleMissing(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.grow()
 		if _, err := s.run(
@@ -175,8 +175,8 @@ func TestOrganization_cannotListUnit(t *testing.T) {
 	})
 }
 
-// A page has 20 entries: what comes after the first is listed as well.
-func TestUnitsOfManyPagesAreListedToTheEnd(t *testing.T) {
+// A page has 20 entries. The entries of later pages are listed as well.
+func TestOrganization_manyPages(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.grow()
 		for range 25 {

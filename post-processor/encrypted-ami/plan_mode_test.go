@@ -30,7 +30,7 @@ func (s *stage) untouched() {
 	}
 }
 
-func TestPlanOnlyShowsThePlanAndChangesNothing(t *testing.T) {
+func TestPlanMode_changesNothing(t *testing.T) {
 	onStage(t, func(s *stage) {
 		output, err := s.run(s.Context(), s.only(prod, other))
 		if err != nil {
@@ -43,7 +43,7 @@ func TestPlanOnlyShowsThePlanAndChangesNothing(t *testing.T) {
 	})
 }
 
-func TestTheCallsOfAPlanAreThoseThatItsRunMakes(t *testing.T) {
+func TestPlanMode_callsMatchRun(t *testing.T) {
 	onStage(t, func(s *stage) {
 		if _, err := s.run(s.Context(), s.only(prod, other)); err != nil {
 			s.Fatal(err)
@@ -66,8 +66,8 @@ func TestTheCallsOfAPlanAreThoseThatItsRunMakes(t *testing.T) {
 	})
 }
 
-// With mode = "plan" the image of a build has no protection, and Packer would destroy it after an error.
-func TestPlanOnlyFailsOnlyWhereNothingOfABuildCanBeLost(t *testing.T) {
+// With mode = "plan" the image of a build is not protected, and Packer would destroy it after an error.
+func TestPlanMode_keepsImageOfBuild(t *testing.T) {
 	onStage(t, func(s *stage) {
 		options := s.only(prod)
 		options["kms_key_id"] = "alias/missing"

@@ -43,8 +43,8 @@ func (s *stage) state(path string) report.Destination {
 	return m.Destinations[0]
 }
 
-// An image that something names stays when Packer destroys the artifact; the others go.
-func TestDestroyLeavesWhatIsPublished(t *testing.T) {
+// An image that a parameter or launch template names stays when Packer destroys the artifact. The others are deleted.
+func TestArtifact_destroyKeepsPublished(t *testing.T) {
 	onStage(t, func(s *stage) {
 		output, err := s.run(s.Context(), s.publishing(prod, other))
 		if err != nil {
@@ -62,8 +62,9 @@ func TestDestroyLeavesWhatIsPublished(t *testing.T) {
 	})
 }
 
-// Who may not tag the source image cannot prove what is his: nothing is begun where something is to be published.
-func TestNothingIsPublishedThatCannotBeProved(t *testing.T) {
+// Without permission to tag the source image, a run cannot sign its resources. It creates nothing if it would publish
+// an image.
+func TestPublish_unsignable(t *testing.T) {
 	onStage(t, func(s *stage) {
 		users := iam.NewFromConfig(s.world.Config(source, tokyo))
 		if err := s.allow(
@@ -89,7 +90,7 @@ func TestNothingIsPublishedThatCannotBeProved(t *testing.T) {
 
 // A target succeeds once everything that publishes its image names that image. Otherwise the target and the run fail,
 // and the image stays for the next run.
-func TestATargetIsServedWhenItsImageIsPublished(t *testing.T) {
+func TestPublish_targetSucceeds(t *testing.T) {
 	onStage(t, func(s *stage) {
 		roles := iam.NewFromConfig(s.world.Config(prod, tokyo))
 		deny := &iam.PutRolePolicyInput{
@@ -153,8 +154,8 @@ func merged(t *testing.T, states ...any) (images map[string]registryimage.Image,
 	return images, labels
 }
 
-// Two accounts in one Region, beside the builder's own image: HCP Packer knows all three, and whose each is.
-func TestHCPPackerKnowsTheImagesOfAllAccounts(t *testing.T) {
+// Two accounts in one Region have images beside that of the builder. HCP Packer gets all three, each with its account.
+func TestHCPPacker_allAccounts(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.options(prod, other)
 		o["hcp_packer"] = true
@@ -179,7 +180,7 @@ func TestHCPPackerKnowsTheImagesOfAllAccounts(t *testing.T) {
 	})
 }
 
-func TestHCPPackerGetsNothingUnlessAsked(t *testing.T) {
+func TestHCPPacker_off(t *testing.T) {
 	onStage(t, func(s *stage) {
 		output, err := s.run(s.Context(), s.options(prod))
 		if err != nil || output.State(registryimage.ArtifactStateURI) != nil {

@@ -131,7 +131,7 @@ func TestResume_afterFailedTarget(t *testing.T) {
 	})
 }
 
-func TestAFinishedRunMadeAgainChangesNothing(t *testing.T) {
+func TestResume_finishedRun(t *testing.T) {
 	onStage(t, func(s *stage) {
 		if _, err := s.run(s.Context(), s.options(prod)); err != nil {
 			s.Fatal(err)
@@ -153,9 +153,9 @@ func TestAFinishedRunMadeAgainChangesNothing(t *testing.T) {
 	})
 }
 
-// Tags and descriptions may contain the AMI of the build, which a later run does not know: a finished image keeps those
+// Tags and descriptions may contain the AMI of the build, which a later run does not know. A finished image keeps those
 // of the run that created it.
-func TestAnImageThatIsFinishedKeepsTheTextsOfItsRun(t *testing.T) {
+func TestResume_imageKeepsTexts(t *testing.T) {
 	onStage(t, func(s *stage) {
 		worded := func(o map[string]any) map[string]any {
 			target := o["target"].([]any)[0].(map[string]any)
@@ -180,7 +180,7 @@ func TestAnImageThatIsFinishedKeepsTheTextsOfItsRun(t *testing.T) {
 	})
 }
 
-func TestAnImageOfTheCallersIsNeitherProtectedNorRemoved(t *testing.T) {
+func TestExistingAMIs_imageUnchanged(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.closed(prod)
 		_, err := s.after(s.Context(), nullBuilder, s.withExistingAMI(prod))
@@ -205,9 +205,9 @@ func TestAnImageOfTheCallersIsNeitherProtectedNorRemoved(t *testing.T) {
 	})
 }
 
-// A later post-processor that does not keep the artifact has the run's own images removed: those that an earlier run
-// has made may be in use.
-func TestWhatAnEarlierRunMadeOutlivesTheArtifact(t *testing.T) {
+// A later post-processor without keep_input_artifact destroys the artifact, and with it the run's own images. Images of
+// an earlier run may be in use, so they stay.
+func TestArtifact_destroyKeepsEarlierRun(t *testing.T) {
 	onStage(t, func(s *stage) {
 		if _, err := s.run(s.Context(), s.options(prod)); err != nil {
 			s.Fatal(err)
@@ -244,7 +244,7 @@ func TestExistingAMIs_none(t *testing.T) {
 	})
 }
 
-func TestImagesNamedBesideTheArtifactsOwnAreRefused(t *testing.T) {
+func TestExistingAMIs_withArtifact(t *testing.T) {
 	onStage(t, func(s *stage) {
 		_, err := s.run(
 			s.Context(),
@@ -257,7 +257,7 @@ func TestImagesNamedBesideTheArtifactsOwnAreRefused(t *testing.T) {
 	})
 }
 
-func TestATargetThatIsNotRequiredMayFail(t *testing.T) {
+func TestRun_optionalTargetFails(t *testing.T) {
 	for name, fail := range map[string]func(*stage){
 		"before the run": func(s *stage) { s.closed(other) },
 		"in the run":     func(s *stage) { s.keyless(other) },
@@ -286,7 +286,7 @@ func TestATargetThatIsNotRequiredMayFail(t *testing.T) {
 	}
 }
 
-func TestAsManyDestinationsMayFailAsTheTemplateAllows(t *testing.T) {
+func TestRun_maxFailedDestinations(t *testing.T) {
 	for allowed, fails := range map[int]bool{0: true, 1: false} {
 		onStage(t, func(s *stage) {
 			s.keyless(other)
@@ -311,7 +311,7 @@ func TestCancel_failsDespiteAllowedFailures(t *testing.T) {
 	})
 }
 
-func TestAFailedRunRemovesWhatItLeavesWhereTheTemplateSaysSo(t *testing.T) {
+func TestRun_cleanUpOnFailure(t *testing.T) {
 	for name, begin := range map[string]func(*stage) context.Context{
 		"a target fails": func(s *stage) context.Context { s.keyless(other); return s.Context() },
 		"it is canceled": func(s *stage) context.Context {
@@ -340,7 +340,7 @@ func TestAFailedRunRemovesWhatItLeavesWhereTheTemplateSaysSo(t *testing.T) {
 	}
 }
 
-func TestCleaningUpRemovesWhatIsUnfinishedAndNothingElse(t *testing.T) {
+func TestCleanUp_onlyUnfinished(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.keyless(other)
 		if _, err := s.run(s.Context(), s.options(other, prod)); err == nil {
@@ -425,7 +425,7 @@ func TestCleanup_workingRunNeedsProtection(t *testing.T) {
 	})
 }
 
-func TestCleaningUpFailsWhereItCannotLook(t *testing.T) {
+func TestCleanUp_accountUnreadable(t *testing.T) {
 	for name, c := range map[string]struct {
 		hide func(*stage)
 		want string
@@ -618,7 +618,7 @@ func TestPostProcess_refusedRoleAdvisesNoStatement(t *testing.T) {
 	})
 }
 
-func TestARefusedKeyIsAnsweredWithTheStatementToAdd(t *testing.T) {
+func TestRun_keyDeniedShowsStatement(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.setTargetActions(prod, `"ec2:*"`)
 		_, err := s.run(s.Context(), s.options(prod))
@@ -630,8 +630,8 @@ func TestARefusedKeyIsAnsweredWithTheStatementToAdd(t *testing.T) {
 	})
 }
 
-// Everything that a run writes is searched for the secrets that it knows.
-func TestNoSecretIsWrittenAnywhere(t *testing.T) {
+// The test searches everything that a run writes for the secrets that the run knows.
+func TestFiles_noSecrets(t *testing.T) {
 	for name, fail := range map[string]func(*stage, map[string]any){
 		"success": func(*stage, map[string]any) {},
 		"failure": func(s *stage, _ map[string]any) { s.keyless(prod) },

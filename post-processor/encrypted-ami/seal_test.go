@@ -76,7 +76,7 @@ func (l *late) hides(asked string, body []byte) bool {
 	return l.looks == l.look
 }
 
-func TestASealingKeyThatIsSeenLateProvesAllTheSame(t *testing.T) {
+func TestSigningKey_visibleLate(t *testing.T) {
 	for look := 1; look <= 3; look++ {
 		t.Run(fmt.Sprint(look), func(t *testing.T) {
 			onStage(t, func(s *stage) {
@@ -111,8 +111,8 @@ func (l slow) Do(r *http.Request) (*http.Response, error) {
 	return l.HTTPClient.Do(r)
 }
 
-// Both look at a fresh image before either has given it a key: the second one's stands.
-func TestTwoTemplatesThatBeginAtOnceSealWithOneKey(t *testing.T) {
+// Two runs read a new image before either has given it a signing key. Both use the key that was written last.
+func TestSigningKey_concurrentRuns(t *testing.T) {
 	for delay := time.Duration(0); delay <= 2*time.Second; delay += 250 * time.Millisecond {
 		t.Run(delay.String(), func(t *testing.T) {
 			onStage(t, func(s *stage) {

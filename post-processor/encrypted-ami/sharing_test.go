@@ -41,9 +41,9 @@ func (s *stage) launchable(id string) distribution.LaunchPermissions {
 	return distribution.NewLaunchPermissions(out.LaunchPermissions)
 }
 
-// Share blocks alone: no account gets a copy, and the artifact is what others launch. It is a copy here, because the
-// build's is under aws/ebs.
-func TestAShareAloneGivesTheImageThatOthersLaunch(t *testing.T) {
+// With share blocks alone, no account gets a copy, and the artifact is the image that other accounts launch. Here it is
+// a staged copy, because the build encrypts with aws/ebs.
+func TestShare_withoutTargets(t *testing.T) {
 	onStage(t, func(s *stage) {
 		output, err := s.run(s.Context(), sharing(s.options(), other))
 		if err != nil {
@@ -77,8 +77,8 @@ func TestAShareAloneGivesTheImageThatOthersLaunch(t *testing.T) {
 	})
 }
 
-// What share blocks name survives every later run of the image, with a share block and without.
-func TestWhatIsSharedStaysShared(t *testing.T) {
+// Later runs of the image keep the permissions of share blocks, with a share block and without.
+func TestShare_laterRun(t *testing.T) {
 	onStage(t, func(s *stage) {
 		first, err := s.run(s.Context(), sharing(s.options(), other))
 		if err != nil {
@@ -105,7 +105,7 @@ func TestWhatIsSharedStaysShared(t *testing.T) {
 	})
 }
 
-func TestAnImageThatOthersLaunchIsKept(t *testing.T) {
+func TestShare_destroyKeepsImage(t *testing.T) {
 	onStage(t, func(s *stage) {
 		options := sharing(s.options(), other)
 		first, err := s.run(s.Context(), options)
@@ -123,7 +123,7 @@ func TestAnImageThatOthersLaunchIsKept(t *testing.T) {
 	})
 }
 
-func TestAShareThatCannotBeGivenFailsTheRun(t *testing.T) {
+func TestShare_denied(t *testing.T) {
 	onStage(t, func(s *stage) {
 		if err := s.allow(
 			iam.NewFromConfig(s.world.Config(source, tokyo)),

@@ -277,7 +277,7 @@ func (s *stage) made() awssim.Records {
 	return slices.Concat(calls.Calls("ec2:CopySnapshot"), calls.Calls("ec2:RegisterImage"))
 }
 
-func TestTheTargetOwnsAnImageAndNothingIsLeft(t *testing.T) {
+func TestRun_success(t *testing.T) {
 	onStage(t, func(s *stage) {
 		output, err := s.run(s.Context(), s.options(prod))
 		if err != nil {
@@ -306,7 +306,7 @@ func TestTheTargetOwnsAnImageAndNothingIsLeft(t *testing.T) {
 	})
 }
 
-func TestAnErrorOfTheSecondConfigureLeavesTheImageAlone(t *testing.T) {
+func TestConfigure_secondError(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.started++
 		p := &PostProcessor{client: s.world, seed: 1, runID: fmt.Sprintf("run-0-%d", s.started)}
@@ -355,7 +355,7 @@ func TestPostProcess_invalidOptionsKeepImage(t *testing.T) {
 	}
 }
 
-func TestAnImageWithoutSnapshotsIsRefusedAndLeftAlone(t *testing.T) {
+func TestRun_instanceStoreImage(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.started++
 		p := &PostProcessor{client: s.world, seed: 1, runID: fmt.Sprintf("run-0-%d", s.started)}
@@ -399,9 +399,9 @@ func TestProtection_denied(t *testing.T) {
 	})
 }
 
-// While a run copies, another one for other accounts may succeed, and lift the protection. When the first fails, Packer
-// wants to destroy the image.
-func TestTheImageOfABuildThatFailsIsProtectedWhateverOthersHaveLifted(t *testing.T) {
+// While a run copies, a run for other accounts may succeed and disable the protection. When the first run fails, Packer
+// would destroy the image.
+func TestProtection_liftedByOtherRun(t *testing.T) {
 	onStage(t, func(s *stage) {
 		ctx, cancel := context.WithCancel(s.Context())
 		time.AfterFunc(time.Minute, cancel)
@@ -425,8 +425,8 @@ func TestTheImageOfABuildThatFailsIsProtectedWhateverOthersHaveLifted(t *testing
 	})
 }
 
-// One target's key forbids grants: CopySnapshot is accepted and ends in error (rule 1.8.4).
-func TestOneTargetsFailureNamesItAndServesTheOthers(t *testing.T) {
+// One target's key forbids grants: CopySnapshot is accepted, and the copy ends in error (rule 1.8.4).
+func TestRun_oneTargetFails(t *testing.T) {
 	onStage(t, func(s *stage) {
 		roles := iam.NewFromConfig(s.world.Config(other, tokyo))
 		_, err := roles.PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{
@@ -453,7 +453,7 @@ func TestOneTargetsFailureNamesItAndServesTheOthers(t *testing.T) {
 	})
 }
 
-func TestACancelLeavesTheImageAloneAndEndsSoon(t *testing.T) {
+func TestRun_canceled(t *testing.T) {
 	onStage(t, func(s *stage) {
 		ctx, cancel := context.WithCancel(s.Context())
 		time.AfterFunc(time.Minute, cancel) // the first copies are in progress
@@ -466,7 +466,7 @@ func TestACancelLeavesTheImageAloneAndEndsSoon(t *testing.T) {
 	})
 }
 
-func TestTheTimeoutEndsTheRun(t *testing.T) {
+func TestRun_timeout(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.options(prod)
 		o["timeout"] = "1m"
@@ -479,8 +479,9 @@ func TestTheTimeoutEndsTheRun(t *testing.T) {
 	})
 }
 
-// Sessions last an hour (5.2), and this run less: of each account one, and one question who it is.
-func TestWhoActsIsAskedOnceForEachAccount(t *testing.T) {
+// A session lasts an hour (rule 5.2), longer than this run. For each account, the run assumes the role once and asks
+// for its identity once.
+func TestRun_identityOncePerAccount(t *testing.T) {
 	onStage(t, func(s *stage) {
 		if _, err := s.run(s.Context(), s.options(other, prod)); err != nil {
 			s.Fatal(err)
@@ -517,7 +518,7 @@ func TestEndpoint_unreachable(t *testing.T) {
 	}
 }
 
-func TestDestroyLeavesNothingInTheTarget(t *testing.T) {
+func TestArtifact_destroyInTarget(t *testing.T) {
 	onStage(t, func(s *stage) {
 		output, err := s.run(s.Context(), s.options(prod))
 		if err != nil {
