@@ -103,6 +103,9 @@ func (b *resultBuilder) addOutcome(s step.Step, o step.Outcome, failure *distrib
 
 	r.Findings = append(r.Findings, o.Notes...)
 	r.Left = append(r.Left, o.Retained...)
+	for _, id := range o.Removed {
+		b.removed[id] = true
+	}
 }
 
 // addResult adds what the outcome of a step contributes.

@@ -4,6 +4,7 @@
 package integration_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -70,6 +71,28 @@ func TestTimeout_optionalTarget(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Unlike a timeout, a cancel fails the run although only an optional target is not finished.
+func TestCancel_optionalTarget(t *testing.T) {
+	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
+		w.Inject(outage{awssim.LimitReached, "ec2:CopySnapshot"}.rule(fixture.Stage))
+		run := w.Start(fixture.Attempt{
+			Template: w.Template(fixture.WithTestCopy(false), fixture.WithOptional(fixture.Stage)),
+		})
+		time.Sleep(time.Hour)
+		w.RequireImage(fixture.Prod, fixture.Home)
+		run.Cancel()
+		if !run.EndsWithin(time.Minute) {
+			w.Error("the run has not ended a minute after it was canceled")
+			run.Wait()
+		}
+		w.RequireFailure(run)
+		if !strings.Contains(run.Err.Error(), "canceled") {
+			w.Errorf("got %s, want a run that was canceled", run.Outcome())
+		}
+		expectProtected(w, run)
+	})
 }
 
 // maxSilence is the longest time without a line on the screen, with some seconds for what delays a line.

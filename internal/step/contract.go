@@ -79,6 +79,7 @@ type Outcome struct {
 	Repeated     bool                            // the creating call was repeated because its response was lost
 	Unsigned     bool                            // the image could not be signed, so it must not be published
 	Retained     []distribution.RetainedResource // resources that could not be deleted
+	Removed      []string                        // IDs of what other steps created and this one removed
 	Notes        []distribution.Finding
 	Err          error // set by the runner
 }

@@ -201,7 +201,22 @@ func (r *Run) verifyImage(ctx context.Context, a *attempt, s *VerifyImage) (Outc
 		}
 		return Outcome{ID: id, Retained: []distribution.RetainedResource{kept}}, failure
 	}
-	return Outcome{ID: id, Retained: r.discardRejected(ctx, a, s, wrongIDs)}, failure
+	if s.Method == distribution.ByImage { // AWS deletes them with the image
+		wrongIDs = slices.Collect(maps.Values(snapshotsByDevice(*image)))
+	}
+	retained := r.discardRejected(ctx, a, s, wrongIDs)
+	return Outcome{ID: id, Retained: retained, Removed: removedIDs(id, wrongIDs, retained)}, failure
+}
+
+// removedIDs returns what was removed of a rejected image and its snapshots. Nothing was if the image is still there.
+func removedIDs(imageID string, snapshots []string, retained []distribution.RetainedResource) []string {
+	isRetained := func(id string) bool {
+		return slices.ContainsFunc(retained, func(l distribution.RetainedResource) bool { return l.Resource == id })
+	}
+	if isRetained(imageID) {
+		return nil
+	}
+	return slices.DeleteFunc(append([]string{imageID}, snapshots...), isRetained)
 }
 
 // hasUnsignedDependency reports whether a step that this one waits for could not sign the image.
