@@ -42,11 +42,11 @@ func TestSnapshotTags_carriedOver(t *testing.T) {
 	}
 }
 
-// An image with as many tags as AWS allows is distributed. The run says which tags have no room.
-func TestTags_moreThanThereIsRoom(t *testing.T) {
+// An image with as many tags as AWS allows is distributed. The run says which tags exceed the limit.
+func TestTags_beyondLimit(t *testing.T) {
 	test(t, fixture.Setup{}, func(w *fixture.World) {
 		tags := map[string]string{}
-		for i := range 46 { // a run needs room for four of its own
+		for i := range 46 { // a run adds up to four of its own
 			tags[fmt.Sprintf("key%02d", i)] = "x"
 		}
 		w.Tag(w.EC2(fixture.Source, fixture.Home), w.ImageID, tags)
@@ -56,7 +56,7 @@ func TestTags_moreThanThereIsRoom(t *testing.T) {
 		if got := len(image.Tags); got > 50 || fixture.Tags(image.Tags)["stage"] != "prod" {
 			w.Errorf("got %d tags: %v", got, fixture.Tags(image.Tags))
 		}
-		if !strings.Contains(run.Text(), "no room for these: key45") {
+		if !strings.Contains(run.Text(), "these exceed the limit: key45") {
 			w.Errorf("got no warning of the lost tag:\n%s", run.Text())
 		}
 	})
