@@ -82,7 +82,7 @@ func (d *Datasource) look(ctx context.Context) (Output, error) {
 	if slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool { return d.config.Fails(f.Level) }) {
 		return Output{}, fmt.Errorf("the preflight found problems; nothing was changed:\n%s", report.Findings(p.Findings))
 	}
-	targets, err := d.config.TargetsAsJSON(request, p.Destinations)
+	targets, err := d.config.TargetsAsJSON(request, p.AccountsByTarget())
 	if err != nil {
 		return Output{}, err
 	}

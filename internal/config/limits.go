@@ -11,7 +11,6 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
@@ -92,7 +91,7 @@ type tagLimits struct {
 
 // Limits of the tags of images, snapshots and instances, and of sessions.
 var (
-	imageTags   = tagLimits{awslimits.Tags, awslimits.TagKey, awslimits.TagValue, plan.OwnTags}
+	imageTags   = tagLimits{awslimits.Tags, awslimits.TagKey, awslimits.TagValue, provenance.OwnTags}
 	sessionTags = tagLimits{awslimits.SessionTags, awslimits.SessionTagKey, awslimits.SessionTagValue, 0}
 )
 

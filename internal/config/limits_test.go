@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/limitsamples"
 )
 
@@ -138,7 +138,7 @@ var withNumber = map[awslimits.Subject]func(n int) string{
 	awslimits.CopyMinutes: func(n int) string {
 		return target(fmt.Sprintf("snapshot_copy_duration_minutes = %d", n))
 	},
-	awslimits.Tags: func(n int) string { return target("tags = " + tags(n-plan.OwnTags)) },
+	awslimits.Tags: func(n int) string { return target("tags = " + tags(n-provenance.OwnTags)) },
 	awslimits.ImageShares: func(n int) string {
 		return target("ami_users = " + list(n, func(i int) string { return fmt.Sprintf("%012d", i+1) }))
 	},

@@ -18,7 +18,6 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
 // Preflight is the block of the data source in a template: the options of the post-processor, and those of amazon-ebs.
@@ -247,9 +246,9 @@ func (f *Preflight) Fails(level distribution.Level) bool {
 	return level == distribution.Refused
 }
 
-// TargetsAsJSON are the targets with their defaults filled in, as targets_json takes them, and organizational units
-// replaced by the accounts that a plan has found in them.
-func (f *Preflight) TargetsAsJSON(request distribution.Request, found []plan.DestinationPlan) (string, error) {
+// TargetsAsJSON returns the targets with their defaults filled in, as targets_json takes them. Organizational units are
+// replaced by their accounts, which are those of found, by the name of the target.
+func (f *Preflight) TargetsAsJSON(request distribution.Request, found map[string][]string) (string, error) {
 	var regions []string
 	for _, image := range request.Images {
 		regions = append(regions, image.Region)
@@ -265,12 +264,7 @@ func (f *Preflight) TargetsAsJSON(request distribution.Request, found []plan.Des
 			t.Regions = regions
 		}
 		if len(t.OrganizationalUnitIDs) > 0 {
-			t.AccountIDs, t.OrganizationalUnitIDs, t.ExcludeAccountIDs = nil, nil, nil
-			for _, d := range found {
-				if d.Target == t.Name && !slices.Contains(t.AccountIDs, d.At.Account) {
-					t.AccountIDs = append(t.AccountIDs, d.At.Account)
-				}
-			}
+			t.AccountIDs, t.OrganizationalUnitIDs, t.ExcludeAccountIDs = found[t.Name], nil, nil
 		}
 		if len(t.AccountIDs) == 0 { // its units have no account: the plan warns
 			continue

@@ -16,7 +16,6 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
-	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
@@ -187,13 +186,7 @@ func TestPreflight_targetsWithDefaults(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		list, err := f.TargetsAsJSON(
-			request,
-			[]plan.DestinationPlan{
-				{Target: "target[0]", At: distribution.Location{Account: "999999999999"}},
-				{Target: "target[0]", At: distribution.Location{Account: "888888888888"}},
-			},
-		)
+		list, err := f.TargetsAsJSON(request, map[string][]string{"target[0]": {"999999999999", "888888888888"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -232,10 +225,7 @@ func TestPreflight_targetWithEmptyUnits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := f.TargetsAsJSON(
-		request,
-		[]plan.DestinationPlan{{Target: request.Targets[0].Name, At: distribution.Location{Account: "999999999999"}}},
-	)
+	list, err := f.TargetsAsJSON(request, map[string][]string{request.Targets[0].Name: {"999999999999"}})
 	if err != nil {
 		t.Fatal(err)
 	}

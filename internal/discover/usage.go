@@ -119,11 +119,14 @@ func instanceUses(ctx context.Context, client *ec2.Client, images []string) ([]d
 	return uses, nil
 }
 
-// useKinds are the kinds of references that are neither instances nor launch templates.
-var useKinds = map[ec2types.ImageReferenceResourceType]string{
-	ec2types.ImageReferenceResourceTypeSsmParameter:                distribution.UseByParameter,
-	ec2types.ImageReferenceResourceTypeImageBuilderImageRecipe:     distribution.UseByRecipe,
-	ec2types.ImageReferenceResourceTypeImageBuilderContainerRecipe: distribution.UseByRecipe,
+// kindOf returns the kind of use that a reference is. Empty if it is none, or if another call finds it.
+func kindOf(reference ec2types.ImageReferenceResourceType) string {
+	for _, kind := range distribution.UseKinds {
+		if slices.Contains(kind.References, reference) {
+			return kind.Name
+		}
+	}
+	return ""
 }
 
 // imagesPerCall is the number of images that one call of DescribeImageReferences takes (rule B.10.1).
@@ -142,7 +145,7 @@ func referenceUses(
 			}
 			for _, r := range page.ImageReferences {
 				arn := aws.ToString(r.Arn)
-				switch kind := useKinds[r.ResourceType]; {
+				switch kind := kindOf(r.ResourceType); {
 				case r.ResourceType == ec2types.ImageReferenceResourceTypeEc2LaunchTemplate:
 					_, id, _ := strings.Cut(arn, "/")
 					templates = append(templates, id)

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
 // PublishTargets are what names the images of a target. A new kind is one field more.
@@ -61,6 +63,34 @@ func (f PublicationFacts) ImageIDs() []string {
 		add(template.DefaultImageID, template.Versions)
 	}
 	return ids
+}
+
+// Kinds of ImageUse that are publish targets.
+const (
+	UseByLaunchTemplate = "launch_template"
+	useByParameter      = "ssm_parameter"
+)
+
+// publishTargetUses are the kinds of ImageUse that are publish targets.
+var publishTargetUses = []UseKind{
+	{Name: UseByLaunchTemplate, Singular: "launch template", Plural: "launch templates"},
+	{
+		Name:       useByParameter,
+		Singular:   "SSM parameter",
+		Plural:     "SSM parameters",
+		References: []ec2types.ImageReferenceResourceType{ec2types.ImageReferenceResourceTypeSsmParameter},
+	},
+}
+
+// UnlistedUses returns the uses that DescribeImageReferences does not list: parameters of data type text.
+func (f PublicationFacts) UnlistedUses() []ImageUse {
+	var uses []ImageUse
+	for _, name := range slices.Sorted(maps.Keys(f.Parameters)) {
+		if stored := f.Parameters[name]; stored.ImageID != "" && stored.DataType != ImageParameter {
+			uses = append(uses, ImageUse{ImageID: stored.ImageID, Kind: useByParameter, Resource: name})
+		}
+	}
+	return uses
 }
 
 // LaunchTemplate holds the parameters of a new launch template version with the image. Fields of type Text are

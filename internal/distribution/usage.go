@@ -3,24 +3,50 @@
 
 package distribution
 
-import "time"
+import (
+	"time"
+
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
 
 // ImageUse is a resource that names an image.
 type ImageUse struct {
 	ImageID  string
-	Kind     string // one of the kinds below
+	Kind     string // name of one of UseKinds
 	Resource string // ID or name
 	Detail   string // state of an instance, versions of a launch template, number of instances of a group
 }
 
-// Kinds of ImageUse.
+// Kinds of ImageUse, beside those of publish targets.
 const (
 	UseByInstance         = "instance"
 	UseByAutoScalingGroup = "auto_scaling_group" // a group with instances; its launch template is a use of its own
-	UseByLaunchTemplate   = "launch_template"
-	UseByParameter        = "ssm_parameter"
-	UseByRecipe           = "image_recipe" // of EC2 Image Builder
+	UseByRecipe           = "image_recipe"       // of EC2 Image Builder
 )
+
+// UseKind is a kind of ImageUse.
+type UseKind struct {
+	Name             string
+	Singular, Plural string // in texts
+
+	// References are the types with which DescribeImageReferences lists it. Empty if another call finds it.
+	References []ec2types.ImageReferenceResourceType
+}
+
+// UseKinds are all kinds.
+var UseKinds = append([]UseKind{
+	{Name: UseByInstance, Singular: "instance", Plural: "instances"},
+	{Name: UseByAutoScalingGroup, Singular: "Auto Scaling group", Plural: "Auto Scaling groups"},
+	{
+		Name:     UseByRecipe,
+		Singular: "recipe",
+		Plural:   "recipes",
+		References: []ec2types.ImageReferenceResourceType{
+			ec2types.ImageReferenceResourceTypeImageBuilderImageRecipe,
+			ec2types.ImageReferenceResourceTypeImageBuilderContainerRecipe,
+		},
+	},
+}, publishTargetUses...)
 
 // ImageUseFacts holds the uses of images at a location.
 type ImageUseFacts struct {

@@ -21,9 +21,6 @@ import (
 // maxShared is how many accounts one sharing call takes (rule 2.1.6).
 const maxShared = 500
 
-// ownTags is how many tags of this plugin a resource gets: source, run and signature.
-const ownTags = 3
-
 // builder collects the steps of a plan. Each step comes after its dependencies.
 type builder struct {
 	*Assessment

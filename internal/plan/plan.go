@@ -39,6 +39,17 @@ func (p Plan) Refused() bool {
 	return false
 }
 
+// AccountsByTarget returns the accounts of each target, by its name.
+func (p Plan) AccountsByTarget() map[string][]string {
+	accounts := map[string][]string{}
+	for _, d := range p.Destinations {
+		if !slices.Contains(accounts[d.Target], d.At.Account) {
+			accounts[d.Target] = append(accounts[d.Target], d.At.Account)
+		}
+	}
+	return accounts
+}
+
 // Mutates reports whether a step makes or changes something.
 func (p Plan) Mutates() bool {
 	return slices.ContainsFunc(p.Steps, func(s step.Step) bool { return len(calls(s)) > 0 })

@@ -38,7 +38,7 @@ func fitTags(carried, given map[string]string) (tags map[string]string, left []s
 	for _, key := range slices.Sorted(maps.Keys(carried)) {
 		switch _, isGiven := given[key]; {
 		case isGiven:
-		case len(tags)+ownTags < maxTags:
+		case len(tags)+provenance.OwnTags < maxTags:
 			tags[key] = carried[key]
 		default:
 			left = append(left, key)

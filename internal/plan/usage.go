@@ -111,14 +111,7 @@ func (a *Assessment) ImagesOfFamily(d distribution.Destination) []string {
 // usageAt returns the usage of the releases at a destination.
 func (a *Assessment) usageAt(d distribution.Destination, isUnknown bool) []distribution.ReleaseUsage {
 	facts := a.facts
-	uses := slices.Clone(facts.Usage[d.At].Uses)
-	for _, name := range parametersThatAWSOmits(facts, d) {
-		uses = append(uses, distribution.ImageUse{
-			ImageID:  facts.Sites[d.At].Parameters[name].ImageID,
-			Kind:     distribution.UseByParameter,
-			Resource: name,
-		})
-	}
+	uses := slices.Concat(facts.Usage[d.At].Uses, facts.Sites[d.At].UnlistedUses())
 	slices.SortFunc(uses, func(a, b distribution.ImageUse) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Resource, b.Resource), cmp.Compare(a.Detail, b.Detail))
 	})
@@ -141,17 +134,4 @@ func (a *Assessment) usageAt(d distribution.Destination, isUnknown bool) []distr
 		})
 	}
 	return all
-}
-
-// parametersThatAWSOmits returns the parameters of the template that DescribeImageReferences does not search, because
-// their data type is text.
-func parametersThatAWSOmits(facts distribution.Facts, d distribution.Destination) []string {
-	var names []string
-	for _, p := range d.Parameters {
-		stored := facts.Sites[d.At].Parameters[string(p.Name)]
-		if stored.ImageID != "" && stored.DataType != distribution.ImageParameter {
-			names = append(names, string(p.Name))
-		}
-	}
-	return names
 }

@@ -11,10 +11,8 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
-
-// OwnTags is how many tags of its own this plugin puts on each image, snapshot and instance that it creates.
-const OwnTags = ownTags
 
 // limited is a rendered or carried value that AWS limits.
 type limited struct {
@@ -211,14 +209,14 @@ func validateCounts(d distribution.Destination, facts distribution.Facts) []dist
 func validateTagCount(
 	d distribution.Destination, facts distribution.Facts, option, resource string, count int,
 ) []distribution.Finding {
-	total := count + OwnTags
+	total := count + provenance.OwnTags
 	if awslimits.CheckCount(awslimits.Tags, total) == nil {
 		return nil
 	}
 	f := destinationFinding(d, facts, distribution.Refused, distribution.CodeTooManyTags, "9.4", option)
 	f.Summary = fmt.Sprintf("%s would have %d tags", resource, total)
 	f.Detail = fmt.Sprintf("AWS allows %d tags for a resource, and this plugin needs %d of them",
-		awslimits.Number(awslimits.Tags, awslimits.MaxCount), OwnTags)
+		awslimits.Number(awslimits.Tags, awslimits.MaxCount), provenance.OwnTags)
 	f.Remediation = "give fewer tags"
 	return []distribution.Finding{f}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/limitsamples"
 )
@@ -138,7 +139,7 @@ var withRendered = map[awslimits.Subject]func(w *limitWorld, value string){
 var withLength = map[awslimits.Subject]func(w *limitWorld, n int){
 	awslimits.Tags: func(w *limitWorld, n int) {
 		given := map[string]distribution.Text{}
-		for i := range n - plan.OwnTags {
+		for i := range n - provenance.OwnTags {
 			given[fmt.Sprintf("key%d", i)] = "x"
 		}
 		w.target().Tags = given

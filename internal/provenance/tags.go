@@ -21,6 +21,9 @@ const (
 	TagSignature = TagPrefix + "signature" // proves that a run created the resource
 )
 
+// OwnTags is how many tags of this plugin each image, snapshot and instance gets that it creates.
+const OwnTags = 3
+
 // Keys of the tags on a source image and its snapshots.
 const (
 	TagBaseline   = TagPrefix + "baseline"     // accounts that had a permission before any run

@@ -4,6 +4,7 @@
 package report
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
@@ -31,13 +32,13 @@ func newUsage(releases []distribution.ReleaseUsage) []ReleaseUsage {
 	return all
 }
 
-// useNames are the singular and the plural of each kind of use.
-var useNames = map[string][2]string{
-	distribution.UseByInstance:         {"instance", "instances"},
-	distribution.UseByAutoScalingGroup: {"Auto Scaling group", "Auto Scaling groups"},
-	distribution.UseByLaunchTemplate:   {"launch template", "launch templates"},
-	distribution.UseByParameter:        {"SSM parameter", "SSM parameters"},
-	distribution.UseByRecipe:           {"recipe", "recipes"},
+// useKind returns a kind of use by its name. A kind of a later version has its name as text.
+func useKind(name string) distribution.UseKind {
+	i := slices.IndexFunc(distribution.UseKinds, func(k distribution.UseKind) bool { return k.Name == name })
+	if i < 0 {
+		return distribution.UseKind{Name: name, Singular: name, Plural: name}
+	}
+	return distribution.UseKinds[i]
 }
 
 // Summary returns the number of uses of each kind: "2 instances, 1 launch template".
@@ -48,7 +49,8 @@ func (r ReleaseUsage) Summary() string {
 		for ; i < len(r.Uses) && r.Uses[i].Kind == kind; i++ {
 			n++
 		}
-		counts = append(counts, distribution.Count(n, useNames[kind][0], useNames[kind][1]))
+		names := useKind(kind)
+		counts = append(counts, distribution.Count(n, names.Singular, names.Plural))
 	}
 
 	switch text := strings.Join(counts, ", "); {
@@ -67,7 +69,7 @@ func (r ReleaseUsage) Summary() string {
 func (r ReleaseUsage) uses() []string {
 	all := make([]string, len(r.Uses))
 	for i, use := range r.Uses {
-		all[i] = useNames[use.Kind][0] + " " + use.ResourceID
+		all[i] = useKind(use.Kind).Singular + " " + use.ResourceID
 		if use.Detail != "" {
 			all[i] += ": " + string(use.Detail)
 		}

@@ -67,12 +67,9 @@ func (r *Run) terminateInstance(ctx context.Context, a *attempt, s *TerminateIns
 		return Outcome{}, err
 	}
 
-	proof, err := r.instanceProof(ctx, s.Location, id)
-	if err != nil && ctx.Err() == nil && r.isCreatedHere(id) {
-		if errors.Is(err, errNotShown) && a.keepPolling() && a.polls < 5 { // launched moments ago (rule 4.4.1)
-			return Outcome{}, RetryAfter{Backoff(a.polls)}
-		}
-		proof, err = r.createdHereProof(ctx, provenance.Resource{Kind: provenance.Instance, ID: id})
+	proof, err := r.proofToTerminate(ctx, a, s, id)
+	if errors.As(err, &RetryAfter{}) {
+		return Outcome{}, err
 	}
 
 	if err == nil {
@@ -92,6 +89,21 @@ func (r *Run) terminateInstance(ctx context.Context, a *attempt, s *TerminateIns
 		ID:       id,
 		Retained: []distribution.RetainedResource{{At: s.Location, Kind: "instance", Resource: id, Why: err.Error()}},
 	}, err
+}
+
+// proofToTerminate returns the proof that a run launched an instance. The error is RetryAfter while AWS may not show an
+// instance that was launched moments ago (rule 4.4.1).
+func (r *Run) proofToTerminate(
+	ctx context.Context, a *attempt, s *TerminateInstance, id string,
+) (provenance.DeletionProof, error) {
+	proof, err := r.instanceProof(ctx, s.Location, id)
+	if err == nil || ctx.Err() != nil || !r.isCreatedHere(id) {
+		return proof, err
+	}
+	if errors.Is(err, errNotShown) && a.keepPolling() && a.polls < 5 {
+		return proof, RetryAfter{Backoff(a.polls)}
+	}
+	return r.createdHereProof(ctx, provenance.Resource{Kind: provenance.Instance, ID: id})
 }
 
 // instanceToTerminate returns the ID of the instance that a step terminates. Empty if none was launched.

@@ -66,10 +66,27 @@ const (
 // imports are what a folder may import beside the standard library: folders of ours, and modules of others by prefix.
 type imports struct{ ours, others []string }
 
+// leaves are folders that import nothing of ours. Every folder may import them.
+var leaves = []string{
+	"internal/awslimits", // what AWS limits, and where AWS says so
+	"internal/iampolicy",
+	"internal/invariant", // switches of what must hold, for tests
+	"internal/recovery",
+	"internal/suggest",
+	"version",
+}
+
 // layout is the import direction. A folder that is not in it fails.
 var layout = map[string]imports{
-	".":       {[]string{"post-processor/encrypted-ami", "datasource/preflight", "version"}, []string{packer}},
-	"version": {nil, []string{packer}},
+	".": {[]string{"post-processor/encrypted-ami", "datasource/preflight"}, []string{packer}},
+
+	"version":            {nil, []string{packer}},
+	"internal/awslimits": {nil, nil},
+	"internal/iampolicy": {nil, nil},
+	"internal/invariant": {nil, nil},
+	"internal/recovery":  {nil, nil},
+	"internal/suggest":   {nil, nil},
+
 	"post-processor/encrypted-ami": {
 		[]string{
 			"internal/config",
@@ -80,11 +97,10 @@ var layout = map[string]imports{
 			"internal/plan",
 			"internal/execute",
 			"internal/report",
+			"internal/resume",
 			"internal/diagnose",
 			"internal/provenance",
 			"internal/runrecord",
-			"internal/recovery",
-			"version",
 		},
 		[]string{packer, hcl, cty, awsSDK},
 	},
@@ -94,86 +110,103 @@ var layout = map[string]imports{
 			"internal/awsclient",
 			"internal/discover",
 			"internal/distribution",
-			"internal/step",
 			"internal/plan",
 			"internal/execute",
 			"internal/report",
 			"internal/diagnose",
 			"internal/runrecord",
-			"internal/recovery",
-			"version",
 		},
 		[]string{packer, hcl, cty, awsSDK},
 	},
 
-	"internal/distribution": {nil, []string{awsTypes, ec2Types, kmsTypes}},
-	"internal/iampolicy":    {nil, nil},
-	"internal/recovery":     {nil, nil},
-	"internal/provenance":   {[]string{"internal/distribution"}, nil},
-	"internal/awsclient":    {[]string{"internal/distribution", "internal/recovery"}, []string{awsSDK, smithy, extended}},
+	// What proves a resource is known to the nouns, because facts hold signing keys and runs.
+	"internal/provenance":   {nil, nil},
+	"internal/distribution": {[]string{"internal/provenance"}, []string{awsTypes, ec2Types, kmsTypes}},
+	"internal/awsclient":    {[]string{"internal/distribution"}, []string{awsSDK, smithy, extended}},
 	"internal/runrecord": {
 		[]string{"internal/distribution", "internal/provenance", "internal/awsclient"},
 		[]string{awsSDK, smithy},
 	},
+
+	// Credentials and the own tags of the plugin are options as well.
+	"internal/config": {
+		[]string{"internal/distribution", "internal/awsclient", "internal/provenance", "internal/resume"},
+		[]string{packer, hcl, cty, awsSDK, structs, multiErr},
+	},
+	"internal/resume": {[]string{"internal/distribution"}, []string{hcl, cty}},
+
 	"internal/step": {
-		[]string{"internal/distribution", "internal/provenance", "internal/awsclient", "internal/iampolicy"},
+		[]string{"internal/distribution", "internal/provenance", "internal/awsclient"},
 		[]string{awsSDK, smithy},
 	},
-	"internal/discover": {
-		[]string{"internal/distribution", "internal/provenance", "internal/awsclient", "internal/recovery"},
-		[]string{awsSDK, extended},
-	},
 	"internal/plan": {
-		[]string{"internal/distribution", "internal/provenance", "internal/step", "internal/iampolicy"},
+		[]string{"internal/distribution", "internal/provenance", "internal/step"},
 		[]string{awsTypes, ec2Types, kmsTypes},
 	},
-	"internal/diagnose": {[]string{"internal/distribution", "internal/step"}, nil},
+
+	// An assessment says what to look up, and a permission is what a lookup needs.
+	"internal/discover": {
+		[]string{
+			"internal/distribution",
+			"internal/provenance",
+			"internal/awsclient",
+			"internal/step",
+			"internal/plan",
+		},
+		[]string{awsSDK, extended},
+	},
+
+	// A plan holds steps, so whoever reads one knows both.
 	"internal/execute": {
 		[]string{
 			"internal/distribution",
 			"internal/step",
+			"internal/plan",
 			"internal/provenance",
 			"internal/runrecord",
 			"internal/awsclient",
 			"internal/diagnose",
-			"internal/recovery",
 		},
 		[]string{awsSDK, smithy, extended},
 	},
-	"internal/permissions": {
-		[]string{"internal/distribution", "internal/step", "internal/discover", "internal/runrecord", "internal/awsclient"},
-		[]string{awsTypes, ec2Types, kmsTypes},
-	},
-	"internal/permissions/cmd/policies": {[]string{"internal/permissions"}, nil},
-	"internal/config": {
-		[]string{"internal/distribution"},
-		[]string{packer, hcl, cty, awsSDK, structs, multiErr},
-	},
-	"internal/report": {[]string{"internal/distribution", "internal/plan"}, nil},
+	"internal/diagnose": {[]string{"internal/distribution", "internal/step", "internal/provenance"}, nil},
+	"internal/report":   {[]string{"internal/distribution", "internal/step", "internal/plan"}, nil},
 	"internal/report/reporttest": {
 		[]string{"internal/distribution", "internal/step", "internal/plan", "internal/report"},
 		nil,
 	},
+	"internal/permissions": {
+		[]string{
+			"internal/distribution",
+			"internal/provenance",
+			"internal/step",
+			"internal/plan",
+			"internal/discover",
+			"internal/runrecord",
+			"internal/awsclient",
+		},
+		[]string{awsTypes, ec2Types, kmsTypes},
+	},
+	"internal/permissions/cmd/policies": {[]string{"internal/permissions"}, nil},
 
 	"internal/awssim": {
-		[]string{"internal/iampolicy", "internal/awssim", "internal/awssim/wire"},
+		[]string{"internal/awssim", "internal/awssim/wire"},
 		[]string{awsSDK, smithy},
 	},
-	"internal/awssim/wire":        {nil, []string{awsSDK, smithy}},
-	"internal/awssim/wire/names":  {[]string{"internal/awssim/wire"}, []string{awsSDK, smithy}},
-	"internal/awssim/cmd/awssim":  {[]string{"internal/awssim"}, []string{awsSDK}},
-	"internal/awssim/cmd/demo":    {[]string{"internal/e2e"}, []string{awsSDK}},
-	"internal/e2e":                {nil, []string{awsSDK}},
-	"internal/benchmark":          {nil, nil},
-	"internal/doctest":            {nil, nil},
-	"internal/doctest/cmd/errors": {[]string{"internal/doctest"}, nil},
-	"internal/testutil/golden":    {nil, []string{goCompare}},
-	"internal/testutil/awsenv":    {nil, nil},
+	"internal/awssim/wire":           {nil, []string{awsSDK, smithy}},
+	"internal/awssim/wire/names":     {[]string{"internal/awssim/wire"}, []string{awsSDK, smithy}},
+	"internal/awssim/cmd/awssim":     {[]string{"internal/awssim"}, []string{awsSDK}},
+	"internal/awssim/cmd/demo":       {[]string{"internal/e2e"}, []string{awsSDK}},
+	"internal/e2e":                   {nil, []string{awsSDK}},
+	"internal/benchmark":             {nil, nil},
+	"internal/testutil/awsenv":       {nil, nil},
+	"internal/testutil/fixture":      {[]string{"internal/awssim"}, []string{packer, awsSDK}},
+	"internal/testutil/golden":       {nil, []string{goCompare}},
+	"internal/testutil/limitsamples": {nil, nil},
 	"internal/testutil/optioncoverage": {
 		[]string{"internal/awssim", "internal/testutil/fixture"},
 		[]string{hcl, awsSDK},
 	},
-	"internal/testutil/fixture": {[]string{"internal/awssim"}, []string{packer, awsSDK}},
-	"tools/structure":           {nil, nil},
-	"tools/words":               {nil, nil},
+	"tools/structure": {nil, nil},
+	"tools/words":     {nil, nil},
 }

@@ -371,7 +371,7 @@ func importDirections(c *code) measurement {
 				}
 
 				folder := c.folder(path)
-				ok := folder != "" && slices.Contains(allowed.ours, folder) ||
+				ok := folder != "" && (slices.Contains(leaves, folder) || slices.Contains(allowed.ours, folder)) ||
 					folder == "" &&
 						slices.ContainsFunc(allowed.others, func(prefix string) bool { return strings.HasPrefix(path, prefix) })
 				if !ok {
