@@ -327,8 +327,9 @@ func TestPreflight_protectedNamesake(t *testing.T) {
 			options["amazon_ebs"].(map[string]any)["ami_name"] = "golden-1"
 			found, err := s.execute(options)
 			s.must(err)
-			if got := strings.Contains(plain(found["findings"]), "amazon-ebs cannot replace "+*image.ImageId); got != isProtected {
-				s.Errorf("protected %v: got the warning %v: %s", isProtected, got, plain(found["findings"]))
+			findings := plain(found["findings"])
+			if got := strings.Contains(findings, "amazon-ebs cannot replace "+*image.ImageId); got != isProtected {
+				s.Errorf("protected %v: got the warning %v: %s", isProtected, got, findings)
 			}
 		})
 	}

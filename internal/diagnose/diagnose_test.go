@@ -281,7 +281,8 @@ func TestExplain_wrongClock(t *testing.T) {
 
 // A policy may deny to create something without tags. To weaken it is the wrong advice.
 func TestExplain_denyForMissingTags(t *testing.T) {
-	for operation, want := range map[string]bool{"ec2:RunInstances": true, "ec2:CopySnapshot": true, "kms:CreateGrant": false} {
+	operations := map[string]bool{"ec2:RunInstances": true, "ec2:CopySnapshot": true, "kms:CreateGrant": false}
+	for operation, want := range operations {
 		refusal := distribution.APIError{
 			Operation: operation,
 			Code:      "UnauthorizedOperation",

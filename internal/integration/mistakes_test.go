@@ -182,9 +182,10 @@ func foundAt(run *fixture.Run) string {
 }
 
 var (
-	changingIDs = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{21,22}|/tmp/[^ ]*`)
+	changingIDs = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{21,22}`)
 	nextSteps   = regexp.MustCompile(`(?m)^(?:Resume|Report|Give up|         needs|"Error destroying).*\n?`)
-	progress    = regexp.MustCompile(`(?m)^(?:machine|Distributing|Enabling|Reading|Wr|Checking|Still|Copying|Sharing|Unsharing|Plan:|  (?:Source|Destinations|\d|Cost)|    (?:/dev|\d)).*\n?`)
+	progress    = regexp.MustCompile(`(?m)^(?:machine|Distributing|Enabling|Reading|Wr|Checking|Still|Copying|` +
+		`Sharing|Unsharing|Plan:|  (?:Source|Destinations|\d|Cost)|    (?:/dev|\d)).*\n?`)
 )
 
 // printed returns what a run printed about its failure.

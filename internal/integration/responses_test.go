@@ -114,9 +114,9 @@ func TestResponses_missingElement(t *testing.T) {
 			verdict(t, failures)
 		})
 	}
+	fmt.Printf("unprotected images: %d, successes without an image: %d\n", counts[unprotected], counts[noImage])
 	fmt.Printf("answers: %d, panics: %d, hangs: %d, unlisted leftovers: %d, wrong images published: %d\n",
 		count, counts[panicked], counts[hung], counts[left], counts[wrongImage])
-	fmt.Printf("of these, unprotected images: %d, successes without an image: %d\n", counts[unprotected], counts[noImage])
 }
 
 // What is wrong with a run.
