@@ -37,6 +37,7 @@ var iamOperations = []namedOperation{
 	newOperation((*World).createUser),
 	newOperation((*World).getUser),
 	newOperation((*World).putUserPolicy),
+	newOperation((*World).getUserPolicy),
 	newOperation((*World).deleteUserPolicy),
 	newOperation((*World).attachUserPolicy),
 	newOperation((*World).putUserPermissionsBoundary),

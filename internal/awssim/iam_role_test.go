@@ -47,6 +47,29 @@ func TestCreateRole_keepsAttributes(t *testing.T) {
 	})
 }
 
+func TestGetUserPolicy_returnsInlinePolicy(t *testing.T) {
+	runWithFixture(t, func(f fixture) {
+		client, name := f.iam(owner), aws.String("builder")
+		requireOutput(client.CreateUser(f.Context(), &iam.CreateUserInput{UserName: name}))(f)
+		want := newPolicy(allowStatement(`"ec2:*"`))
+		requireOutput(client.PutUserPolicy(f.Context(), &iam.PutUserPolicyInput{
+			UserName: name, PolicyName: aws.String("own"), PolicyDocument: want,
+		}))(f)
+
+		found := requireOutput(client.GetUserPolicy(f.Context(), &iam.GetUserPolicyInput{
+			UserName: name, PolicyName: aws.String("own"),
+		}))(f)
+		if got := requireOutput(url.QueryUnescape(*found.PolicyDocument))(f); got != *want {
+			f.Errorf("got %s, want %s", got, *want)
+		}
+
+		_, err := client.GetUserPolicy(f.Context(), &iam.GetUserPolicyInput{
+			UserName: name, PolicyName: aws.String("unknown"),
+		})
+		requireErrorCode(f, err, "NoSuchEntity")
+	})
+}
+
 func TestIAM_invalidRequests(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		client := f.iam(owner)

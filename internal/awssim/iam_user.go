@@ -98,6 +98,24 @@ func (w *World) putUserPolicy(c *Call, in *iam.PutUserPolicyInput) (*iam.PutUser
 	return &iam.PutUserPolicyOutput{}, w.putInlinePolicy(c, &found.iamPrincipal, in.PolicyName, in.PolicyDocument)
 }
 
+func (w *World) getUserPolicy(c *Call, in *iam.GetUserPolicyInput) (*iam.GetUserPolicyOutput, error) {
+	found, err := w.authorizeUser(c, in.UserName)
+	if err != nil {
+		return nil, err
+	}
+
+	text, ok := found.inlinePolicies.get(iamKey(aws.ToString(in.PolicyName)))
+	if !ok {
+		return nil, newAPIError(
+			http.StatusNotFound, "NoSuchEntity", "The user policy with name %s cannot be found.", aws.ToString(in.PolicyName),
+		)
+	}
+
+	return &iam.GetUserPolicyOutput{
+		UserName: in.UserName, PolicyName: in.PolicyName, PolicyDocument: encodeDocument(text.text),
+	}, nil
+}
+
 func (w *World) deleteUserPolicy(c *Call, in *iam.DeleteUserPolicyInput) (*iam.DeleteUserPolicyOutput, error) {
 	found, err := w.authorizeUser(c, in.UserName)
 	if err != nil {

@@ -228,14 +228,34 @@ Organizations, SSM and License Manager, on the loopback interface only.
 
 - An access key ID of 12 digits is the root user of that account. An account exists as soon as a request names it.
 - Other resources are created through the API, or with ~-world~.
-- With ~-speed~, the clock runs at a multiple of real time. The end of a session is in the client's time.
-- With ~-inject~, selected calls fail.
+- ~-speed~ multiplies the speed of the clock. Session expiry is given in real time, not in the faster clock's.
+- ~-user 111111111111/builder~ creates an access key for that user and prints an ~export~ line for a shell.
+- ~-seed~ is the number from which IDs and durations are drawn.
+- ~-record~ appends each call to a file, as a line of JSON.
+- ~-inject~ makes selected calls fail, and may be repeated. This one breaks the connection of the second snapshot copy
+  after AWS accepted it:
+
+      bin/awssim -inject '{"Fault": "lost-response", "Action": "ec2:CopySnapshot", "Nth": 2}'
+
+  A rule selects calls by ~Account~, ~Principal~, ~Region~, ~Action~ and ~Resource~. ~Nth~ is the first selected call
+  that fails, and ~Times~ the number of calls. The faults are in ~internal/awssim/sim_faults.go~.
+
+## The world demo
+
+~-world demo~ creates two accounts in ap-northeast-1:
+
+| Account | What it has |
+|---|---|
+| 111111111111, the source | EBS encryption by default; the unencrypted AMI ~base-1~ with 8 and 20 GiB; the user ~builder~, who may do everything in EC2 and KMS and assume the target's role; the key ~alias/golden-source~, which the target may use to copy |
+| 999999999999, the target | the key ~alias/golden-target~; the role ~golden-image-target~ with every permission in EC2 and KMS. The source account may assume it with the external ID ~golden-images-4711~ |
+
+## How it differs from AWS
 
 Recorded responses of AWS are replayed by ~go test ./internal/awssim~ and, with boto3, by ~make replay~. The files
 ~internal/awssim/testdata/observations.json~ and ~observations-2.json~ name the origin and the license of each case.
 
-Some behavior of AWS is not documented, or AWS does not promise it. Then ~WithAlternatives~ selects the other of two,
-and whole runs must complete with both:
+Some behavior of AWS is not documented, or AWS does not promise it. For each such question there are two possible
+behaviors. The option ~WithAlternatives~ selects the second one, and tests run whole runs with both:
 
 | Open question | Alternative |
 |---|---|
