@@ -64,7 +64,7 @@ data "encrypted-ami-preflight" "golden" {
 source "amazon-ebs" "golden" {
   region        = local.region
   instance_type = "t3.micro"
-  ami_name      = "golden"
+  ami_name      = "golden-{{timestamp}}"
   communicator  = "none"
   source_ami    = data.encrypted-ami-preflight.golden.source_ami
 

@@ -73,7 +73,7 @@ func grouped(figures []figure) []group {
 			strings.HasPrefix(f.Name, "describe_calls_"),
 			strings.HasPrefix(f.Name, "describe_ticks_"),
 			strings.HasPrefix(f.Name, "describe_volumes_"),
-			strings.HasPrefix(f.Name, "canary_"),
+			strings.HasPrefix(f.Name, "test_copy_"),
 			strings.HasPrefix(f.Name, "image_"):
 			at = 1
 		case strings.HasPrefix(f.Name, "cross_"), strings.HasPrefix(f.Name, "bytes_"):
@@ -108,8 +108,8 @@ end, which is long for one copy in six. The bound is the greater of
 - the durations of all copies of one account to one Region, divided by the limit of concurrent copies, which is 20 by
   default.
 
-Calls, polling and waiting take no time in the bound. A ratio of 1.02 means that they, and all copies that began later
-than possible, took 2 % of the run.`
+Calls, polling and waiting take no time in the bound. A ratio of 1.02 means that the run took 2 % longer than the bound:
+for its calls, for polling, and for copies that began later than possible.`
 
 const callsText = `All calls that reach the simulated AWS count, also repeats. **Mutating** calls are compared, action
 by action, with those that the job needs:
@@ -118,20 +118,21 @@ by action, with those that the job needs:
 - a registration for each target;
 - a share and an unshare for each staged snapshot and 500 accounts;
 - the tags of all created resources, and the deletion of the staged snapshots;
-- the protection of the source image.
+- the protection of the source image, and the tag with its signing key.
 
-A canary tests all destinations before the volumes are staged. It needs an empty volume and its snapshot in each Region,
-a share, and a copy in each account. All of them are deleted again.
+A test copy tries each destination before the volumes are staged. The test copies need an empty snapshot in each Region,
+a share of it, and a copy in each account. All of them are deleted again.
 
 One DescribeSnapshots for each account and Region returns all copies, at most once in each ` + "`poll_interval`" + `.
-Early and last polls are close together, the others up to five minutes apart. The copy that ends last decides how often
-an image's copies are polled. If other copies wait for the limit, all copies do.`
+Early and last polls are close together, the others up to five minutes apart. Of the copies of an image, the
+one that ends last decides how often they are polled. If more copies wait because the limit is reached, each copy that
+ends frees a slot, so every copy counts.`
 
 const routeText = `A small distribution has one or two images in different Regions, of one to three volumes. Each volume
 is shareable as it is or not. Each of four Regions has up to two accounts, perhaps also the source account, and perhaps
 the source account's key. All routes are compared: each destination may copy each volume from any Region in which the
-source account can stage it, or from an original that can be shared. GiB between Regions count first. A result below
-the least fails as well as one above.`
+source account can stage it, or from an original that can be shared. GiB between Regions count first. A test
+fails if a plan moves more than the least, or less, which would be an error of the comparison.`
 
 const weightText = `Each run is a process of its own, which includes the simulated AWS. Packer starts plugins with ` +
 	"`describe`" + `. The amazon plugin is built with the flags of its own releases.`
@@ -161,7 +162,7 @@ func plots(results map[scenario]series) map[string]plot {
 	}
 	return map[string]plot{
 		"makespan": {
-			"Makespan over its bound, worst seed",
+			"Makespan divided by its bound, worst seed",
 			both(func(_ scenario, all series) float64 { return all.makespan() }),
 			1,
 		},

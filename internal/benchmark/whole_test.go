@@ -233,7 +233,7 @@ func schedule(results map[scenario]series) (figures []figure) {
 				Name:  name,
 				Value: results[plain(n, regions)].makespan(),
 				Limit: makespanLimit,
-				Means: fmt.Sprintf("makespan over bound: %s in %s, 4 volumes of 8 to 500 GiB", targets(n), in),
+				Means: fmt.Sprintf("makespan divided by bound: %s in %s, 4 volumes of 8 to 500 GiB", targets(n), in),
 			})
 		}
 	}
@@ -242,13 +242,13 @@ func schedule(results map[scenario]series) (figures []figure) {
 			Name:  "makespan_ratio_small",
 			Value: results[small].makespan(),
 			Limit: smallLimit,
-			Means: "makespan over bound: one target, one volume of 8 GiB",
+			Means: "makespan divided by bound: one target, one volume of 8 GiB",
 		},
 		figure{
 			Name:  "makespan_ratio_bound",
 			Value: results[full].makespan(),
 			Limit: fullLimit,
-			Means: "makespan over bound: 26 volumes of 8 to 500 GiB, four targets: more than the limit of 20 copies",
+			Means: "makespan divided by bound: four targets, 26 volumes of 8 to 500 GiB, so more than the limit of 20 copies",
 		},
 		figure{
 			Name:  "copies_at_once_bound",
@@ -266,19 +266,20 @@ func schedule(results map[scenario]series) (figures []figure) {
 			Name:  "makespan_ratio_limit_5",
 			Value: results[five].worst(func(s sample) float64 { return float64(s.Took) / float64(s.Listed) }),
 			Limit: makespanLimit,
-			Means: "makespan over the copies in their order without a pause: an unknown limit of 5 copies",
+			Means: "makespan divided by the time of its copies without pauses, " +
+				"with a limit of 5 copies that the run does not know",
 		},
 		figure{
 			Name:  "makespan_ratio_others",
 			Value: results[others].makespan(),
 			Limit: fullLimit,
-			Means: "makespan over bound: one target, 20 volumes of 100 GiB, while 19 copies of another process are in progress",
+			Means: "makespan divided by bound: one target, 20 volumes of 100 GiB, while another process makes 19 copies",
 		},
 		figure{
 			Name:  "makespan_ratio_throttled",
 			Value: results[throttled].makespan(),
 			Limit: throttledLimit,
-			Means: "makespan over bound: 10 targets, 30 % of all calls throttled",
+			Means: "makespan divided by bound: 10 targets, 30 % of all calls throttled",
 		},
 	)
 }
@@ -294,7 +295,7 @@ func calls(results map[scenario]series) (figures []figure) {
 	for _, n := range sizes {
 		figures = append(figures, figure{
 			Name: fmt.Sprintf("calls_per_target_%d", n), Value: results[plain(n, 1)].callsPerTarget(n),
-			Means: fmt.Sprintf("calls of all kinds and services, repeats too, over targets: %s in one Region", targets(n)),
+			Means: fmt.Sprintf("calls of all services, with repeats, for each target: %s in one Region", targets(n)),
 		})
 	}
 	refused := results[plain(1000, 1)].worst(func(s sample) float64 { return float64(s.Refused) / float64(s.Calls) })
@@ -308,18 +309,19 @@ func calls(results map[scenario]series) (figures []figure) {
 			Name:  "throttled_share_1000",
 			Value: refused,
 			Limit: 0.01,
-			Means: "calls that AWS's token buckets refused, over all calls: 1000 targets in one Region",
+			Means: "share of all calls that AWS throttled: 1000 targets in one Region",
 		},
 		figure{
 			Name:  "mutating_excess",
 			Value: excess,
 			Exact: true,
-			Means: "highest difference of the mutating calls to those that the job needs, summed over the actions, in all runs",
+			Means: "largest difference between the mutating calls of a run and " +
+				"those that the job needs, of all runs of this page",
 		},
 		figure{
-			Name:  "canary_calls_1000",
+			Name:  "test_copy_calls_1000",
 			Value: changed,
-			Means: "mutating calls for canaries, which `canary = false` turns off: 1000 targets in one Region",
+			Means: "mutating calls for test copies, which `test_copy = false` turns off: 1000 targets in one Region",
 		})
 	for _, volumes := range []int{1, 26} {
 		s := polling(volumes)
@@ -330,7 +332,7 @@ func calls(results map[scenario]series) (figures []figure) {
 					volumes,
 				), Value: results[s].worst(func(m sample) float64 { return float64(m.Polls) }),
 				Means: fmt.Sprintf(
-					"calls of DescribeSnapshots: %d targets in one Region, volumes of 100 GiB: %d",
+					"calls of DescribeSnapshots: %d targets in one Region, number of volumes of 100 GiB: %d",
 					s.Targets,
 					volumes,
 				),
@@ -342,7 +344,7 @@ func calls(results map[scenario]series) (figures []figure) {
 				),
 				Value: results[s].worst(func(m sample) float64 { return m.pollShare(s) }),
 				Limit: pollShareLimit,
-				Means: "those calls, over accounts x Regions x poll intervals in the run",
+				Means: "those calls, divided by accounts x Regions x poll intervals of the run",
 			})
 	}
 	most := func(volumes int) float64 {
@@ -354,7 +356,7 @@ func calls(results map[scenario]series) (figures []figure) {
 			Name:  "describe_volumes_ratio",
 			Value: most(26) / most(1),
 			Limit: pollingLimit,
-			Means: "those calls for 26 volumes over those for one",
+			Means: "those calls for 26 volumes, divided by those for one volume",
 		},
 	)
 }
@@ -372,7 +374,7 @@ func routed(t *testing.T) []figure {
 			Value: max(planned.Across, ran.Across),
 			Limit: 1,
 			Means: fmt.Sprintf(
-				"GiB between Regions over the least of all routes: the worst of %d plans and %d runs",
+				"GiB copied between Regions, divided by the least of all routes: the worst of %d plans and %d runs",
 				worlds,
 				worldsRun,
 			),
@@ -381,7 +383,8 @@ func routed(t *testing.T) []figure {
 			Name:  "bytes_ratio",
 			Value: max(planned.Copied, ran.Copied),
 			Limit: 1,
-			Means: "GiB copied over the least of all routes that move so little between Regions: the worst of the same",
+			Means: "GiB of all copies, divided by the least of all routes that " +
+				"copy as little between Regions: the worst of the same",
 		},
 	}
 }
@@ -419,14 +422,14 @@ func light(t *testing.T, results map[scenario]series) []figure {
 			Name:  "describe_ratio",
 			Value: our.Seconds() / their.Seconds(),
 			Limit: 1,
-			Means: "that median over the amazon plugin's, started in turn with it",
+			Means: "that median, divided by the median of the amazon plugin. Both are started in turn",
 		},
 		figure{Name: "binary_mib", Value: mib(t, *ours), Means: "size of the stripped binary in MiB"},
 		figure{
 			Name:  "binary_ratio",
 			Value: mib(t, *ours) / mib(t, *theirs),
 			Limit: 0.5,
-			Means: "that size over the amazon plugin's, built as its releases are",
+			Means: "that size, divided by the size of the amazon plugin, built as its releases are",
 		},
 	)
 }

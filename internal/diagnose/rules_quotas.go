@@ -30,7 +30,7 @@ var quotaRules = []rule{
 		operations:  "ec2:CopyImage",
 		awsCodes:    "ResourceLimitExceeded",
 		summary:     "too many AMI copies to {region} are in progress",
-		detail:      "Account {account} can have {limit} in progress, including those of other callers.",
+		detail:      "Account {account} can have {limit} AMI copies in progress, including those of other callers.",
 		remediation: "Wait until copies complete and resume the run, or request a quota increase.",
 	},
 	{

@@ -77,12 +77,14 @@ func Errors(findings string) (string, error) {
 	return out.String(), nil
 }
 
-// writeExplanations writes the errors of one code. Errors with the same explanation differ in their messages only.
+// writeExplanations writes the errors of one code. Errors with the same explanation differ in their messages only. Of
+// errors with one message and one cause, whose next steps differ by the caller, the first is enough.
 func writeExplanations(out *strings.Builder, all []explanation) {
 	for len(all) > 0 {
 		first := all[0]
 		isSame := func(e explanation) bool {
-			return e.summary == first.summary && e.cause == first.cause && e.next == first.next
+			isAlike := e.summary == first.summary && e.cause == first.cause
+			return isAlike && (e.next == first.next || e.message == first.message)
 		}
 		var calls, messages []string
 		for _, e := range all {
