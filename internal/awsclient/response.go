@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
@@ -113,28 +114,38 @@ func isWithoutPart(output any) bool {
 
 // isWithoutID reports whether the output of a creating call lacks the id of what was created.
 func isWithoutID(output any) bool {
-	var id *string
+	if out, ok := output.(*ec2.CreateLaunchTemplateVersionOutput); ok {
+		return out.LaunchTemplateVersion == nil || out.LaunchTemplateVersion.VersionNumber == nil
+	}
+	id, isCreating := createdID(output)
+	return isCreating && id == ""
+}
+
+// CreatedID returns the id of what a call created. Empty if the call creates nothing.
+func CreatedID(output any) string {
+	id, _ := createdID(output)
+	return id
+}
+
+func createdID(output any) (id string, isCreating bool) {
 	switch out := output.(type) {
 	case *ec2.CopySnapshotOutput:
-		id = out.SnapshotId
+		return aws.ToString(out.SnapshotId), true
 	case *ec2.CreateSnapshotOutput:
-		id = out.SnapshotId
+		return aws.ToString(out.SnapshotId), true
 	case *ec2.CreateVolumeOutput:
-		id = out.VolumeId
+		return aws.ToString(out.VolumeId), true
 	case *ec2.CopyImageOutput:
-		id = out.ImageId
+		return aws.ToString(out.ImageId), true
 	case *ec2.RegisterImageOutput:
-		id = out.ImageId
+		return aws.ToString(out.ImageId), true
 	case *ec2.RunInstancesOutput:
-		if len(out.Instances) > 0 {
-			id = out.Instances[0].InstanceId
+		if len(out.Instances) == 0 {
+			return "", true
 		}
-	case *ec2.CreateLaunchTemplateVersionOutput:
-		return out.LaunchTemplateVersion == nil || out.LaunchTemplateVersion.VersionNumber == nil
+		return aws.ToString(out.Instances[0].InstanceId), true
 	case *kms.CreateGrantOutput:
-		id = out.GrantId
-	default:
-		return false
+		return aws.ToString(out.GrantId), true
 	}
-	return id == nil || *id == ""
+	return "", false
 }

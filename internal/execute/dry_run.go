@@ -4,6 +4,7 @@
 package execute
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -41,25 +42,32 @@ func DryRun(ctx context.Context, pool *awsclient.Pool, p plan.Plan, mayFail int)
 	defer stop()
 	var group errgroup.Group
 	slots := make(chan struct{}, maxDryRuns)
+	first := make(chan struct{})
 	for i, d := range dryRuns {
+		if i == 1 { // if AWS performs the first one, no other may be sent
+			awaitFirst(first)
+		}
 		slots <- struct{}{}
 		group.Go(func() error {
 			ctx, release := awsclient.WithSlot(ctx, func() { <-slots })
 			defer release()
+			if i == 0 {
+				defer close(first)
+			}
 			return recovery.Do(func() error {
 				if ctx.Err() != nil {
 					return nil
 				}
 				limited, cancel := context.WithTimeout(ctx, dryRunTimeout)
 				defer cancel()
-				err := d.Call(limited)
+				created, err := d.Call(limited)
 				if limited.Err() != nil && ctx.Err() == nil {
 					found[i] = uncheckedFinding(d, err)
 					return nil
 				}
 				if err == nil { // AWS ignored DryRun, so no further call is safe
 					stop()
-					found[i] = performedFinding(d)
+					found[i] = performedFinding(d, created)
 					return nil
 				}
 				found[i] = dryRunFinding(ctx, pool, p, d, err)
@@ -92,6 +100,19 @@ func DryRun(ctx context.Context, pool *awsclient.Pool, p plan.Plan, mayFail int)
 
 	return append(tolerateRefusals(p, findings, mayFail), mergeUnproven(unproven)...)
 }
+
+// awaitFirst waits for the first dry run, but not for one that AWS does not answer.
+func awaitFirst(first <-chan struct{}) {
+	timer := time.NewTimer(firstDryRunTimeout)
+	defer timer.Stop()
+	select {
+	case <-first:
+	case <-timer.C:
+	}
+}
+
+// firstDryRunTimeout bounds the time that the other dry runs wait for the first one.
+const firstDryRunTimeout = 5 * time.Second
 
 // dryRunTimeout bounds a dry run that AWS does not answer. Its permission remains unchecked.
 const dryRunTimeout = 2 * time.Minute
@@ -173,18 +194,22 @@ func listDryRuns(pool *awsclient.Pool, steps []step.Step) []step.DryRun {
 
 // performedFinding returns the finding for a dry run that AWS performed. An endpoint or a proxy that drops DryRun
 // is the likely cause. Without the finding resources would stay that no run knows.
-func performedFinding(d step.DryRun) *distribution.Finding {
+func performedFinding(d step.DryRun, created string) *distribution.Finding {
 	operation, _, _ := strings.Cut(d.Action, " ")
+	changed, next := "changed "+cmp.Or(d.Resource, "something"), "Undo this change ("+d.Step.String()+")"
+	if created != "" {
+		changed, next = "created "+created, "Delete "+created
+	}
 	return &distribution.Finding{
 		Level:       distribution.Refused,
 		Code:        distribution.CodeDryRunPerformed,
 		Reference:   "6.1",
 		Location:    d.Step.Meta().Location,
 		Operation:   operation,
-		Resource:    d.Resource,
+		Resource:    cmp.Or(created, d.Resource),
 		Summary:     "AWS performed the dry run of " + operation,
-		Detail:      "The response was a success and not DryRunOperation, so the call changed something.",
-		Remediation: "Delete what the call created, and check that custom endpoints and proxies pass on DryRun.",
+		Detail:      "The response was a success and not DryRunOperation, so the call " + changed + ".",
+		Remediation: next + ", and check that custom endpoints and proxies pass on DryRun.",
 	}
 }
 

@@ -238,3 +238,51 @@ func TestCopy_shareTakesEffectLate(t *testing.T) {
 		})
 	}
 }
+
+// A dry run that succeeds has created something. The run stops, and names what was created.
+func TestDryRun_performed(t *testing.T) {
+	for name, change := range map[string]fixture.Change{
+		"plan": fixture.WithPlan(), "distribute": fixture.WithTestCopy(false),
+	} {
+		t.Run(name, func(t *testing.T) {
+			setup := fixture.Setup{
+				Volumes:   ownKey,
+				Simulator: []awssim.Option{awssim.WithAlternatives(awssim.ActingDryRuns)},
+			}
+			test(t, setup, func(w *fixture.World) {
+				before := w.Inventory()
+				run := w.Run(w.Template(change))
+				if name == "distribute" { // a plan reports its errors, and leaves the build as it is
+					w.RequireFailure(run)
+				}
+				if !strings.Contains(run.Text(), "AWS performed the dry run") {
+					w.Errorf("the run does not say that a dry run was performed: %s", run.Outcome())
+				}
+				if performed := countPerformed(run); performed != 1 {
+					w.Errorf("%d dry runs were performed, want one", performed)
+				}
+				for _, call := range run.Calls() {
+					if call.Creates() {
+						w.Errorf("the run calls %s after a dry run was performed", call.Action)
+					}
+				}
+				for _, item := range w.Inventory() {
+					isNew := item.Kind != fixture.Protection && !slices.Contains(before, item)
+					if isNew && !strings.Contains(run.Text(), item.ID) {
+						w.Errorf("the run does not name %s, which a dry run created", item)
+					}
+				}
+			})
+		})
+	}
+}
+
+// countPerformed returns how many dry runs AWS performed.
+func countPerformed(run *fixture.Run) (count int) {
+	for _, call := range run.Calls() {
+		if call.DryRun() && call.Succeeded() {
+			count++
+		}
+	}
+	return count
+}

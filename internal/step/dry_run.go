@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
@@ -24,7 +25,8 @@ type DryRun struct {
 	Action    string                // "ec2:CopySnapshot", followed by a space and a resource if each resource counts
 	Resource  string                // AWS ID, ARN or name for the finding. Empty if it does not exist yet
 	IsOwnCall bool                  // the step itself calls KMS, and not EC2 on its behalf
-	Call      func(context.Context) error
+	// Call makes the call. A success means that AWS performed it. It returns the id of what that created, if it has one.
+	Call func(context.Context) (created string, err error)
 
 	key string // ARN of the key that EC2 uses for the step. Empty for other calls
 }
@@ -81,9 +83,12 @@ func newDryRun[In, Out, Options any](
 		Location: s.Meta().Location,
 		Action:   action,
 		Resource: s.ResourceID(),
-		Call: func(ctx context.Context) error {
-			_, err := call(ctx, in)
-			return err
+		Call: func(ctx context.Context) (string, error) {
+			out, err := call(ctx, in)
+			if err != nil {
+				return "", err
+			}
+			return awsclient.CreatedID(out), nil
 		},
 	}
 }
@@ -112,18 +117,21 @@ func keyUseDryRun(s Step, env Env, key string) DryRun {
 		Action:   "kms:CreateGrant " + key,
 		Resource: key,
 		key:      key,
-		Call: func(ctx context.Context) error {
+		Call: func(ctx context.Context) (string, error) {
 			who, err := env.Clients.Identity(ctx, s.Meta().Location)
 			if err != nil {
-				return err
+				return "", err
 			}
-			_, err = env.Clients.KMS(at).CreateGrant(ctx, &kms.CreateGrantInput{
+			out, err := env.Clients.KMS(at).CreateGrant(ctx, &kms.CreateGrantInput{
 				DryRun:           aws.Bool(true),
 				KeyId:            aws.String(key),
 				GranteePrincipal: aws.String(who.ARN),
 				Operations:       []kmstypes.GrantOperation{kmstypes.GrantOperationDecrypt},
 			})
-			return err
+			if err != nil {
+				return "", err
+			}
+			return awsclient.CreatedID(out), nil
 		},
 	}
 }
