@@ -143,7 +143,7 @@ var allowedImports = map[string]struct{ ours, others []string }{
 	"internal/recovery":                 {nil, nil},
 	"internal/testutil/awsenv":          {nil, nil},
 	"internal/testutil/golden":          {nil, []string{"github.com/google/go-cmp/cmp"}},
-	// for tests, as internal/testutil/awsenv
+	// for tests, like internal/testutil/awsenv
 	"internal/testutil/optioncoverage": {[]string{"internal/awssim"}, []string{hcl, aws}},
 	"internal/testutil/fixture":        {[]string{"internal/awssim"}, []string{packer, aws}},
 	"internal/diagnose": {

@@ -6,8 +6,8 @@ package version
 
 import "github.com/hashicorp/packer-plugin-sdk/version"
 
-// The linker sets them with -X: Version to the tag of a release, VersionPrerelease to "dev" in a development build.
-// Packer refuses all other prereleases.
+// The linker sets these with -X: Version to the tag of a release, VersionPrerelease to "dev" in a development build.
+// Packer refuses every other prerelease.
 var (
 	Version           = "0.1.0"
 	VersionPrerelease = ""

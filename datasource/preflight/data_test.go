@@ -258,7 +258,7 @@ func TestPreflight_badKeyAndRole(t *testing.T) {
 	})
 }
 
-// A run may be resumed with the template: the AMI that has the name is then the work of the failed run.
+// A failed run can be resumed with the template. The existing AMI of that name is then the work of the failed run.
 func TestPreflight_nameTaken(t *testing.T) {
 	onStage(t, func(s *stage) {
 		owner := ec2.NewFromConfig(s.Config(prod, tokyo))

@@ -17,8 +17,8 @@ func TestOptions_omitted(t *testing.T) {
 	optioncoverage.Check(t, spec, worlds)
 }
 
-// An option comes into the first world in which it matters, or into one of its own. Options that only a run uses are
-// passed to the post-processor.
+// worlds are the simulated accounts of the options. An option is tried in the first world in which it matters. Options
+// that only a run uses are passed to the post-processor.
 var worlds = append(
 	optioncoverage.CommonWorlds(func(template func(optioncoverage.Setup) pairs) optioncoverage.Run {
 		return on(func(s *stage) pairs {

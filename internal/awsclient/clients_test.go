@@ -141,7 +141,7 @@ func describeSnapshots(ctx context.Context, client *ec2.Client) error {
 	return err
 }
 
-// 5.10.
+// Credentials of another account are refused before their first use (rule 5.10).
 func TestPool_credentialsOfAnotherAccount(t *testing.T) {
 	for name, account := range map[string]string{"a role": other, "no role at all": ""} {
 		t.Run(name, func(t *testing.T) {
@@ -169,7 +169,7 @@ func TestPool_credentialsOfAnotherAccount(t *testing.T) {
 	}
 }
 
-// The Regions of an account share a session, which is renewed before it expires (5.2, 5.3).
+// The Regions of an account share a session, which is renewed before it expires (rules 5.2 and 5.3).
 func TestAssume_sharedSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -200,7 +200,7 @@ func TestAssume_sharedSession(t *testing.T) {
 	})
 }
 
-// 5.4.
+// An expired session is renewed before the call is repeated (rule 5.4).
 func TestPool_expiredSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -349,7 +349,7 @@ func (u unreachable) Do(r *http.Request) (*http.Response, error) {
 	return u.World.Do(r)
 }
 
-// A call that ends with the run names the call that AWS does not answer.
+// The error of a call that ends with the run names the call that AWS did not answer.
 func TestTimeoutError_namesCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -374,7 +374,7 @@ func TestTimeoutError_namesCall(t *testing.T) {
 	})
 }
 
-// An untrusted certificate does not change, so the call fails at once.
+// A retry does not help against an untrusted certificate, so the call fails at once.
 func TestRetryer_untrustedCertificate(t *testing.T) {
 	var connections atomic.Int64
 	server := httptest.NewUnstartedServer(awssim.New())
@@ -443,7 +443,7 @@ func TestRetryer_noClientToken(t *testing.T) {
 	}
 }
 
-// 4.2.
+// Each action in an account and Region has a rate limit (rule 4.2).
 func TestPool_rateLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -492,7 +492,7 @@ func TestPool_userAgent(t *testing.T) {
 	})
 }
 
-// 5.6.
+// The refusal of AssumeRole names the role (rule 5.6).
 func TestRefused_assumeRole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -512,7 +512,8 @@ func TestRefused_assumeRole(t *testing.T) {
 	})
 }
 
-// STS quotes an invalid external id (5.5). The roles of the source and of a target use different code.
+// STS quotes an invalid external ID in its error, which must not show it (rule 5.5). The roles of the source and of a
+// target use different code.
 func TestRefused_externalID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

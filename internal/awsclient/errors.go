@@ -22,7 +22,7 @@ import (
 // outer blanks and limits (2.2.2, 4.1.1).
 type errorCodes = map[string]struct{}
 
-// Throttling: 4.2.1, 3.7, 7.8.
+// throttlingCodes are the codes of throttled calls (rules 4.2.1, 3.7 and 7.8).
 var throttlingCodes = newErrorCodes(
 	"BandwidthLimitExceeded",
 	"EC2ThrottledException",
@@ -39,7 +39,7 @@ var throttlingCodes = newErrorCodes(
 	"TooManyUpdates",
 )
 
-// Faults of AWS: 3.7.
+// serverErrorCodes are the codes of errors inside AWS (rule 3.7).
 var serverErrorCodes = newErrorCodes(
 	"DependencyTimeoutException",
 	"InternalError",
@@ -54,7 +54,7 @@ var serverErrorCodes = newErrorCodes(
 	"Unavailable",
 )
 
-// Missing resources: 2.5.4, 2.5.9, 2.5.10, 3.4.1, 3.7.
+// notFoundCodes are the codes of missing resources (rules 2.5.4, 2.5.9, 2.5.10, 3.4.1 and 3.7).
 var notFoundCodes = newErrorCodes(
 	"InvalidGrantIdException",
 	"InvalidAMIID.NotFound",
@@ -71,7 +71,7 @@ var notFoundCodes = newErrorCodes(
 	"ParameterVersionNotFound",
 )
 
-// Missing permissions: 1.8.3, 5.6, 5.8, 6.2.
+// unauthorizedCodes are the codes of missing permissions (rules 1.8.3, 5.6, 5.8 and 6.2).
 var unauthorizedCodes = newErrorCodes(
 	"AccessDenied",
 	"AccessDeniedException",

@@ -12,7 +12,7 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// 5.3, 5.4.
+// Credentials have ended if they expired or were revoked (rules 5.3 and 5.4).
 func TestHasEnded(t *testing.T) {
 	expired := &smithy.GenericAPIError{Code: "ExpiredToken"}
 	denied := &smithy.OperationError{

@@ -56,7 +56,7 @@ func expectUnanswered(t *testing.T, err error, operation, code string, least, mo
 	}
 }
 
-// A call that AWS does not answer ends after AnswerTimeout, with its operation and the code of AWS.
+// A call that AWS does not answer ends after AnswerTimeout. The error has its operation and a code.
 func TestPool_unansweredCall(t *testing.T) {
 	const most = awsclient.AnswerTimeout + time.Minute
 	for fault, code := range map[awssim.Fault]string{
@@ -90,7 +90,7 @@ func TestPool_unansweredCall(t *testing.T) {
 	})
 }
 
-// After a call was given up, the others of its location end soon. An answer ends the outage.
+// After the run has given up one call, other calls to the same location are given up sooner. An answer ends the outage.
 func TestPool_callsAfterOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -121,7 +121,7 @@ func TestPool_callsAfterOutage(t *testing.T) {
 	})
 }
 
-// Answers to other calls of the service do not hide that one operation has none.
+// An operation without answers is an outage, even if AWS answers other calls of the service.
 func TestPool_oneOperationUnanswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -145,7 +145,8 @@ func TestPool_oneOperationUnanswered(t *testing.T) {
 	})
 }
 
-// After a call was given up, the same operation is given up soon in other accounts of the Region. Elsewhere it is not.
+// After the run has given up one call, the same operation is given up sooner in other accounts of the Region, but not
+// in other Regions.
 func TestPool_regionAfterOutage(t *testing.T) {
 	begin := func(t *testing.T) *awsclient.Pool {
 		w := newWorld(t)
@@ -179,7 +180,7 @@ func TestPool_regionAfterOutage(t *testing.T) {
 	})
 }
 
-// A role that cannot be assumed is reported and given up as such, not as the call that needs its credentials.
+// If AssumeRole gets no answer, the report names AssumeRole, not the call that needs its credentials.
 func TestPool_assumeRoleUnanswered(t *testing.T) {
 	for _, fault := range []awssim.Fault{awssim.Silent, awssim.ConnectionReset, awssim.Throttled} {
 		t.Run(string(fault), func(t *testing.T) {
@@ -228,7 +229,7 @@ func TestPool_errorsFarApart(t *testing.T) {
 	})
 }
 
-// A call without an answer is reported once a minute has passed, with when it is given up.
+// A call without an answer is reported after a minute, with the time at which the run gives it up.
 func TestAccess_onOutage(t *testing.T) {
 	for timeout, want := range map[time.Duration]int{50 * time.Second: 0, time.Hour: 1} {
 		synctest.Test(t, func(t *testing.T) {
@@ -262,7 +263,7 @@ func TestAccess_onOutage(t *testing.T) {
 	}
 }
 
-// The identity of the source credentials is asked for as long as of any other call.
+// GetCallerIdentity of the source credentials is retried as long as any other call.
 func TestSource_unreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -274,7 +275,7 @@ func TestSource_unreachable(t *testing.T) {
 	})
 }
 
-// The source credentials can be used before STS has said whose they are.
+// The source credentials can be used before STS has confirmed their account.
 func TestPool_withoutSTS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -287,7 +288,7 @@ func TestPool_withoutSTS(t *testing.T) {
 	})
 }
 
-// A call that uses up a limit of concurrent calls gives its slot back while it is retried.
+// A call that counts against a limit of concurrent calls releases its slot while it waits for a retry.
 func TestWithSlot_unanswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -91,7 +91,7 @@ role_arn = arn:aws:iam::111111111111:role/web
 web_identity_token_file = %s
 `
 
-// A profile's own roles are assumed where AWS_ENDPOINT_URL says, as all other calls are made there.
+// A profile's own roles are assumed at the endpoint of AWS_ENDPOINT_URL, like all other calls.
 func TestProfile_endpointOfItsRoles(t *testing.T) {
 	token := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(token, []byte("jwt"), 0o600); err != nil {

@@ -116,7 +116,7 @@ func (p *Pool) credentialClient(cfg aws.Config, account string, s *session) *sts
 	cfg = cfg.Copy()
 	cfg.Credentials = s
 	cfg.APIOptions = append(slices.Clip(cfg.APIOptions), func(stack *middleware.Stack) error {
-		// the call that needs the credentials renews sessions
+		// an expired session is renewed by the call that needs its credentials
 		attempts := &attemptMiddleware{at: at, session: s, monitor: &p.monitor, renewals: maxRenewals}
 		return stack.Finalize.Insert(attempts, "Retry", middleware.After)
 	})

@@ -132,7 +132,7 @@ func TestCheckParameterName_levels(t *testing.T) {
 	expect(t, "/AWS/ami", awslimits.CheckParameterName("/AWS/ami", ""), "reserves")
 }
 
-// A value can be shorter in characters than in bytes: AWS counts characters.
+// AWS counts characters, not bytes, so a value with more bytes than the limit may be valid.
 func TestCheck_countsCharacters(t *testing.T) {
 	most := awslimits.Number(awslimits.TagValue, awslimits.MaxLength)
 	expect(t, "é", awslimits.Check(awslimits.TagValue, strings.Repeat("é", most)), nil)

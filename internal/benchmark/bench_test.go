@@ -84,7 +84,7 @@ func TestMakespan_closeToBound(t *testing.T) {
 	}
 }
 
-// A limit that AWS reports only in a refusal costs little more than the limit itself.
+// A limit that the run learns only from a refusal costs little more time than a known limit.
 func TestMakespan_learnedLimit(t *testing.T) {
 	for seed := range uint64(3) {
 		if m := run(t, five, seed+1).measured(); float64(m.Took)/float64(m.Listed) > makespanLimit || m.MutatingExcess != 0 {
@@ -106,8 +106,8 @@ func TestRun_repeatable(t *testing.T) {
 	}
 }
 
-// One DescribeSnapshots returns all copies of an account to a Region. 26 volumes take more calls than one only because
-// their run is longer, and because copies that wait for the limit are polled more often.
+// One DescribeSnapshots call returns all copies of an account to a Region. With 26 volumes there are more calls only
+// because the run is longer, and because copies that wait for the quota are polled more often.
 func TestPolling_manyVolumes(t *testing.T) {
 	few, many := run(t, polling(1), 1).measured(), run(t, polling(26), 1).measured()
 	if ratio := float64(many.Polls) / float64(few.Polls); ratio > pollingLimit {

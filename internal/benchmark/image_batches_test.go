@@ -105,7 +105,7 @@ func (c course) necessaryByImage() map[string]int {
 	}
 }
 
-// One account more than AWS lets an image be shared with: two batches.
+// With one account more than AWS allows launch permissions for, the image is shared in two batches.
 func TestImageBatches_oneAccountTooMany(t *testing.T) {
 	m := run(t, byImage(entitiesAtOnce+1), 1).measured()
 	if m.Entities != entitiesAtOnce || m.Found != (leftovers{}) || m.MutatingExcess != 0 {

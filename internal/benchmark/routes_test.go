@@ -549,8 +549,8 @@ func TestRoute_cheapest(t *testing.T) {
 	}
 }
 
-// For the second run's targets alone, the route to the far Region would begin at the home Region's image. The first run
-// used the other image, and its copies exist.
+// With the second run's targets alone, the route to the far Region would begin at the image of the home Region. The
+// copies of the first run exist, and began at the other image.
 func TestRoute_moreTargets(t *testing.T) {
 	near, far := regions[1], regions[3]
 	world := atlas{

@@ -31,7 +31,7 @@ var (
 	seed   = flag.Uint64("seed", 1, "the seed of -one")
 )
 
-// TestOne is one run in a process of its own, so that its memory and processor time can be measured.
+// TestOne executes one run in its own process, so that its memory and processor time can be measured.
 func TestOne(t *testing.T) {
 	if *one == "" {
 		t.Skip("without -one there is nothing to run")
@@ -389,7 +389,7 @@ func routed(t *testing.T) []figure {
 	}
 }
 
-// worlds is the number of small distributions that are planned, worldsRun the number of those that are run.
+// worlds is the number of small distributions that are planned. worldsRun is the number of those that are executed.
 const (
 	worlds    = 2000
 	worldsRun = 200

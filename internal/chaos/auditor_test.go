@@ -20,7 +20,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
 )
 
-// Keys of the tags on what a run creates, and the beginnings of those on a source image.
+// These are the keys of the tags on what a run creates, and the prefixes of those on a source image.
 const (
 	tagSource     = fixture.TagPrefix + "source"
 	tagRun        = fixture.TagPrefix + "run"

@@ -16,7 +16,7 @@ import (
 // enough is how many seeds show at least one violation of an invariant that is switched off.
 const enough = 60
 
-// Whichever invariant is switched off in the plugin, the auditor reports that it is violated.
+// The auditor reports a violation of each invariant that is switched off in the plugin.
 func TestAuditor_invariantOff(t *testing.T) {
 	for off := invariant.Ownership; off <= invariant.ReleaseOrder; off++ {
 		t.Run(fmt.Sprint(int(off)), func(t *testing.T) {

@@ -30,8 +30,8 @@ const prod = `
 		kms_key_id  = "alias/golden-target"
 	}`
 
-// Each file in testdata/bad is the body of a block with mistakes; all of them are reported at once, each with its field
-// and target.
+// Each file in testdata/bad is the body of a block with mistakes. All mistakes are reported at once, each with its
+// field and target.
 func TestConfig_everyMistakeNamesItsField(t *testing.T) {
 	bodies, _ := filepath.Glob("testdata/bad/*.hcl")
 	if len(bodies) == 0 {
@@ -749,7 +749,7 @@ func named(of reflect.Type, path string, yield func(string)) {
 	}
 }
 
-// Configure meets unknown values first: they are no mistakes then, and mistakes when they stay unknown.
+// laterKnown has values that are unknown when Configure runs first. They are mistakes only if they stay unknown.
 const laterKnown = `
 	timeout      = unknown
 	kms_key_id   = unknown
@@ -807,8 +807,8 @@ func TestConfig_unknownValues(t *testing.T) {
 	golden.Equal(t, "testdata/unknown.golden", err.Error()+"\n")
 }
 
-// Packer passes blocks over an unknown list as it passes none at all, so both are refused before the build. Targets
-// from a data source belong in targets_json, which Packer passes as unknown.
+// For dynamic blocks over an unknown list, Packer passes no blocks, so a block for such a list is refused before the
+// build. Targets from a data source belong in targets_json, which Packer passes as unknown.
 func TestPrepare_dynamicTargetsOfUnknownList(t *testing.T) {
 	body := "dynamic \"target\" {\nfor_each = unknown_list\ncontent {\naccount_ids = [target.value]\n}\n}"
 	if _, err := prepare(t, body, unknownValues); err == nil || !strings.Contains(err.Error(), "-evaluate-datasources") {
@@ -819,7 +819,7 @@ func TestPrepare_dynamicTargetsOfUnknownList(t *testing.T) {
 	}
 }
 
-// A list that is still unknown arrives empty, so that an empty list is no mistake before the run.
+// An unknown list arrives empty, so an empty list is a mistake only in the run.
 func TestConfig_unknownListsEmptyInRun(t *testing.T) {
 	for name, body := range map[string]string{
 		"share[0]": "share {\norganization_arns = unknown_list\n}",
@@ -912,7 +912,7 @@ func TestConfig_jsonTemplate(t *testing.T) {
 	}
 }
 
-// An option that is not given differs from a map that is still unknown, which Packer passes as an empty one.
+// A missing option differs from an unknown map, which Packer passes as an empty map.
 func TestPrepare_nullBuilderWithoutAMIs(t *testing.T) {
 	null := map[string]any{"packer_builder_type": "null"}
 	for body, want := range map[string]string{
@@ -928,7 +928,8 @@ func TestPrepare_nullBuilderWithoutAMIs(t *testing.T) {
 	}
 }
 
-// A template in JSON is decoded without a specification, so that misspelled options and wrong types are found by us.
+// A JSON template is decoded without a specification, so the plugin itself must find misspelled options and wrong
+// types.
 func TestPrepare_misspelledInJSON(t *testing.T) {
 	err := new(config.Config).Prepare(packer, map[string]any{
 		"kms_key": "alias/golden",

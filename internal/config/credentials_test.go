@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// A profile or a file that is missing costs the AMI if only the run notices it.
+// A missing profile or file must be found before the build. If the run finds it, Packer destroys the new AMI.
 func TestPrepare_missingProfile(t *testing.T) {
 	folder := t.TempDir()
 	credentials := filepath.Join(folder, "credentials")

@@ -29,7 +29,7 @@ func TestPage_variables(t *testing.T) {
 	}
 }
 
-// Options that one block has in common with another count once: an option that a user reads about once.
+// An option that several blocks have counts once, because a user reads about it once.
 func TestOptions_count(t *testing.T) {
 	const most = 108
 	blocks := map[reflect.Type]bool{}

@@ -23,7 +23,7 @@ var plannedOnly = map[awslimits.Subject]bool{
 	awslimits.ShareBatch:   true,
 }
 
-// role is a target whose role is given by an assume_role block with these lines.
+// roleLines returns a target whose assume_role block has these lines.
 func roleLines(lines string) string {
 	return strings.Replace(prod, `assume_role { role_name = "golden-image-target" }`, "assume_role {\n"+lines+"\n}", 1)
 }

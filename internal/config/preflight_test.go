@@ -211,7 +211,7 @@ func TestPreflight_targetsWithDefaults(t *testing.T) {
 	}
 }
 
-// Units may be empty, and that is a warning: the post-processor serves the others.
+// Organizational units may be empty. That is a warning, because the other targets still get their images.
 func TestPreflight_targetWithEmptyUnits(t *testing.T) {
 	f, err := preflight(
 		t,

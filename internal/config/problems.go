@@ -22,7 +22,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/suggest"
 )
 
-// problems collects all that is wrong with a template, each with the path of its option.
+// diagnostics collects all problems of a template, each with the path of its option.
 type diagnostics struct {
 	found *[]error
 	path  string // "", or that of the block with a colon and a blank

@@ -275,7 +275,7 @@ func (t *Target) checkPointers(p *diagnostics) {
 	}
 }
 
-// What becomes of an account whose role cannot be assumed.
+// These are the values of on_missing_role.
 const (
 	failMissingRole = "fail"
 	skipMissingRole = "skip"

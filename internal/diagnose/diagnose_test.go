@@ -62,7 +62,7 @@ func TestExplain_reference(t *testing.T) {
 	}
 }
 
-// Every rule is the first match of some case.
+// Every rule is the first match of at least one case.
 func TestRules_allReached(t *testing.T) {
 	reached := map[*rule]bool{}
 	for _, c := range cases {
@@ -75,7 +75,7 @@ func TestRules_allReached(t *testing.T) {
 	}
 }
 
-// Every error that the AWS rules name has a rule here, or a reason why it needs none.
+// Every error that the AWS rules name has a rule in this package, or a reason why it needs none.
 func TestRules_complete(t *testing.T) {
 	explained := map[string]bool{}
 	for _, r := range rules {
@@ -157,7 +157,7 @@ var unexplained = map[string]string{
 	"A.4.10": "KMS names the identity policy: 6.2",
 }
 
-// No statement lifts an explicit deny.
+// An explicit deny has no statement to add, because none would help.
 func TestExplain_explicitDeny(t *testing.T) {
 	denied := 0
 	for _, c := range cases {
@@ -175,7 +175,8 @@ func TestExplain_explicitDeny(t *testing.T) {
 	}
 }
 
-// A denied DescribeKey proves nothing, because EC2 may still be allowed to use the key (3.2.4, 6.8).
+// A denied DescribeKey does not show that the key is unusable: EC2 may still be allowed to use it (rules 3.2.4 and
+// 6.8).
 func TestExplain_deniedKeyLookup(t *testing.T) {
 	refusal := distribution.APIError{
 		Operation: "kms:DescribeKey",
@@ -195,7 +196,7 @@ func TestExplain_deniedKeyLookup(t *testing.T) {
 	}
 }
 
-// 4.4.4, 4.6.5, 1.8.4.
+// An error may be temporary until AWS sees a change (rules 4.4.4, 4.6.5 and 1.8.4).
 func TestIsEventualConsistency(t *testing.T) {
 	for _, c := range cases {
 		text := c.Refusal.Message
@@ -211,7 +212,8 @@ func TestIsEventualConsistency(t *testing.T) {
 	}
 }
 
-// Fragments have no apostrophes, outer blanks or limits, because those vary (2.2.2, 4.1.1).
+// The fragments of messages that rules match contain no apostrophes, outer blanks or limits, because those vary (rules
+// 2.2.2 and 4.1.1).
 func TestRules_fragments(t *testing.T) {
 	varying := regexp.MustCompile(`['’]|^\s|\s$|limit is|^$`)
 	for _, r := range rules {
@@ -264,7 +266,7 @@ func TestExplain_validStatements(t *testing.T) {
 	}
 }
 
-// EC2 answers AuthFailure to a wrong clock too, so the credentials alone cannot be blamed (5.11).
+// EC2 also returns AuthFailure for a wrong clock, so the credentials may be correct (rule 5.11).
 func TestExplain_wrongClock(t *testing.T) {
 	for _, c := range cases {
 		isAboutTime := strings.HasPrefix(c.title, "5.8 EC2 does not know") || strings.HasPrefix(c.title, "5.4 EC2") ||
@@ -279,7 +281,7 @@ func TestExplain_wrongClock(t *testing.T) {
 	}
 }
 
-// A policy may deny to create something without tags. To weaken it is the wrong advice.
+// A policy may deny creating a resource without tags. The advice must be to add the tags, not to weaken the policy.
 func TestExplain_denyForMissingTags(t *testing.T) {
 	operations := map[string]bool{"ec2:RunInstances": true, "ec2:CopySnapshot": true, "kms:CreateGrant": false}
 	for operation, want := range operations {

@@ -140,7 +140,7 @@ func matches(pattern, text string) bool {
 	return err == nil && found
 }
 
-// Advice that allows more than docs/policies makes the accounts of users weaker than the documentation promises.
+// The advice never allows more than docs/policies. Otherwise a user who follows it would weaken an account.
 func TestExplain_neverLooserThanDocumented(t *testing.T) {
 	all := append(slices.Clone(cases), deniedActions()...)
 	compared := map[string]bool{}

@@ -32,7 +32,7 @@ func failedCopies() []distribution.Finding {
 	return all
 }
 
-// The failure half an hour later was explained with six statements, although the dry run had named the missing one.
+// If the dry run named the missing statement, the later failure has this statement only. It had six.
 func TestJoinFindings_dryRunNamedTheStatement(t *testing.T) {
 	denied := deniedDryRun(targetKey, noIdentityPolicy+"kms:CreateGrant action")
 	note := distribution.Finding{Level: distribution.Note, Refusals: []distribution.Finding{denied}}
@@ -54,7 +54,7 @@ func TestJoinFindings_dryRunNamedTheStatement(t *testing.T) {
 	}
 }
 
-// A statement does not lift an explicit deny that the dry run met.
+// If the dry run met an explicit deny, the later failure has no statement to add.
 func TestJoinFindings_dryRunMetExplicitDeny(t *testing.T) {
 	known := []distribution.Finding{deniedDryRun(sourceKey, "with an explicit deny in a resource-based policy")}
 	joined := JoinFindings(known, failedCopies())
@@ -66,7 +66,7 @@ func TestJoinFindings_dryRunMetExplicitDeny(t *testing.T) {
 	}
 }
 
-// What a dry run says of another caller, account or key explains nothing.
+// A dry run of another caller, account or key does not explain a failure.
 func TestJoinFindings_dryRunOfSomethingElse(t *testing.T) {
 	otherKey := deniedDryRun(thirdKey, noIdentityPolicy+"kms:CreateGrant action")
 	otherCaller := deniedDryRun(targetKey, noIdentityPolicy+"kms:CreateGrant action")
@@ -82,7 +82,7 @@ func TestJoinFindings_dryRunOfSomethingElse(t *testing.T) {
 	}
 }
 
-// One cause was printed once for every device and every Region.
+// One cause is reported once, not for every device and Region.
 func TestJoinFindings_eachCauseOnce(t *testing.T) {
 	var failed []distribution.Finding
 	for _, region := range []string{"eu-west-1", "us-west-2"} {
@@ -116,7 +116,7 @@ func TestJoinFindings_eachCauseOnce(t *testing.T) {
 	}
 }
 
-// Copies under several keys need a statement for each of the keys.
+// A failure of copies under several keys has a statement for each key.
 func TestJoinFindings_keepsStatementsOfOtherKeys(t *testing.T) {
 	otherKey := strings.Replace(targetKey, "eu-west-1", "us-west-2", 1)
 	var failed []distribution.Finding
@@ -142,7 +142,7 @@ func TestJoinFindings_keepsNotes(t *testing.T) {
 	}
 }
 
-// A canceled run said "context canceled" twice.
+// The findings of a canceled run say "context canceled" only once.
 func TestJoinFindings_interruptedSteps(t *testing.T) {
 	for detail, want := range map[string]struct{ summary, nextStep string }{
 		"context canceled": {

@@ -123,7 +123,7 @@ func (c titledCase) explainedOperations() string {
 	return c.Refusal.Operation + " " + sharedExplanations[longest]
 }
 
-// An error code means something else for another operation, so a rule explains only the operations that it is about.
+// The same error code has another meaning for another operation. A rule explains only the operations that it names.
 func TestRules_otherOperations(t *testing.T) {
 	for _, c := range cases {
 		own, list := newMatch(c.Case).rule(), c.explainedOperations()
@@ -142,7 +142,7 @@ func TestRules_otherOperations(t *testing.T) {
 	}
 }
 
-// MissingParameter of a launch was explained by what ModifyImageAttribute demands.
+// MissingParameter of a launch must not get the explanation for ModifyImageAttribute.
 func TestExplain_missingParameterOfLaunch(t *testing.T) {
 	f := Explain(inTarget(nil, "ec2:RunInstances", 400, "MissingParameter",
 		"The request must contain the parameter size or snapshotId"))

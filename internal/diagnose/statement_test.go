@@ -262,8 +262,8 @@ func parseStatements(t *testing.T, kind iampolicy.Kind, statements []string) *ia
 	return d
 }
 
-// The trust policy may demand another external id. A statement without the condition would open the role to every
-// caller of the account that it names (5.6).
+// The trust policy may require another external ID. A statement without that condition would open the role to every
+// caller of the account (rule 5.6).
 func TestExplain_externalIDForgottenOrWrong(t *testing.T) {
 	refused := []string{
 		"5.6 AssumeRole: trust",
@@ -295,7 +295,7 @@ func TestExplain_externalIDForgottenOrWrong(t *testing.T) {
 	}
 }
 
-// AWS names the action that was denied, so the external id is not the cause.
+// The error names the denied action, so the external ID is not the cause.
 func TestExplain_sessionTagsDenied(t *testing.T) {
 	for _, c := range cases {
 		isTags := strings.HasPrefix(c.title, "5.6 AssumeRole: session tags")

@@ -132,7 +132,7 @@ func (s *survey) snapshots(
 	if len(ids) == 0 {
 		return seen
 	}
-	// By filter: an id that is gone or hidden leaves the others visible, where a list of ids fails as a whole (2.5.4).
+	// a filter, because a list of IDs fails as a whole if one of them is deleted or hidden (rule 2.5.4)
 	out, err := client.DescribeSnapshots(
 		ctx,
 		&ec2.DescribeSnapshotsInput{Filters: []ec2types.Filter{{Name: aws.String("snapshot-id"), Values: ids}}},

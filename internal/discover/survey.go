@@ -197,12 +197,12 @@ func (s *survey) keep(enter func(*distribution.Facts)) {
 	enter(&s.facts)
 }
 
-// unseen enters a look that was refused.
+// lookupFailed records a lookup that AWS refused.
 func (s *survey) lookupFailed(at distribution.Location, resource, operation string, err error) {
 	s.missed(distribution.FailedLookup{At: at, Resource: resource, Refusal: *awsclient.Refused(operation, err)})
 }
 
-// blind enters a look that was refused, and that nothing is done without.
+// requiredLookupFailed records a refused lookup without which a destination cannot be planned.
 func (s *survey) requiredLookupFailed(at distribution.Location, resource, operation string, err error) {
 	s.missed(
 		distribution.FailedLookup{At: at, Resource: resource, Refusal: *awsclient.Refused(operation, err), Vital: true},

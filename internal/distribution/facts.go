@@ -189,8 +189,8 @@ type ExistingResources struct {
 	Images    []ec2types.Image    // own, sorted by id
 	Instances []ec2types.Instance // own, not terminated, sorted by id
 
-	// LaunchPermissions and VolumePermissions are looked up for the images of destinations with launch permissions, and
-	// for those that share blocks hand out, with their snapshots. By id.
+	// LaunchPermissions and VolumePermissions are set for the images of destinations with launch permissions and of share
+	// blocks, and for their snapshots, by ID.
 	LaunchPermissions map[string]LaunchPermissions
 	VolumePermissions map[string][]string
 	Others            []OtherResource // of kinds that no run creates, sorted by id

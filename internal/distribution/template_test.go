@@ -53,7 +53,7 @@ func TestText_render(t *testing.T) {
 	}
 }
 
-// A name must be the same in every run of an image, or a run that resumes another would create a second image.
+// A name must be the same in every run of an image. Otherwise a resumed run would create a second image.
 func TestText_renderTwice(t *testing.T) {
 	const text distribution.Text = "{{ build_name }}-{{ timestamp }}-{{ isotime }}-{{ .AMI }}-{{ .Target }}"
 	again := vars

@@ -36,7 +36,7 @@ const (
 		"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::111111111111:root"}, "Action": "sts:AssumeRole"}]}`
 )
 
-// TestMain is also the commands that the guides call: a shell finds this program under their names.
+// TestMain also implements the commands of the guides: the shell runs this test binary under their names.
 func TestMain(m *testing.M) {
 	switch filepath.Base(os.Args[0]) {
 	case "aws":

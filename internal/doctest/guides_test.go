@@ -39,7 +39,7 @@ func TestErrorGuide_idsInLowerCase(t *testing.T) {
 	}
 }
 
-// The key policy of the guide allows the same as the documented one, here for the account of the guide.
+// The key policy of the guide allows the same as the documented key policy, for the account of the guide.
 func TestAutoScalingGuide_keyPolicyAsDocumented(t *testing.T) {
 	_, policy, found := strings.Cut(shellScript(t, "docs/guides/auto-scaling.md"), "cat > launch-key.json <<'END'\n")
 	if !found {

@@ -92,7 +92,7 @@ func TestResolveLink(t *testing.T) {
 	}
 }
 
-// The source of a page of HashiCorp's site has bare includes instead of options.
+// Pages in docs/ contain include directives instead of options, so no link may lead to them.
 func TestLinks_notToSourcesOfSite(t *testing.T) {
 	for page, text := range pages(t) {
 		if page == "AGENTS.md" { // it is about the sources
@@ -106,7 +106,7 @@ func TestLinks_notToSourcesOfSite(t *testing.T) {
 	}
 }
 
-// HashiCorp's site has the pages only, not the other files of the repository.
+// HashiCorp's site has only the pages, so links to other files of the repository must be absolute.
 func TestLinks_ofSiteAreAbsolute(t *testing.T) {
 	components := must(filepath.Glob(root + "/.web-docs/components/*/*/README.md"))(t)
 	if len(components) != 2 {

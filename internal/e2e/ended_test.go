@@ -13,9 +13,9 @@ import (
 	"testing"
 )
 
-// The post-processor's session ends permanently when one of two snapshots is shared; that of the builder, who tries to
-// destroy the image then, goes on. Everything that both runs wrote, the debug log included, is looked through for
-// secrets.
+// The session of the post-processor expires when it shares the first of two snapshots. The builder's session is still
+// valid when Packer tries to destroy the image. The test searches everything that both wrote, including the debug log,
+// for secrets.
 func TestResume_afterExpiredSession(t *testing.T) {
 	builder := `
   encrypt_boot         = true

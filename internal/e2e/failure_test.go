@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// Packer destroys the image of a build whose post-processor fails. These runs fail, and the image is there afterwards
-// with all its snapshots.
+// Packer destroys the image of a build whose post-processor fails. In these tests the run fails, and the image must
+// exist afterwards with all its snapshots.
 
 func TestFailure_secondConfigure(t *testing.T) {
 	h := newHost(t, template("", sharing(`

@@ -28,7 +28,8 @@ import (
 // seller is whose images are shared with the accounts that build.
 const seller = "222222222222"
 
-// A workshop is an account that builds, with its own word about what EBS encrypts by default, in both Regions.
+// workshop is an account in which images are built, with its own settings for EBS encryption by default in both
+// Regions.
 type workshop struct {
 	account string
 	byDef   bool              // EBS encryption-by-default
@@ -37,7 +38,7 @@ type workshop struct {
 	keys    map[string]string // ARN -> Region/alias
 }
 
-// A row is one way to build: everything else that has a say in the encryption of the image.
+// row is one combination of everything that affects the encryption of an image.
 type row struct {
 	base    string // state of the source AMI
 	boot    *bool  // encrypt_boot
@@ -90,9 +91,8 @@ func (r row) volume() *distribution.LaunchVolume {
 	return v
 }
 
-// All that has a say in the encryption of an image: what is predicted is what the real builder then gets, volume by
-// volume in both Regions, or that it is refused by the same rule: by the builder itself when it reads the template, or
-// by AWS.
+// The test compares each prediction with what the real builder creates, for every volume in both Regions. If the
+// builder or AWS refuses the build, the prediction must have the same reason.
 func TestPrediction_matchesBuilder(t *testing.T) {
 	host, inside := newHostInside(t, "")
 	shops := furnish(t, inside)
@@ -365,7 +365,7 @@ func (s *workshop) source(i int, r row) string {
 // atLine is how packer says which source block of the template an error is about.
 var atLine = regexp.MustCompile(`on template\.pkr\.hcl line (\d+)`)
 
-// A refusal is how a row may be refused; anything else that goes wrong is none.
+// refusal is how a build may be refused. Any other error fails the test.
 type refusal struct{ text, rule string }
 
 var (

@@ -31,8 +31,8 @@ func prepareWeb(t *testing.T, w *World) {
 	}))(t)
 }
 
-// TestPromote_afterBuild builds and publishes a release, holds the next one back, promotes it and rolls it back. After
-// each run it asks the target account what its parameter and its launch template name.
+// TestPromote_afterBuild builds and publishes a release. It builds the next one with publish = "hold", promotes it and
+// rolls it back. After each run it reads the parameter and the launch template in the target account.
 func TestPromote_afterBuild(t *testing.T) {
 	h := newHost(t, string(must(os.ReadFile("../../example/promote/template.pkr.hcl"))(t)))
 	prepareWeb(t, h.World)

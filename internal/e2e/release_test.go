@@ -27,8 +27,8 @@ var releaseName = regexp.MustCompile(
 	`^packer-plugin-encrypted-ami_v(\d+\.\d+\.\d+)_(x5\.\d+)_([a-z]+)_([a-z0-9]+)\.(zip|cdx\.json)$`,
 )
 
-// The names are those that packer init looks for: packer-plugin-<name>_v<version>_x<protocol>_<system>_<processor>.zip,
-// and a file of checksums.
+// packer init looks for these names: packer-plugin-<name>_v<version>_x<protocol>_<system>_<processor>.zip, and a file
+// of checksums.
 func TestRelease_installedByPacker(t *testing.T) {
 	if *release == "" {
 		t.Skip("make release-check lays one out")

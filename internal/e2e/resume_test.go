@@ -50,7 +50,8 @@ func TestResume_twoRegions(t *testing.T) {
 	}
 }
 
-// The cause may be an option. It is corrected in the file, and the file alone resumes the run on another machine.
+// A wrong option may be the cause of a failure. After a correction in the resume file, that file alone resumes the run
+// on another machine.
 func TestResume_correctedOption(t *testing.T) {
 	h := newHost(t, template("", sharing(strings.ReplaceAll(prod, "golden-image-target", "golden-image-targt"))))
 	output := h.packer(t, 1, "build", "-color=false", ".")
@@ -66,7 +67,8 @@ func TestResume_correctedOption(t *testing.T) {
 	checkDistributed(t, h.World, region)
 }
 
-// Who gives up needs the file alone. Nothing temporary is left, and the AMI of the build can be deregistered.
+// The resume file alone is enough to give up a failed run. No temporary resource is left, and the AMI of the build can
+// be deregistered.
 func TestResume_giveUp(t *testing.T) {
 	h := newHost(t, template("", sharing(prod)), "-speed", "60")
 	var output bytes.Buffer
@@ -96,8 +98,8 @@ func TestResume_giveUp(t *testing.T) {
 	checkSourceAlone(t, h.World, region)
 }
 
-// Each ends packer, or the plugin alone, while the target copies. Virtual time is slower here, so that a copy lasts
-// seconds.
+// The test kills packer, or the plugin alone, while the target copies. Virtual time is slow enough here that a copy
+// lasts seconds.
 func TestResume_afterKill(t *testing.T) {
 	t.Parallel()
 	for name, cut := range map[string]func(t *testing.T, packer int) error{

@@ -22,7 +22,7 @@ func TestValidate_reportsAllMistakesByField(t *testing.T) {
 	says(t, output, "account_ids", "Write it as a string", "regions", "nowhere-1", "kms_key_id")
 }
 
-// Packer passes dynamic blocks over an unknown list as no blocks at all. A list in targets_json passes as unknown.
+// For dynamic blocks over an unknown list, Packer passes no blocks at all. It passes targets_json as unknown.
 func TestValidate_targetsFromDataSource(t *testing.T) {
 	data := `
 data "null" "accounts" {
@@ -68,7 +68,7 @@ func TestValidate_nothingToDo(t *testing.T) {
 	says(t, h.packer(t, 1, "validate", "."), "target: missing", "share")
 }
 
-// What AWS would refuse after the copies is refused before the build.
+// Values that AWS would refuse after the copies are refused before the build.
 func TestValidate_limitsOfAWS(t *testing.T) {
 	h := newHost(t, template("", sharing(prod+`
       ami_name        = "golden*"
@@ -101,8 +101,7 @@ locals {
 	says(t, h.packer(t, 1, "validate", "."), `targets_json[299]: unsupported attribute "kms_key"`)
 }
 
-// Blocks of amazon-ebs, with all options that its documentation has for them. The builder and this plugin must accept
-// the same text.
+// These are the blocks and options that amazon-ebs documents. The builder and this plugin must accept the same text.
 const (
 	roleOfBuilder = `
     assume_role {
@@ -183,7 +182,7 @@ func TestValidate_blocksOfAmazonEBS(t *testing.T) {
 	h.packer(t, 0, "validate", ".")
 }
 
-// A template in JSON may use user variables and template functions in targets, as it does in builders.
+// A JSON template may use user variables and template functions in targets, as in builders.
 func TestBuild_legacyJSON(t *testing.T) {
 	const legacy = `{
   "variables": {"external_id": "golden-images-4711", "owner": "platform"},

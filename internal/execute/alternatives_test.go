@@ -19,8 +19,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 )
 
-// A run completes whatever AWS does where its behavior is not documented or not promised. A second run then
-// changes nothing.
+// The test tries each undocumented or unpromised behavior of AWS. The run completes with each, and a second run changes
+// nothing.
 func TestRun_eitherBehaviorOfAWS(t *testing.T) {
 	for _, alternative := range awssim.Alternatives() {
 		for name, method := range map[string]func(distribution.Request) distribution.Request{
@@ -52,8 +52,8 @@ func TestRun_eitherBehaviorOfAWS(t *testing.T) {
 	}
 }
 
-// One snapshot behind several devices is shared, copied and verified by every method, whether CopyImage copies it once
-// or for each device. A second run then changes nothing.
+// Several devices may use one snapshot. Every method shares, copies and verifies it, whether CopyImage copies it once
+// or once a device. A second run changes nothing.
 func TestRun_sharedSnapshot(t *testing.T) {
 	methods := map[string]func(distribution.Request) distribution.Request{
 		"snapshot": func(req distribution.Request) distribution.Request { return req }, "image": byImage,
@@ -95,7 +95,8 @@ func shareSnapshots(in *ec2.RegisterImageInput) {
 	}
 }
 
-// A dry run that AWS performs is reported, and stops the others: each would create something that no run knows.
+// If AWS performs a dry run instead of only checking it, the run reports that and makes no further dry runs. Each would
+// create a resource that no run knows.
 func TestProve_dryRunPerformed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[:1], []string{target}, []string{home, away}, awssim.WithAlternatives(awssim.ActingDryRuns))
@@ -111,8 +112,8 @@ func TestProve_dryRunPerformed(t *testing.T) {
 	})
 }
 
-// TestPutParameter_lostResponse creates an image parameter again after a lost response, before AWS shows the first one.
-// AWS may add a version, or refuse the second creation. Either is the run's own parameter, not a conflict.
+// The response to the first PutParameter is lost, and the run calls it again before AWS shows the parameter. AWS may
+// add a version or refuse the call. Either way the run recognizes its own parameter.
 func TestPutParameter_lostResponse(t *testing.T) {
 	for version, option := range map[int64]awssim.Option{
 		1: awssim.WithAlternatives(awssim.HiddenParameterTaken), 2: func(*awssim.World) {},
@@ -130,8 +131,8 @@ func TestPutParameter_lostResponse(t *testing.T) {
 	}
 }
 
-// A server error that stays, on any operation that changes something, ends the run with a finding, and with a report of
-// what is left behind.
+// Each mutating operation fails with a lasting server error. The run ends with a finding, and reports what it leaves
+// behind.
 func TestRun_lastingServerError(t *testing.T) {
 	for name, method := range map[string]func(distribution.Request) distribution.Request{
 		"snapshot": func(req distribution.Request) distribution.Request { return req }, "image": byImage,

@@ -21,7 +21,7 @@ import (
 // big is a volume whose stage takes long.
 var big = []volume{{200, "alias/aws/ebs"}}
 
-// A destination that cannot copy is reported while staging continues. Nothing but the canary is ever copied to it.
+// A destination that cannot copy is reported while staging continues. It gets only the test copy.
 func TestTestCopy_failureReportedDuringStaging(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, big, []string{"222222222222", "333333333333"}, []string{home})
@@ -109,7 +109,7 @@ func TestTestCopy_withoutStaging(t *testing.T) {
 	})
 }
 
-// A canary that cannot be created is reported, and delays no copy.
+// A test copy that cannot be created is reported and delays no other copy.
 func TestCanary_missingPermissionDoesNotFailRun(t *testing.T) {
 	for _, action := range []string{"ebs:StartSnapshot", "ebs:CompleteSnapshot", "kms:GenerateDataKey"} {
 		synctest.Test(t, func(t *testing.T) {

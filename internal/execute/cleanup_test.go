@@ -30,7 +30,8 @@ func (h *testWorld) clean() (plan.Plan, distribution.Result) {
 	return p, runPlan(h.t.Context(), pool, p, options(req), func(distribution.Event) {})
 }
 
-// The snapshots that CopyImage creates have no second seal: without their image nothing proves whose they are.
+// A run cannot sign the snapshots that CopyImage creates. Once their image is deregistered, nothing proves that a run
+// created them.
 func TestCleanUp_snapshotsOfACopiedImageThatIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{target}, []string{home})

@@ -219,8 +219,8 @@ func (h *testWorld) permissions(account, region, snapshot string) []ec2types.Cre
 	return out.CreateVolumePermissions
 }
 
-// A run that dies after any call, or before the answer to any call, is resumed by the next one: same end, nothing
-// twice.
+// A run crashes after any call, or before the response to any call. The next run resumes it with the same result, and
+// repeats no call.
 func TestResume_afterCrashAtAnyCall(t *testing.T) {
 	volumes, targets, regions := mixed[:2], []string{"222222222222"}, []string{home}
 	if *whole {
@@ -229,7 +229,7 @@ func TestResume_afterCrashAtAnyCall(t *testing.T) {
 	crashes(t, func(t *testing.T) *testWorld { return build(t, volumes, targets, regions) })
 }
 
-// The same with everything on that a run may be asked for, by either method.
+// The same with all options of a run, by either copy method.
 func TestResume_afterCrashWithAllOptions(t *testing.T) {
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		t.Run(string(method), func(t *testing.T) {
@@ -238,7 +238,7 @@ func TestResume_afterCrashWithAllOptions(t *testing.T) {
 	}
 }
 
-// The same by copies of a staged image, which a share block keeps.
+// The same with copies of a staged image, which a share block keeps.
 func TestResume_afterCrashByImage(t *testing.T) {
 	volumes, targets, regions := mixed[:2], []string{"222222222222"}, []string{home}
 	if *whole {

@@ -264,7 +264,7 @@ func TestDeleteRelease_dryRunRemovesNothing(t *testing.T) {
 	})
 }
 
-// A newer release is never removed for an older one that is distributed again, which stays as well.
+// An older release is distributed again. The run deletes no newer release for it, and keeps the older one.
 func TestDeleteRelease_olderReleaseAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := line(t)
@@ -279,7 +279,7 @@ func TestDeleteRelease_olderReleaseAgain(t *testing.T) {
 	})
 }
 
-// A run that is cut off around a removal, or does not receive its response, is resumed by the next.
+// A run may be canceled around a deletion, or lose its response. The next run completes it.
 func TestDeleteRelease_resumedAfterCutOff(t *testing.T) {
 	for _, fault := range []awssim.Fault{awssim.LostResponse, awssim.LateError, awssim.ServerError} {
 		synctest.Test(t, func(t *testing.T) {
@@ -310,7 +310,7 @@ func TestDeleteRelease_resumedAfterCutOff(t *testing.T) {
 	})
 }
 
-// A run that dies when the first of two removals has begun leaves both to the next one.
+// A run may crash after it has begun the first of two deletions. The next run completes both.
 func TestDeleteRelease_resumedAfterCrash(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := line(t)

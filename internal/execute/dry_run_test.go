@@ -12,8 +12,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 )
 
-// Of all that a target may ask for, each permission that its role does not have is reported before anything is created:
-// as a refusal, or, where a policy may ask for what only the real call has, as not provable.
+// The test removes each permission that any option needs from the target role. Before it creates anything, the run
+// reports the permission as missing. If a policy depends on properties that only the real call has, the run reports
+// that a dry run cannot prove it.
 func TestDryRun_everyMissingPermissionReported(t *testing.T) {
 	for method, actions := range map[distribution.Method][]string{
 		distribution.BySnapshot: {"ec2:CopySnapshot", "ec2:RegisterImage"},

@@ -94,7 +94,7 @@ func (h *testWorld) made(launchers string) (missing, twice int) {
 	}
 	parameter, versions := h.pointed(target)
 	exactly(int(versions))
-	// one whose put was not visible yet is put again: the same value, one more version
+	// if AWS did not show the parameter yet, the run wrote it twice: the same value and one more version
 	is(parameter >= 1 && parameter <= 2)
 	granted := func(account, key, name string) int {
 		return len(slices.DeleteFunc(

@@ -354,8 +354,8 @@ func (w without) Do(r *http.Request) (*http.Response, error) {
 	return w.World.Do(r)
 }
 
-// Throttling, 5xx, resets, lost and torn answers and stale reads fail no run. What is created twice is listed: of two
-// snapshots with the first seal alone, none is proved to be ours.
+// Throttling, server errors, resets, lost and truncated responses, and stale reads fail no run. A run lists snapshots
+// that it created twice, because an unsigned snapshot has no proof of its creator.
 func TestRun_transientErrors(t *testing.T) {
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
@@ -627,7 +627,7 @@ func TestRun_pollDenied(t *testing.T) { // 4.4.4
 	})
 }
 
-// Every step is reported when it begins and when it ends; copies report their progress.
+// Every step is reported when it starts and when it ends. Copies report their progress.
 func TestEvents_everyStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, []volume{{100, sourceAlias}}, []string{"222222222222"}, []string{home})

@@ -105,8 +105,8 @@ func TestShare_existingPermissionsUnknown(t *testing.T) {
 	}
 }
 
-// A copy of an image that another run began is that run's: it may know why it is as it is. It stays, and is reported,
-// until the user decides.
+// If another run has started to copy an image, only that run may decide what happens to it. The image stays and is
+// reported.
 func TestFinished_imageOfAnotherRunStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{target}, []string{home})

@@ -279,8 +279,8 @@ func TestGrant_autoScalingSharedImage(t *testing.T) {
 	}
 }
 
-// The key's policy must permit the account beyond what services do for it (8.3): else the image is shared, the grant is
-// not made, and the run says so.
+// For a grant, the key policy must permit the account itself, not only AWS services (rule 8.3). Otherwise the run
+// shares the image, creates no grant and reports that.
 func TestCreateGrant_refusedBySourceKeyPolicy(t *testing.T) {
 	const account = "222222222222"
 	for name, refuse := range map[string]func(*testWorld){

@@ -110,8 +110,8 @@ func TestLaunchCheck_tags(t *testing.T) {
 	})
 }
 
-// Who launches lost its permission on the key after the copies: the instance dies, and the finding says of what (8.5,
-// 8.6).
+// The launching role loses its permission on the key after the copies. The instance terminates, and the finding has
+// AWS's reason (rules 8.5 and 8.6).
 func TestLaunchCheck_failureSaysWhy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
@@ -145,7 +145,8 @@ func TestLaunchCheck_failureSaysWhy(t *testing.T) {
 	})
 }
 
-// Whenever the run is canceled, no instance stays. One whose answer was lost has no second seal, and is listed.
+// No instance stays, whenever the run is canceled. An instance whose launch response was lost has no signature, so the
+// run lists it.
 func TestLaunchCheck_canceledLeavesNoInstance(t *testing.T) {
 	for _, after := range []time.Duration{0, 30 * time.Millisecond, 200 * time.Millisecond, 3 * time.Second} {
 		for _, fault := range []awssim.Fault{"", awssim.LostResponse} {
@@ -244,7 +245,7 @@ func TestLaunchCheck_instanceOfEarlierRun(t *testing.T) {
 	}
 }
 
-// The permissions of the steps are enough for a launch check, and each of EC2's is needed.
+// The permissions of the steps are sufficient for a launch check, and it needs each of the EC2 permissions.
 func TestLaunchCheck_permissionsAreSufficient(t *testing.T) {
 	runWithout := func(without string) (result distribution.Result) {
 		synctest.Test(t, func(t *testing.T) {

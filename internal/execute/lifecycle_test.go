@@ -113,8 +113,7 @@ func (h *testWorld) drift(account string) {
 	}
 }
 
-// What an earlier run left and no run needs is reported where it cannot be removed: it keeps no image from its
-// destination.
+// A destination succeeds even if a leftover of an earlier run cannot be deleted. The run reports the leftover.
 func TestLeftover_failedRemovalFailsNoTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{target}, []string{home})
@@ -130,7 +129,7 @@ func TestLeftover_failedRemovalFailsNoTarget(t *testing.T) {
 	})
 }
 
-// An image that is not what its target wants is not finished yet, and the next run goes on with it.
+// An image without all options of its target is unfinished, and the next run continues with it.
 func TestDeprecateImage_resumed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})

@@ -92,7 +92,7 @@ func TestPublish_all(t *testing.T) {
 	}
 }
 
-// What is published waits for the last required image by the clock, and for no optional one.
+// Publishing waits for the last required image, but not for an optional one.
 func TestPublish_optionalTargetFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, req := fleet(t)
@@ -117,8 +117,8 @@ func TestPublish_optionalTargetFails(t *testing.T) {
 	})
 }
 
-// A run that dies at any call of its publishing is resumed: every pointer is set, none twice, and never one while an
-// image is missing.
+// A run crashes at any call while it publishes. The next run sets every reference, none twice, and none while an image
+// is missing.
 func TestPublish_resumedAfterCrashAtAnyCall(t *testing.T) {
 	calls := 0
 	synctest.Test(t, func(t *testing.T) {
@@ -131,7 +131,7 @@ func TestPublish_resumedAfterCrashAtAnyCall(t *testing.T) {
 	})
 	for call := 1; call <= calls; call++ {
 		for _, lost := range []bool{false, true} {
-			// what comes before publishing, TestResume_afterCrashAtAnyCall tries
+			// TestResume_afterCrashAtAnyCall covers the calls before publishing
 			if !*whole && (call < calls*2/3 || lost == (call%2 == 0)) {
 				continue
 			}
@@ -165,7 +165,7 @@ func publishAfterCrash(t *testing.T, call, calls int, lost bool) {
 			"%+v", call, calls, lost, err, missing, twice, left, result.Findings)
 	}
 	for _, account := range h.targets {
-		// A parameter whose put was not visible yet is put again: the same value, one more version.
+		// If AWS did not show the parameter yet, the run wrote it twice: the same value and one more version.
 		if parameter, versions := h.pointed(account); parameter < 1 || parameter > 2 || versions != 1 {
 			t.Errorf("dies at call %d of %d, its answer lost %v: %s has a parameter of %d versions and %d versions of the "+
 				"launch template", call, calls, lost, account, parameter, versions)

@@ -193,7 +193,7 @@ func TestPutParameter_withGrants(t *testing.T) {
 	})
 }
 
-// Nothing names an image that could not be signed: its tags may be copied.
+// No parameter names an image that could not be signed, because its tags may be copied from another image.
 func TestPublish_unsignedImage(t *testing.T) {
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		unsealedStaysUnpublished(t, method)
@@ -222,8 +222,8 @@ func unsealedStaysUnpublished(t *testing.T, method distribution.Method) {
 	})
 }
 
-// A parameter of another type is not converted, even if it was created after the plan. AWS would convert it (rule
-// B.6.1), or refuse to, as its API reference says.
+// The run does not overwrite a parameter of another type, even if it was created after the plan. AWS would convert it
+// (rule B.6.1), or refuse the call, as its API reference says.
 func TestPutParameter_anotherType(t *testing.T) {
 	for name, option := range map[string]awssim.Option{
 		"converted by AWS": func(*awssim.World) {}, "refused by AWS": awssim.WithAlternatives(awssim.ParameterTypeRefused),

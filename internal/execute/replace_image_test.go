@@ -55,8 +55,8 @@ func (h *testWorld) occupy(account, region, name string) (image, snapshot string
 	return aws.ToString(registered.ImageId), snapshot
 }
 
-// An image that has the wanted name stays until all that ours waits for is there, and is then deregistered; its
-// snapshots stay unless they are to go.
+// The existing image with the name is deregistered last, once everything else that the new image needs exists. Its
+// snapshots stay unless force_delete_snapshot is set.
 func TestReplaceImage_deregisteredLast(t *testing.T) {
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		for _, withSnapshots := range []bool{false, true} {
@@ -135,7 +135,7 @@ func TestReplaceImage_deleteSnapshotsDenied(t *testing.T) {
 	})
 }
 
-// A run that freed the name and could not register under it is resumed: what is copied is not copied again.
+// A run may deregister the old image and then fail to register the new one. The resumed run uses the existing copies.
 func TestReplaceImage_resumedAfterNameFreed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, _, _ := occupied(t, distribution.BySnapshot, true, false)

@@ -153,8 +153,8 @@ func TestRunner_queueLimit(t *testing.T) {
 	})
 }
 
-// Where copies wait for capacity every end lets one begin, and is looked for closely; elsewhere, and afterwards,
-// nothing depends on it.
+// While copies wait for the quota, the end of any copy lets another start. The runner reports when that begins and
+// ends, so that copies are polled more often only in between.
 func TestRunner_queueSaturationReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		at := distribution.Location{Account: "1", Region: "r"}
@@ -318,7 +318,7 @@ func TestRunner_failedStep(t *testing.T) {
 			newTask("share", time.Second),
 			withDestination(newTask("copy1", time.Minute, "share"), failing),
 			withDestination(newTask("copy2", 2*time.Minute, "share"), other),
-			// needs nothing that failed, but is of no use any more
+			// does not depend on the failed step, but its destination has failed
 			withDestination(newTask("second1", time.Minute, "copy2"), failing),
 			withDestination(newTask("register1", time.Second, "copy1"), failing),
 			withDestination(newTask("register2", time.Second, "copy2"), other),

@@ -14,8 +14,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// A run that dies leaves the permissions of a whole batch on the staged image. The next run removes them before it
-// shares the image with other accounts, or AWS would refuse more than 1,000.
+// A crashed run leaves the permissions of a whole batch on the staged image. The next run removes them before it shares
+// the image with other accounts, because AWS allows at most 1,000.
 func TestShareImageBatches_afterCrash(t *testing.T) {
 	if !*whole {
 		t.Skip("1,500 accounts take a minute: make crash")

@@ -72,7 +72,8 @@ func (h *testWorld) given(accounts []string) {
 	}
 }
 
-// What a share block gives an account is not withdrawn by a run that lets the account copy until it has its copy.
+// A run withdraws its temporary permissions after the copies, but not the permission that a share block gives the same
+// account.
 func TestWithdrawShares_permanent(t *testing.T) {
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		t.Run(string(method), func(t *testing.T) {
@@ -122,7 +123,8 @@ func (h *testWorld) requireStagedReported(method distribution.Method, left []dis
 	}
 }
 
-// What an earlier run staged stays where no account could copy it, and is reported; no account may use it meanwhile.
+// A staged copy of an earlier run that no account may copy any longer stays, and is reported. No account gets a
+// permission for it.
 func TestShares_earlierStagedCopyReported(t *testing.T) {
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		for _, pending := range []bool{false, true} {

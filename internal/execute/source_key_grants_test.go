@@ -183,7 +183,8 @@ func TestSourceKeyGrant_everyOutcome(t *testing.T) {
 	}
 }
 
-// Whom a permitted account lets in stays permitted: it is reported, with the call that ends it.
+// An account with a temporary grant may have created grants for others, which outlive it. The run reports each with the
+// command that revokes it.
 func TestSourceKeyGrants_grantToOthersReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := closed(t, mixed[1:2], []string{"222222222222", "333333333333"}, []string{home})

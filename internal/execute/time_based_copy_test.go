@@ -53,7 +53,7 @@ func TestTimeBasedCopy_quota(t *testing.T) {
 	}
 }
 
-// A time that is too short for a volume is reported once for its target, with the one that is not.
+// A duration that is too short for a volume is reported once for its target, with the shortest possible one.
 func TestTimeBasedCopy_tooShortReportedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(
@@ -174,7 +174,7 @@ func TestTimeBasedCopy_image(t *testing.T) {
 	})
 }
 
-// As soon as a copy ends early, the next one takes its turn: every copy is looked at, and not only the one that is
+// When a copy ends early, the next one starts at once. The run therefore polls every copy, not only the one that is
 // expected to end last.
 func TestTimeBasedCopy_earlyEndFreesThroughput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -210,7 +210,7 @@ func TestTimeBasedCopy_twoRegions(t *testing.T) {
 		h := build(t, sized(100), []string{"222222222222"}, []string{away, "eu-west-1"})
 		h.with = func(req *distribution.Request) {
 			hurried(req)
-			// none elsewhere: they copy straight across
+			// without a key for the other Regions, the targets copy from the home Region
 			req.KMSKeyID, req.RegionKMSKeyIDs = "", map[string]string{home: sourceAlias}
 		}
 		p, result := h.run(t.Context(), h.request())
@@ -266,7 +266,7 @@ func (h *testWorld) uses(account string, gib ...int32) {
 	}
 }
 
-// A run that resumes copies in a hurry begins no other while they use up the throughput.
+// A resumed run starts no new time-based copy while the resumed ones use up the throughput.
 func TestTimeBasedCopy_resumedCopiesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var copies []awssim.CopySchedule
@@ -278,7 +278,7 @@ func TestTimeBasedCopy_resumedCopiesFirst(t *testing.T) {
 			awssim.WithCopyScheduleFunc(func(c awssim.CopySchedule) { copies = append(copies, c) }),
 		)
 		h.with = hurried
-		// it is looked for, for five minutes
+		// the run looks for the snapshot for five minutes before it calls again
 		h.Inject(awssim.FaultRule{Fault: awssim.Unavailable, Account: "222222222222", Action: "ec2:CopySnapshot", Nth: 1})
 		ctx, cancel := context.WithCancelCause(t.Context())
 		pool := h.pool(ctx, h.World)

@@ -34,7 +34,7 @@ const (
 	away   = "us-west-2"
 )
 
-// The environment of whoever runs the tests has no say in them.
+// TestMain clears the AWS environment of the machine.
 func TestMain(m *testing.M) { awsenv.Main(m) }
 
 // volume is one of the source image: its size and its key, "" for unencrypted.

@@ -18,8 +18,8 @@ const (
 	variables     = "IAM-UG:reference_policies_variables"
 )
 
-// The documentation's tables, by page and section. Keys of services that this project does not meet are replaced by
-// keys of the same type.
+// These are the tables of the documentation, by page and section. Condition keys of services that the plugin does not
+// call are replaced by keys of the same type.
 func TestEvaluate_conditions(t *testing.T) {
 	team := `{"StringEquals": {"aws:PrincipalTag/department": ["finance", "hr", "legal"],
 		"aws:PrincipalTag/role": ["audit", "security"]},
@@ -303,8 +303,8 @@ func TestEvaluate_conditions(t *testing.T) {
 			true,
 		},
 
-		// The table has this for logs:LogGeneratingResourceArns. That of ForAllValues:StringNotLike contradicts the text of
-		// its page in two rows of three, and is left out.
+		// The table has this for logs:LogGeneratingResourceArns. The table of ForAllValues:StringNotLike is not used: it
+		// contradicts the text of its page in two of three rows.
 		{
 			operators + " Multivalued ARN",
 			aliases,
@@ -581,7 +581,7 @@ func TestVariables_oldVersion(t *testing.T) { // IAM-UG:reference_policies_varia
 	}
 }
 
-// What the documentation leaves open, or the caller does not know, is neither an allow nor a refusal.
+// If the documentation is unclear, or the caller does not know a value, the decision is unknown.
 func TestEvaluate_unknownValue(t *testing.T) {
 	who := user("222222222222", "someone")
 	allow := `{"Effect": "Allow", "Action": "*", "Resource": "*"}`

@@ -5,8 +5,8 @@ package iampolicy
 
 import "testing"
 
-// A service-linked role, which no policy can be put on, uses another account's key by a grant that its own account
-// made; one that the owner of the key made would not do (8.3, A.4.10).
+// A service-linked role can have no policies, so it uses the key of another account by a grant. The role's own account
+// must create that grant. A grant of the key's account is not enough (rules 8.3 and A.4.10).
 func TestGrant_delegated(t *testing.T) {
 	const role = "arn:aws:iam::999999999999:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
 	request := Request{

@@ -23,7 +23,7 @@ func documents(t testing.TB, kind iampolicy.Kind, texts ...string) []*iampolicy.
 	return all
 }
 
-// A policy that is not understood is refused, and the refusal names what.
+// A policy with an unknown element is refused, and the error names that element.
 func TestParse_unknown(t *testing.T) {
 	const grammar = "IAM-UG:reference_policies_grammar"
 	statement := func(elements string) string { return `{"Version": "2012-10-17", "Statement": [{` + elements + `}]}` }

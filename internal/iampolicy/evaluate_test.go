@@ -121,7 +121,7 @@ func (c evaluation) check(t *testing.T) {
 	})
 }
 
-// Who allows, who limits, and what AWS then says.
+// These cases combine the policies that allow with those that limit, within one account.
 func TestEvaluate_sameAccount(t *testing.T) {
 	all, s3 := may("Allow", "*"), may("Allow", "s3:*")
 	carlos, role := user(owner, "carlossalazar"), session(owner, "app/Demo")
@@ -1407,7 +1407,7 @@ func TestEvaluate_resourceControlPolicy(t *testing.T) {
 	}
 }
 
-// The condition keys that follow from who asks (IAM-UG:reference_policies_variables, table of principal key values).
+// These condition keys follow from the caller (IAM-UG:reference_policies_variables, table of principal key values).
 func TestConditionKeys_principal(t *testing.T) {
 	for _, c := range []struct {
 		who  iampolicy.Principal
@@ -1500,7 +1500,7 @@ func TestConditionKeys_organization(t *testing.T) { // IAM-UG:reference_policies
 	}
 }
 
-// No session policy limits nothing; a session whose policies are none of those that are asked about allows nothing.
+// A session without a session policy is not limited. A session whose policies do not mention the action allows nothing.
 func TestEvaluate_emptySessionPolicy(t *testing.T) {
 	r := iampolicy.Request{Principal: session(owner, "x"), Action: "s3:GetObject", Resource: bucket}
 	p := iampolicy.Policies{Identity: documents(t, iampolicy.Identity, may("Allow", "s3:*"))}

@@ -23,7 +23,7 @@ var kinds = []iampolicy.Kind{
 	iampolicy.Trust,
 }
 
-// Any text is a policy or an error that says of what kind of policy it is, the same both times.
+// FuzzParse checks that any text is a policy or an error that names the kind of policy, with the same result twice.
 func FuzzParse(f *testing.F) {
 	f.Add(
 		uint8(0),

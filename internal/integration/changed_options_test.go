@@ -73,8 +73,8 @@ var changedOptions = []changedOption{
 	{name: "image family", first: changes(fixture.WithFamily("web")), second: changes(fixture.WithFamily("db"))},
 }
 
-// A run that died at any call is resumed with one option changed. What it left is removed, or listed: the new template
-// does not say any more what the old one would have created.
+// A run crashes at any call and is resumed with one option changed. The resumed run deletes or lists what the first one
+// left, although the new template no longer describes it.
 func TestResume_changedOptions(t *testing.T) {
 	var points, leftovers atomic.Int64
 	t.Cleanup(func() { // after the parallel subtests

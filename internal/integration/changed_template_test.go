@@ -39,7 +39,8 @@ func isElsewhere(manifest fixture.Manifest, item fixture.Item) bool {
 	})
 }
 
-// What a failed run staged for a target that is then taken out of the template is removed: that run has ended.
+// A failed run staged a copy for a target that is then removed from the template. The next run deletes the copy,
+// because the failed run has ended.
 func TestResume_targetRemoved(t *testing.T) {
 	setup := fixture.Setup{Volumes: []fixture.Volume{{GiB: 100, Key: fixture.AWSManaged}}, Targets: twoTargets}
 	test(t, setup, func(w *fixture.World) {
@@ -53,7 +54,7 @@ func TestResume_targetRemoved(t *testing.T) {
 	})
 }
 
-// What is staged serves whatever targets there are: a changed list of targets stages nothing again.
+// Staged copies do not depend on the list of targets. After a change of the list, the run stages nothing again.
 func TestResume_stagesOnceForAnyTargets(t *testing.T) {
 	for name, accounts := range map[string][2][]string{
 		"target added":   {{fixture.Prod}, twoTargets},
@@ -81,7 +82,7 @@ func TestResume_stagesOnceForAnyTargets(t *testing.T) {
 	}
 }
 
-// A share that a killed run gave is withdrawn by the next run, and by a clean-up, also when another key is wanted.
+// A killed run leaves a share. The next run or a clean-up withdraws it, even if the template names another key by then.
 func TestResume_sourceKeyChanged(t *testing.T) {
 	for name, clean := range map[string]bool{"next run": false, "clean up": true} {
 		t.Run(name, func(t *testing.T) {
@@ -110,7 +111,8 @@ func TestResume_sourceKeyChanged(t *testing.T) {
 	}
 }
 
-// An account that lost its permission before the second run does not keep the one that this run gives it.
+// The first run gave an account a temporary permission. The account lost its own permission before the second run,
+// which must withdraw the one that it gives.
 func TestShare_baselineShrinks(t *testing.T) {
 	test(t, fixture.Setup{Volumes: ownKey, Targets: twoTargets}, func(w *fixture.World) {
 		snapshot := fixture.SnapshotsOf(w.SourceImage())[0]

@@ -12,7 +12,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
 )
 
-// Three runs of one destination, the first two at almost the same moment, all succeed and leave nothing behind.
+// Three runs for one destination, the first two started at nearly the same time, all succeed and leave no temporary
+// resource.
 func TestConcurrentRuns_sameDestination(t *testing.T) {
 	type pauses struct{ second, third time.Duration } // before these runs begin
 	var cases []pauses
@@ -47,8 +48,8 @@ func TestConcurrentRuns_sameDestination(t *testing.T) {
 	}
 }
 
-// Two runs of one destination with more snapshots than may be copied at once both succeed, with either status and
-// message of the quota.
+// Two runs for one destination have more snapshots than AWS copies at once. Both succeed, whichever status and message
+// AWS returns for an exceeded quota.
 func TestConcurrentRuns_moreCopiesThanQuota(t *testing.T) {
 	lags := []time.Duration{0, 30 * time.Second, 3 * time.Minute}
 	for name, options := range map[string][]awssim.Option{
@@ -71,7 +72,7 @@ func TestConcurrentRuns_moreCopiesThanQuota(t *testing.T) {
 	}
 }
 
-// A run of another Region neither revokes the grant nor withdraws the share that a run still copies with.
+// A run for another Region neither revokes the grant nor withdraws the share that a working run needs.
 func TestConcurrentRuns_otherRegion(t *testing.T) {
 	for name, c := range map[string]struct {
 		setup   fixture.Setup
@@ -122,7 +123,7 @@ func TestConcurrentRuns_otherRegion(t *testing.T) {
 	}
 }
 
-// A run that takes longer than a day keeps what it staged, whatever other runs do meanwhile.
+// A run that takes longer than a day keeps its staged copies, whatever other runs do in the meantime.
 func TestConcurrentRuns_longerThanADay(t *testing.T) {
 	slow := awssim.WithSnapshotDuration(func(job awssim.SnapshotJob) time.Duration {
 		if job.Account == fixture.Prod {
@@ -146,7 +147,7 @@ func TestConcurrentRuns_longerThanADay(t *testing.T) {
 	})
 }
 
-// A run that fails for one target and cleans up leaves alone what a run of its other target is still copying.
+// A run that fails for one target and cleans up does not delete what a run for its other target still copies.
 func TestConcurrentRuns_failedRunCleansUp(t *testing.T) {
 	lags := []time.Duration{0, 30 * time.Second, 2 * time.Minute, 3 * time.Minute}
 	setup := fixture.Setup{Volumes: []fixture.Volume{{GiB: 60, Key: fixture.SourceKey}}, Targets: twoTargets}

@@ -24,7 +24,8 @@ var everyOption = []fixture.Change{
 	fixture.WithFamily("web"), fixture.WithRetention(2),
 }
 
-// A run gives every destination its image, leaves nothing else behind, and lifts the protection of the source image.
+// A run creates the image of every destination, leaves no temporary resource, and disables the protection of the source
+// image.
 func TestRun_servesAllDestinations(t *testing.T) {
 	for name, changes := range map[string][]fixture.Change{
 		"snapshot": {fixture.WithMethod("snapshot")},

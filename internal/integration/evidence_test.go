@@ -17,7 +17,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
 )
 
-// Whoever may tag in a target account can copy every tag that a run ever gave there: CloudTrail shows the calls. None
+// A principal with permission to tag in a target account can read every tag of a run in CloudTrail, and copy it. None
 // of these tags may make a run delete, adopt or publish a resource that it did not create.
 
 // copiedTags returns the sets of tags that resources had, whose ids begin with a prefix: as they were created, and with
@@ -107,7 +107,7 @@ func TestForgedTags_onInstance(t *testing.T) {
 	})
 }
 
-// A backup with the tags of an earlier copy, of a test copy among them, is not deleted.
+// A backup with the tags of an earlier copy or test copy is not deleted.
 func TestForgedTags_onSnapshot(t *testing.T) {
 	for name, clean := range map[string]bool{"next run": false, "clean up": true} {
 		t.Run(name, func(t *testing.T) {
@@ -133,8 +133,8 @@ func TestForgedTags_onSnapshot(t *testing.T) {
 	}
 }
 
-// A copy that another team made as runs make theirs, with key, description and tags of a genuine copy that is gone, is
-// not registered. With the copied token in its description it may be deleted: no resource from before can have one.
+// Another team copies a snapshot with the key, description and tags of a run's deleted copy. No run registers it. A run
+// may delete it if its description has the copied call token, which no older resource can have.
 func TestForgedSnapshot_insteadOfGenuine(t *testing.T) {
 	eachSet(t, fixture.Setup{Volumes: ownKey}, func(w *fixture.World, nth int) int {
 		template := w.Template(fixture.WithParameter("/golden"))
@@ -176,7 +176,7 @@ func TestForgedSnapshot_insteadOfGenuine(t *testing.T) {
 	})
 }
 
-// A copy with the tags of a genuine copy is not deleted either when the genuine copy's own tags are overwritten.
+// A foreign copy with the tags of a run's copy is not deleted, even if the tags of the run's copy are overwritten.
 func TestForgedTags_genuineOverwritten(t *testing.T) {
 	eachSet(t, fixture.Setup{Volumes: ownKey}, func(w *fixture.World, nth int) int {
 		tagger := w.Tagger(fixture.Prod)

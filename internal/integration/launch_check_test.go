@@ -10,7 +10,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
 )
 
-// What the instance of a launch check needs is known before anything is copied.
+// The plan reports what a launch check lacks before the run copies anything.
 func TestLaunchCheck_refusedBeforeCopies(t *testing.T) {
 	const noSubnet = "subnet-0123456789abcdef0"
 	for name, c := range map[string]struct {
@@ -44,7 +44,7 @@ func TestLaunchCheck_refusedBeforeCopies(t *testing.T) {
 	}
 }
 
-// A policy may require a tag on everything that a call creates. With run_tags it is met; without, the refusal comes
+// A policy may require a tag on everything that a call creates. With run_tags the run succeeds. Without, it is refused
 // before the copies.
 func TestRunTags_meetTagPolicy(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -88,7 +88,7 @@ var templateMistakes = []mistake{
 
 // accountMistakes need a look at AWS.
 var accountMistakes = []mistake{
-	// the account might be that of the source, which the template does not show
+	// the account may be the source account, which the template does not show
 	{name: "one account without a role", change: fixture.WithoutTargetOption("assume_role")},
 	{name: "a name that is too long when it is rendered", change: fixture.WithImageName(
 		"{{ .AMIName }}-{{ .Region }}-" + strings.Repeat("x", 110))},
@@ -123,8 +123,8 @@ var keyMistakes = []mistake{
 	}},
 }
 
-// A typical mistake is found where nothing is lost yet: in packer validate if the template shows it, else before a copy
-// to a destination begins. What is printed about it is in the golden file.
+// A typical mistake is reported before anything is lost. packer validate reports it if the template shows it. Otherwise
+// the run reports it before it copies. The golden file has the messages.
 func TestMistakes_foundBeforeCopies(t *testing.T) {
 	var text strings.Builder
 	for _, kind := range []struct {

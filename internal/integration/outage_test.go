@@ -147,8 +147,8 @@ func runWithoutOutage(t *testing.T, c outageCase) (base outageBase) {
 	return base
 }
 
-// An action that one target account or one Region does not answer costs the others nothing but the time until the call
-// is given up.
+// If one target account or one Region does not answer an action, the other destinations lose only the time until the
+// run gives up the call.
 func TestOutage_othersServed(t *testing.T) {
 	combinations, served := 0, 0
 	for _, method := range []string{"snapshot", "image"} {

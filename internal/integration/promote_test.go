@@ -102,7 +102,8 @@ func (r releases) expectUnchanged(when string, run *fixture.Run) {
 	}
 }
 
-// A release on hold is delivered and nothing names it. Promotion lets everything name it, and rollback undoes that.
+// With publish = "hold", nothing names the release. A promotion makes every parameter and launch template name it, and
+// a rollback undoes that.
 func TestPromote_heldRelease(t *testing.T) {
 	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
 		r := twoReleases(w)
@@ -127,7 +128,7 @@ func TestPromote_heldRelease(t *testing.T) {
 	})
 }
 
-// A rollback returns to what was named before, also if that is not the release that was built before.
+// A rollback returns to the image that was named before, even if that is not the previous release.
 func TestRollback_afterRollback(t *testing.T) {
 	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
 		r := twoReleases(w)
@@ -143,7 +144,7 @@ func TestRollback_afterRollback(t *testing.T) {
 	})
 }
 
-// No reference moves if one destination lacks its copy.
+// A promotion changes no reference if one destination lacks its copy.
 func TestPromote_missingCopy(t *testing.T) {
 	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
 		r := twoReleases(w)
@@ -184,7 +185,7 @@ func TestPromote_olderRelease(t *testing.T) {
 	})
 }
 
-// A promotion in stages changes the targets that are named.
+// A promotion in stages changes only the targets that the template names.
 func TestPromote_onlyTargets(t *testing.T) {
 	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
 		r := twoReleases(w)
@@ -200,7 +201,8 @@ func TestPromote_onlyTargets(t *testing.T) {
 	})
 }
 
-// A rollback never publishes an image that no run delivered: whoever may write the parameter could have named it.
+// A rollback never publishes an image that no run delivered, because anyone with write access to the parameter could
+// have named it.
 func TestRollback_foreignImage(t *testing.T) {
 	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
 		r := twoReleases(w)
@@ -254,7 +256,7 @@ func (r releases) copyImage(account string) string {
 	return ""
 }
 
-// A rollback keeps what a user changed in the launch template since.
+// A rollback keeps later changes of a user in the launch template.
 func TestRollback_changedTemplate(t *testing.T) {
 	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
 		r := twoReleases(w)
@@ -290,7 +292,7 @@ func TestRollback_changedTemplate(t *testing.T) {
 	})
 }
 
-// A promotion that cannot finish says which references did not move.
+// A promotion that cannot finish reports which references it did not change.
 func TestPromote_deniedParameter(t *testing.T) {
 	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
 		r := twoReleases(w)
@@ -340,8 +342,8 @@ type pointerRun struct{ dies, next string }
 
 func (p pointerRun) String() string { return p.dies + ", then " + p.next }
 
-// A promotion or a rollback that died at any call is finished or undone by the next run. The references name one
-// release then, or the report says which do not.
+// A promotion or rollback crashes at any call. The next run completes or undoes it. Afterwards all references name one
+// release, or the report lists those that do not.
 func TestPromote_afterCrashAtAnyCall(t *testing.T) {
 	var points, silent atomic.Int64
 	t.Cleanup(func() { // after the parallel subtests

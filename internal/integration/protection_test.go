@@ -28,7 +28,7 @@ func expectProtected(w *fixture.World, run *fixture.Run) {
 	}
 }
 
-// What is wrong with credentials and can be seen without AWS fails in Configure, before the build.
+// Problems with credentials that can be found without AWS fail Configure, before the build.
 func TestConfigure_missingProfile(t *testing.T) {
 	for name, change := range map[string]fixture.Change{
 		"profile": fixture.WithProfile("porduction"),
@@ -57,7 +57,7 @@ func TestConfigure_missingProfile(t *testing.T) {
 	}
 }
 
-// The protection needs EC2 alone: the image is protected also where STS does not answer.
+// Enabling the protection needs only EC2, so the image is protected even if STS does not answer.
 func TestProtect_withoutSTS(t *testing.T) {
 	for name, rule := range map[string]awssim.FaultRule{
 		"no endpoint": {Fault: awssim.ConnectionReset, Action: "sts:*"},
@@ -78,7 +78,7 @@ func TestProtect_withoutSTS(t *testing.T) {
 	}
 }
 
-// An image with many tags is protected first. Where there is no tag left for a run, the run says so.
+// An image with too many tags is protected first. Then the run reports that it cannot add its tags.
 func TestProtect_manyTags(t *testing.T) {
 	for _, count := range []int{46, 47, 49, 50} {
 		t.Run(fmt.Sprint(count), func(t *testing.T) {
@@ -99,8 +99,8 @@ func TestProtect_manyTags(t *testing.T) {
 	}
 }
 
-// With skip_save_build_region the artifact still names the deregistered image of the build Region. The other Regions
-// are served.
+// With skip_save_build_region, the artifact still names the deregistered image of the build Region. The run distributes
+// the images of the other Regions.
 func TestArtifact_namesDeregisteredImage(t *testing.T) {
 	test(t, fixture.Setup{Regions: twoRegions}, func(w *fixture.World) {
 		away := w.EC2(fixture.Source, fixture.Away)

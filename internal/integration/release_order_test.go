@@ -14,8 +14,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
 )
 
-// Releases of one image family have the order of the creation dates of their source images. An older one never replaces
-// or removes a newer one.
+// The releases of an image family are ordered by the creation dates of their source images. An older release never
+// replaces or deletes a newer one.
 
 // published returns the image that /golden names in an account, and that of the default version of launch template web.
 func published(w *fixture.World, account string) (parameter, template string) {
@@ -43,7 +43,7 @@ func createLaunchTemplate(w *fixture.World, accounts ...string) {
 	}
 }
 
-// A failed build that is resumed after a newer build was published neither renames nor removes the newer images.
+// A failed build is resumed after a newer build was published. It neither renames nor deletes the newer images.
 func TestResume_afterNewerRelease(t *testing.T) {
 	for name, changes := range map[string][]fixture.Change{
 		"own names": nil,
@@ -85,7 +85,7 @@ func TestResume_afterNewerRelease(t *testing.T) {
 	}
 }
 
-// A build that ends after a newer one has been published takes no name from the newer image.
+// A build ends after a newer build was published. It does not take the name of the newer image.
 func TestPublish_olderBuildEndsLater(t *testing.T) {
 	test(t, fixture.Setup{Volumes: []fixture.Volume{{GiB: 500, Key: fixture.SourceKey}}}, func(w *fixture.World) {
 		createLaunchTemplate(w, fixture.Prod)

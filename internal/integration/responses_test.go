@@ -16,7 +16,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
 )
 
-// A response with status 200 may lack its body, or any part of it. A run takes no such response for a result.
+// A response with status 200 may lack its body or a part of it. A run must not treat such a response as a result.
 
 // richTemplate uses as many operations as one run can.
 func richTemplate(w *fixture.World, method string) fixture.Template {
@@ -30,7 +30,7 @@ func richTemplate(w *fixture.World, method string) fixture.Template {
 // endsInTime reports whether the run ends by its timeout, and an hour for what follows.
 func endsInTime(run *fixture.Run) bool { return run.EndsWithin(3 * time.Hour) }
 
-// The outcome of a call whose response is empty is unknown: the run searches the account before it calls again.
+// After an empty response, the outcome of a call is unknown. The run searches the account before it calls again.
 func TestEmptyResponse_runCompletes(t *testing.T) {
 	actions := map[string][]string{
 		"snapshot": {
@@ -72,7 +72,7 @@ type emptyResponse struct {
 
 var emptyResponses = []emptyResponse{{1, true}, {2, true}, {1, false}, {2, false}}
 
-// Device names that differ by /dev/ alone are two devices.
+// Device names that differ only in /dev/ are two devices.
 func TestDeviceNames_withAndWithoutPrefix(t *testing.T) {
 	for _, method := range []string{"snapshot", "image"} {
 		t.Run(method, func(t *testing.T) {
@@ -94,9 +94,9 @@ func TestDeviceNames_withAndWithoutPrefix(t *testing.T) {
 // panics are what errors of Go's runtime look like on the screen.
 var panics = []string{"panic", "nil pointer", "runtime error", "index out of range"}
 
-// A run that misses one element of all responses to an action, or gets each entry of their lists twice, fails or
-// succeeds. It neither panics nor waits forever, nor leaves the image without protection, nor claims or publishes an
-// image that is not there. What it leaves behind is in its manifest.
+// All responses to one action lack an element, or repeat the entries of their lists. The run fails or succeeds, without
+// a panic or an endless wait. The source image is protected, and no missing image is reported or published. The
+// manifest lists what the run leaves behind.
 func TestResponses_missingElement(t *testing.T) {
 	count := 0
 	counts := map[string]int{}
@@ -119,7 +119,7 @@ func TestResponses_missingElement(t *testing.T) {
 		count, counts[panicked], counts[hung], counts[left], counts[wrongImage])
 }
 
-// What is wrong with a run.
+// These are the problems that the test looks for after a run.
 const (
 	panicked    = "panic"
 	hung        = "the run has not ended an hour after its timeout"

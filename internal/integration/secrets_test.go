@@ -12,8 +12,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
 )
 
-// Neither credentials, nor external ids, nor the key that signs resources appear in what a run shows or writes, or in
-// a target account.
+// Credentials, external IDs and the signing key appear neither in the output or files of a run, nor in a target
+// account.
 func TestSecrets_areShownNowhere(t *testing.T) {
 	for name, fails := range map[string]bool{"success": false, "failure": true} {
 		t.Run(name, func(t *testing.T) {
@@ -45,8 +45,8 @@ func TestSecrets_areShownNowhere(t *testing.T) {
 	}
 }
 
-// Two runs that give a new image its signing key at the same moment, while AWS still shows the image without tags,
-// leave copies that a later run knows as its own.
+// Two runs write a signing key to a new image at the same time, while AWS still shows the image without tags. A later
+// run recognizes the copies of both.
 func TestSigningKey_concurrentRuns(t *testing.T) {
 	stale := []int{0, 2, 4, 6, 8, 12, 16}
 	testEach(t, fixture.Setup{Targets: twoTargets}, stale, func(w *fixture.World, times int) {

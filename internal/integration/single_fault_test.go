@@ -38,7 +38,7 @@ func (f singleFault) String() string {
 	return fmt.Sprintf("%s at call %d of %s by %s", f.fault, f.nth, f.action, caller)
 }
 
-// A run completes, and leaves nothing behind, although any one of its calls meets a fault.
+// A run completes and leaves no temporary resource, whichever single call meets a fault.
 func TestSingleFault_atEveryAction(t *testing.T) {
 	tried, failed := 0, 0
 	for _, method := range []string{"snapshot", "image"} {

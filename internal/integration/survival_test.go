@@ -150,14 +150,26 @@ func earlyFailures(t *testing.T) []earlyFailure {
 			fates:   onlyProtected,
 		},
 		{
-			name:    "EC2 is unavailable for a while",
-			prepare: inject(awssim.FaultRule{Fault: awssim.Unavailable, Principal: fixture.SourceUser, Action: "ec2:*", Nth: 1, Times: 30}),
-			fates:   survives,
+			name: "EC2 is unavailable temporarily",
+			prepare: inject(awssim.FaultRule{
+				Fault:     awssim.Unavailable,
+				Principal: fixture.SourceUser,
+				Action:    "ec2:*",
+				Nth:       1,
+				Times:     30,
+			}),
+			fates: survives,
 		},
 		{
-			name:    "EC2 is silent for a while",
-			prepare: inject(awssim.FaultRule{Fault: awssim.Silent, Principal: fixture.SourceUser, Action: "ec2:*", Nth: 1, Times: 8}),
-			fates:   survives,
+			name: "EC2 is silent temporarily",
+			prepare: inject(awssim.FaultRule{
+				Fault:     awssim.Silent,
+				Principal: fixture.SourceUser,
+				Action:    "ec2:*",
+				Nth:       1,
+				Times:     8,
+			}),
+			fates: survives,
 		},
 
 		{name: "47 tags", prepare: addTags(47), fates: survives},
@@ -272,7 +284,7 @@ func earlyFaults(t *testing.T) (all []earlyFailure) {
 	return all
 }
 
-// The image of a build survives whatever goes wrong before it is protected.
+// The image of a build is kept, whatever fails before it is protected.
 func TestSurvival_beforeProtection(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "config")
 	if err := os.WriteFile(config, []byte("[profile production]\nregion = ap-northeast-1\n"), 0o600); err != nil {

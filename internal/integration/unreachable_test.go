@@ -26,7 +26,7 @@ func (o outage) rule(account string) awssim.FaultRule {
 	return awssim.FaultRule{Fault: o.fault, Action: o.action, Principal: fixture.TargetSession(account)}
 }
 
-// A destination that does not answer costs the others nothing: they are served in the time that they take.
+// A destination that does not answer does not delay the others.
 func TestUnreachableTarget_othersServed(t *testing.T) {
 	for _, action := range []string{"ec2:DescribeImages", "ec2:*", "kms:*", "sts:AssumeRole", "ec2:CopySnapshot"} {
 		t.Run(action, func(t *testing.T) {
@@ -43,7 +43,7 @@ func TestUnreachableTarget_othersServed(t *testing.T) {
 	}
 }
 
-// One Region that does not answer costs the other Region nothing.
+// A Region that does not answer does not delay the other Region.
 func TestUnreachableRegion_othersServed(t *testing.T) {
 	faults := []awssim.Fault{awssim.ConnectionReset, awssim.Unavailable}
 	setup := fixture.Setup{Targets: twoTargets, Regions: twoRegions}
@@ -56,7 +56,7 @@ func TestUnreachableRegion_othersServed(t *testing.T) {
 	})
 }
 
-// A target that is still copying at the timeout fails on its own, as the template allows.
+// A target that still copies at the timeout fails, and the other results stay. The template allows its failure.
 func TestTimeout_optionalTarget(t *testing.T) {
 	for name, change := range map[string]fixture.Change{
 		"required = false": fixture.WithOptional(fixture.Stage),
@@ -98,7 +98,7 @@ func TestCancel_optionalTarget(t *testing.T) {
 // maxSilence is the longest time without a line on the screen, with some seconds for what delays a line.
 const maxSilence = time.Minute + 10*time.Second
 
-// Every wait says what it waits for.
+// The progress output names the reason of every wait.
 func TestProgress_neverSilent(t *testing.T) {
 	for name, c := range map[string]struct {
 		setup   fixture.Setup

@@ -88,7 +88,7 @@ func screenOfUsage(screen string) string {
 	return strings.Join(lines, "")
 }
 
-// A usage that cannot be read completely is an error, and the report says which permission is missing.
+// The run fails if it cannot read all uses, and the report names the missing permission.
 func TestUsage_deniedReferences(t *testing.T) {
 	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
 		r := twoReleases(w)

@@ -24,8 +24,8 @@ func (s Setup) sourceKey() Document {
 	for _, account := range s.Targets {
 		principal = append(principal, s.root(account))
 	}
-	// Of an account the role alone, by its name: KMS refuses a principal that is not there yet, and knows one that is made
-	// anew no longer.
+	// a condition on the role's ARN instead of a principal: KMS refuses a principal that does not exist, and a recreated
+	// role is a new principal
 	when := distribution.Condition{"ArnLike": {"aws:PrincipalArn": {s.roleARN("*", s.TargetRole)}}}
 	if s.Organization != "" {
 		principal, when = distribution.Principals{
@@ -82,7 +82,8 @@ func (s Setup) trust() Document {
 	)
 }
 
-// What a launch takes of who launches on the key of its volumes (3.1.5), and of a service-linked role (8.2).
+// These actions are needed on the key of the volumes of a launch: by the caller (rule 3.1.5), and by a service-linked
+// role (rule 8.2).
 var (
 	launch = []string{
 		"kms:Decrypt",

@@ -35,8 +35,7 @@ func (s *site) as(base aws.Config, role string, options ...func(*stscreds.Assume
 	return as
 }
 
-// What the policies are to keep out is kept out by IAM and KMS themselves: each attempt is refused because a permission
-// is missing.
+// The policies deny what no run needs. IAM and KMS refuse each attempt here because of a missing permission.
 func TestPolicies_refuseWhatTheJobDoesNotNeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := furnish(t, func(string, *Document) {})
@@ -233,7 +232,7 @@ func TestEveryOption_everyKindOfStep(t *testing.T) {
 	planned := map[string]bool{}
 	known := map[string]bool{
 		"PublishBarrier": len((&step.PublishBarrier{}).Permissions()) == 0, // makes no call
-		// gives the second seal, as the steps that create resources do
+		// adds the signature of a resource, like the steps that create resources
 		"TagResource": true,
 	}
 	for _, step := range everyStep(Example()) {
@@ -300,8 +299,8 @@ func TestPolicies_documented(t *testing.T) {
 	}
 }
 
-// KMS refuses a key's policy that names a role which is not there yet, and what names one that was deleted holds for
-// none of that name.
+// KMS refuses a key policy that names a role that does not exist. A statement for a deleted role does not apply to a
+// new role of that name.
 func TestSourceKey_permitsTargetRoleBeforeItExists(t *testing.T) {
 	for organization, permitted := range map[string]string{"": Example().root(Example().Targets[0]), "o-1234567890": "*"} {
 		s := Example()

@@ -37,7 +37,7 @@ import (
 
 const home = "ap-northeast-1"
 
-// The environment of whoever runs the tests has no say in them.
+// TestMain clears the AWS environment of the machine.
 func TestMain(m *testing.M) { awsenv.Main(m) }
 
 // site is a world whose accounts have the policies of a set-up and no other permissions.
@@ -661,8 +661,8 @@ var documented = map[string]string{ // file and action -> rule
 	"target-key.json kms:ReEncrypt*":                       "8.2",
 }
 
-// One permission at a time is removed from one policy. Either whole runs and launches then report it by name, or it is
-// one that AWS's guides demand, and nothing is missed.
+// The test removes one permission at a time from one policy. Either whole runs and launches report it as missing, or
+// only AWS's guides require it, and the runs succeed.
 func TestPolicies_everyPermissionIsNeeded(t *testing.T) {
 	type permission struct{ file, sid, action string }
 	problemsWithout := func(without permission) (text string) {

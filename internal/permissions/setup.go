@@ -20,7 +20,8 @@ type Setup struct {
 	Targets       []string // accounts, 12 digits each
 	TargetRole    string   // name, with its path, of the role in every target account
 	TargetAlias   string   // "alias/...", the target's own key in every Region
-	// name of the SSM parameter that names the images, "/golden/ami"; a secret one is called "-secret" besides
+	// name of the SSM parameter that names the images, such as "/golden/ami". A SecureString parameter has the suffix
+	// "-secret"
 	Parameter    string
 	Template     string   // launch template, by name
 	ExternalID   string   // "": none

@@ -190,7 +190,7 @@ func (in side) put(v any) any {
 		for i := range v {
 			v[i] = in.put(v[i])
 		}
-		// two accounts of the example, and one text for both
+		// the example has two accounts, which have the same text in a template
 		return slices.CompactFunc(v, reflect.DeepEqual)
 	case string:
 		if text := strings.NewReplacer(in.texts...).Replace(v); text != v {

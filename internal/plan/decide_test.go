@@ -627,7 +627,7 @@ func TestDecide_regionDeniedToSource(t *testing.T) {
 // A key policy may permit our use of the key only through EC2 (rule 3.2.4). The key is used if the template names it by
 // its ARN.
 func TestDecide_keyOnlyViaEC2(t *testing.T) {
-	// AWS shows a key's ARN later, never this one
+	// AWS returns the ARN of the key, never the ARN of the alias
 	aliasARN := "arn:aws:kms:" + tokyo + ":" + source + ":alias/golden-source"
 	for asked, refused := range map[string]bool{
 		keyARN(source, tokyo, "cust"): false,
@@ -651,7 +651,8 @@ func TestDecide_keyOnlyViaEC2(t *testing.T) {
 	}
 }
 
-// Whom a snapshot was shared with before is remembered in its tags, and there are fifty, those of AWS's own aside.
+// A run stores the accounts with existing permissions in tags of the snapshot. A resource has at most fifty tags, not
+// counting AWS's own.
 func TestBaseline_tooManyAccounts(t *testing.T) {
 	for name, c := range map[string]struct {
 		snapshot string

@@ -14,7 +14,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-// 1.7.5, 1.7.6, 3.6.2, 3.6.4.
+// A key name is valid for a Region by its kind: alias, key ID, multi-Region key or ARN (rules 1.7.5, 1.7.6, 3.6.2 and
+// 3.6.4).
 func TestSourceKey(t *testing.T) {
 	const there, elsewhere = tokyo, oregon
 	for _, c := range []struct {
@@ -58,8 +59,8 @@ func TestSourceKey(t *testing.T) {
 	}
 }
 
-// Causes are encryption by default, an encrypted base image or a key of the build. The facts may not exclude all but
-// one.
+// Possible causes are encryption by default, an encrypted base image or a key of the build. Several causes may remain
+// possible.
 func TestDecide_encryptionCauses(t *testing.T) {
 	standard := keyARN(source, tokyo, "aws-ebs")
 	base := func(owner, key string) func(*distribution.Image) {

@@ -18,8 +18,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
-// What names an image is set behind its proof, left as it is where it names the image already, and refused before
-// anything is copied where it cannot be set.
+// The step that publishes an image depends on its verification. The plan has no step if the image is published already.
+// It refuses what cannot be published.
 func TestDecide_publication(t *testing.T) {
 	name := distribution.Parameter{
 		Name:      "/golden/{{ .Region }}/ami",
@@ -255,7 +255,7 @@ func TestDecide_launchTemplateVersion(t *testing.T) {
 	golden.Equal(t, "testdata/templates.golden", out.String())
 }
 
-// With publish = "all", every publication waits for one step that depends on the verification of all required
+// With publish = "all", every publish step depends on one step, which depends on the verification of all required
 // destinations. There is no such step if everything is published.
 func TestDecide_publishAll(t *testing.T) {
 	for _, c := range []struct {

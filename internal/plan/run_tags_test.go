@@ -11,7 +11,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// A policy may require tags in each creating call. What is temporary gets run_tags, and what the targets keep does not.
+// A policy may require tags in each creating call. Temporary resources get run_tags, and the resources of targets do
+// not.
 func TestDecide_runTags(t *testing.T) {
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		req, facts := world()

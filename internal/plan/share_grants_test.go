@@ -11,7 +11,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-// Two principals have different permissions on a shared key. No statement lets one of them be granted the other's.
+// Two principals have different permissions on a shared key. No statement lets one of them get a grant for the
+// operations of the other.
 func TestShareGrants_onlyRequestedOperations(t *testing.T) {
 	req, facts := world()
 	req.Targets = nil

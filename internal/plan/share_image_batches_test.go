@@ -121,7 +121,8 @@ func TestShareImage_inBatches(t *testing.T) {
 	}
 }
 
-// Permissions of a source image stay until no run of the image works. Only a staged copy can be shared in batches.
+// Permissions of a source image stay until no run of the image works, so it cannot be shared in batches. A staged copy
+// can.
 func TestShareImage_inBatchesIsStaged(t *testing.T) {
 	req, facts := manyCopies(1001)
 	underConfiguredKey(facts)
@@ -138,7 +139,7 @@ func TestShareImage_inBatchesIsStaged(t *testing.T) {
 	}
 }
 
-// A batch begins when the permissions of the one before are removed, whether its copies succeeded or not.
+// A batch starts when the permissions of the previous one are removed, whether its copies succeeded or not.
 func TestShareImage_batchWaits(t *testing.T) {
 	req, facts := manyCopies(1001)
 	for _, s := range plan.Assess(req, facts).Decide().Steps {
@@ -154,7 +155,7 @@ func TestShareImage_batchWaits(t *testing.T) {
 	t.Error("no second batch")
 }
 
-// The image that share blocks hand out keeps their permissions, so its batches are smaller.
+// The shared image keeps the permissions of its share blocks, so its batches are smaller.
 func TestShareImage_batchesBesideShareBlock(t *testing.T) {
 	req, facts := manyCopies(1500)
 	req.Shares = []distribution.Share{{Name: "ours", OrganizationARNs: []string{

@@ -13,7 +13,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Each state needs another next step: to build a pending image again does not help.
+// Each state of the image has its own next step. For example, it does not help to build a pending image again.
 func TestValidateImage_unavailable(t *testing.T) {
 	nextSteps := map[ec2types.ImageState]string{
 		ec2types.ImageStatePending:  "wait with `aws ec2 wait image-available --region us-west-2 --image-ids ami-0a`, then",
@@ -35,7 +35,8 @@ func TestValidateImage_unavailable(t *testing.T) {
 	}
 }
 
-// AWS hides the image from the credentials of a target, so it seemed to be missing.
+// Credentials of a target instead of the source cannot see the image. The finding must not say that the image does not
+// exist.
 func TestValidateImage_credentialsOfTarget(t *testing.T) {
 	targets := []distribution.Target{{Name: "prod", AccountIDs: []string{"999999999999"}}}
 	for account, want := range map[string]string{
@@ -49,7 +50,7 @@ func TestValidateImage_credentialsOfTarget(t *testing.T) {
 	}
 }
 
-// A device without a name, or a root device without a snapshot, is an error of the image and no panic.
+// A device without a name, or a root device without a snapshot, is an error of the image. It must not cause a panic.
 func TestValidateImage_incompleteDevices(t *testing.T) {
 	root := func(name, snapshot *string) ec2types.BlockDeviceMapping {
 		return ec2types.BlockDeviceMapping{DeviceName: name, Ebs: &ec2types.EbsBlockDevice{SnapshotId: snapshot}}

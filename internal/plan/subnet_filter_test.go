@@ -12,7 +12,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// An account without a default VPC needs a subnet. That none is found must be known before anything is copied.
+// An account without a default VPC needs a subnet. A filter that finds none is reported before the copies.
 func TestDecide_subnetFilter(t *testing.T) {
 	denied := &distribution.APIError{Operation: "ec2:DescribeSubnets", Code: "UnauthorizedOperation"}
 	for want, subnet := range map[string]distribution.SubnetFacts{

@@ -53,7 +53,7 @@ func snapshotTagsOf(s step.Step) map[string]string {
 	return nil
 }
 
-// The tags of the source snapshots are carried over, and the plan says which are not.
+// The copies get the tags of the source snapshots, and the plan lists those that they do not get.
 func TestDecide_snapshotTagsCarriedOver(t *testing.T) {
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		w := newLimitWorld()

@@ -256,7 +256,7 @@ func refusals(p plan.Plan) []distribution.Finding {
 	return refused
 }
 
-// A secret that AWS would refuse is not shown.
+// The message about an invalid secret does not contain the secret.
 func TestDecide_externalIDBeyondLimit(t *testing.T) {
 	w := newLimitWorld()
 	w.role().ExternalID = "two hush words"
@@ -266,7 +266,7 @@ func TestDecide_externalIDBeyondLimit(t *testing.T) {
 	}
 }
 
-// The default name of a copy in the source account is longer than the name of the image.
+// The default name of a copy in the source account has a suffix, so it can exceed the limit.
 func TestDecide_defaultNameTooLong(t *testing.T) {
 	w := newLimitWorld()
 	w.target().AccountIDs, w.target().Roles = []string{source}, nil
@@ -278,7 +278,7 @@ func TestDecide_defaultNameTooLong(t *testing.T) {
 	}
 }
 
-// What the plan makes up itself keeps the limits: tokens, and the accounts of one sharing call.
+// Values that the plan itself creates keep the limits: client tokens, and the number of accounts in a sharing call.
 func TestDecide_ownValuesKeepLimits(t *testing.T) {
 	w := newLimitWorld()
 	w.target().Method = distribution.ByImage

@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// An account id and its comma take 13 of the 256 characters of a tag. Both lists are bounded, because a resource has 50
-// tags.
+// These limits follow from the tags of a resource: at most 50, with 256 characters each. An account ID and its comma
+// take 13.
 const (
 	accountsPerTag   = 19
 	maxBaselineTags  = 3

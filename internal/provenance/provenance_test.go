@@ -142,7 +142,7 @@ func TestJudge_signature(t *testing.T) {
 	}
 }
 
-// The rows of the table of evidence, and of the table of owners, for what has no signature.
+// The cases are the rows of the table of evidence and of the table of owners, for resources without a signature.
 func TestJudge_evidence(t *testing.T) {
 	tags := func(run string) map[string]string { return provenance.CreationTags(source, run) }
 	token := func(kind provenance.Kind, run string) provenance.CallToken {
@@ -306,7 +306,8 @@ func TestJudgment_owners(t *testing.T) {
 	}
 }
 
-// An adopted resource bears the new run's signature, and the old one proves nothing beside the new run's tag.
+// An adopted resource has the signature of the new run. The old signature proves nothing once the tags name the new
+// run.
 func TestJudge_afterAdoption(t *testing.T) {
 	r := signed()
 	judge := provenance.Judge{Source: source, Keys: keys, Runs: records}
@@ -366,7 +367,8 @@ func TestSigningKey_tag(t *testing.T) {
 	}
 }
 
-// Two runs that wrote a key at once sign with the same one, and each verifies what the other signed before.
+// Two runs that wrote a signing key at the same time sign with the same one, and each can verify what the other signed
+// before.
 func TestSigningKeys_lowestSigns(t *testing.T) {
 	a, b := provenance.NewSigningKey(release), provenance.NewSigningKey(release.Add(-time.Hour))
 	first, _ := keysOf(a, b).Signer()
@@ -458,7 +460,7 @@ func TestBaseline_roundTrip(t *testing.T) {
 	}
 }
 
-// A baseline that lost a tag must not make its accounts withdrawable.
+// If a tag of the baseline is lost, its accounts must not lose their permissions.
 func TestBaseline_incomplete(t *testing.T) {
 	tags, err := provenance.BaselineTags(accounts(20))
 	if err != nil {
@@ -493,7 +495,7 @@ func TestWithdrawable(t *testing.T) {
 	}
 }
 
-// The permission of an account that lost its own is temporary, if a run restores it.
+// An account loses its own permission, and a run restores it. The restored permission is temporary.
 func TestRemovedTags(t *testing.T) {
 	all := accounts(57)
 	tags, err := provenance.BaselineTags(all)

@@ -54,7 +54,8 @@ const (
 // Status is the state of a run, a destination, a step, or another part of a run. Readers must expect further values.
 type Status string
 
-// States. Running, canceled and planned are those of runs. Skipped, in progress and pending are those of parts.
+// These are the states of runs and of their parts. Only runs are running, canceled or planned. Only parts are skipped,
+// in progress or pending.
 const (
 	Running    Status = "running"
 	Succeeded  Status = "succeeded"

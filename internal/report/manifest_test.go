@@ -109,7 +109,7 @@ func lastingGrant() *step.CreateGrant {
 	}
 }
 
-// The reports show what the file says: a manifest that is read again renders the same reports.
+// A manifest that is written and read again renders the same reports.
 func TestManifest_roundTrip(t *testing.T) {
 	for _, accounts := range []int{1, 3} {
 		p, r := reporttest.Run(accounts)
@@ -127,7 +127,7 @@ func TestManifest_roundTrip(t *testing.T) {
 	}
 }
 
-// A reader finds every key in every manifest, and lists are never null.
+// Every manifest has every key, and lists are never null.
 func TestManifest_emptyHasEveryKey(t *testing.T) {
 	var full, empty map[string]any
 	for text, into := range map[string]*map[string]any{
@@ -189,7 +189,7 @@ func TestManifest_status(t *testing.T) {
 	}
 }
 
-// Each step that failed leads to its finding, and each destination to its findings.
+// Each failed step refers to its finding, and each destination to its findings.
 func TestManifest_findingIDs(t *testing.T) {
 	m := reporttest.Manifest(2)
 	var fromSteps, fromDestinations []string
@@ -234,7 +234,7 @@ func TestManifest_findingOfTwoDestinations(t *testing.T) {
 	}
 }
 
-// The reports name roles and the statements to add. An external ID is in no finding.
+// The reports name roles and the statements to add. No finding contains an external ID.
 func TestManifest_statements(t *testing.T) {
 	p, r := reporttest.Run(1)
 	f := reporttest.NewManifest(p, r).Findings[0]
@@ -328,7 +328,7 @@ func TestReport_thousandDestinations(t *testing.T) {
 	}
 }
 
-// These are the reads of the documentation, each one line of jq.
+// These are the jq commands of the documentation.
 func TestManifest_documentedReads(t *testing.T) {
 	var m struct {
 		Status       string

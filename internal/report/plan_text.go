@@ -270,4 +270,4 @@ func sentence(parts []string) string {
 	return strings.ToUpper(text[:1]) + text[1:]
 }
 
-// inOrder returns the keys of counts in the order of their first use.
+// keysInOrder returns the keys of counts in the order of their first use.

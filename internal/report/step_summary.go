@@ -100,7 +100,7 @@ func (s *stepSummary) addCompletion(of step.Summary) {
 	}
 }
 
-// What follows the phrase of steps before the destinations.
+// These phrases stand between the steps and their destinations.
 const (
 	withKeys     = " in the source account with "
 	withAccounts = " with "

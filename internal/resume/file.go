@@ -145,7 +145,7 @@ func (f File) postProcessor(body *hclwrite.Body, options map[string]any, variabl
 	w.blocks(body, f.Spec, options)
 }
 
-// header matches the first lines of a file that this package wrote.
+// headerPattern matches the first lines of a file that this package wrote.
 var headerPattern = regexp.MustCompile(`(?m)\A# Resumes the distribution of (\S*) that .*\n# Run: (\S*)$`)
 
 // Identify returns for which AMI and run a file was written. False for a file of somebody else.

@@ -87,7 +87,7 @@ func TestContent_noSecret(t *testing.T) {
 	}
 }
 
-// The same secret of a CI system works unchanged.
+// A secret that a CI system passes to the build also works for the resumed run.
 func TestContent_variableOfTheTemplate(t *testing.T) {
 	f := sample()
 	f.SensitiveVariables = []string{"mode", "other", "shared_secret"}
@@ -185,7 +185,7 @@ func parse(t *testing.T, content []byte, spec map[string]hcldec.Spec, variables 
 	return options
 }
 
-// Every option of every block survives, whatever its text holds.
+// Every option of every block can be read back, whatever its text contains.
 func TestContent_parsesBack(t *testing.T) {
 	spec := config.Spec()
 	own := []string{"mode", "existing_amis", "output_directory", "targets_json", "resume"}
@@ -226,7 +226,7 @@ func TestContent_parsesBack(t *testing.T) {
 	}
 }
 
-// Values that a list of targets in JSON holds come back as blocks.
+// The elements of a JSON list of targets are written as blocks.
 func TestContent_targetsJSON(t *testing.T) {
 	f := sample()
 	targets, err := json.Marshal(f.Options["target"])
@@ -251,7 +251,7 @@ func TestContent_developmentVersion(t *testing.T) {
 	}
 }
 
-// A template in JSON reads its variables by a function that HCL2 does not have.
+// A JSON template reads its variables with a function that HCL2 does not have.
 func TestRawOptions_userVariables(t *testing.T) {
 	options := config.RawOptions(
 		map[any]any{"packer_user_variables": map[any]any{"external_id": "hush"}, "packer_build_name": "golden"},

@@ -13,7 +13,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// Options whose values are never written.
+// externalID is an option whose value is never written to the file.
 const externalID = "external_id"
 
 var credentialOptions = []string{"access_key", "secret_key", "token"}

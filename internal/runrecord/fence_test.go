@@ -76,7 +76,7 @@ func TestCheck(t *testing.T) {
 	})
 }
 
-// The later of both clocks decides: a signature of a clock that is behind does not open the fence.
+// The later of both clocks counts. A signature by a slow clock does not make a lapsed record valid.
 func TestCheck_clockBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		now := time.Now()

@@ -31,7 +31,8 @@ type Record struct {
 // Protection says what a run has to do with the deregistration protection of a source image.
 type Protection string
 
-// What a run has to do with it. The order is that of merge: the first that is not NoProtection wins.
+// These are the relations of a run to the deregistration protection. merge keeps the first one that is not
+// NoProtection.
 const (
 	NoProtection      Protection = "none"
 	ProtectionHeld    Protection = "held"    // a run enabled it, and this run needs it

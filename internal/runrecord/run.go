@@ -57,7 +57,7 @@ type Options struct {
 // they hold and deletes their records.
 type Takeover int
 
-// Which runs a run replaces.
+// These are the runs that a new run replaces.
 const (
 	TakesOverNone  Takeover = iota
 	TakesOverScope          // runs with the same accounts and keys: the run has looked wherever they worked

@@ -147,7 +147,7 @@ func (w *world) start(t *testing.T) *process {
 	t.Helper()
 	clock := &runrecord.Clock{}
 	p := &process{Run: runrecord.New(clock), world: w, line: &line{world: w.World}, report: func(string) {}}
-	// The builder's config has keys of the account's root: the pool takes them over.
+	// The builder's config has access keys of the account's root user, and the pool uses them.
 	credentials, err := w.Config(owner, home).Credentials.Retrieve(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -222,7 +222,7 @@ func inBubble(t *testing.T, options []awssim.Option, do func(t *testing.T, w *wo
 	synctest.Test(t, func(t *testing.T) { do(t, newWorld(t, options...)) })
 }
 
-// A run has a record for as long as it works, renews it, and deletes it at its end. A skewed clock makes no difference.
+// A run has a record while it works, renews it, and deletes it at its end, even with a skewed clock.
 func TestRun_alone(t *testing.T) {
 	for _, skew := range []time.Duration{
 		0,
@@ -277,7 +277,7 @@ func checkRecord(t *testing.T, w *world, id string) {
 	}
 }
 
-// Two runs that begin at once see each other alive within a minute, and each leaves the other's record alone.
+// Two runs that begin at the same time see each other's record within a minute. Neither deletes the other's.
 func TestBegin_twoAtOnce(t *testing.T) {
 	for seed := range uint64(20) {
 		inBubble(t, []awssim.Option{awssim.WithSeed(seed)}, beginTwoAtOnce)
@@ -308,7 +308,8 @@ func beginTwoAtOnce(t *testing.T, w *world) {
 	}
 }
 
-// A run works beside one that is alive, once that has renewed its record, and says what it waits for.
+// A run starts to work beside a working run once that one has renewed its record. Until then it reports what it waits
+// for.
 func TestBegin_besideWorkingRun(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *world) {
 		a, b := w.start(t), w.start(t)
@@ -336,7 +337,8 @@ func TestBegin_besideWorkingRun(t *testing.T) {
 	})
 }
 
-// A run takes over from one that died, but only after its record has lapsed and nothing that it signed can take effect.
+// A run replaces a crashed run, but only after the record of that run has lapsed and no call that it signed can take
+// effect.
 func TestBegin_afterDeadRun(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *world) {
 		a, b := w.start(t), w.start(t)
@@ -361,7 +363,7 @@ func TestBegin_afterDeadRun(t *testing.T) {
 	})
 }
 
-// A resumed run need not wait: its record counts as over for the run that names it.
+// A resumed run does not wait, because the record of the run that it resumes counts as ended.
 func TestBegin_resumes(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *world) {
 		a, b := w.start(t), w.start(t)
@@ -382,8 +384,8 @@ func TestBegin_resumes(t *testing.T) {
 	})
 }
 
-// A run that failed holds the protection of its image until it is resumed: no other run may lift it or delete the
-// record.
+// The record of a failed run keeps the protection of the source image until that run is resumed. No other run may
+// disable the protection or delete the record.
 func TestEnd_failedRunHoldsProtection(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *world) {
 		a, b, c := w.start(t), w.start(t), w.start(t)
@@ -408,7 +410,7 @@ func TestEnd_failedRunHoldsProtection(t *testing.T) {
 	})
 }
 
-// After each pause the run either goes on, or no call of it is sent any more and its context ends.
+// After a pause, a run either continues, or sends no more calls and its context ends.
 func TestFence_pauses(t *testing.T) {
 	for _, c := range []struct {
 		pause  time.Duration
@@ -439,7 +441,7 @@ func TestFence_pauses(t *testing.T) {
 	}
 }
 
-// A request that is held back after it was signed is refused by AWS before the record lapses.
+// AWS refuses a request that was delayed after it was signed, before the record of its run lapses.
 func TestFence_pauseBeforeSending(t *testing.T) {
 	for _, delay := range []time.Duration{14 * time.Minute, 16 * time.Minute, 3 * time.Hour} {
 		t.Run(delay.String(), func(t *testing.T) {
@@ -467,7 +469,7 @@ func TestFence_pauseBeforeSending(t *testing.T) {
 	}
 }
 
-// A renewal that is late must not bring a record back that others may have seen lapse.
+// A late renewal must not restore a record that other runs may have seen as lapsed.
 func TestRenewal_afterLapse(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *world) {
 		p := w.start(t)
@@ -487,7 +489,7 @@ func TestRenewal_afterLapse(t *testing.T) {
 	})
 }
 
-// A record that changed since it was read is not deleted.
+// A record that changed after it was read is not deleted.
 func TestDelete_changedRecord(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *world) {
 		p := w.start(t)
@@ -532,7 +534,7 @@ func TestEnsureSigningKey_twoAtOnce(t *testing.T) {
 	})
 }
 
-// A read that misses the key that was just written does not make the run sign with nothing.
+// A read may miss the signing key that was just written. The run must not sign without a key then.
 func TestEnsureSigningKey_staleRead(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *world) {
 		p := w.start(t)
@@ -544,7 +546,7 @@ func TestEnsureSigningKey_staleRead(t *testing.T) {
 	})
 }
 
-// Answers that are lost and calls that are throttled neither lose a record nor a renewal.
+// Lost responses and throttled calls lose neither a record nor a renewal.
 func TestRun_faults(t *testing.T) {
 	for _, fault := range []awssim.Fault{
 		awssim.Throttled,

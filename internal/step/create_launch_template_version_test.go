@@ -11,7 +11,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// A setting of a volume that the SDK gains and that is not copied would be lost in every new version.
+// If the SDK gains a setting of volumes that is not copied, every new version would lose it.
 func TestRequestMappings_everySetting(t *testing.T) {
 	shown := ec2types.LaunchTemplateEbsBlockDevice{
 		DeleteOnTermination:      aws.Bool(false),
@@ -36,7 +36,7 @@ func TestRequestMappings_everySetting(t *testing.T) {
 	requireAllSet(t, *given[0].Ebs)
 }
 
-// Without a snapshot, AWS inherits the mappings by itself.
+// Without a snapshot in the mappings, AWS itself inherits them.
 func TestRequestMappings_noSnapshot(t *testing.T) {
 	shown := []ec2types.LaunchTemplateBlockDeviceMapping{{
 		DeviceName: aws.String("/dev/xvda"),

@@ -163,7 +163,8 @@ type imageDeletion struct {
 	at       distribution.Location
 	id       string
 	expected provenance.Expected
-	// release that replaces the image, or its own if it is unfinished. Zero if the image is temporary
+	// time of the release that replaces the image, or of its own release if it is unfinished. Zero if the image is
+	// temporary
 	release    time.Time
 	isReplaced bool // force_deregister replaces it by name
 }

@@ -27,7 +27,7 @@ type Attribute struct {
 	Copied   distribution.AttributeHandling // with CopyImage; How applies if empty
 	Regional bool                           // the value is valid in one Region; CopyImage maps it
 
-	// Weighs returns why the attribute prevents registering an image from snapshots. Empty if it does not.
+	// Weighs returns why an image with the attribute cannot be registered from snapshots. Empty if it can.
 	Weighs func(ec2types.Image) string
 }
 

@@ -115,8 +115,8 @@ type Step interface {
 	ResourceID() string // AWS id, ARN or name for findings. Empty if there is none yet
 	String() string     // its line in the plan
 
-	// Doing returns what the step does, in the present participle, as Packer's own output. Empty for a step that
-	// creates, changes and deletes nothing that a user asked for.
+	// Doing returns what the step does, starting with a present participle, as in Packer's own output. Empty for a step
+	// that changes nothing that a user requested.
 	Doing(w Words) string
 
 	// Summary returns how the step is counted with others of its kind.
@@ -134,8 +134,8 @@ type Step interface {
 	// Pointer returns the reference that the step publishes. False if it publishes none.
 	Pointer() (distribution.Pointer, bool)
 
-	// PolicyCondition returns the condition that docs/policies has for an action, as far as it depends on the step. It
-	// is nil if the action has none. False if the step does not decide it.
+	// PolicyCondition returns the condition for an action in docs/policies, if the step determines it. Nil if the action
+	// has none. The result is false if the step does not determine the condition.
 	PolicyCondition(action string) (distribution.Condition, bool)
 
 	// Result returns what the outcome of the step contributes to the result of the run.

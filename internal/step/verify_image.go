@@ -186,7 +186,7 @@ func (r *Run) verifyImage(ctx context.Context, a *attempt, s *VerifyImage) (Outc
 		return Outcome{}, RetryAfter{Backoff(a.polls)}
 	}
 
-	// it comes from the data in the snapshots, so a retry with them would fail too
+	// the billing product comes from the data in the snapshots, so a retry with the same snapshots would fail too
 	if hasBillingDifference(differences) {
 		wrongIDs = a.copiedSnapshots(s)
 	}

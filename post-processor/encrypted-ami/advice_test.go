@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// EC2 does not say which permission a copy lacked, but the dry run had been denied one. Six statements for four
-// policies were printed.
+// EC2 does not say which permission a copy lacked, but a dry run was denied one permission. The error advises this one
+// only, not six statements for four policies.
 func TestPostProcess_oneMissingPermissionIsAdvisedOnce(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.setTargetActions(
@@ -40,7 +40,7 @@ func TestPostProcess_oneMissingPermissionIsAdvisedOnce(t *testing.T) {
 	})
 }
 
-// A canceled run blamed the source credentials, or said "context canceled" twice.
+// The error of a canceled run neither blames the source credentials nor repeats "context canceled".
 func TestPostProcess_canceledRunSaysSo(t *testing.T) {
 	wants := map[time.Duration]string{
 		0:               "canceled: nothing was created",

@@ -14,8 +14,8 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// Whoever may do everything in a target account prepares it, from what a genuine run has left there: a snapshot of
-// their own making, under the account's key, with all tags of a genuine copy, and an image of it.
+// In these tests an administrator of a target account forges what a run creates: a snapshot under the account's key
+// with all tags of a genuine copy, and an image of it.
 
 // forged makes a snapshot in an account as a copy of ours looks (volume vol-ffffffff, the correct key and size), with
 // the tags given.
@@ -130,7 +130,7 @@ func TestAttack_copiedTags(t *testing.T) {
 				evil := s.forged(prod, forge(tags))
 				first := *s.images(prod)[0].ImageId
 
-				// a finished run stays finished
+				// a finished run changes nothing
 				output, err := s.after(s.Context(), nullBuilder, s.withExistingAMI(prod))
 				if err != nil || output.result.Images[0].ImageID != first {
 					s.Fatalf("%v, %v", output, err)
@@ -138,7 +138,7 @@ func TestAttack_copiedTags(t *testing.T) {
 				s.named(evil, output)
 				s.leftAlone(evil)
 
-				// where the genuine image is gone, it is made anew, from new copies
+				// if the genuine image is deleted, the run creates it again from new copies
 				if _, err := s.cloud(prod).DeregisterImage(s.Context(), &ec2.DeregisterImageInput{
 					ImageId:                   &first,
 					DeleteAssociatedSnapshots: aws.Bool(true),
@@ -155,7 +155,7 @@ func TestAttack_copiedTags(t *testing.T) {
 				s.named(evil, output)
 				s.leftAlone(evil)
 
-				// and cleaning up leaves it alone
+				// a clean-up does not delete the forged resources
 				o := s.withExistingAMI(prod)
 				o["mode"] = "cleanup"
 				if _, err := s.after(s.Context(), nullBuilder, o); err != nil {

@@ -26,8 +26,8 @@ func (s *stage) session(accounts ...string) map[string]any {
 	return o
 }
 
-// Whichever call is the first with the expired session of the source, the image is safe and one error says so. A run
-// with fresh credentials then succeeds.
+// The session of the source expires before any call. The image stays protected, and one error explains it. A run with
+// new credentials then succeeds.
 func TestResume_afterExpiredSession(t *testing.T) {
 	for _, call := range []awssim.FaultRule{
 		{Action: "ec2:DescribeImages", Nth: 4}, // those before protect the image, and date its release
@@ -151,7 +151,7 @@ func TestPanic_atAnyCall(t *testing.T) {
 			if _, ours := s.protected(); !s.mentions("not protected", err) && !ours {
 				s.Errorf("the image is not protected after a panic at call %d: %v", call, err)
 			}
-			// it died before the second seal
+			// the run crashed before it signed the resource
 			if _, err := s.after(
 				s.Context(),
 				nullBuilder,

@@ -112,8 +112,8 @@ func TestPostProcess_unsupportedBuilder(t *testing.T) {
 	}
 }
 
-// The data of the build crosses the boundary of the plugin as a map with keys of any type. Passwords and keys are in
-// it.
+// Packer passes the data of a build as a map with keys of any type. The data contains passwords and keys, which must
+// not be shown.
 func TestGenerated_withoutSecrets(t *testing.T) {
 	data := map[any]any{
 		"PackerRunUUID":   "run-1",
@@ -200,7 +200,7 @@ func TestArtifact_imagesOfTargets(t *testing.T) {
 	}
 }
 
-// A mode that creates nothing must not change what later post-processors see.
+// A mode that creates nothing must not change the artifact ID that later post-processors see.
 func TestArtifact_idByMode(t *testing.T) {
 	for mode, want := range map[report.Mode]string{
 		report.Distribute: "ap-northeast-1:ami-0b:999999999999,us-west-2:ami-0c:999999999999,us-west-2:ami-0d:888888888888",

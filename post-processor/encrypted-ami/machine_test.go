@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// Programs read the machine-readable lines by the names of the page.
+// The documentation names the fields of the machine-readable lines, which programs read.
 func TestPage_machineEvents(t *testing.T) {
 	text, err := os.ReadFile("../../docs/post-processors/encrypted-ami.mdx")
 	if err != nil {

@@ -16,7 +16,8 @@ func TestOptions_omitted(t *testing.T) {
 	optioncoverage.Check(t, spec, worlds)
 }
 
-// An option comes into the first world in which it matters, or into one of its own.
+// worlds are the simulated accounts of the options. An option is tried in the first world in which it matters, or in
+// its own.
 var worlds = append(
 	optioncoverage.CommonWorlds(func(template func(optioncoverage.Setup) pairs) optioncoverage.Run {
 		return afterBuild(func(s *stage) pairs {

@@ -26,7 +26,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/optioncoverage"
 )
 
-// Options as Packer hands them over: maps and blocks, and lists.
+// pairs, blocks and list are options as Packer passes them: maps and blocks, and lists.
 type (
 	pairs = map[string]any
 	list  = []any

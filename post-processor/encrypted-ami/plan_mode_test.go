@@ -110,7 +110,7 @@ func TestDryRun_missingPermission(t *testing.T) {
 	})
 }
 
-// Each permission is checked once per account and Region, however many volumes there are.
+// Each permission is checked once per account and Region, whatever the number of volumes.
 func TestDryRun_oncePerPermission(t *testing.T) {
 	onStage(t, func(s *stage) {
 		if _, err := s.run(s.Context(), s.only(prod, other)); err != nil {
@@ -122,8 +122,8 @@ func TestDryRun_oncePerPermission(t *testing.T) {
 				tried[call.Action]++
 			}
 		}
-		// The source account stages and shares under a key of its own; each target copies and registers, under its own key
-		// and from the source's.
+		// The source account stages and shares copies under its own key. Each target copies and registers them under its own
+		// key.
 		want := map[string]int{
 			"ec2:CopySnapshot":            3,
 			"ec2:ModifySnapshotAttribute": 1,

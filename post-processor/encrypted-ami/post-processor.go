@@ -57,7 +57,8 @@ func (p *PostProcessor) Configure(raws ...any) error {
 // targets waits for hours beside the builds: memory is dearer than the processor time.
 const memory = 100 << 20
 
-// thrifty sets that limit until the returned function is called. GOMEMLIMIT goes before it.
+// limitMemory sets the memory limit of Go until the returned function is called. The environment variable GOMEMLIMIT
+// takes precedence.
 func limitMemory() func() {
 	if debug.SetMemoryLimit(-1) != math.MaxInt64 {
 		return func() {}

@@ -189,7 +189,7 @@ func TestHCPPacker_off(t *testing.T) {
 	})
 }
 
-// A failed lookup is reported, and leaves the existing image in the result.
+// A failed lookup is reported, and the result keeps the existing image.
 func TestVerify_warningKeepsImage(t *testing.T) {
 	onStage(t, func(s *stage) {
 		_, err := iam.NewFromConfig(s.world.Config(prod, tokyo)).PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{
@@ -222,8 +222,8 @@ func TestVerify_warningKeepsImage(t *testing.T) {
 	})
 }
 
-// mode = "verify" finds all in order behind a run, and changes nothing; a parameter that was changed since fails it,
-// with its name.
+// After a run, mode = "verify" finds no difference and changes nothing. If the parameter was changed since, it fails
+// and names the parameter.
 func TestVerify_parameterDeleted(t *testing.T) {
 	onStage(t, func(s *stage) {
 		if _, err := s.run(s.Context(), s.publishing(prod)); err != nil {

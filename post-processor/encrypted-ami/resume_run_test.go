@@ -225,7 +225,7 @@ func TestArtifact_destroyKeepsEarlierRun(t *testing.T) {
 	})
 }
 
-// An empty list of AMIs would otherwise let a job succeed that has distributed nothing.
+// An empty list of AMIs is an error. Otherwise a job would succeed without distributing anything.
 func TestExistingAMIs_none(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.options(prod)
@@ -637,7 +637,7 @@ func TestFiles_noSecrets(t *testing.T) {
 		"failure": func(s *stage, _ map[string]any) { s.keyless(prod) },
 		"refused": func(s *stage, _ map[string]any) { s.closed(prod) },
 		"an external id that STS repeats": func(_ *stage, o map[string]any) {
-			// blanks: 5.5
+			// blanks in a session tag (rule 5.5)
 			first := o["target"].([]any)[0].(map[string]any)
 			role := first["assume_role"].([]any)[0].(map[string]any)
 			role["external_id"] = "hush external {{ .AccountId }}"

@@ -122,7 +122,7 @@ func (s *stage) finished(directory string, accounts ...string) {
 	}
 }
 
-// A run that lacked a permission is resumed with the file alone, once the permission is there.
+// A run that lacked a permission is resumed with the resume file alone, once it has the permission.
 func TestResume_afterRefusal(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.options(prod, other)
@@ -161,7 +161,7 @@ func TestResume_afterRefusal(t *testing.T) {
 	})
 }
 
-// The record of a run that was killed says that it works. A run that resumes it does not wait until the record lapses.
+// The record of a killed run says that the run works. A run that resumes it does not wait until the record lapses.
 func TestResume_afterKill(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.options(prod)
@@ -200,7 +200,7 @@ func TestResume_afterCancel(t *testing.T) {
 	})
 }
 
-// The fix may be an option. It is corrected in the file.
+// A wrong option may be the cause. The user corrects it in the resume file.
 func TestResume_withChangedOption(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.options(prod)
@@ -252,7 +252,7 @@ func TestResume_giveUp(t *testing.T) {
 	})
 }
 
-// With the credentials of another account nothing of the run would be found.
+// Credentials of another account are refused, because nothing of the run could be found with them.
 func TestResume_otherAccount(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.options(prod)
@@ -272,7 +272,7 @@ func TestResume_otherAccount(t *testing.T) {
 	})
 }
 
-// Another AMI's file in a fixed directory is kept under another name.
+// If a fixed directory has the resume file of another AMI, that file is kept under another name.
 func TestResume_filesOfSeveralAMIs(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.options(prod)
@@ -296,7 +296,7 @@ func TestResume_filesOfSeveralAMIs(t *testing.T) {
 		if err != nil || !strings.Contains(string(kept), otherAMI) {
 			s.Errorf("the file of the other AMI: %v", err)
 		}
-		// A second block of the same build leaves the file of the first block alone.
+		// A second block of the same build does not overwrite the file of the first block.
 		if _, err := s.run(s.Context(), o); err == nil {
 			s.Fatal("got no error")
 		}
@@ -315,7 +315,7 @@ func TestResume_filesOfSeveralAMIs(t *testing.T) {
 	})
 }
 
-// "packer build ." must never load the file.
+// "packer build ." must not load the resume file.
 func TestConfigure_directoryOfTemplates(t *testing.T) {
 	directory := t.TempDir()
 	t.Chdir(directory)

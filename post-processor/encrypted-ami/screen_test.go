@@ -167,7 +167,7 @@ func TestScreen_cleanup(t *testing.T) {
 	})
 }
 
-// A plan for existing AMIs is made again after the run has recorded itself. The user reads about it once.
+// For existing AMIs, the plan is made again after the run has recorded itself. The output shows it once.
 func TestScreen_existingAMIs(t *testing.T) {
 	onStage(t, func(s *stage) {
 		if _, err := s.after(s.Context(), nullBuilder, s.withExistingAMI(prod)); err != nil {
@@ -181,8 +181,8 @@ func TestScreen_existingAMIs(t *testing.T) {
 	})
 }
 
-// What a run leaves as it is has one line each, so that a user need not open the report. Notes about the run to come
-// are only in the plan and the report.
+// The output has one line for each resource that the run leaves unchanged, so that a user need not open the report.
+// Other notes are only in the plan and the report.
 func TestScreen_notes(t *testing.T) {
 	ui := new(screen)
 	at := distribution.Location{Account: prod, Region: tokyo}
@@ -326,7 +326,7 @@ func TestProgress_copies(t *testing.T) {
 	}
 }
 
-// A wait without a step was silent.
+// A wait that belongs to no step is reported too.
 func TestHeartbeat_namesWhatIsAwaited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ui := new(screen)
@@ -366,7 +366,7 @@ func TestFailure_lines(t *testing.T) {
 	golden.Equal(t, "testdata/failure.golden", f.text()+"\n\n"+several+"\n")
 }
 
-// An AMI that is not protected cannot be resumed from.
+// A run cannot be resumed if its AMI is not protected. The error says so.
 func TestExplain_stateOfTheAMI(t *testing.T) {
 	var text strings.Builder
 	two := []distribution.SourceImage{
@@ -396,7 +396,7 @@ func TestExplain_stateOfTheAMI(t *testing.T) {
 	golden.Equal(t, "testdata/explain.golden", text.String())
 }
 
-// A reader saw nothing for four minutes while a refusal of KMS was retried.
+// The output reports a refusal of KMS that is retried for minutes.
 func TestProgress_retry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ui, steps := new(screen), sampleSteps(1)
@@ -422,7 +422,7 @@ func TestProgress_retry(t *testing.T) {
 	})
 }
 
-// The lines for programs are public: their fields have the documented order.
+// The machine-readable lines are public, so their fields keep the documented order.
 func TestMachine_events(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.setTargetActions(other, `["ec2:*","kms:DescribeKey"]`)
@@ -449,7 +449,7 @@ func TestMachine_events(t *testing.T) {
 	})
 }
 
-// All errors of a template come at once, each with the option and the value.
+// All errors of a template are reported at once, each with its option and value.
 func TestConfigure_errors(t *testing.T) {
 	err := new(PostProcessor).Configure(map[string]any{
 		"mode": "distribut",

@@ -35,7 +35,7 @@ type stage struct {
 	*testing.T
 	world *awssim.World
 	image string
-	// of the user ci, who may do everything in the source account: an account's root cannot assume roles
+	// access key of the user ci, who may do everything in the source account. A root user cannot assume roles
 	key       *iamtypes.AccessKey
 	begun     int // calls that furnished the world
 	screen    *screen
@@ -494,7 +494,7 @@ func TestRun_identityOncePerAccount(t *testing.T) {
 	})
 }
 
-// A network without a route to one of the endpoints of AWS is reported after a minute, and the run ends long before its
+// If the network has no route to an endpoint of AWS, the run reports it after a minute, and ends long before its
 // timeout.
 func TestEndpoint_unreachable(t *testing.T) {
 	for service, call := range map[string]string{"kms:*": "kms:DescribeKey", "sts:*": "sts:GetCallerIdentity"} {

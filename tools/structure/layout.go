@@ -13,7 +13,7 @@ const (
 	explanationFolder  = "internal/diagnose"
 )
 
-// Limits. A change that exceeds one is discussed first.
+// These are the limits. A change that exceeds one must be discussed first.
 const (
 	maxFiles                 = 40 // in a folder, without tests
 	maxRequestAndFacts       = 4  // the top functions of plan
@@ -26,8 +26,8 @@ const (
 	maxImportsOutsideOfTable = 0
 )
 
-// Options that represent their kind. An identifier or a literal that matches belongs to the option: to its block, noun,
-// facts, limits, findings or step.
+// targetOption and publishTarget represent the options of their kind. An identifier or literal that matches belongs to
+// the option.
 var (
 	targetOption = representative{
 		option:     "license_configuration_arns",
@@ -47,7 +47,7 @@ type representative struct {
 	identifier, literal *regexp.Regexp
 }
 
-// Modules of others.
+// These are modules that other projects publish.
 const (
 	packer    = "github.com/hashicorp/packer-plugin-sdk"
 	hcl       = "github.com/hashicorp/hcl/v2"

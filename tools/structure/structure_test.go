@@ -17,7 +17,7 @@ import (
 // testModule is the module of the packages in the tests.
 const testModule = "example.com/plugin"
 
-// The packages that all tests have: what the measurements look for.
+// testPackages are the packages that every test has.
 var testPackages = []source{
 	{distributionFolder, `package distribution
 type Request struct{ Targets []string }

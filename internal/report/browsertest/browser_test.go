@@ -164,7 +164,7 @@ func (b *browser) waitForPaint(t *testing.T) {
 	evaluate[bool](t, b, painted)
 }
 
-// Without its events, every page would pass as silent.
+// The browser must report events of a page. Otherwise every page would pass as silent.
 func TestBrowser_collectsEvents(t *testing.T) {
 	b := openBrowser(t)
 	path := filepath.Join(t.TempDir(), "loud.html")

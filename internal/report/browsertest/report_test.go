@@ -64,7 +64,7 @@ const readPage = `({
 	}),
 })`
 
-// The page shows what the file says. The test reads the file, so that the page cannot know more.
+// testMatchesJSON compares the page with the JSON file that the test reads.
 func testMatchesJSON(t *testing.T, b *browser) {
 	m := reporttest.Manifest(3)
 	b.open(t, m)
@@ -147,7 +147,7 @@ func containsAll(text string, parts ...string) bool {
 	return !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(text, part) })
 }
 
-// The limit is on the processor time of the page, so that a busy machine does not fail the test.
+// testRendersFast limits the processor time of the page, so that a busy machine does not fail the test.
 func testRendersFast(t *testing.T, b *browser) {
 	call(t, b, performance.Enable, performance.EnableParams{TimeDomain: performance.EnableTimeDomainThreadTicks})
 	painted := b.open(t, reporttest.Manifest(500)) // in two Regions
@@ -165,7 +165,8 @@ func testRendersFast(t *testing.T, b *browser) {
 	t.Error("chromium does not report TaskDuration")
 }
 
-// A name that becomes markup would open a dialog, write to the console or load a picture, and open would report it.
+// testHostileNames renders names with markup. If the page interpreted one, it would open a dialog, write to the console
+// or load a picture, and the browser would report that.
 func testHostileNames(t *testing.T, b *browser) {
 	p, r := reporttest.Poisoned(strings.Join(reporttest.Hostile, " "))
 	b.open(t, reporttest.NewManifest(p, r))
@@ -228,7 +229,7 @@ func testReadable(t *testing.T, b *browser) {
 	}
 }
 
-// A run for many accounts is read by its failures.
+// testFilter filters the page of a run with many accounts by failures.
 func testFilter(t *testing.T, b *browser) {
 	m := reporttest.Manifest(500) // in two Regions
 	b.open(t, m)
@@ -248,7 +249,8 @@ func testFilter(t *testing.T, b *browser) {
 	}
 }
 
-// The page of a failed run begins with the cause, the statements to add, and the command that resumes the run.
+// testFailure checks that the page of a failed run begins with the cause, the statements to add, and the command that
+// resumes the run.
 func testFailure(t *testing.T, b *browser) {
 	m := reporttest.Manifest(3)
 	b.open(t, m)

@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// Options as Packer passes them: maps and blocks, and lists.
+// pairs, blocks and list are options as Packer passes them: maps and blocks, and lists.
 type (
 	pairs = map[string]any
 	list  = []any

@@ -19,7 +19,7 @@ import (
 type World struct {
 	Name string
 
-	// Run creates the same world each time, changes the template with change, and runs it.
+	// Run creates the same world each time, changes the template with change, and executes it.
 	Run   Run
 	Cases []Case
 }
