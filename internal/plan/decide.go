@@ -9,52 +9,48 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Decide returns the plan for a request and facts. A refused plan has findings and no steps.
+// Decide returns the plan. A refused plan has findings and no steps.
 func (a *Assessment) Decide() Plan {
 	if a.req.Move != "" {
 		return a.decideMove()
 	}
 
+	// Which accounts and Regions get a copy, and which of them can?
 	p := Plan{KeyAliases: keyAliases(a.facts)}
 	destinations, findings := a.Expand()
 	for i := range destinations {
 		destinations[i].Optional = destinations[i].Optional || skipsMissingRole(destinations[i], a.facts)
 	}
-
-	p.Findings = append(validateRequest(a.req, destinations), findings...)
-	p.Findings = append(p.Findings, a.validateSources()...)
+	p.find(validateRequest(a.req, destinations), findings, a.validateSources())
 	open, findings := a.openDestinations(destinations)
-	p.Findings = append(p.Findings, findings...)
+	p.find(findings)
+
+	// What is shared or staged for them, and where?
 	sources, findings := a.route(destinations, open)
-	p.Findings = append(p.Findings, findings...)
-	for _, source := range a.req.Images {
-		p.Images = append(p.Images, imagePlan(source, a.facts, sources, open))
-	}
-
-	for _, d := range destinations {
-		planned := a.destinationPlan(d, sources)
-		planned.LeftOut = !slices.ContainsFunc(open, func(o distribution.Destination) bool { return o.At == d.At })
-		p.Destinations = append(p.Destinations, planned)
-	}
-
+	p.find(findings)
+	p.Images = a.imagePlans(sources, open)
+	p.Destinations = a.destinationPlans(destinations, open, sources)
 	granters, findings := a.Sharers()
-	p.Findings = append(append(p.Findings, findings...), validateSharers(a.facts, granters, destinations, sources)...)
+	p.find(findings, validateSharers(a.facts, granters, destinations, sources))
 	p.Shares = sharePlans(a.req, sources, granters)
-	p.Findings = append(p.Findings, validateGrantCount(a.req, sources)...)
-	p.Findings = append(p.Findings, unseenFindings(a.facts)...)
+	p.find(validateGrantCount(a.req, sources), unseenFindings(a.facts))
 	if p.Refused() {
-		p.Findings = append(p.Findings, a.leftoverFindings(destinations, sources)...)
+		p.find(a.leftoverFindings(destinations, sources))
 		return p
 	}
 
+	// How long will it take, and what will it change for others?
 	p.Routes = a.regionRoutes(destinations)
-	p.Findings = append(p.Findings, validateDurations(a.facts, open)...)
-	p.Findings = append(p.Findings, a.permanentShareFindings()...)
-	p.Findings = append(p.Findings, a.retentionFindings(open)...)
-	p.Findings = append(p.Findings, launchFindings(a.facts, sources, granters)...)
+	p.find(
+		validateDurations(a.facts, open),
+		a.permanentShareFindings(),
+		a.retentionFindings(open),
+		launchFindings(a.facts, sources, granters),
+	)
+
+	// Which steps do it, and what do they cost?
 	p.Steps, findings = a.buildSteps(destinations, open, sources)
-	p.Findings = append(p.Findings, findings...)
-	p.Findings = append(p.Findings, queueFindings(p.Steps)...)
+	p.find(findings, queueFindings(p.Steps))
 	p.Estimate, p.Keys = estimate(p.Steps), a.facts.SigningKeys()
 	p.Estimate.BuilderCopies = a.builderCopies()
 	return p
@@ -124,31 +120,42 @@ func (a *Assessment) openDestinations(
 // Resources without proof are only reported. A destination that cannot be used does not stop the clean-up of the
 // others.
 func (a *Assessment) CleanUp() Plan {
+	// Which accounts and Regions can be used?
 	p := Plan{KeyAliases: keyAliases(a.facts)}
 	destinations, findings := a.Expand()
-	p.Findings = append(validateRequest(a.req, destinations), findings...)
-	var open []distribution.Destination
+	p.find(validateRequest(a.req, destinations), findings)
+	open, findings := a.reachableDestinations(destinations)
+	p.find(findings, unseenFindings(a.facts))
+	if p.Refused() {
+		return p
+	}
+
+	// What would this run share or stage? Of that, nothing is unused.
+	sources, _ := a.route(destinations, open)
+
+	// Which steps delete the rest?
+	p.Steps, findings = a.cleanUpSteps(destinations, sources)
+	p.find(findings)
+	p.Estimate, p.Keys = estimate(p.Steps), a.facts.SigningKeys()
+	return p
+}
+
+// reachableDestinations returns the destinations that a clean-up can use, and warnings about the others. A destination
+// without a source image has nothing to clean up.
+func (a *Assessment) reachableDestinations(
+	destinations []distribution.Destination,
+) (open []distribution.Destination, findings []distribution.Finding) {
 	for _, d := range destinations {
 		if f := unreachableReason(d, a.facts); f != nil {
 			f.Level = distribution.Warning
-			p.Findings = append(p.Findings, *f)
+			findings = append(findings, *f)
 			continue
 		}
 		if a.facts.Images[d.FromRegion].Image != nil {
 			open = append(open, d)
 		}
 	}
-
-	p.Findings = append(p.Findings, unseenFindings(a.facts)...)
-	if p.Refused() {
-		return p
-	}
-
-	sources, _ := a.route(destinations, open)
-	p.Steps, findings = a.cleanUpSteps(destinations, sources)
-	p.Findings = append(p.Findings, findings...)
-	p.Estimate, p.Keys = estimate(p.Steps), a.facts.SigningKeys()
-	return p
+	return open, findings
 }
 
 // validateRequest returns findings for missing options. It runs here and not in package config, because a list with

@@ -174,6 +174,28 @@ func imagePlan(
 	return p
 }
 
+// imagePlans returns what is planned for each source image.
+func (a *Assessment) imagePlans(sources []*shareSource, open []distribution.Destination) []ImagePlan {
+	var all []ImagePlan
+	for _, source := range a.req.Images {
+		all = append(all, imagePlan(source, a.facts, sources, open))
+	}
+	return all
+}
+
+// destinationPlans returns what is planned for each destination. Those that are not open are left out.
+func (a *Assessment) destinationPlans(
+	destinations, open []distribution.Destination, sources []*shareSource,
+) []DestinationPlan {
+	var all []DestinationPlan
+	for _, d := range destinations {
+		planned := a.destinationPlan(d, sources)
+		planned.LeftOut = !slices.ContainsFunc(open, func(o distribution.Destination) bool { return o.At == d.At })
+		all = append(all, planned)
+	}
+	return all
+}
+
 func (a *Assessment) destinationPlan(d distribution.Destination, sources []*shareSource) DestinationPlan {
 	image := a.facts.Images[d.FromRegion]
 	p := DestinationPlan{

@@ -29,6 +29,11 @@ type Plan struct {
 	Keys map[provenance.SourceImage]provenance.SigningKeys `json:"-"` // prove what runs created
 }
 
+// find adds findings.
+func (p *Plan) find(found ...[]distribution.Finding) {
+	p.Findings = append(p.Findings, slices.Concat(found...)...)
+}
+
 // Refused reports whether a finding prevents the run.
 func (p Plan) Refused() bool {
 	for _, f := range p.Findings {

@@ -21,12 +21,31 @@ const keyExpiryWarning = 30 * 24 * time.Hour
 // Verify returns a plan without steps. Its findings are the differences from a successful run. Those of optional
 // targets are warnings.
 func (a *Assessment) Verify() Plan {
+	// Which accounts and Regions have a copy, and what proves it?
 	p := Plan{KeyAliases: keyAliases(a.facts)}
 	destinations, findings := a.Expand()
-	p.Findings = append(validateRequest(a.req, destinations), findings...)
+	p.find(validateRequest(a.req, destinations), findings, a.missingSources())
+
+	// Is each copy as a successful run leaves it?
+	for _, d := range destinations {
+		if a.facts.Images[d.FromRegion].Image != nil {
+			planned, differences := a.verifiedPlan(d)
+			p.Destinations = append(p.Destinations, planned)
+			p.find(differences)
+		}
+	}
+
+	// What could not be seen?
+	p.find(a.unseenDestinations(destinations))
+	return p
+}
+
+// missingSources returns findings for source images that do not exist.
+func (a *Assessment) missingSources() []distribution.Finding {
+	var found []distribution.Finding
 	for _, source := range a.req.Images {
 		if a.facts.Images[source.Region].Image == nil {
-			p.Findings = append(p.Findings, distribution.Finding{
+			found = append(found, distribution.Finding{
 				Level:       distribution.Refused,
 				Code:        distribution.CodeSourceAMIMissing,
 				Reference:   "2.2.12",
@@ -38,37 +57,39 @@ func (a *Assessment) Verify() Plan {
 			})
 		}
 	}
+	return found
+}
 
-	for _, d := range destinations {
-		if a.facts.Images[d.FromRegion].Image == nil {
-			continue
-		}
+// verifiedPlan returns the existing image of a destination, and how it differs from what a successful run leaves.
+func (a *Assessment) verifiedPlan(d distribution.Destination) (DestinationPlan, []distribution.Finding) {
+	planned, differences := a.destinationPlan(d, nil), a.verifyDestination(d)
+	isRefused := func(f distribution.Finding) bool { return f.Level == distribution.Refused }
+	if at := a.imageAt(d); at.use != nil {
+		planned.Stands = aws.ToString(at.use.ImageId)
+		planned.Sound = a.facts.RequiredLookupFailure(d.At) == nil && !slices.ContainsFunc(differences, isRefused)
+	}
 
-		planned, differences := a.destinationPlan(d, nil), a.verifyDestination(d)
-		if at := a.imageAt(d); at.use != nil {
-			planned.Stands = aws.ToString(at.use.ImageId)
-			planned.Sound = a.facts.RequiredLookupFailure(d.At) == nil &&
-				!slices.ContainsFunc(differences, func(f distribution.Finding) bool { return f.Level == distribution.Refused })
-		}
-
-		p.Destinations = append(p.Destinations, planned)
-		for _, f := range differences {
-			if d.Optional && f.Level == distribution.Refused {
-				f.Level = distribution.Warning
-			}
-			p.Findings = append(p.Findings, f)
+	for i, f := range differences {
+		if d.Optional && isRefused(f) {
+			differences[i].Level = distribution.Warning
 		}
 	}
 
-	for _, f := range unseenFindings(a.facts) {
+	return planned, differences
+}
+
+// unseenDestinations returns a finding for each kind of lookup that failed. Without a destination at the location, there
+// is no existing image to warn about.
+func (a *Assessment) unseenDestinations(destinations []distribution.Destination) []distribution.Finding {
+	found := unseenFindings(a.facts)
+	for i := range found {
+		f := &found[i]
 		f.Summary = f.Operation + " was refused"
 		if !slices.ContainsFunc(destinations, func(d distribution.Destination) bool { return d.At == f.Location }) {
-			f.Level = distribution.Note // there is no existing image to warn about
+			f.Level = distribution.Note
 		}
-		p.Findings = append(p.Findings, f)
 	}
-
-	return p
+	return found
 }
 
 // distributeAgain is the next step where a run of mode = "verify" found something missing.

@@ -192,7 +192,7 @@ type builder struct { request distribution.Request; facts *distribution.Facts }
 }
 
 func TestImportDirections(t *testing.T) {
-	c := newCode(t, "internal/report", `package report
+	c := newCode(t, "internal/awsclient", `package awsclient
 import (
 	_ "fmt"
 	_ "example.com/plugin/internal/distribution"
@@ -201,7 +201,7 @@ import (
 `)
 
 	m := importDirections(c)
-	if got := lines(m, "internal/report"); got != "5 imports internal/step" || m.value != 1 {
+	if got := lines(m, "internal/awsclient"); got != "5 imports internal/step" || m.value != 1 {
 		t.Errorf("got %v, want the import of internal/step", m.where)
 	}
 }
