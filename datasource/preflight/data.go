@@ -1,8 +1,8 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Package preflight is the data source that plans a distribution before the build. It returns what the image will be,
-// and reports what would prevent its distribution.
+// Package preflight is the data source that plans a distribution before the build. It returns the properties of the
+// image that will be built, and reports what would prevent its distribution.
 package preflight
 
 import (
@@ -27,7 +27,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/version"
 )
 
-// Datasource is encrypted-ami-preflight.
+// Datasource is the data source encrypted-ami-preflight.
 type Datasource struct {
 	config config.Preflight
 	client aws.HTTPClient // nil: the network
@@ -44,11 +44,11 @@ func (d *Datasource) OutputSpec() hcldec.ObjectSpec {
 	return new(Output).FlatMapstructure().HCL2Spec()
 }
 
-// Configure takes the options.
+// Configure sets the options.
 func (d *Datasource) Configure(raws ...any) error { return d.config.Prepare(raws...) }
 
-// Execute looks and decides. Packer gives it neither a context nor a screen: it has a time limit of its own, and what
-// it has found comes as values, or all together as one error.
+// Execute looks up the facts and makes the plan. Packer passes neither a context nor a user interface. Execute
+// therefore has its own timeout, and returns its findings as values or as one error.
 func (d *Datasource) Execute() (cty.Value, error) {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), d.config.Timeout, fmt.Errorf("timeout: the preflight "+
 		"has taken %s", d.config.Timeout))

@@ -38,8 +38,8 @@ func TestMain(m *testing.M) {
 	awsenv.Main(m)
 }
 
-// stage is a world with an unencrypted image to start from, a key of the source account that all may use, and a target
-// account with a key and a role. EBS encryption-by-default is on.
+// stage is a simulated AWS with an unencrypted base image, a key of the source account that all accounts may use, and a
+// target account with a key and a role. EBS encryption by default is on.
 type stage struct {
 	*testing.T
 	*awssim.World
@@ -128,7 +128,7 @@ func (s *stage) furnish(b *awssim.Builder) error {
 	return err
 }
 
-// options are a build from the image base-*, for the target account.
+// options returns a build from the image base-*, for the target account.
 func (s *stage) options() map[string]any {
 	options := map[string]any{
 		"kms_key_id": "alias/golden",
@@ -191,7 +191,7 @@ func TestPreflight_encryptBoot(t *testing.T) {
 	})
 }
 
-// shown are values by name, without what AWS draws.
+// shown returns values by name, without random IDs.
 func shown(found map[string]cty.Value) string {
 	var text strings.Builder
 	for _, name := range []string{

@@ -27,7 +27,7 @@ const (
 	nothingMade = "no effect in a preflight, which creates nothing"
 )
 
-// on executes a template on a stage that it sets itself.
+// on executes a template on a new stage.
 func on(template func(*stage) pairs) func(*testing.T, func(pairs)) optioncoverage.Outcome {
 	return func(t *testing.T, change func(pairs)) (outcome optioncoverage.Outcome) {
 		onStage(t, func(s *stage) {
@@ -61,7 +61,7 @@ func (s *stage) fixtures() optioncoverage.Fixtures {
 	return optioncoverage.Fixtures{T: s.T, World: s.World, Region: tokyo}
 }
 
-// with is a template whose target has more options, and a role with all permissions. There are further keys:
+// with returns a template whose target has additional options, and a role with all permissions. There are further keys:
 // alias/second of the source and of the target, and alias/golden of both in another Region.
 func (s *stage) with(more pairs) pairs {
 	f := s.fixtures()
@@ -78,7 +78,7 @@ func (s *stage) with(more pairs) pairs {
 	return o
 }
 
-// built is a template whose build has more options, or others.
+// built returns a template whose build has other or additional options.
 func (s *stage) built(more pairs) pairs {
 	o := s.with(nil)
 	if more["source_ami"] != nil {
@@ -114,7 +114,7 @@ func aCredentialsFile(s *stage) pairs {
 	return o
 }
 
-// roles has a block assume_role wherever there may be one, each with its options.
+// roles returns a template with an assume_role block everywhere, each with all options.
 func roles(s *stage) pairs {
 	root := s.organize(prod)
 	s.fixtures().Roles(source, source, management, prod, other)
@@ -139,7 +139,7 @@ func roles(s *stage) pairs {
 	return o
 }
 
-// anOrganization has an account without the role.
+// anOrganization returns a template for an organization with an account without the role.
 func anOrganization(s *stage) pairs {
 	f, root := s.fixtures(), s.organize(prod, bare)
 	f.Roles(source, management)
@@ -155,7 +155,7 @@ func anOrganization(s *stage) pairs {
 	return o
 }
 
-// oneOfTwo targets names a key that is not there.
+// oneOfTwo returns a template in which one target names a key that does not exist.
 func oneOfTwo(s *stage) pairs {
 	o := s.with(pairs{"kms_key_id": "alias/missing"})
 	o["target"] = append(
@@ -198,7 +198,8 @@ func launchVolumes(s *stage) pairs {
 
 func aSourceAMI(s *stage) pairs { return s.built(pairs{"source_ami": s.base}) }
 
-// severalSourceAMIs are base-1 and base-2, a newer one of another name, and base-3, which is deprecated.
+// severalSourceAMIs returns a template with the source AMIs base-1, base-2, which is newer and has another name, and
+// base-3, which is deprecated.
 func severalSourceAMIs(s *stage) pairs {
 	f := s.fixtures()
 	f.Image(source, "base-2", f.Snapshot(source, ""))
@@ -216,8 +217,8 @@ func protectedTarget(s *stage) pairs { return s.with(pairs{"deregistration_prote
 
 func olderReleases(s *stage) pairs { return s.with(pairs{"retention": pairs{"keep_releases": 1}}) }
 
-// windows is a build from an image of AWS's; the target has fast launch by a launch template that an option names, ""
-// for none.
+// windows returns a template that builds from a Windows image of AWS. The target enables fast launch, with a launch
+// template that an option names. The option is empty for none.
 func windows(option string) func(*stage) pairs {
 	return func(s *stage) pairs {
 		f := s.fixtures()

@@ -16,7 +16,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
 
-// Output is what a preflight found.
+// Output is the result of a preflight.
 type Output struct {
 	// Whether every volume of the AMI will be encrypted, in every Region.
 	Encrypted bool `mapstructure:"encrypted"`

@@ -26,7 +26,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
-// role replaces what the target's role may do.
+// role replaces the permissions of the target's role.
 func (s *stage) role(statements ...string) {
 	_, err := iam.NewFromConfig(s.Config(prod, tokyo)).PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{
 		RoleName: aws.String("golden-image-target"), PolicyName: aws.String("all"),
@@ -49,7 +49,7 @@ func (s *stage) sourceKey(statements ...string) {
 	s.must(err)
 }
 
-// keyOf is the key that alias/golden names in an account.
+// keyOf returns the key that alias/golden names in an account.
 func (s *stage) keyOf(account string) (*kms.Client, *string) {
 	keys := kms.NewFromConfig(s.Config(account, tokyo))
 	key, err := keys.DescribeKey(s.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/golden")})
@@ -57,8 +57,8 @@ func (s *stage) keyOf(account string) (*kms.Client, *string) {
 	return keys, key.KeyMetadata.KeyId
 }
 
-// imported lets alias/golden of an account name a key with the same policy, whose imported material expires after a
-// time; 0: which waits for its material.
+// imported makes alias/golden of an account name a key with the same policy, whose imported material expires after a
+// time. With 0, the key has no material yet.
 func (s *stage) imported(account string, lasts time.Duration) {
 	keys, golden := s.keyOf(account)
 	policy, err := keys.GetKeyPolicy(s.Context(), &kms.GetKeyPolicyInput{KeyId: golden})
@@ -129,7 +129,7 @@ func (s *stage) organizations(account string) *organizations.Client {
 	return organizations.NewFromConfig(s.Config(account, tokyo))
 }
 
-// denied puts the target account under a service control policy.
+// denied attaches a service control policy to the target account.
 func (s *stage) denied(statement string) {
 	s.organize(prod)
 	client := s.organizations(management)

@@ -7,7 +7,7 @@ package benchmark
 
 import "fmt"
 
-// batches returns the figures of an image that is copied by more accounts than it can be shared with at once.
+// batches returns the figures of an image that is copied by more accounts than AWS allows launch permissions for.
 func batches(results map[scenario]series) []figure {
 	all, name := results[byImage(batchedTargets)], fmt.Sprintf("%d targets by `copy_method = \"image\"`", batchedTargets)
 	return []figure{

@@ -11,18 +11,18 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 )
 
-// entitiesAtOnce is how many accounts, organizations and units AWS lets an image be shared with (2.2.5).
+// entitiesAtOnce is how many launch permissions AWS allows for one image (rule 2.2.5).
 const entitiesAtOnce = 1000
 
 // batchedTargets is how many accounts copy the image in batches.
 const batchedTargets = 2500
 
-// byImage has more targets than an image can be shared with at once, if there are more than 1,000.
+// byImage returns a scenario in which the targets copy the image as a whole. More than 1,000 targets need batches.
 func byImage(targets int) scenario {
 	return scenario{Targets: targets, Regions: 1, Volumes: 1, GiB: 8, Bare: true, ByImage: true}
 }
 
-// entityCount follows the launch permissions of images through the calls that change them.
+// entityCount counts the launch permissions of each image from the calls that change them.
 type entityCount struct {
 	shared map[string]map[string]bool // accounts, by image
 	most   int
@@ -50,7 +50,7 @@ func (e *entityCount) count(r awssim.Record) {
 	e.most = max(e.most, len(e.shared[image]))
 }
 
-// leftovers is what a run leaves, as the accounts show it.
+// leftovers holds what the accounts still have after a run.
 type leftovers struct {
 	Unserved  int // targets without an image
 	Images    int // of the source account, beside the source image

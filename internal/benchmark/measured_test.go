@@ -32,8 +32,8 @@ func (m measured) ratio() float64 { return float64(m.Took) / float64(m.Bound) }
 // pollInterval is the default of poll_interval.
 const pollInterval = 15 * time.Second
 
-// pollShare returns the share of the possible polls that a run made. Possible is one for each account and Region, the
-// source's too, in each poll interval.
+// pollShare returns the share of the possible polls that a run made. One poll is possible for each account and Region,
+// including the source account, in each poll interval.
 func (m measured) pollShare(s scenario) float64 {
 	locations := s.Targets + s.Regions
 	return float64(m.Polls) / (float64(locations) * m.Took.Seconds() / pollInterval.Seconds())
@@ -76,12 +76,12 @@ func (c course) measured() measured {
 // copiesAtOnce is AWS's limit of concurrent copies of an account to a Region (4.1.1).
 const copiesAtOnce = 20
 
-// queue is the copies of an account to a Region, which share a limit.
+// queue identifies the copies of an account to a Region, which share a quota.
 type queue struct{ account, region string }
 
-// bound returns the time of the fastest possible run, from the durations that the simulated AWS drew. It is the longest
-// chain of one copy on another, or the sum of an account's copies to a Region divided by the limit of copies. Calls
-// take no time in it.
+// bound returns the duration of the fastest possible run, from the durations of copies that the simulated AWS drew. It
+// is the longest chain of copies that depend on each other, or the sum of an account's copies to a Region divided by
+// the quota. Calls take no time in it.
 func (c course) bound() time.Duration {
 	copies, copyLimit := c.copies, c.copyLimit
 	took, work := map[string]time.Duration{}, map[queue]time.Duration{}
@@ -99,8 +99,8 @@ func (c course) bound() time.Duration {
 	return most
 }
 
-// listed returns when the last copy ends if each copy begins as soon as its source exists and the limit allows. The
-// copies keep the order of the run. The duration of a copy is unknown before it ends, so with a low limit no order
+// listed returns when the last copy ends if each copy starts as soon as its source exists and the quota allows. The
+// copies keep the order of the run. The duration of a copy is unknown before it ends, so with a low quota no order
 // comes close to the bound.
 func (c course) listed() (last time.Duration) {
 	ends, queues := map[string]time.Duration{}, map[queue][]time.Duration{}
@@ -120,7 +120,7 @@ func (c course) listed() (last time.Duration) {
 	return last
 }
 
-// atOnce returns the most concurrent copies of an account to a Region.
+// atOnce returns the maximum number of concurrent copies of an account to a Region.
 func atOnce(copies []awssim.CopySchedule) (most int) {
 	type change struct {
 		at time.Time
@@ -142,7 +142,7 @@ func atOnce(copies []awssim.CopySchedule) (most int) {
 	return most
 }
 
-// sharesACall is the number of accounts that one call can share with (2.1.6).
+// sharesACall is the maximum number of accounts in one sharing call (rule 2.1.6).
 const sharesACall = 500
 
 // necessary returns the mutating calls that the job needs, by action. The volumes are not encrypted, so all snapshots
@@ -167,7 +167,8 @@ func (c course) necessary() map[string]int {
 	}
 }
 
-// canaries returns the mutating calls for test copies: in each Region an empty snapshot, which each account copies.
+// canaries returns the mutating calls of test copies: in each Region an empty snapshot is created, and each account
+// copies it.
 func (c course) canaries() map[string]int {
 	regions := c.shared()
 	if c.Bare || c.Targets*len(regions) < 2 {

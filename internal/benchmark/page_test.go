@@ -137,7 +137,7 @@ fails if a plan moves more than the least, or less, which would be an error of t
 const weightText = `Each run is a process of its own, which includes the simulated AWS. Packer starts plugins with ` +
 	"`describe`" + `. The amazon plugin is built with the flags of its own releases.`
 
-// plot is a line or more over the number of targets.
+// plot is a chart of one or more values by the number of targets.
 type plot struct {
 	title  string
 	lines  []line
@@ -175,7 +175,7 @@ func plots(results map[scenario]series) map[string]plot {
 	}
 }
 
-// svg draws the plot: targets on a scale of powers of ten, with each value written at its point.
+// svg draws the plot. The axis of targets is logarithmic, and each point has its value.
 func (p plot) svg() string {
 	const width, height, left, legend, top, foot = 640, 320, 70, 130, 40, 50
 	most := p.bottom

@@ -69,7 +69,7 @@ func drawAtlas(random *rand.Rand) atlas {
 	return a
 }
 
-// drawnAtlas is the world of a seed.
+// drawnAtlas returns the distribution of a seed.
 func drawnAtlas(seed int) atlas { return drawAtlas(rand.New(rand.NewPCG(uint64(seed), 1))) }
 
 // isEmpty reports whether there is no destination.
@@ -77,14 +77,14 @@ func (a atlas) isEmpty() bool {
 	return len(a.own) == 0 && !slices.ContainsFunc(regions, func(region string) bool { return a.foreign[region] > 0 })
 }
 
-// closed reports whether a Region has an image and destinations, but no key to share it.
+// closed reports whether a Region has an image and destinations, but no key to share the image.
 func (a atlas) closed() bool {
 	return slices.ContainsFunc(regions, func(region string) bool {
 		return a.asIs[region] != nil && a.foreign[region] > 0 && !slices.Contains(a.keys, region)
 	})
 }
 
-// moved is what copies move, in GiB.
+// moved is the amount of data that copies transfer, in GiB.
 type moved struct{ across, copied int64 }
 
 func (m moved) plus(o moved) moved { return moved{m.across + o.across, m.copied + o.copied} }
@@ -93,7 +93,7 @@ func (m moved) compare(o moved) int {
 	return cmp.Or(cmp.Compare(m.across, o.across), cmp.Compare(m.copied, o.copied))
 }
 
-// copyOf is what one copy moves.
+// copyOf returns the data that one copy transfers.
 func copyOf(gib int64, from, to string) moved {
 	if from == to {
 		return moved{0, gib}
@@ -127,8 +127,9 @@ func (a atlas) destinations() (all []destination) {
 	return all
 }
 
-// least returns what the cheapest of all routes moves. Each destination copies each volume from a Region where it is
-// staged or shareable. A volume is staged once in a Region, from any image. The owner may also copy all originals.
+// least returns the data that the cheapest of all routes transfers. Each destination copies each volume from a Region
+// where it is staged or can be shared. A volume is staged once in a Region, from any image. The owner may also copy all
+// originals.
 func (a atlas) least() (sum moved, open bool) {
 	for v, gib := range a.gib {
 		best, found := a.leastOf(v, gib)
@@ -175,7 +176,7 @@ func (a atlas) leastOf(v int, gib int64) (best moved, open bool) {
 	return best, open
 }
 
-// planned is what the plan's copies move.
+// planned returns the data that the copies of the plan transfer.
 func (a atlas) planned() (sum moved, refused bool) {
 	p := plan.Assess(a.request(), a.facts()).Decide()
 	for _, s := range p.Steps {
@@ -222,7 +223,7 @@ func (a atlas) request() distribution.Request {
 	return req
 }
 
-// image is the image of a Region.
+// image returns the image of a Region.
 func (a atlas) image(i int, region string) distribution.Image {
 	image := distribution.Image{
 		Image: &ec2types.Image{
@@ -298,8 +299,8 @@ func key(account, region string) distribution.Key {
 	}}
 }
 
-// run distributes the image in the simulated AWS, once for each of several wishes. It returns the copies of each run.
-// Canaries are empty and do not count.
+// run distributes the image in the simulated AWS, once for each of the given distributions. It returns the copies of
+// each run. Test copies are empty and do not count.
 func (a atlas) run(t *testing.T, seed uint64, wishes ...atlas) (made [][]awssim.CopySchedule) {
 	t.Helper()
 	cryptotest.SetGlobalRandom(t, seed)
@@ -344,7 +345,7 @@ func (a atlas) run(t *testing.T, seed uint64, wishes ...atlas) (made [][]awssim.
 	return made
 }
 
-// all returns what the copies moved.
+// all returns the data that the copies transferred.
 func all(copies []awssim.CopySchedule) (sum moved) {
 	for _, c := range copies {
 		sum = sum.plus(copyOf(int64(c.GiB), c.FromRegion, c.Region))
@@ -352,7 +353,7 @@ func all(copies []awssim.CopySchedule) (sum moved) {
 	return sum
 }
 
-// build creates the resources. It adds the images' ids by Region and the ids of their snapshots to the maps.
+// build creates the resources. It adds the IDs of the images by Region and the IDs of their snapshots to the maps.
 func (a atlas) build(b *awssim.Builder, f *fixture, images map[string]string, snapshots map[string]bool) error {
 	for _, region := range a.keys {
 		if err := createKey(kms.NewFromConfig(b.Config(source, region)), aws.String(keyPolicy)); err != nil {
@@ -383,7 +384,7 @@ func (a atlas) build(b *awssim.Builder, f *fixture, images map[string]string, sn
 	return nil
 }
 
-// location is another account that is a destination in a Region.
+// location is an account that is a destination in a Region.
 type location struct{ account, region string }
 
 func (a atlas) named() (all []location) {
@@ -478,10 +479,10 @@ func (a atlas) options(f fixture) map[string]any {
 	}
 }
 
-// worst is the highest ratio of what was moved to the least of all routes.
+// worst is the highest ratio of the transferred data to that of the cheapest route.
 type worst struct{ Across, Copied float64 }
 
-// add adds a distribution. Less than the least means that least does not consider all routes.
+// add adds the ratio of a distribution. A ratio below 1 means that least does not consider all routes.
 func (w *worst) add(got, least moved) error {
 	if got.compare(least) < 0 {
 		return fmt.Errorf("%+v were moved, less than the least of all routes: %+v", got, least)
@@ -490,7 +491,7 @@ func (w *worst) add(got, least moved) error {
 	return nil
 }
 
-// over returns a ratio, which is 1 for nothing to nothing.
+// over returns a ratio. It is 1 if both values are 0.
 func over(got, least int64) float64 {
 	if got == least {
 		return 1
@@ -498,7 +499,8 @@ func over(got, least int64) float64 {
 	return float64(got) / float64(least)
 }
 
-// ofPlans compares the plans of small distributions drawn from seeds. A refused one must have no route.
+// ofPlans compares the plans of small distributions that are drawn from seeds. A plan may only be refused if there is
+// no route.
 func ofPlans(worlds int) (w worst, err error) {
 	for seed := range worlds {
 		a := drawnAtlas(seed)

@@ -45,7 +45,7 @@ func TestOne(t *testing.T) {
 	}
 }
 
-// sample holds the figures of a run in a process of its own.
+// sample holds the figures of a run in its own process.
 type sample struct {
 	measured
 	RSS int64         // peak, in bytes

@@ -188,8 +188,8 @@ func (c *course) count(r awssim.Record) {
 	}
 }
 
-// isOfRecord reports whether a call reads or writes the tags of the source image: the record of the run and its signing
-// key.
+// isOfRecord reports whether a call reads or writes the tags of the source image for the record or the signing key of
+// the run.
 func isOfRecord(r awssim.Record, image string) bool {
 	switch r.Action {
 	case "ec2:CreateTags", "ec2:DeleteTags":
@@ -207,7 +207,7 @@ type fixture struct {
 	others string // the snapshot that another process copies
 }
 
-// account returns the number of the ith account.
+// account returns the ID of the ith account.
 func account(i int) string { return fmt.Sprintf("2%011d", i) }
 
 const (
@@ -303,7 +303,7 @@ func (f *fixture) createUser(client *iam.Client) (err error) {
 	return err
 }
 
-// occupy starts the copies of another process.
+// occupy starts copies that do not belong to the run.
 func (f *fixture) occupy(ctx context.Context, client *ec2.Client) error {
 	for range f.Others {
 		_, err := client.CopySnapshot(

@@ -31,7 +31,7 @@ const (
 	tagPermanent  = fixture.TagPrefix + "permanent:"
 )
 
-// auditor sees every mutating call of the runs, remembers which run owns which resource, and notes violations.
+// auditor sees every mutating call of the runs. It tracks which run owns which resource, and collects violations.
 type auditor struct {
 	images    []string            // source images, the oldest first
 	shared    map[string]string   // source image that each of these snapshots belongs to, and each image itself
@@ -56,7 +56,7 @@ type auditor struct {
 	report    func(format string, arguments ...any)
 }
 
-// attemptLog is what the auditor knows of an attempt.
+// attemptLog is what the auditor knows about an attempt.
 type attemptLog struct {
 	attempt
 	number int
@@ -68,7 +68,7 @@ type attemptLog struct {
 	calls  []*span
 }
 
-// runLog is what the records of a run said.
+// runLog is what the records of a run contained.
 type runLog struct {
 	id      string
 	attempt *attemptLog
@@ -77,7 +77,7 @@ type runLog struct {
 	ended   time.Time // of the clock that tests use; zero while it works
 }
 
-// resource is what a run created.
+// resource is a resource that a run created.
 type resource struct {
 	creator  *attemptLog
 	created  time.Time
@@ -86,7 +86,7 @@ type resource struct {
 	tampered time.Time         // when somebody else last wrote its tags; zero if never
 }
 
-// ownership is a run's, from the time when it created, signed or adopted a resource.
+// ownership says which run owns a resource, from the time when the run created, signed or adopted it.
 type ownership struct {
 	run       string
 	at        time.Time
@@ -142,7 +142,8 @@ func (a *auditor) violation(invariant int, format string, arguments ...any) {
 	}
 }
 
-// seeSigned notes which resources a run asks AWS about. Keys have no ids of grants, so a list counts for all of them.
+// seeSigned collects the resources that a run asks AWS about. Grants cannot be listed by ID, so a list of a key counts
+// for all of its grants.
 func (a *auditor) seeSigned(log *attemptLog, call fixture.Call) {
 	_, operation, _ := strings.Cut(call.Action, ":")
 	if !strings.HasPrefix(operation, "Describe") && !strings.HasPrefix(operation, "List") {
@@ -162,7 +163,7 @@ func (a *auditor) seeSigned(log *attemptLog, call fixture.Call) {
 
 const anyGrant = "grants"
 
-// seeCall notes the tags that somebody else writes on what runs created.
+// seeCall collects the tags that other users write on what runs created.
 func (a *auditor) seeCall(r awssim.Record) {
 	if !strings.HasSuffix(r.Principal, ":role/tagger") {
 		return
@@ -176,7 +177,7 @@ func (a *auditor) seeCall(r awssim.Record) {
 	}
 }
 
-// seeMutation updates what the auditor knows, and judges the call before that.
+// seeMutation judges a call, and then updates what the auditor knows.
 func (a *auditor) seeMutation(m awssim.Mutation) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -198,7 +199,7 @@ func (a *auditor) seeMutation(m awssim.Mutation) {
 
 var recordValue = regexp.MustCompile(`^(working|ended) .*until=(\S+) `)
 
-// noteRecord notes the records of runs that a call writes.
+// noteRecord collects the run records that a call writes.
 func (a *auditor) noteRecord(log *attemptLog, m awssim.Mutation) {
 	in, ok := m.Input.(*ec2.CreateTagsInput)
 	if !ok || !slices.Contains(in.Resources, log.image) {
@@ -262,7 +263,7 @@ func (log *attemptLog) current() string {
 	return log.ids[len(log.ids)-1]
 }
 
-// noteTagged notes who owns what a call tags.
+// noteTagged updates the owners of the resources that a call tags.
 func (a *auditor) noteTagged(log *attemptLog, m awssim.Mutation) {
 	in, ok := m.Input.(*ec2.CreateTagsInput)
 	if !ok {
@@ -297,12 +298,12 @@ func (r *resource) ownerAt(at time.Time) ownership {
 	return owner
 }
 
-// isIntact reports whether a resource bears the tags that runs gave it.
+// isIntact reports whether a resource has the tags that runs gave it.
 func (r *resource) isIntact(tags map[string]string) bool {
 	return maps.Equal(r.tags, fixture.OurTags(tags))
 }
 
-// isOver reports whether a run owned its resources no longer at a time before the call. Zero time means at the call.
+// isOver reports whether a run no longer owned its resources at a time before the call. Zero means at the call.
 func (a *auditor) isOver(id string, before time.Duration, m awssim.Mutation) bool {
 	run := a.runs[id]
 	if run == nil {
@@ -312,10 +313,10 @@ func (a *auditor) isOver(id string, before time.Duration, m awssim.Mutation) boo
 	return !run.ended.IsZero() && !run.ended.After(at) || m.At.Add(-before).After(run.until.Add(grace))
 }
 
-// grace is how long after its time a record still counts as working.
+// grace is how long a lapsed record still counts as working.
 const grace = 5 * time.Minute
 
-// notePermissions notes the permissions that a call gives.
+// notePermissions collects the permissions that a call adds.
 func (a *auditor) notePermissions(log *attemptLog, m awssim.Mutation) {
 	id, added, _ := permissions(m)
 	for _, account := range added {
@@ -323,8 +324,8 @@ func (a *auditor) notePermissions(log *attemptLog, m awssim.Mutation) {
 	}
 }
 
-// permissions returns the accounts whose permission on a snapshot or an image a call adds and removes. A group or an
-// organization is returned as it is.
+// permissions returns the accounts whose permission on a snapshot or image a call adds or removes. Groups and
+// organizations are returned unchanged.
 func permissions(m awssim.Mutation) (id string, added, removed []string) {
 	switch in := m.Input.(type) {
 	case *ec2.ModifySnapshotAttributeInput:
@@ -356,7 +357,7 @@ func launchAccounts(permissions []ec2types.LaunchPermission) (accounts []string)
 	return accounts
 }
 
-// notePublished notes which image parameters and launch templates name.
+// notePublished collects which image the parameters and launch templates name.
 func (a *auditor) notePublished(m awssim.Mutation) {
 	if out, ok := m.Output.(*ec2.CreateLaunchTemplateVersionOutput); ok {
 		version := out.LaunchTemplateVersion
@@ -371,7 +372,7 @@ func versionKey(m awssim.Mutation, version any) string {
 	return fmt.Sprint(m.Account, " ", m.Region, " ", version)
 }
 
-// permanent returns the accounts that tags of a source image say have a permanent permission.
+// permanent returns the accounts with a permanent permission according to the tags of a source image.
 func permanent(tags map[string]string) (accounts []string) {
 	for key, value := range tags {
 		if strings.HasPrefix(key, tagPermanent) {

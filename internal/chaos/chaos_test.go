@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// tried is what TestChaos did.
+// tried counts what TestChaos has done.
 var tried struct {
 	seeds, violations int
 	drawn             counts
@@ -100,7 +100,7 @@ func tryScenario(t *testing.T, number uint64, drawn *counts) (violations []strin
 	})
 }
 
-// counts show that the scenarios contain what they were written for.
+// counts show that the scenarios contain the intended events.
 type counts struct{ runs, succeeded, kills, pauses, foreignTags, adoptions, deletions, listed, repeats int }
 
 func (c *counts) add(w *fixture.World, a *auditor) {

@@ -24,7 +24,7 @@ const (
 	missingAfter = 15 * time.Minute // that a resource is old whose run has no record
 )
 
-// judge checks a call of a run against the invariants that show at single calls.
+// judge checks a call of a run against the invariants that a single call can violate.
 func (a *auditor) judge(log *attemptLog, m awssim.Mutation) {
 	if isExempt(m) {
 		a.judgeRecords(log, m)
@@ -64,8 +64,8 @@ func onlyKeys(tags map[string]string, prefixes ...string) bool {
 	return len(tags) > 0
 }
 
-// judgeRecords checks that a record has one writer, is not renewed after it has lapsed, and is deleted only when its
-// run is over. A signing key is never overwritten.
+// judgeRecords checks that each record has one writer, is not renewed after it has lapsed, and is deleted only after
+// its run. A signing key is never overwritten.
 func (a *auditor) judgeRecords(log *attemptLog, m awssim.Mutation) {
 	switch in := m.Input.(type) {
 	case *ec2.CreateTagsInput:
@@ -106,8 +106,8 @@ func (a *auditor) judgeFence(log *attemptLog, m awssim.Mutation) {
 	}
 }
 
-// judgeRecorded checks that a run has a record before it changes anything, and works while it creates. A build's image
-// is protected by then.
+// judgeRecorded checks that a run has a record before it changes anything, and while it creates resources. The image of
+// a build must be protected by then.
 func (a *auditor) judgeRecorded(log *attemptLog, m awssim.Mutation) {
 	run := a.runs[log.current()]
 	switch {
@@ -169,7 +169,7 @@ func (a *auditor) judgeDeletion(log *attemptLog, m awssim.Mutation, id string) {
 	}
 }
 
-// judgeRead checks that a run has read records and evidence right before it acts. It returns when that was.
+// judgeRead checks that a run has read the records and the evidence right before the call. It returns the time of that.
 func (a *auditor) judgeRead(log *attemptLog, m awssim.Mutation, id string) time.Time {
 	read := log.reads[id]
 	switch in := m.Input.(type) {
@@ -199,7 +199,7 @@ func (a *auditor) judgeRead(log *attemptLog, m awssim.Mutation, id string) time.
 	return read
 }
 
-// judgeOwner checks that a resource belongs to the run or to one that is over, as the run could read it.
+// judgeOwner checks that a resource belongs to this run or to an ended run, as far as this run could know.
 func (a *auditor) judgeOwner(log *attemptLog, m awssim.Mutation, id string, found *resource, read time.Time) {
 	seen := read.Add(-staleFor)
 	owner := found.ownerAt(seen)
@@ -226,7 +226,7 @@ func (a *auditor) numberOf(id string) int {
 	return 0
 }
 
-// judgeAdoption checks that a run signs only what it created, or what belongs to a run that is over.
+// judgeAdoption checks that a run signs only what it created, or what belongs to an ended run.
 func (a *auditor) judgeAdoption(log *attemptLog, m awssim.Mutation) {
 	in, ok := m.Input.(*ec2.CreateTagsInput)
 	tags := map[string]string{}
@@ -255,7 +255,7 @@ func (a *auditor) judgeAdoption(log *attemptLog, m awssim.Mutation) {
 	}
 }
 
-// judgePermissions checks who gets a permission, and that those who still need one keep it.
+// judgePermissions checks which accounts get a permission, and that no account loses one that it still needs.
 func (a *auditor) judgePermissions(log *attemptLog, m awssim.Mutation) {
 	id, added, removed := permissions(m)
 	image, _ := m.Before.Resource(log.image)
@@ -272,7 +272,7 @@ func (a *auditor) judgePermissions(log *attemptLog, m awssim.Mutation) {
 	}
 }
 
-// judgeWithdrawal checks that accounts keep the permissions that are permanent, and those that another run needs.
+// judgeWithdrawal checks that accounts keep permanent permissions and those that another run needs.
 func (a *auditor) judgeWithdrawal(log *attemptLog, m awssim.Mutation, id string, accounts []string) {
 	if found := a.resources[id]; found != nil {
 		a.judgeOwner(log, m, id, found, log.reads[log.image])
@@ -293,7 +293,7 @@ func (a *auditor) judgeWithdrawal(log *attemptLog, m awssim.Mutation, id string,
 	}
 }
 
-// judgeCopy checks that a run that copies in a target has itself given the permission for it.
+// judgeCopy checks that a run that copies in a target has itself added the permission for it.
 func (a *auditor) judgeCopy(log *attemptLog, m awssim.Mutation) {
 	var source string
 	switch in := m.Input.(type) {
@@ -329,7 +329,7 @@ func (a *auditor) judgePublication(log *attemptLog, m awssim.Mutation) {
 	}
 }
 
-// publication returns the parameter or launch template that a call lets name an image.
+// publication returns the parameter or launch template that a call changes, and the image that it names afterwards.
 func (a *auditor) publication(m awssim.Mutation) (name, image string) {
 	switch in := m.Input.(type) {
 	case *ssm.PutParameterInput:

@@ -12,7 +12,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
 )
 
-// judgeQuiet checks what is left when all runs and the clean-up have ended.
+// judgeQuiet checks what exists after all runs and the clean-up have ended.
 func (a *auditor) judgeQuiet(w *fixture.World, cleanUps []*fixture.Run) {
 	w.Helper()
 	a.judgeLeft(w, cleanUps)
@@ -22,7 +22,8 @@ func (a *auditor) judgeQuiet(w *fixture.World, cleanUps []*fixture.Run) {
 	a.judgeReleases(w)
 }
 
-// judgeLeft checks that nothing temporary is left but what no run can prove to be its own. That is listed.
+// judgeLeft checks that the only temporary resources left are those that no run can prove to be its own, and that they
+// are listed.
 func (a *auditor) judgeLeft(w *fixture.World, cleanUps []*fixture.Run) {
 	w.Helper()
 	for _, item := range w.Leftovers(a.before) {
@@ -46,16 +47,16 @@ func (a *auditor) judgeLeft(w *fixture.World, cleanUps []*fixture.Run) {
 	}
 }
 
-// isOnOtherKey reports whether a grant was created by a run that the manifest names, with the Region, as one that used
-// other keys: the clean-up does not know them.
+// isOnOtherKey reports whether the manifest names the run of a grant, with the Region, as one that used other keys. The
+// clean-up does not know those keys.
 func isOnOtherKey(manifest fixture.Manifest, item fixture.Item) bool {
 	return item.Kind == fixture.Grant && slices.ContainsFunc(manifest.Findings, func(f fixture.Finding) bool {
 		return f.Resource != "" && strings.Contains(item.Name, ":"+f.Resource+":") && strings.Contains(f.Text, item.Region)
 	})
 }
 
-// isProtectionKnown reports whether a record holds the protection of an image, or a run names it. A failed run holds
-// the protection until it is resumed: Packer would deregister the image.
+// isProtectionKnown reports whether a record keeps the protection of an image, or a run reports it. A failed run keeps
+// the protection until it is resumed, because Packer would deregister the image.
 func (a *auditor) isProtectionKnown(w *fixture.World, image string, cleanUps []*fixture.Run) bool {
 	w.Helper()
 	for key, value := range w.TagsOf(fixture.Source, fixture.Home, image) {
@@ -70,7 +71,7 @@ func (a *auditor) isProtectionKnown(w *fixture.World, image string, cleanUps []*
 	})
 }
 
-// isProvable reports whether a resource bears the signature that its last owner gave it.
+// isProvable reports whether a resource has the signature of its last owner.
 func (a *auditor) isProvable(w *fixture.World, item fixture.Item) bool {
 	w.Helper()
 	found := a.resources[item.ID]
@@ -81,7 +82,7 @@ func (a *auditor) isProvable(w *fixture.World, item fixture.Item) bool {
 	return found.tags[tagSignature] != "" && found.isIntact(tags)
 }
 
-// judgeKept checks that all that was there before the runs is still there.
+// judgeKept checks that everything that existed before the runs still exists.
 func (a *auditor) judgeKept(w *fixture.World) {
 	w.Helper()
 	now := w.Inventory()
@@ -102,7 +103,7 @@ func (a *auditor) judgeKept(w *fixture.World) {
 	}
 }
 
-// judgeRecordsLeft checks that the records of runs are gone, but for those that hold the protection of a build's image.
+// judgeRecordsLeft checks that only the records that keep the protection of a build's image are left.
 func (a *auditor) judgeRecordsLeft(w *fixture.World) {
 	w.Helper()
 	for _, image := range a.images {
@@ -135,7 +136,8 @@ func (a *auditor) judgeNames(w *fixture.World) {
 	}
 }
 
-// judgeReleases checks that names which runs published name the newest release that a successful run published there.
+// judgeReleases checks that parameters and launch templates name the newest release that a successful run published
+// there.
 func (a *auditor) judgeReleases(w *fixture.World) {
 	w.Helper()
 	for _, log := range a.attempts {
@@ -161,7 +163,7 @@ func (a *auditor) judgeReleases(w *fixture.World) {
 	}
 }
 
-// judgeRepeat checks that a run which repeats a finished one changes nothing. Foreign tags may keep one from finishing.
+// judgeRepeat checks that a repeated run changes nothing. Foreign tags may prevent a run from finishing.
 func (a *auditor) judgeRepeat(w *fixture.World, s *scenario) {
 	w.Helper()
 	first := s.templates[0][len(s.templates[0])-1]

@@ -18,8 +18,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
 )
 
-// prepare completes the world: the second release, what other teams own in the targets, and who has permissions
-// already. Then faults begin.
+// prepare adds the second release, the resources of other teams in the targets, and existing permissions. Then it
+// enables the faults.
 func prepare(w *fixture.World, s *scenario) *auditor {
 	w.Helper()
 	images := []string{w.ImageID}
@@ -99,7 +99,7 @@ func require(w *fixture.World, err error) {
 	}
 }
 
-// runAll runs the templates at once, and each one's attempts one after the other.
+// runAll runs all templates concurrently, and the attempts of each template in sequence.
 func (s *scenario) runAll(w *fixture.World, a *auditor) {
 	w.Helper()
 	var templates sync.WaitGroup
@@ -124,7 +124,7 @@ func (s *scenario) runAll(w *fixture.World, a *auditor) {
 	templates.Wait()
 }
 
-// cleanUp cleans up once for each source image, with all accounts and Regions. Nothing goes wrong meanwhile.
+// cleanUp runs a clean-up for each source image, with all accounts and Regions and without faults.
 func (s *scenario) cleanUp(w *fixture.World, a *auditor) (runs []*fixture.Run) {
 	w.Helper()
 	for release := range a.images {
@@ -139,7 +139,7 @@ func (s *scenario) cleanUp(w *fixture.World, a *auditor) (runs []*fixture.Run) {
 	return runs
 }
 
-// start starts an attempt with a client of its own, by which the auditor recognizes its calls.
+// start starts an attempt with its own client, by which the auditor recognizes its calls.
 func (a *auditor) start(w *fixture.World, drawn attempt, started fixture.Attempt) *attemptLog {
 	w.Helper()
 	log := &attemptLog{attempt: drawn, image: a.images[drawn.release], reads: map[string]time.Time{}}
@@ -155,7 +155,7 @@ func (a *auditor) start(w *fixture.World, drawn attempt, started fixture.Attempt
 	return log
 }
 
-// timed notes how long calls take, because a run cannot do anything while its process is suspended.
+// timed records when calls are in progress, because a run is idle while its process is suspended.
 type timed struct {
 	auditor *auditor
 	log     *attemptLog
@@ -171,7 +171,7 @@ func (t timed) Do(r *http.Request) (*http.Response, error) {
 // span is a time in which a call was in progress. Its end is zero until the call has returned.
 type span struct{ start, end time.Time }
 
-// longCall is longer than any call takes whose client does not pause.
+// longCall is longer than any call of a client without a pause.
 const longCall = time.Minute
 
 func (a *auditor) beginCall(log *attemptLog) (ended func()) {
@@ -190,7 +190,7 @@ func (a *auditor) beginCall(log *attemptLog) (ended func()) {
 	}
 }
 
-// awakeSince returns for how long the run was certainly not paused since a time.
+// awakeSince returns how long the run was certainly not paused since a time.
 func (log *attemptLog) awakeSince(since time.Time) time.Duration {
 	var awake time.Duration
 	from, now := since, time.Now()

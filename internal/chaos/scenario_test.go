@@ -18,7 +18,7 @@ import (
 	encryptedami "github.com/encrypted-ami/packer-plugin-encrypted-ami/post-processor/encrypted-ami"
 )
 
-// scenario is what a seed draws: a world and what goes wrong in it, and templates that are run in it at once.
+// scenario is drawn from a seed: a world, the faults in it, and templates that run in it concurrently.
 type scenario struct {
 	setup     fixture.Setup
 	releases  int // source images, one built after the other
@@ -30,7 +30,7 @@ type scenario struct {
 	templates [][]attempt
 }
 
-// attempt is one call of PostProcess with a template. The attempts of a template follow each other.
+// attempt is one call of PostProcess with a template. The attempts of a template run in sequence.
 type attempt struct {
 	after      time.Duration // the attempt before has ended, or the scenario has begun
 	release    int
@@ -130,7 +130,7 @@ func (d drawer) attempts(s *scenario) (attempts []attempt) {
 	return attempts
 }
 
-// span draws a time up to a limit. Half of them are short, so that runs meet at their beginnings.
+// span draws a duration up to a limit. Half of them are short, so that runs start at nearly the same time.
 func (d drawer) span(limit time.Duration) time.Duration {
 	if d.oneIn(2) {
 		limit /= 60

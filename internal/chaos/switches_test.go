@@ -13,7 +13,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/invariant"
 )
 
-// enough is how many seeds show at least one violation of an invariant that is switched off.
+// enough is a number of seeds that shows at least one violation of each invariant that is switched off.
 const enough = 60
 
 // The auditor reports a violation of each invariant that is switched off in the plugin.

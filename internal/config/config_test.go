@@ -20,7 +20,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
-// images are those of an artifact.
+// images are the images of an artifact.
 var images = []distribution.SourceImage{{Region: "ap-northeast-1", ImageID: "ami-0123456789abcdef0"}}
 
 const prod = `
@@ -98,7 +98,7 @@ func TestConfig_defaults(t *testing.T) {
 // sameFunctions compares functions that read the environment, which have no names.
 var sameFunctions = cmp.Comparer(func(a, b func(string) string) bool { return (a == nil) == (b == nil) })
 
-// run is all that a template says to a run.
+// run is everything that a template passes to a run.
 type run struct {
 	distribution.Request
 	awsclient.Access
@@ -730,7 +730,7 @@ func TestConfig_optionsWithoutTest(t *testing.T) {
 	})
 }
 
-// named goes through the options of a struct and its blocks.
+// named calls yield for each option of a struct and its blocks.
 func named(of reflect.Type, path string, yield func(string)) {
 	for _, field := range reflect.VisibleFields(of) {
 		option, _, _ := strings.Cut(field.Tag.Get("mapstructure"), ",")

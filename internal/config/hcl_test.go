@@ -16,8 +16,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
 )
 
-// decoded reads a block's body as Packer does: through the spec, dynamic blocks expanded, placeholders where values are
-// unknown.
+// decoded decodes the body of a block as Packer does: with the spec, expanded dynamic blocks, and placeholders for
+// unknown values.
 func decoded(t *testing.T, body string, variables map[string]cty.Value) cty.Value {
 	t.Helper()
 	file, diags := hclparse.NewParser().ParseHCL([]byte(body), "template.pkr.hcl")
@@ -33,7 +33,7 @@ func decoded(t *testing.T, body string, variables map[string]cty.Value) cty.Valu
 	return placeholders(value)
 }
 
-// placeholders puts in Packer's stand-ins for what is unknown (packer's hcl2template/shim, values.go).
+// placeholders replaces unknown values by Packer's placeholders (packer's hcl2template/shim, values.go).
 func placeholders(value cty.Value) cty.Value {
 	out, _ := cty.Transform(value, func(_ cty.Path, v cty.Value) (cty.Value, error) {
 		switch ty := v.Type(); {
@@ -55,7 +55,7 @@ func placeholders(value cty.Value) cty.Value {
 	return out
 }
 
-// packer is what Packer gives before the block.
+// packer is what Packer passes before the block.
 var packer = map[string]any{
 	"packer_build_name":     "golden",
 	"packer_builder_type":   "virtualbox-iso",

@@ -14,7 +14,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/limitsamples"
 )
 
-// plannedOnly are the subjects that no option gives: the plan checks them.
+// plannedOnly are the subjects that no option sets. The plan checks them.
 var plannedOnly = map[awslimits.Subject]bool{
 	awslimits.UEFIData:     true,
 	awslimits.SnapshotText: true,
@@ -32,7 +32,7 @@ func targetRole(line string) string {
 	return roleLines("role_arn = \"arn:aws:iam::999999999999:role/golden-image-target\"\n" + line)
 }
 
-// withValue are templates that give a subject one text, and nothing else that AWS limits.
+// withValue returns templates by subject in which only that subject has a limited value.
 var withValue = map[awslimits.Subject]func(value string) string{
 	awslimits.AccountID: func(v string) string {
 		return fmt.Sprintf(
@@ -114,7 +114,7 @@ var withValue = map[awslimits.Subject]func(value string) string{
 	awslimits.ParameterTagValue: func(v string) string { return parameter(fmt.Sprintf("tags = { team = %q }", v)) },
 }
 
-// withNumber are templates that give a subject a number, or a list of a length.
+// withNumber returns templates by subject with a number, or with a list of a length.
 var withNumber = map[awslimits.Subject]func(n int) string{
 	awslimits.SessionDuration: func(n int) string {
 		return "assume_role {\n" + role + fmt.Sprintf("duration_seconds = %d\n}", n) + prod

@@ -13,7 +13,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/awsenv"
 )
 
-// now is the time at which the tests check templates: dates in them stay in the future.
+// now is the time at which the tests check templates, so that their dates stay in the future.
 var now = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 
 // awsConfig has the profiles that templates of the tests name.

@@ -184,7 +184,8 @@ func set(field reflect.Value, values []string) error {
 	return nil
 }
 
-// at is the value of a path such as KeyMetadata.Arn in an answer, as the command line prints it: bytes in base64.
+// at returns the value of a path such as KeyMetadata.Arn in a response, as the command line prints it. Bytes are
+// printed in base64.
 func at(answer reflect.Value, path string) (string, error) {
 	for name := range strings.SplitSeq(path, ".") {
 		answer = reflect.Indirect(answer)
@@ -199,8 +200,8 @@ func at(answer reflect.Value, path string) (string, error) {
 	return fmt.Sprint(reflect.Indirect(answer).Interface()), nil
 }
 
-// openssl stands in for openssl on a machine without it: base64 -d, rand and the wrapping of key material, as the
-// guides call them.
+// openssl replaces openssl on a machine without it. It supports what the guides use: base64 -d, rand, and the wrapping
+// of key material.
 func openssl(arguments []string, in io.Reader, complaints io.Writer) int {
 	value := func(name string) string {
 		if i := slices.Index(arguments, name); i >= 0 && i+1 < len(arguments) {

@@ -121,8 +121,8 @@ func keysAndRolesThatCopy(t *testing.T, path string) {
 		"target iam create-service-linked-role", ": done before, "))
 }
 
-// shellScript returns the commands of a page: its blocks of the language sh, but not those of console, which show
-// output too.
+// shellScript returns the commands of a page, which are its blocks of the language sh. Blocks of the language console
+// also show output.
 func shellScript(t *testing.T, page string) string {
 	t.Helper()
 	var script strings.Builder
@@ -137,7 +137,7 @@ func shellScript(t *testing.T, page string) string {
 	return script.String()
 }
 
-// run runs a script in a folder, with the commands in path before others, and stops the test where a command fails.
+// run runs a script in a folder. The commands in path precede others. The test fails at the first command that fails.
 func run(t *testing.T, folder, path, endpoint, script string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(folder, "script"), []byte("set -e\n"+script), 0o600); err != nil {
@@ -151,8 +151,8 @@ func run(t *testing.T, folder, path, endpoint, script string) {
 	}
 }
 
-// commands is a folder with aws, with a stand-in for openssl where asked, and with a go that runs the commands of this
-// repository.
+// commands returns a folder with the command aws, a go command that runs the commands of this repository, and on
+// request a replacement for openssl.
 func commands(t *testing.T, stoodIn bool) string {
 	t.Helper()
 	folder := t.TempDir()
@@ -192,7 +192,7 @@ func assumed(t *testing.T, from aws.Config, role, externalID string) aws.Config 
 	return from
 }
 
-// snapshotUnder makes a snapshot under a key of the source account, shared with the target.
+// snapshotUnder creates a snapshot under a key of the source account and shares it with the target.
 func snapshotUnder(t *testing.T, cloud *ec2.Client, key string) string {
 	t.Helper()
 	volume := must(cloud.CreateVolume(
@@ -232,7 +232,7 @@ func completed(t *testing.T, cloud *ec2.Client, snapshot string) {
 	})
 }
 
-// eventually asks until it is so. The world's clock is a fast one.
+// eventually polls until a condition is true. The clock of the simulated AWS runs faster than real time.
 func eventually(t *testing.T, so func(context.Context) bool) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); !so(t.Context()); time.Sleep(50 * time.Millisecond) {

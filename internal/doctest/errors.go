@@ -20,7 +20,7 @@ type explanation struct {
 	statements           bool // the plugin prints statements to add
 }
 
-// missingCredentials begins the titles of errors before any call.
+// missingCredentials is the beginning of the titles of errors that occur before any call.
 const missingCredentials = "missing credentials"
 
 // service returns the section of an explanation: "EC2".
@@ -77,8 +77,8 @@ func Errors(findings string) (string, error) {
 	return out.String(), nil
 }
 
-// writeExplanations writes the errors of one code. Errors with the same explanation differ in their messages only. Of
-// errors with one message and one cause, whose next steps differ by the caller, the first is enough.
+// writeExplanations writes the errors of one code. Errors with the same explanation differ only in their messages. If
+// the next step of an error differs by caller, the guide has the first.
 func writeExplanations(out *strings.Builder, all []explanation) {
 	for len(all) > 0 {
 		first := all[0]

@@ -104,7 +104,7 @@ source "null" "image" {
 }
 `
 
-// complete returns the sample as a template of its own, with the blocks that it refers to and does not have.
+// complete returns the sample as a template, with the blocks that it refers to and lacks.
 func (s sample) complete(t *testing.T) string {
 	t.Helper()
 	text := s.text

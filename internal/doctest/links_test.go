@@ -13,9 +13,10 @@ import (
 )
 
 const (
-	// repository is how pages of HashiCorp's site name a file of the repository, after tree or blob.
+	// repository is the prefix of links to files of the repository on pages of HashiCorp's site. It is followed by tree or
+	// blob.
 	repository = "https://github.com/encrypted-ami/packer-plugin-encrypted-ami/"
-	// site is where HashiCorp's site shows the components, each by its kind and name.
+	// site is the path of the components on HashiCorp's site. It is followed by their kind and name.
 	site = "/packer/integrations/encrypted-ami/encrypted-ami/latest/components/"
 )
 
@@ -50,7 +51,7 @@ func TestLinks_leadSomewhere(t *testing.T) {
 	}
 }
 
-// resolveLink returns the file of the repository that a link of a page leads to. It reports false for other sites.
+// resolveLink returns the file of the repository that a link of a page leads to. The result is false for other sites.
 func resolveLink(page, link string) (file string, internal bool) {
 	link, _, _ = strings.Cut(link, "#")
 	if rest, ok := strings.CutPrefix(link, repository); ok {

@@ -104,7 +104,7 @@ func (m markdown) anchors() map[string]bool {
 	return found
 }
 
-// codeBlocks returns the code blocks, those inside lists and quotations included.
+// codeBlocks returns the code blocks, including those in lists and quotations.
 func (m markdown) codeBlocks() []codeBlock {
 	var found []codeBlock
 	m.walk(func(n ast.Node) {

@@ -44,7 +44,8 @@ func pages(t *testing.T) map[string]string {
 	return found
 }
 
-// isSkipped reports whether a folder holds no pages of their own: partials are part of pages, the rest is built.
+// isSkipped reports whether a folder has no pages that readers see. Partials are included in pages, and other folders
+// are generated.
 func isSkipped(folder string) bool {
 	if strings.HasPrefix(folder, ".") {
 		return folder != ".github"

@@ -33,7 +33,7 @@ func ManifestSchema() ([]byte, error) {
 	return append(text, '\n'), err
 }
 
-// relax accepts unknown keys and refuses null for a list, which the manifest has as [].
+// relax accepts unknown keys. It refuses null for a list, because the manifest has [] instead.
 func relax(schema *jsonschema.Schema) {
 	schema.AdditionalProperties = nil
 	if slices.Contains(schema.Types, "array") {

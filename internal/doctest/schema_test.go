@@ -30,7 +30,7 @@ func readSchema(t *testing.T) *jsonschema.Schema {
 	return &schema
 }
 
-// validate returns why a manifest breaks the schema.
+// validate returns why a manifest does not match the schema.
 func validate(t *testing.T, manifest string) error {
 	t.Helper()
 	var value any

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// workflows are those of this repository by their path from its root.
+// workflows returns the workflows of the repository by path.
 func workflows(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}

@@ -25,7 +25,7 @@ const (
 	friend = "777777777777" // who may launch the target's image
 )
 
-// after hands an image on and leaves it as a target may want it.
+// after is a template that distributes an image with all lifecycle options.
 const after = `
 variable "image" { type = string }
 variable "license" { type = string }
@@ -158,7 +158,7 @@ func TestLifecycle_windowsImage(t *testing.T) {
 	says(t, h.packer(t, 1, verify...), "launch template web", *golden.ImageId)
 }
 
-// requireWindowsImage requires that an image has the key, the copy time and the lifecycle that its target asks for.
+// requireWindowsImage requires that an image has the key, the copy time and the lifecycle options of its target.
 func requireWindowsImage(t *testing.T, w *World, golden types.Image) {
 	t.Helper()
 	if golden.Platform != types.PlatformValuesWindows ||
@@ -175,8 +175,8 @@ func requireWindowsImage(t *testing.T, w *World, golden types.Image) {
 	}
 }
 
-// requirePublished requires that an image is shared, counted by its license, and named by the parameter and the launch
-// template.
+// requirePublished requires that an image is shared, associated with its license configuration, and named by the
+// parameter and the launch template.
 func requirePublished(t *testing.T, w *World, golden types.Image, license string) {
 	t.Helper()
 	ctx := t.Context()
@@ -214,7 +214,7 @@ func requirePublished(t *testing.T, w *World, golden types.Image, license string
 	}
 }
 
-// releases hands one release of a line on and keeps no older one.
+// releases is a template that distributes a release of an image family and keeps no older one.
 const releases = `
 variable "image" { type = string }
 ` + underNull + `
@@ -284,7 +284,7 @@ func TestRetention_olderRelease(t *testing.T) {
 	}
 }
 
-// registered is an image of an account's own with one volume, which other accounts may copy.
+// registered returns an image that an account owns, with one volume. Other accounts may copy it.
 func registered(t *testing.T, w *World, account string, in *ec2.RegisterImageInput, users ...string) string {
 	t.Helper()
 	cloud := w.ec2(account)

@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 )
 
-// fleet hands "base-1" on and shares it as well; with grants only where they are asked for.
+// fleet is a template that copies and shares "base-1", with grants only on request.
 const fleet = `
 variable "base" { type = string }
 variable "grants" { type = list(string) }
@@ -84,7 +84,7 @@ func TestAutoScaling_launchesWithGrants(t *testing.T) {
 	}
 }
 
-// launched is how an instance that a service launches ends up: its state and AWS's reason.
+// launched returns the final state of an instance that a service launched, and AWS's reason.
 func launched(t *testing.T, service *ec2.Client, image *string) string {
 	t.Helper()
 	made := must(service.RunInstances(

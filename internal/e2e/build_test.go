@@ -13,8 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// template builds "golden" from the newest image "base-*" of the world "demo". Builder is more lines of the source
-// block, processor of the build block.
+// template returns a template that builds "golden" from the newest image "base-*" of the world "demo". builder has more
+// lines for the source block, processor for the build block.
 func template(builder, processor string) string {
 	return `
 packer {
@@ -50,7 +50,7 @@ build {
 `
 }
 
-// sharing hands the image to a target, whose lines are given.
+// sharing returns the post-processor block for a target with the given lines.
 func sharing(target string) string {
 	return `
   post-processor "encrypted-ami" {
@@ -63,7 +63,7 @@ func sharing(target string) string {
 `
 }
 
-// preflight looks before the build that template describes. builder holds further arguments of amazon_ebs.
+// preflight returns a data source block for the build of template. builder has more options of amazon_ebs.
 func preflight(builder, target string) string {
 	return `
 data "encrypted-ami-preflight" "golden" {
@@ -169,7 +169,8 @@ func TestBuild_everyEncryption(t *testing.T) {
 	}
 }
 
-// underNull opens a template whose images are made already: what is in its block follows, and two ends.
+// underNull is the beginning of a template for existing images. The lines of the post-processor block and two closing
+// braces must follow.
 const underNull = `
 source "null" "golden" {
   communicator = "none"
@@ -180,7 +181,7 @@ build {
 
   post-processor "encrypted-ami" {`
 
-// encryptedBase switches encryption by default off and makes the newest base image one under aws/ebs.
+// encryptedBase turns off encryption by default, and encrypts the newest base image with aws/ebs.
 func encryptedBase(t *testing.T, w *World) {
 	cloud := w.ec2(source)
 	must(cloud.DisableEbsEncryptionByDefault(t.Context(), &ec2.DisableEbsEncryptionByDefaultInput{}))(t)
@@ -188,7 +189,8 @@ func encryptedBase(t *testing.T, w *World) {
 	copied(t, w, &ec2.CopyImageInput{Name: aws.String("base-2"), SourceImageId: base.ImageId, Encrypted: aws.Bool(true)})
 }
 
-// available checks that an account's image is, and all its snapshots are the account's own, under its key of an alias.
+// available checks that an account's image is available, and that the account owns all its snapshots under the key of
+// an alias.
 func available(t *testing.T, w *World, account, name, alias string) {
 	t.Helper()
 	golden := image(t, w, account, name)

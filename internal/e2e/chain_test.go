@@ -13,7 +13,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 )
 
-// chain is a chain of post-processors that begins with this one.
+// chain returns a chain of post-processors that begins with this one.
 func chain(behind string) string {
 	first := strings.Replace(sharing(prod), "poll_interval", "output_directory = \"dist\"\n    poll_interval", 1)
 	return "\n  post-processors {\n" + first + behind + "\n  }\n"

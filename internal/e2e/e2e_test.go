@@ -25,7 +25,7 @@ const (
 	region = "ap-northeast-1"
 )
 
-// installed is the folder of the installed plugins, made once for all tests; "" where the parts are not there.
+// installed is the folder of the installed plugins, which all tests share. Empty if the programs are not built.
 var installed string
 
 func TestMain(m *testing.M) {
@@ -58,8 +58,8 @@ func withPlugins(run func() int) int {
 	return run()
 }
 
-// newHost is a host of the test's own, of the source account's user "builder", with a template and the world "demo" in
-// a process of its own.
+// newHost returns a host for one test, with a template and the world "demo" in its own process. It has the credentials
+// of the source account's user "builder".
 func newHost(t *testing.T, template string, world ...string) Host {
 	t.Helper()
 	h := hostOf(t, template)
@@ -76,8 +76,8 @@ func newHost(t *testing.T, template string, world ...string) Host {
 	return h
 }
 
-// newHostInside is as newHost, with the world in the test's own process: in it, a service can act by its service-linked
-// role, and the calls are kept.
+// newHostInside is like newHost, with the simulated AWS in the process of the test. There a test can act as a
+// service-linked role and read the calls.
 func newHostInside(t *testing.T, template string) (Host, *awssim.World) {
 	t.Helper()
 	h := hostOf(t, template)
@@ -100,7 +100,7 @@ func newHostInside(t *testing.T, template string) (Host, *awssim.World) {
 	return h, inside
 }
 
-// hostOf is a host with a template, and no world yet.
+// hostOf returns a host with a template, without a simulated AWS.
 func hostOf(t *testing.T, template string) Host {
 	t.Helper()
 	t.Parallel()
@@ -113,7 +113,7 @@ func hostOf(t *testing.T, template string) Host {
 	return h
 }
 
-// write makes a text the template.
+// write writes the template.
 func (h Host) write(t *testing.T, template string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(h.Folder, "template.pkr.hcl"), []byte(template), 0o600); err != nil {
@@ -121,7 +121,7 @@ func (h Host) write(t *testing.T, template string) {
 	}
 }
 
-// packer runs a packer command and expects the exit code. It returns what was printed.
+// packer runs a packer command that must end with an exit code. It returns the output.
 func (h Host) packer(t *testing.T, code int, arguments ...string) string {
 	t.Helper()
 	output, got, err := h.Run(t.Context(), arguments...)

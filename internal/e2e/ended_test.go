@@ -79,7 +79,7 @@ func TestResume_afterExpiredSession(t *testing.T) {
 	}
 }
 
-// privateKey writes a key as amazon-ebs reads it, and returns a line of it: the builder hands the key to
+// privateKey writes a private key in the format of amazon-ebs, and returns a line of it. The builder passes the key to
 // post-processors.
 func privateKey(t *testing.T, path string) string {
 	t.Helper()
@@ -94,7 +94,7 @@ func privateKey(t *testing.T, path string) string {
 	return strings.Split(text, "\n")[1]
 }
 
-// sealingKey is the value of the tag that the seals of all copies are made with.
+// sealingKey returns the signing key in the tag of the image.
 func sealingKey(t *testing.T, w *World) string {
 	t.Helper()
 	for _, tag := range image(t, w, source, "golden").Tags {

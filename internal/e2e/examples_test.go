@@ -26,7 +26,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 )
 
-// examples are the templates of example/, each with what it finds, its arguments and what it promises.
+// examples are the templates of example/, each with what it requires, its arguments and its promised result.
 var examples = map[string]struct {
 	prepare   func(t *testing.T, h Host) []string // arguments of packer build; nil: none
 	delivered func(t *testing.T, w *World)
@@ -143,8 +143,8 @@ func TestREADME_template(t *testing.T) {
 	owns(t, h.World, target, "golden-target")
 }
 
-// owns checks that an account has one image, with both snapshots its own, under its key of an alias, and returns its
-// id.
+// owns checks that an account has one image, whose two snapshots it owns under the key of an alias. It returns the ID
+// of the image.
 func owns(t *testing.T, w *World, account, alias string) string {
 	t.Helper()
 	images := owned(t, w, account, region)
@@ -167,7 +167,7 @@ func owns(t *testing.T, w *World, account, alias string) string {
 	return *images[0].ImageId
 }
 
-// existing names an image of the source account that no build has made here.
+// existing creates an image of the source account without a build.
 func existing(t *testing.T, h Host) []string {
 	t.Helper()
 	return []string{
@@ -176,7 +176,7 @@ func existing(t *testing.T, h Host) []string {
 	}
 }
 
-// unit makes an organization of the source account, with the target account in a unit, and returns the unit.
+// unit creates an organization of the source account with the target account in a unit, and returns the ID of the unit.
 func unit(t *testing.T, w *World) string {
 	t.Helper()
 	management := organizations.NewFromConfig(w.Config(source, "us-east-1"))
@@ -206,7 +206,7 @@ func unit(t *testing.T, w *World) string {
 	return *made
 }
 
-// importedKey makes alias/golden-imported in the source account, with material of its own and the policy of
+// importedKey creates alias/golden-imported in the source account, with imported material and the policy of
 // alias/golden-source.
 func importedKey(t *testing.T, w *World) {
 	t.Helper()

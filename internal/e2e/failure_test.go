@@ -47,7 +47,7 @@ func TestFailure_roleDenied(t *testing.T) {
 	available(t, h.World, source, "golden", "aws/ebs")
 }
 
-// pluginOf finds the process of this plugin that works for a packer.
+// pluginOf returns the process of this plugin that a packer process has started.
 func pluginOf(t *testing.T, packer int) int {
 	t.Helper()
 	list := must(exec.CommandContext(t.Context(), "ps", "-axo", "pid=,pgid=,args=").Output())(t)

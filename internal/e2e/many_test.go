@@ -15,7 +15,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 )
 
-// many is one list for the look before the build and for the run.
+// many is one list of targets for the preflight and for the run.
 const many = `
 variable "base" { type = string }
 
@@ -75,7 +75,7 @@ func TestTargets_threeHundredByDataSource(t *testing.T) {
 	}
 }
 
-// join furnishes a target account: its key, and a role that the source account may assume.
+// join creates the key of a target account, and a role that the source account may assume.
 func join(t *testing.T, b *awssim.Builder, account string) error {
 	keys, roles := kms.NewFromConfig(b.Config(account, region)), iam.NewFromConfig(b.Config(account, region))
 	key, err := keys.CreateKey(t.Context(), &kms.CreateKeyInput{})
@@ -107,7 +107,7 @@ func join(t *testing.T, b *awssim.Builder, account string) error {
 	return err
 }
 
-// permitTargets lets the role of that name in every account use the source's key, and the builder assume it.
+// permitTargets lets the role with that name in every account use the source key, and lets the builder assume it.
 func permitTargets(t *testing.T, b *awssim.Builder) error {
 	keys := kms.NewFromConfig(b.Config(source, region))
 	key, err := keys.DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/golden-source")})

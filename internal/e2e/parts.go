@@ -26,8 +26,8 @@ type Parts struct {
 // ErrUnset reports that the environment names no path for a part.
 var ErrUnset = errors.New("is not set: make test and make demo build all parts and name them")
 
-// FindParts reads the paths from the environment variables named at the fields. The error names the first that is not
-// set (ErrUnset) or leads nowhere.
+// FindParts reads the paths from the environment variables in the tags of the fields. The error names the first
+// variable that is not set (ErrUnset) or whose file does not exist.
 func FindParts() (Parts, error) {
 	var p Parts
 	for _, part := range []struct {
@@ -50,7 +50,7 @@ func FindParts() (Parts, error) {
 	return p, nil
 }
 
-// Install lets packer install both plugins into a folder, which it makes.
+// Install installs both plugins into a folder with packer. It creates the folder.
 func (p Parts) Install(ctx context.Context, plugins string) error {
 	for _, plugin := range []struct{ path, source string }{
 		{p.AmazonPlugin, "github.com/hashicorp/amazon"},
@@ -65,7 +65,8 @@ func (p Parts) Install(ctx context.Context, plugins string) error {
 	return nil
 }
 
-// Host is a machine that builds images: a user's credentials, a folder with a template, installed plugins and a world.
+// Host is a machine that builds images: a user's credentials, a folder with a template, installed plugins and a
+// simulated AWS.
 type Host struct {
 	Parts
 	World   *World
@@ -75,7 +76,7 @@ type Host struct {
 	Env     []string  // more variables, "NAME=value"
 }
 
-// Command is a packer command in the host's folder. When ctx ends, packer and its plugins are asked to end (SIGTERM).
+// Command returns a packer command in the host's folder. When ctx ends, packer and its plugins get SIGTERM.
 func (h Host) Command(ctx context.Context, arguments ...string) *exec.Cmd {
 	command := exec.CommandContext(ctx, h.Packer, arguments...)
 	command.Dir = h.Folder
@@ -93,8 +94,8 @@ func (h Host) Command(ctx context.Context, arguments ...string) *exec.Cmd {
 	return command
 }
 
-// Run runs a packer command to its end. Output is stdout and stderr as they came; code is the exit code, or -1 when a
-// signal ended packer. An error says that it could not be run.
+// Run runs a packer command. output is stdout and stderr in the order in which they came. code is the exit code, or -1
+// if a signal ended packer. The error is set if packer could not be started.
 func (h Host) Run(ctx context.Context, arguments ...string) (output string, code int, err error) {
 	var both bytes.Buffer
 	command := h.Command(ctx, arguments...)
@@ -106,7 +107,7 @@ func (h Host) Run(ctx context.Context, arguments ...string) (output string, code
 	return both.String(), command.ProcessState.ExitCode(), nil
 }
 
-// environment is all that packer sees of the machine: nothing of the user's own settings, credentials and plugins.
+// environment returns the environment variables for packer, without the user's own settings, credentials and plugins.
 func environment(home, plugins string) []string {
 	return []string{
 		"PATH=" + os.Getenv("PATH"),

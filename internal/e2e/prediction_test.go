@@ -25,7 +25,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-// seller is whose images are shared with the accounts that build.
+// seller is the account whose images are shared with the building accounts.
 const seller = "222222222222"
 
 // workshop is an account in which images are built, with its own settings for EBS encryption by default in both
@@ -73,7 +73,7 @@ func rows() (all []row) {
 	return all
 }
 
-// volume is what the row says of the root device at launch; nil: nothing.
+// volume returns the options of the row for the root device at launch. Nil if there are none.
 func (r row) volume() *distribution.LaunchVolume {
 	v := &distribution.LaunchVolume{Device: "/dev/xvda"}
 	switch r.mapping {
@@ -133,7 +133,7 @@ func TestPrediction_matchesBuilder(t *testing.T) {
 	t.Logf("%d rows: %v", rows, all)
 }
 
-// compare holds the prediction of every row to what is built, and counts how they come out.
+// compare compares the prediction of every row with what the builder creates. It counts the outcomes.
 func (s *workshop) compare(t *testing.T, inside *awssim.World, h Host) map[string]int {
 	t.Helper()
 	all := rows()
@@ -152,7 +152,7 @@ func (s *workshop) compare(t *testing.T, inside *awssim.World, h Host) map[strin
 	return outcomes
 }
 
-// outcome is what a build came to: the keys of the snapshots, or the rule by which someone refused it.
+// outcome is the result of a build: the keys of the snapshots, or the rule by which the builder or AWS refused it.
 type outcome struct {
 	text      string
 	refusedBy string // empty if the build succeeded
@@ -182,7 +182,7 @@ func (o outcome) kind() string {
 	return "mixed"
 }
 
-// furnish makes the accounts that build, each with source AMIs of every state, of two volumes each, and keys in both
+// furnish creates the building accounts. Each has source AMIs in every state, with two volumes each, and keys in both
 // Regions.
 func furnish(t *testing.T, inside *awssim.World) (shops []*workshop) {
 	t.Helper()
@@ -243,7 +243,8 @@ func (s *workshop) furnish(t *testing.T, b *awssim.Builder) {
 	}
 }
 
-// makeBase registers an image of two volumes under a key, "" for none, which others may use.
+// makeBase registers an image with two volumes under a key, which other accounts may use. Without a key, the volumes
+// are unencrypted.
 func makeBase(t *testing.T, b *awssim.Builder, account, key string, users ...string) string {
 	t.Helper()
 	ctx, cloud := t.Context(), ec2.NewFromConfig(b.Config(account, region))
@@ -279,7 +280,7 @@ func makeBase(t *testing.T, b *awssim.Builder, account, key string, users ...str
 	return *image.ImageId
 }
 
-// predicted is what the survey of a row says before the build.
+// predicted returns the prediction for a row before the build.
 func (s *workshop) predicted(t *testing.T, inside *awssim.World, r row) string {
 	t.Helper()
 	intent := &distribution.BuildConfig{BaseAMI: s.images[r.base], EncryptBoot: r.boot}
@@ -322,7 +323,7 @@ func (s *workshop) predicted(t *testing.T, inside *awssim.World, r row) string {
 	return strings.Join(parts, ", ")
 }
 
-// named is a snapshot's key by its alias.
+// named returns the alias of a snapshot's key.
 func (s *workshop) named(snapshot types.Snapshot) string {
 	alias, known := s.keys[aws.ToString(snapshot.KmsKeyId)]
 	switch {
@@ -336,7 +337,7 @@ func (s *workshop) named(snapshot types.Snapshot) string {
 	return alias
 }
 
-// source is the row's source block.
+// source returns the source block of a row.
 func (s *workshop) source(i int, r row) string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "source \"amazon-ebs\" \"r%03d\" {\n  region = %q\n  ami_regions = [%q]\n  instance_type = "+
@@ -362,7 +363,7 @@ func (s *workshop) source(i int, r row) string {
 	return text.String() + "}\n"
 }
 
-// atLine is how packer says which source block of the template an error is about.
+// atLine matches the text with which packer names the source block of an error.
 var atLine = regexp.MustCompile(`on template\.pkr\.hcl line (\d+)`)
 
 // refusal is how a build may be refused. Any other error fails the test.
@@ -379,7 +380,7 @@ var (
 	}
 )
 
-// refusedBy reads an error. What is none of the refusals comes out as it is.
+// refusedBy returns the refusal that matches an error. An error that matches none is returned unchanged.
 func refusedBy(who string, refusals []refusal, text string) outcome {
 	for _, r := range refusals {
 		if strings.Contains(text, r.text) {
@@ -389,7 +390,7 @@ func refusedBy(who string, refusals []refusal, text string) outcome {
 	return outcome{text: text}
 }
 
-// built lets the real builder build every row, and returns what came out.
+// built builds every row with the real builder, and returns the results.
 func (s *workshop) built(t *testing.T, h Host, all []row) []outcome {
 	t.Helper()
 	outcomes := make([]outcome, len(all))
@@ -429,7 +430,7 @@ func (s *workshop) built(t *testing.T, h Host, all []row) []outcome {
 	return outcomes
 }
 
-// write writes the template of some rows, and returns a function that finds the row at a line.
+// write writes the template of some rows, and returns a function that finds the row of a line.
 func (s *workshop) write(t *testing.T, h Host, all []row, some []int) func(line int) int {
 	t.Helper()
 	text, sources := `packer {
@@ -460,7 +461,7 @@ func (s *workshop) write(t *testing.T, h Host, all []row, some []int) func(line 
 	}
 }
 
-// snapshots are those of the account's images of a name in both Regions, by their keys.
+// snapshots returns the snapshots of the account's images of a name in both Regions, with their keys.
 func (s *workshop) snapshots(t *testing.T, w *World, name string) string {
 	t.Helper()
 	var parts []string

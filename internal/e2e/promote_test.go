@@ -37,7 +37,7 @@ func TestPromote_afterBuild(t *testing.T) {
 	h := newHost(t, string(must(os.ReadFile("../../example/promote/template.pkr.hcl"))(t)))
 	prepareWeb(t, h.World)
 
-	// builds returns the AMI that a build has created in the source account, and its copy in the target account.
+	// builds returns the AMI of a build in the source account, and its copy in the target account.
 	builds := func(arguments ...string) (built, owned string) {
 		h.packer(t, 0, append([]string{
 			"build", "-color=false", "-only=amazon-ebs.golden", "-var=poll_interval=1s", externalID,

@@ -144,11 +144,12 @@ func TestResume_afterKill(t *testing.T) {
 	}
 }
 
-// resumeFiles matches the path of the resume file, in the error of a run and in the line before it creates anything.
+// resumeFiles matches the path of the resume file, in the error of a run and in the line before the run creates
+// anything.
 var resumeFiles = regexp.MustCompile(`(?:Resume:  packer build |Writing )(\S*resume\.pkr\.hcl)`)
 
-// resume resumes a run with nothing but the file that it has printed, on a machine that has no template.
-// It returns what was printed, and that machine.
+// resume resumes a run with only the file that it printed, on a machine without a template. It returns the output and
+// that machine.
 func (h Host) resume(t *testing.T, output string) (string, Host) {
 	t.Helper()
 	file := resumeFile(t, output)
@@ -180,7 +181,7 @@ func resumeFile(t *testing.T, output string) string {
 	return found[1]
 }
 
-// checkNoSecrets fails the test if a file of a directory has a secret.
+// checkNoSecrets fails the test if a file in a directory contains a secret.
 func (h Host) checkNoSecrets(t *testing.T, directory string) {
 	t.Helper()
 	files := must(filepath.Glob(filepath.Join(h.Folder, directory, "*")))(t)
@@ -195,7 +196,7 @@ func (h Host) checkNoSecrets(t *testing.T, directory string) {
 	}
 }
 
-// intact checks that the builder's image is there with its snapshots, and protected.
+// intact checks that the builder's image exists with its snapshots, and is protected.
 func intact(t *testing.T, w *World, region string) {
 	t.Helper()
 	var golden types.Image
@@ -224,8 +225,8 @@ func intact(t *testing.T, w *World, region string) {
 	}
 }
 
-// checkDistributed checks that the target owns one image with its snapshots and nothing else, under its key, and that
-// the source account has its own alone, no longer protected.
+// checkDistributed checks that the target owns one image with its snapshots under its key and nothing else, and that
+// the source account has only its own image, without protection.
 func checkDistributed(t *testing.T, w *World, region string) {
 	t.Helper()
 	images, snapshots := owned(t, w, target, region), ownSnapshots(t, w, target, region)
@@ -243,7 +244,7 @@ func checkDistributed(t *testing.T, w *World, region string) {
 	checkSourceAlone(t, w, region)
 }
 
-// checkSourceAlone checks that the source account has its own AMI alone, neither shared nor protected.
+// checkSourceAlone checks that the source account has only its own AMI, which is neither shared nor protected.
 func checkSourceAlone(t *testing.T, w *World, region string) {
 	t.Helper()
 	used := map[string]bool{}
@@ -286,7 +287,7 @@ func ownSnapshots(t *testing.T, w *World, account, region string) []types.Snapsh
 	)(t).Snapshots
 }
 
-// copying waits until the target has a copy in progress.
+// copying waits until a copy is in progress in the target.
 func copying(t *testing.T, w *World) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
@@ -304,7 +305,7 @@ func copying(t *testing.T, w *World) {
 	}
 }
 
-// closed keeps everybody out of the target's role, opened lets the source account in again.
+// closed denies every principal the target's role. opened lets the source account assume it again.
 func closed(t *testing.T, w *World) {
 	t.Helper()
 	trust(t, w, `{"Effect": "Deny", "Principal": "*", "Action": "sts:AssumeRole"}`)
@@ -323,7 +324,7 @@ func trust(t *testing.T, w *World, statement string) {
 	}))(t)
 }
 
-// keysIn makes both accounts' keys in a Region. The target may use the source's, as in the world's own Region.
+// keysIn creates the keys of both accounts in a Region. The target may use the source's key, as in the home Region.
 func keysIn(t *testing.T, w *World, region string) {
 	t.Helper()
 	for account, alias := range map[string]string{source: "alias/golden-source", target: "alias/golden-target"} {

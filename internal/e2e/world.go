@@ -19,14 +19,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
-// World is a simulated AWS in a process of its own, on a free port of the loopback interface.
+// World is a simulated AWS in its own process, on a free port of the loopback interface.
 type World struct {
 	Endpoint string // http://127.0.0.1:port
 	process  *exec.Cmd
 	log      bytes.Buffer
 }
 
-// StartWorld starts a simulated AWS and waits for its address, which it prints first. More arguments: -speed, -world.
+// StartWorld starts a simulated AWS and waits until it prints its address. arguments may contain -speed and -world.
 func (p Parts) StartWorld(arguments ...string) (*World, error) {
 	const announced = "awssim listening on "
 	w := &World{process: exec.Command(p.Awssim, append([]string{"-listen", "127.0.0.1:0"}, arguments...)...)}
@@ -60,7 +60,7 @@ func (w *World) Stop() error {
 	return nil
 }
 
-// Config makes clients of the world: as an account's root, in a Region.
+// Config returns the configuration of clients with an account's root user, in a Region.
 func (w *World) Config(account, region string) aws.Config {
 	return aws.Config{
 		Region:       region,
@@ -82,7 +82,7 @@ func (w *World) AccessKey(ctx context.Context, account, user string) (AccessKey,
 	return AccessKey{ID: *answer.AccessKey.AccessKeyId, Secret: *answer.AccessKey.SecretAccessKey}, nil
 }
 
-// Session makes a session of a user. It lasts 36 hours of the world's time, the most that there is.
+// Session creates a session of a user. It lasts 36 hours of the simulated time, the maximum.
 func (w *World) Session(ctx context.Context, user AccessKey) (AccessKey, error) {
 	config := w.Config("", "us-east-1")
 	config.Credentials = credentials.NewStaticCredentialsProvider(user.ID, user.Secret, "")

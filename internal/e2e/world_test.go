@@ -18,7 +18,7 @@ func (w *World) ec2(account string) *ec2.Client { return ec2.NewFromConfig(w.Con
 
 func (w *World) kms(account string) *kms.Client { return kms.NewFromConfig(w.Config(account, region)) }
 
-// keyARN is an account's key of an alias, without "alias/".
+// keyARN returns the ARN of an account's key by its alias, without the prefix "alias/".
 func keyARN(t *testing.T, w *World, account, alias string) string {
 	t.Helper()
 	return *must(w.kms(account).DescribeKey(t.Context(), &kms.DescribeKeyInput{
@@ -26,7 +26,7 @@ func keyARN(t *testing.T, w *World, account, alias string) string {
 	}))(t).KeyMetadata.Arn
 }
 
-// makeKey makes an account's key of an alias in a Region, which accounts may use, and is its ARN.
+// makeKey creates a key with an alias in an account and Region that other accounts may use. It returns the ARN.
 func makeKey(t *testing.T, w configures, account, region, alias string, users ...string) string {
 	t.Helper()
 	keys := kms.NewFromConfig(w.Config(account, region))
@@ -39,12 +39,12 @@ func makeKey(t *testing.T, w configures, account, region, alias string, users ..
 	return *made.KeyMetadata.Arn
 }
 
-// configures is a world, or one that is being built.
+// configures is a simulated AWS, or one that is being built.
 type configures interface {
 	Config(account, region string) aws.Config
 }
 
-// lend lets accounts launch an account's own image, and copy it with its snapshots.
+// lend lets accounts launch an image, and copy it with its snapshots.
 func lend(t *testing.T, cloud *ec2.Client, image *string, snapshots, users []string) {
 	t.Helper()
 	for _, user := range users {
@@ -67,7 +67,7 @@ func lend(t *testing.T, cloud *ec2.Client, image *string, snapshots, users []str
 	}
 }
 
-// copied is the source account's own copy of an image, when it is there.
+// copied copies an image into the source account, and returns the ID of the copy once it is available.
 func copied(t *testing.T, w *World, in *ec2.CopyImageInput) string {
 	t.Helper()
 	in.SourceRegion = aws.String(region)
@@ -80,7 +80,7 @@ func copied(t *testing.T, w *World, in *ec2.CopyImageInput) string {
 	return *made.ImageId
 }
 
-// image is an account's own of a name.
+// image returns the image of a name that an account owns.
 func image(t *testing.T, w *World, account, name string) types.Image {
 	t.Helper()
 	answer := must(w.ec2(account).DescribeImages(t.Context(), &ec2.DescribeImagesInput{
@@ -92,7 +92,7 @@ func image(t *testing.T, w *World, account, name string) types.Image {
 	return answer.Images[0]
 }
 
-// snapshots are those of an image, by device.
+// snapshots returns the snapshots of an image by device.
 func snapshots(t *testing.T, w *World, account string, image types.Image) map[string]types.Snapshot {
 	t.Helper()
 	found := map[string]types.Snapshot{}
@@ -104,7 +104,7 @@ func snapshots(t *testing.T, w *World, account string, image types.Image) map[st
 	return found
 }
 
-// must ends the test unless a call was a success: must(cloud.CreateKey(ctx, in))(t).
+// must ends the test if a call fails: must(cloud.CreateKey(ctx, in))(t).
 func must[T any](answer T, err error) func(*testing.T) T {
 	return func(t *testing.T) T {
 		t.Helper()
@@ -115,7 +115,7 @@ func must[T any](answer T, err error) func(*testing.T) T {
 	}
 }
 
-// patience is for what the world does in seconds, asked for ten times a second.
+// patience is how long the tests poll, ten times a second, for what the simulated AWS does within seconds.
 const patience = time.Minute
 
 func fast(o *ec2.ImageAvailableWaiterOptions) {

@@ -17,7 +17,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// licensed makes a license configuration in an account, and is its ARN.
+// licensed creates a license configuration in an account and returns its ARN.
 func (h *testWorld) licensed(account, region string) string {
 	h.t.Helper()
 	made, err := licensemanager.NewFromConfig(h.Config(account, region)).
@@ -28,7 +28,7 @@ func (h *testWorld) licensed(account, region string) string {
 	return aws.ToString(made.LicenseConfigurationArn)
 }
 
-// licensesOf are the license configurations that count launches of an image.
+// licensesOf returns the ARNs of the license configurations of an image.
 func (h *testWorld) licensesOf(account, region, image string) (arns []string) {
 	h.t.Helper()
 	in := &licensemanager.ListLicenseSpecificationsForResourceInput{

@@ -18,7 +18,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// big is a volume whose stage takes long.
+// big is a volume that takes long to stage.
 var big = []volume{{200, "alias/aws/ebs"}}
 
 // A destination that cannot copy is reported while staging continues. It gets only the test copy.

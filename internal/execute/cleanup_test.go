@@ -18,7 +18,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-// clean removes what runs have left unfinished.
+// clean runs a clean-up.
 func (h *testWorld) clean() (plan.Plan, distribution.Result) {
 	h.t.Helper()
 	req := h.request()

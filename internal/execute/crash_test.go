@@ -28,7 +28,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// attempt is a run that may die at any call. Its targets are all those of the testWorld if none are given.
+// attempt runs a plan that may crash at any call. Without targets, it uses all targets of the testWorld.
 func (h *testWorld) attempt(
 	ctx context.Context,
 	client *awssim.CrashingClient,
@@ -43,7 +43,7 @@ func (h *testWorld) attempt(
 	return h.attemptOf(ctx, client, req)
 }
 
-// attemptOf is an attempt at a request, with the record of a run as the post-processor keeps it.
+// attemptOf runs a request that may crash at any call, with a run record as the post-processor writes it.
 func (h *testWorld) attemptOf(
 	ctx context.Context,
 	client aws.HTTPClient,
@@ -107,9 +107,9 @@ func (h *testWorld) attemptOf(
 var whole = flag.Bool("whole", false, "crash: three volumes, two accounts, two Regions, and each call both with its "+
 	"answer and without; chaos: as many seeds as -seeds says")
 
-// census counts what a world has too little and too much of: destinations without their image, or what names it and
-// lets it be used; images beyond one, and others of these; snapshots of no image, instances and permissions that no run
-// needs.
+// census counts missing, duplicate and orphaned resources. Missing are images of destinations and what publishes them.
+// Duplicates are further ones of the same kind. Orphans are snapshots without an image, instances, and permissions that
+// no run needs.
 func (h *testWorld) census() (missing, duplicates, orphans int) {
 	regions := slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(h.regions), home))))
 	for _, account := range append(slices.Clone(h.targets), source) {
@@ -150,8 +150,7 @@ func (h *testWorld) census() (missing, duplicates, orphans int) {
 	return missing, duplicates, orphans
 }
 
-// orphanedSnapshots counts the snapshots that none of the images uses, and the permissions on snapshots that no run
-// needs.
+// orphanedSnapshots counts the snapshots that no image uses, and the permissions on snapshots that no run needs.
 func (h *testWorld) orphanedSnapshots(account, region string, images []ec2types.Image) int {
 	used := map[string]bool{}
 	for _, image := range images {
@@ -172,7 +171,7 @@ func (h *testWorld) orphanedSnapshots(account, region string, images []ec2types.
 	return orphans
 }
 
-// staying separates staged images that share blocks name, and that therefore stay, from all others.
+// staying splits images into staged images of share blocks, which are permanent, and all others.
 func (h *testWorld) staying(images []ec2types.Image) (others, shared []ec2types.Image) {
 	for _, image := range images {
 		if slices.ContainsFunc(image.Tags, isShared) {
@@ -184,13 +183,13 @@ func (h *testWorld) staying(images []ec2types.Image) (others, shared []ec2types.
 	return others, shared
 }
 
-// isShared reports the signature of an image that share blocks hand out.
+// isShared reports whether a tag is the signature of an image of share blocks.
 func isShared(tag ec2types.Tag) bool {
 	return aws.ToString(tag.Key) == provenance.TagSignature &&
 		strings.HasSuffix(aws.ToString(tag.Value), "device="+provenance.SharedImage)
 }
 
-// strangers counts permissions of accounts that no share block names.
+// strangers counts the permissions of accounts that no share block names.
 func (h *testWorld) strangers(permissions []ec2types.CreateVolumePermission) (n int) {
 	for _, p := range permissions {
 		if !slices.Contains(h.friends, aws.ToString(p.UserId)) {
@@ -200,7 +199,7 @@ func (h *testWorld) strangers(permissions []ec2types.CreateVolumePermission) (n 
 	return n
 }
 
-// launchable are who may launch an image.
+// launchable returns the launch permissions of an image.
 func (h *testWorld) launchable(account, region, image string) distribution.LaunchPermissions {
 	h.t.Helper()
 	out, err := h.ec2(account, region).DescribeImageAttribute(context.Background(), &ec2.DescribeImageAttributeInput{
@@ -251,8 +250,8 @@ func TestResume_afterCrashByImage(t *testing.T) {
 	})
 }
 
-// diesAt goes on when a run is over, or dead: what it had begun in AWS is in progress then. Of the dead run nothing
-// reaches AWS any more.
+// diesAt returns when a run has ended or crashed. Calls that it had started take effect by then. No later call of a
+// crashed run reaches AWS.
 func (h *testWorld) diesAt(death context.Context, run func()) {
 	over := make(chan struct{})
 	go func() {
@@ -267,13 +266,13 @@ func (h *testWorld) diesAt(death context.Context, run func()) {
 
 const friend = "777777777777"
 
-// imagesAndShares asks for copies of images, and for a share.
+// imagesAndShares requests copies of whole images, and a share block.
 func imagesAndShares(req *distribution.Request) {
 	req.Targets[0].Method = distribution.ByImage
 	req.Shares = []distribution.Share{{Name: "friends", AccountIDs: []string{friend}}}
 }
 
-// befriend asks for a share, as far as the request does.
+// befriend adds a share block to the requests of the world.
 func (h *testWorld) befriend(with func(*distribution.Request)) {
 	h.with = with
 	for _, share := range h.request().Shares {
@@ -281,7 +280,7 @@ func (h *testWorld) befriend(with func(*distribution.Request)) {
 	}
 }
 
-// crashes lets a run die after every call, and before the answer to every call, each time in a world made anew.
+// crashes lets a run crash after every call, and before the response to every call, each time in a new world.
 func crashes(t *testing.T, world func(*testing.T) *testWorld) {
 	calls := 0
 	synctest.Test(t, func(t *testing.T) {

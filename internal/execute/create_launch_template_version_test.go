@@ -18,7 +18,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// template makes a launch template in an account, of one version.
+// template creates a launch template with one version.
 func (h *testWorld) template(account, region, name string) {
 	h.t.Helper()
 	_, err := h.ec2(account, region).CreateLaunchTemplate(h.t.Context(), &ec2.CreateLaunchTemplateInput{
@@ -31,7 +31,7 @@ func (h *testWorld) template(account, region, name string) {
 	h.must(err)
 }
 
-// templated is a small world with a launch template that is to get the image.
+// templated returns a small world with a launch template, and a request that publishes the image in it.
 func templated(t *testing.T, asked distribution.LaunchTemplate) (*testWorld, distribution.Request) {
 	h, req := published(t)
 	h.template(target, home, "web")
@@ -39,7 +39,7 @@ func templated(t *testing.T, asked distribution.LaunchTemplate) (*testWorld, dis
 	return h, req
 }
 
-// versions are those of the launch template, the newest first.
+// versions returns the versions of the launch template, newest first.
 func (h *testWorld) versions() []ec2types.LaunchTemplateVersion {
 	h.t.Helper()
 	out, err := h.ec2(target, home).DescribeLaunchTemplateVersions(h.t.Context(), &ec2.DescribeLaunchTemplateVersionsInput{
@@ -49,8 +49,8 @@ func (h *testWorld) versions() []ec2types.LaunchTemplateVersion {
 	return out.LaunchTemplateVersions
 }
 
-// hasOneVersion checks that the launch template has one version with the image, all else as before, and whether it is
-// the default.
+// hasOneVersion checks that the launch template has one version with the image, with otherwise unchanged settings, and
+// whether it is the default.
 func (h *testWorld) hasOneVersion(byDefault bool) {
 	h.t.Helper()
 	images, versions := h.ownImages(target, home), h.versions()
@@ -178,7 +178,7 @@ func TestCreateLaunchTemplateVersion_imageMissing(t *testing.T) {
 	})
 }
 
-// version makes a version of the launch template by hand, with an image where one is given.
+// version creates a version of the launch template as a user would. It has an image if one is given.
 func (h *testWorld) version(of ec2types.InstanceType, image string, byDefault bool) {
 	h.t.Helper()
 	client := h.ec2(target, home)

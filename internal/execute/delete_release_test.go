@@ -21,7 +21,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// line is a testWorld of which each day brings a release; two are kept.
+// line returns a testWorld that keeps two releases.
 func line(t *testing.T) *testWorld {
 	h := build(t, mixed[1:2], []string{target}, []string{home})
 	h.with = func(req *distribution.Request) {
@@ -31,7 +31,7 @@ func line(t *testing.T) *testWorld {
 	return h
 }
 
-// released hands the nth release on, built a day after the one before; the first is there.
+// released distributes the nth release, which was built a day after the previous one. The first exists already.
 func (h *testWorld) released(n int, with func(*distribution.Request)) distribution.Result {
 	h.t.Helper()
 	if n > 1 {
@@ -65,7 +65,7 @@ func (h *testWorld) released(n int, with func(*distribution.Request)) distributi
 	return result
 }
 
-// kept are the names of the target's images, sorted, with as many snapshots as images.
+// kept returns the sorted names of the target's images. It checks that there are as many snapshots as images.
 func (h *testWorld) kept() string {
 	h.t.Helper()
 	var names []string
@@ -225,7 +225,7 @@ func (h *testWorld) unmake() {
 	h.must(err)
 }
 
-// relined writes another line on the source image of the first release; "" none.
+// relined sets the image family of the source image of the first release. Empty removes it.
 func (h *testWorld) relined(to string) {
 	h.t.Helper()
 	tag := ec2types.Tag{Key: aws.String(provenance.TagImageFamily), Value: aws.String(to)}

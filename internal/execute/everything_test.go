@@ -18,9 +18,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// everything is a testWorld with everything on that a run may be asked for: a Windows image under aws/ebs, of which the
-// target has the release before, an image of somebody else's under the wanted name, and a launch template; and a friend
-// who launches what is shared.
+// everything returns a testWorld and a request with all options. The source is a Windows image under aws/ebs. The
+// target has the previous release, a foreign image with the requested name, and a launch template.
 func everything(t *testing.T, method distribution.Method) *testWorld {
 	h := build(t, mixed[:1], []string{target}, []string{home})
 	h.with = func(req *distribution.Request) { req.ImageFamily = "web" }
@@ -43,7 +42,7 @@ func everything(t *testing.T, method distribution.Method) *testWorld {
 	return h
 }
 
-// everyWish switches everything on.
+// everyWish sets all options of a request.
 func everyWish(req *distribution.Request, method distribution.Method) {
 	req.TestCopy, req.SourceKeyAccess, req.PublishAll, req.ImageFamily = aws.Bool(true), distribution.ByGrant, true, "web"
 	req.Shares = []distribution.Share{
@@ -80,8 +79,8 @@ func everyWish(req *distribution.Request, method distribution.Method) {
 	}
 }
 
-// made counts what is missing, and what there is twice, of all that names the target's image and lets it, and the
-// shared one, be used: versions of the launch template and of the parameters, grants, and how the image is to be.
+// made counts what is missing and what exists twice, of everything that publishes the images or permits their use:
+// template versions, parameter versions, grants and lifecycle options.
 func (h *testWorld) made(launchers string) (missing, twice int) {
 	h.t.Helper()
 	exactly := func(n int) {

@@ -28,10 +28,11 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
-// mixed are three volumes: under aws/ebs, under the configured key, unencrypted.
+// mixed are three volumes: one under aws/ebs, one under the configured key, one unencrypted.
 var mixed = []volume{{8, "alias/aws/ebs"}, {20, sourceAlias}, {5, ""}}
 
-// complete checks that every destination owns one image of whole copies under its key, and that nothing else is there.
+// complete checks that every destination owns one image whose snapshots are complete and under its key, and that no
+// temporary resource is left.
 func (h *testWorld) complete(result distribution.Result) {
 	h.t.Helper()
 	for _, f := range result.Findings {
@@ -108,7 +109,7 @@ func (h *testWorld) completeAt(account, region string) {
 	}
 }
 
-// unshared checks that no account may use the source's snapshots any more.
+// unshared checks that no other account has a permission on the source's snapshots.
 func (h *testWorld) unshared() {
 	h.t.Helper()
 	for _, region := range append([]string{h.home}, h.regions...) {
@@ -340,7 +341,7 @@ func TestRun_verificationFails(t *testing.T) {
 	})
 }
 
-// without loses a parameter of requests.
+// without removes a parameter from requests.
 type without struct {
 	*awssim.World
 	parameter string
@@ -530,8 +531,8 @@ func TestRun_concurrentImageCopies(t *testing.T) {
 	}
 }
 
-// thief makes, with the target's own permissions, a copy with the tags and description of the one whose answer was
-// lost.
+// thief copies a snapshot with the target's own permissions. The copy has the tags and the description of the run's
+// copy whose response was lost.
 type thief struct {
 	*testWorld
 	stolen *string
@@ -656,7 +657,7 @@ func TestEvents_everyStep(t *testing.T) {
 	})
 }
 
-// giver gives a permission back as soon as a run has withdrawn it.
+// giver adds a permission again as soon as a run has removed it.
 type giver struct{ *testWorld }
 
 func (c giver) Do(r *http.Request) (*http.Response, error) {

@@ -178,7 +178,7 @@ func TestSignature_denied(t *testing.T) {
 	}
 }
 
-// stands checks that an image is there, with the snapshots that it was registered with.
+// stands checks that an image exists, with the snapshots that it was registered with.
 func (h *testWorld) stands(image ec2types.Image) {
 	h.t.Helper()
 	got := h.ownImages(
@@ -213,7 +213,7 @@ func (h *testWorld) demandIMDSv2(account, image string) {
 	h.must(err)
 }
 
-// turn makes an alias lead to a new key.
+// turn makes an alias name a new key.
 func (h *testWorld) turn(account, alias string) {
 	h.t.Helper()
 	keys := kms.NewFromConfig(h.Config(account, home))

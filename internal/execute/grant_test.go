@@ -22,7 +22,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
 
-// autoScaling makes the service-linked role of Auto Scaling in an account, and is a client in its name.
+// autoScaling creates the service-linked role of Auto Scaling in an account, and returns a client of the role.
 func (h *testWorld) autoScaling(account string) *ec2.Client {
 	h.t.Helper()
 	made, err := iam.NewFromConfig(h.Config(account, home)).
@@ -35,7 +35,8 @@ func (h *testWorld) autoScaling(account string) *ec2.Client {
 	return ec2.NewFromConfig(config)
 }
 
-// scaled is what becomes of an instance that a service launches: its state and AWS's reason, "" for none.
+// scaled returns the state of an instance that a service launched, and AWS's reason. The reason is empty if there is
+// none.
 func (h *testWorld) scaled(service *ec2.Client, image string) (ec2types.InstanceStateName, string) {
 	h.t.Helper()
 	launched, err := service.RunInstances(
@@ -56,7 +57,7 @@ func (h *testWorld) scaled(service *ec2.Client, image string) (ec2types.Instance
 	return seen.State.Name, aws.ToString(seen.StateReason.Code)
 }
 
-// grants are those on a key.
+// grants returns the grants on a key.
 func (h *testWorld) grants(account, region, key string) []kmstypes.GrantListEntry {
 	h.t.Helper()
 	client := kms.NewFromConfig(h.Config(account, region))
@@ -70,7 +71,7 @@ func (h *testWorld) grants(account, region, key string) []kmstypes.GrantListEntr
 	return out.Grants
 }
 
-// granting is the request with a grant for Auto Scaling in every target.
+// granting returns a request with a grant for Auto Scaling in every target.
 func (h *testWorld) granting() distribution.Request {
 	req := h.request()
 	req.Targets[0].Grants = []distribution.Grant{{}}
@@ -217,7 +218,7 @@ func TestGrant_awsManagedKey(t *testing.T) {
 	})
 }
 
-// sharingOnly is a request that lets an account launch the source's own image, and have grants on its key.
+// sharingOnly returns a request that lets an account launch the source's own image, with grants on its key.
 func (h *testWorld) sharingOnly(account, run string, grants ...distribution.Grant) distribution.Request {
 	req := h.request()
 	req.Targets, req.RunID = nil, run

@@ -25,7 +25,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-// launching is the request with a launch check in every target.
+// launching returns a request with a launch check in every target.
 func (h *testWorld) launching() distribution.Request {
 	req := h.request()
 	req.Targets[0].LaunchCheck = &distribution.LaunchCheck{InstanceType: "t4g.micro"}
@@ -33,7 +33,7 @@ func (h *testWorld) launching() distribution.Request {
 	return req
 }
 
-// instances are an account's own that are neither terminated nor about to be.
+// instances returns an account's instances that are neither terminated nor shutting down.
 func (h *testWorld) instances(account, region string) []ec2types.Instance {
 	h.t.Helper()
 	out, err := h.ec2(account, region).DescribeInstances(context.Background(), &ec2.DescribeInstancesInput{
@@ -176,7 +176,7 @@ func TestLaunchCheck_canceledLeavesNoInstance(t *testing.T) {
 	}
 }
 
-// cord is a connection to the world that is cut by hand.
+// cord is a connection to the world that a test can cut.
 type cord struct {
 	*awssim.World
 	cut atomic.Bool

@@ -19,7 +19,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// withLifecycle asks for everything that a target may want of its image.
+// withLifecycle sets all lifecycle options of a target.
 func withLifecycle(req *distribution.Request) {
 	req.Targets[0].CopyMinutes = 30
 	req.Targets[0].Tags = map[string]distribution.Text{"ec2:SharedTag/Release": "1"}
@@ -99,7 +99,7 @@ func TestLifecycle_permissionRevoked(t *testing.T) {
 	})
 }
 
-// drift takes every launch permission of an account's images back, as often as for a minute.
+// drift removes every launch permission of an account's images, repeatedly for a minute.
 func (h *testWorld) drift(account string) {
 	for range 60 {
 		for _, image := range h.ownImages(account, home) {

@@ -14,7 +14,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// byImage asks for one copy of the image.
+// byImage returns a request whose targets copy the image as a whole.
 func byImage(req distribution.Request) distribution.Request {
 	req.Targets[0].Method = distribution.ByImage
 	return req

@@ -17,8 +17,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// fleet is a world of two required accounts and an optional one, each with a parameter and a launch template to be
-// published to.
+// fleet returns a world with two required accounts and an optional one. Each has a parameter and a launch template to
+// publish to.
 func fleet(t *testing.T) (*testWorld, distribution.Request) {
 	h := build(t, mixed[1:2], []string{"222222222222", "333333333333", "444444444444"}, []string{home})
 	req := h.request()
@@ -41,8 +41,8 @@ func fleet(t *testing.T) (*testWorld, distribution.Request) {
 	return h, req
 }
 
-// pointed returns how often an account's image has been published: versions of its parameter, and of its launch
-// template beyond the first.
+// pointed returns how often an account's image was published: the versions of its parameter, and the versions of its
+// launch template after the first.
 func (h *testWorld) pointed(account string) (parameter, versions int64) {
 	h.t.Helper()
 	out, err := ssm.NewFromConfig(h.Config(account, home)).
@@ -141,7 +141,7 @@ func TestPublish_resumedAfterCrashAtAnyCall(t *testing.T) {
 	t.Logf("%d calls", calls)
 }
 
-// publishAfterCrash lets a run die at a call, whose response is lost or not, and resumes it.
+// publishAfterCrash lets a run crash at a call, with or without its response, and resumes it.
 func publishAfterCrash(t *testing.T, call, calls int, lost bool) {
 	t.Helper()
 	h, req := fleet(t)

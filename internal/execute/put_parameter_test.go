@@ -19,7 +19,7 @@ import (
 
 const target = "222222222222"
 
-// published is a small world whose target asks for parameters.
+// published returns a small world, and a request that publishes the image in parameters.
 func published(t *testing.T, parameters ...distribution.Parameter) (*testWorld, distribution.Request) {
 	h := build(t, mixed[1:2], []string{target}, []string{home})
 	req := h.request()
@@ -57,7 +57,7 @@ func (h *testWorld) put(name, value, dataType string) {
 	h.must(err)
 }
 
-// parameter is what a parameter says, decrypted, and how often it has been written.
+// parameter returns a parameter with its decrypted value, and its tags.
 func (h *testWorld) parameter(name string) (*ssmtypes.Parameter, map[string]string) {
 	h.t.Helper()
 	out, err := h.ssm().GetParameter(h.t.Context(), &ssm.GetParameterInput{Name: &name, WithDecryption: aws.Bool(true)})
@@ -74,7 +74,7 @@ func (h *testWorld) parameter(name string) (*ssmtypes.Parameter, map[string]stri
 	return out.Parameter, tags
 }
 
-// names checks that a parameter names the target's image, and the result says so.
+// names checks that a parameter names the target's image, and that the result says so.
 func (h *testWorld) names(name string, version int64, result distribution.Result) map[string]string {
 	h.t.Helper()
 	images := h.ownImages(target, home)

@@ -20,7 +20,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 )
 
-// occupied is a world whose target has an image of somebody else's under the wanted name, and that image with its
+// occupied returns a world whose target has a foreign image with the requested name. It also returns that image and its
 // snapshot.
 func occupied(
 	t *testing.T,
@@ -36,7 +36,7 @@ func occupied(
 	return h, image, snapshot
 }
 
-// occupy gives an account an image of a name, which is not ours.
+// occupy registers a foreign image with a name in an account.
 func (h *testWorld) occupy(account, region, name string) (image, snapshot string) {
 	h.t.Helper()
 	client := h.ec2(account, region)

@@ -32,7 +32,7 @@ func newTask(id string, takes time.Duration, needs ...distribution.StepID) *task
 
 var errTest = errors.New("broken")
 
-// world does tasks: each call takes no time, each task as long as it says, outside the call.
+// world executes tasks. Each call takes no time, and each task takes its duration outside of calls.
 type world struct {
 	fails     map[distribution.StepID]bool
 	refuses   func(*stepRun) error

@@ -18,14 +18,14 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-// serving is a run's request for one account in one Region.
+// serving returns the request of a run for one account in one Region.
 func (h *testWorld) serving(account, region, run string) distribution.Request {
 	req := h.request()
 	req.Targets[0].AccountIDs, req.Targets[0].Regions, req.RunID = []string{account}, []string{region}, run
 	return req
 }
 
-// mortal is who runs until it is killed.
+// mortal is a client that stops when its run is killed.
 type mortal struct {
 	ctx  context.Context
 	pool *awsclient.Pool
@@ -38,7 +38,7 @@ func (h *testWorld) mortal() mortal {
 	return mortal{ctx, h.pool(ctx, line), func() { line.cut.Store(true); die(awssim.ErrCrashed) }}
 }
 
-// run runs a plan until it is killed, a while after its first copy to a destination begins.
+// run executes a plan, and kills it some time after its first copy to a destination starts.
 func (m mortal) run(h *testWorld, p plan.Plan, after time.Duration) {
 	h.diesAt(m.ctx, func() {
 		runPlan(m.ctx, m.pool, p, options(h.request()), func(e distribution.Event) {
@@ -49,14 +49,15 @@ func (m mortal) run(h *testWorld, p plan.Plan, after time.Duration) {
 	})
 }
 
-// killed is a run that is killed a while after its first copy to a destination begins.
+// killed runs a request, and kills the run some time after its first copy to a destination starts.
 func (h *testWorld) killed(req distribution.Request, after time.Duration) {
 	h.t.Helper()
 	m := h.mortal()
 	m.run(h, h.decide(m.ctx, m.pool, req), after)
 }
 
-// given checks who may use the snapshot of the image, and, after a run by image, launch it.
+// given checks which accounts can use the snapshot of the image and, after a run that copies whole images, launch the
+// image.
 func (h *testWorld) given(accounts []string) {
 	h.t.Helper()
 	image := h.ownImages(source, home)[0]

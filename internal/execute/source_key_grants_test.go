@@ -20,8 +20,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// putSourceKeyPolicies writes the policies of the source's keys: they permit friends, and targets unless the request
-// lets them in by grants.
+// putSourceKeyPolicies writes the policies of the source keys. They permit the accounts of share blocks, and the
+// targets unless the request uses grants.
 func (h *testWorld) putSourceKeyPolicies() {
 	h.t.Helper()
 	permitted := slices.Clone(h.friends)
@@ -40,7 +40,7 @@ func (h *testWorld) putSourceKeyPolicies() {
 
 func byGrant(req *distribution.Request) { req.SourceKeyAccess = distribution.ByGrant }
 
-// closed is a world whose source keys permit no other account.
+// closed returns a world whose source keys permit no other account.
 func closed(t *testing.T, volumes []volume, targets, regions []string) *testWorld {
 	h := build(t, volumes, targets, regions)
 	h.with = byGrant
@@ -48,7 +48,7 @@ func closed(t *testing.T, volumes []volume, targets, regions []string) *testWorl
 	return h
 }
 
-// temporary are the grants that runs have made on the source's key for the time of copies.
+// temporary returns the temporary grants on the source key.
 func (h *testWorld) temporary(region string) []kmstypes.GrantListEntry {
 	h.t.Helper()
 	return slices.DeleteFunc(h.grants(source, region, sourceAlias), func(g kmstypes.GrantListEntry) bool {

@@ -22,7 +22,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
-// acts are the calls of a run that make or change something, counted by account, Region and action.
+// acts counts the mutating calls of a run by account, Region and action.
 func acts(records awssim.Records) map[string]int {
 	counts := map[string]int{}
 	for _, r := range records {
@@ -35,7 +35,7 @@ func acts(records awssim.Records) map[string]int {
 	return counts
 }
 
-// beyond is what a run takes beyond another, line by line.
+// beyond returns the calls that a run makes in addition to another one, line by line.
 func beyond(counts, plain map[string]int) string {
 	var text strings.Builder
 	all := maps.Clone(counts)
@@ -48,7 +48,7 @@ func beyond(counts, plain map[string]int) string {
 	return text.String()
 }
 
-// features are what a template may ask for besides copies.
+// features are what a template may request in addition to copies.
 var features = []struct {
 	name string
 	with func(*distribution.Request)
@@ -164,8 +164,8 @@ func TestCalls_everyFeature(t *testing.T) {
 	golden.Equal(t, "testdata/calls.golden", text.String())
 }
 
-// furnished gives every target what features ask for: a launch template, and an image under the name "taken"; and a
-// friend its role.
+// furnished creates what the features need: a launch template and an image named "taken" in every target, and a role in
+// the account of the share block.
 func (h *testWorld) furnished() {
 	h.t.Helper()
 	h.role(h.t.Context(), iam.NewFromConfig(h.Config(friend, home)))
@@ -177,10 +177,10 @@ func (h *testWorld) furnished() {
 	}
 }
 
-// goods are an image and its snapshot that a vendor lets the source account use.
+// goods is an image and its snapshot that a vendor shares with the source account.
 type goods struct{ image, snapshot string }
 
-// vendors makes an image of data that is billed as a product. Only a vendor can name products (2.3.3).
+// vendors creates an image whose data is billed as a product. Only a vendor can name products (rule 2.3.3).
 func (h *testWorld) vendors(name, product string) goods {
 	h.t.Helper()
 	maker := h.ec2(vendor, home)
@@ -199,8 +199,8 @@ func (h *testWorld) vendors(name, product string) goods {
 
 const vendor = "801119661308"
 
-// billed registers a vendor's snapshot as a product, for the source account; the snapshot says from now on that it is
-// that.
+// billed registers a vendor's snapshot as a product, for the source account. From then on the snapshot is billed as
+// that product.
 func (h *testWorld) billed(name, product, snapshot string) string {
 	h.t.Helper()
 	maker := h.ec2(vendor, home)
@@ -227,8 +227,8 @@ func (h *testWorld) billed(name, product, snapshot string) string {
 	return aws.ToString(made.ImageId)
 }
 
-// bought makes the image that is distributed one that is billed as a product: registered by its vendor, copied by the
-// source account. The vendor may have registered its snapshot as other products afterwards.
+// bought replaces the source image by an image that is billed as a product. A vendor registered it, and the source
+// account copied it. The vendor may have registered the snapshot as other products afterwards.
 func (h *testWorld) bought(product string, afterwards ...string) {
 	h.t.Helper()
 	of := h.vendors("vendor "+product, product)
@@ -238,7 +238,7 @@ func (h *testWorld) bought(product string, afterwards ...string) {
 	h.images[0].ImageID = h.copied(of.image, "golden "+product, sourceAlias)
 }
 
-// copied is the source account's own copy of an image, under a key.
+// copied returns the source account's own copy of an image, under a key.
 func (h *testWorld) copied(image, name, key string) string {
 	h.t.Helper()
 	own, err := h.ec2(source, home).CopyImage(h.t.Context(), &ec2.CopyImageInput{
@@ -253,7 +253,7 @@ func (h *testWorld) copied(image, name, key string) string {
 	return aws.ToString(own.ImageId)
 }
 
-// wait lets what was begun end.
+// wait gives all running operations an hour to complete.
 func wait(h *testWorld) { h.t.Helper(); time.Sleep(time.Hour) }
 
 // The copies of Windows, RHEL and SUSE images are billed like their source. By default the run copies such an image as

@@ -75,13 +75,13 @@ func TestTimeBasedCopy_tooShortReportedOnce(t *testing.T) {
 	})
 }
 
-// hurry is the shortest time that AWS promises.
+// hurry is the shortest duration that AWS offers for a time-based copy.
 const hurry = 15 * time.Minute
 
-// hurried lets the copies into the target take no longer.
+// hurried requests time-based copies for the first target.
 func hurried(req *distribution.Request) { req.Targets[0].CopyMinutes = int(hurry / time.Minute) }
 
-// sized are volumes that need not be staged.
+// sized returns volumes that need no staged copy.
 func sized(gib ...int32) (all []volume) {
 	for _, size := range gib {
 		all = append(all, volume{size, sourceAlias})
@@ -99,8 +99,8 @@ func (h *testWorld) refusedCopies(account string) (n int) {
 	return n
 }
 
-// promises checks that AWS refused none of an account's copies, was never asked for more throughput than there is
-// (4.8.2), and kept the time of each.
+// promises checks that AWS refused no copy of an account, that the run never requested more throughput than the quota
+// (rule 4.8.2), and that each copy completed in time.
 func (h *testWorld) promises(copies []awssim.CopySchedule, account string) {
 	h.t.Helper()
 	if n := h.refusedCopies(account); n > 0 {
@@ -244,7 +244,7 @@ func TestTimeBasedCopy_throughputUsedByOthers(t *testing.T) {
 	}
 }
 
-// uses lets others in an account copy snapshots of their own there in a hurry.
+// uses starts time-based copies of other users in an account.
 func (h *testWorld) uses(account string, gib ...int32) {
 	h.t.Helper()
 	client := h.ec2(account, home)

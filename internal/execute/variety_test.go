@@ -17,7 +17,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// remade makes the image that is distributed one of the same snapshots, registered otherwise.
+// remade replaces the source image by one with the same snapshots and other attributes.
 func (h *testWorld) remade(change func(*ec2.RegisterImageInput)) {
 	h.t.Helper()
 	owner := h.ec2(source, h.home)
@@ -44,7 +44,7 @@ func (h *testWorld) remade(change func(*ec2.RegisterImageInput)) {
 	h.images[0].ImageID = aws.ToString(made.ImageId)
 }
 
-// uefiData is the UEFI variable store of an image, as its owner reads it.
+// uefiData returns the UEFI variable store of an image, as its owner reads it.
 func (h *testWorld) uefiData(account, region, image string) string {
 	h.t.Helper()
 	out, err := h.ec2(account, region).DescribeImageAttribute(h.t.Context(), &ec2.DescribeImageAttributeInput{
@@ -235,8 +235,8 @@ func TestVariety_unsupported(t *testing.T) {
 	}
 }
 
-// sold makes the image that is distributed one of data that was bought in AWS Marketplace: the code sits on the
-// snapshot and follows its copies (2.3.5).
+// sold replaces the source image by one with Marketplace data. The product code is on the snapshot, and copies keep it
+// (rule 2.3.5).
 func (h *testWorld) sold(product string) {
 	h.t.Helper()
 	bought := h.vendors("sold", product)

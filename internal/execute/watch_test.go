@@ -12,7 +12,7 @@ import (
 
 var watched = time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
 
-// begun is a copy that has been in progress since some time ago, was expected to take an hour, and has come so far.
+// begun returns a copy that started some time ago, has an expected duration of an hour, and has reached a percentage.
 func begun(ago time.Duration, percent int, of distribution.Location) *watchedCopy {
 	since := watched.Add(-ago)
 	return &watchedCopy{

@@ -37,13 +37,13 @@ const (
 // TestMain clears the AWS environment of the machine.
 func TestMain(m *testing.M) { awsenv.Main(m) }
 
-// volume is one of the source image: its size and its key, "" for unencrypted.
+// volume is a volume of the source image: its size and its key. The key is empty for an unencrypted volume.
 type volume struct {
 	gib int32
 	key string
 }
 
-// testWorld is a world with a source image and accounts that are to get it.
+// testWorld is a simulated AWS with a source image and target accounts.
 type testWorld struct {
 	*awssim.World
 	t       *testing.T
@@ -64,14 +64,14 @@ const (
 	roleName    = "golden-image-target"
 )
 
-// build furnishes a world: in the source account the image in its home Region, and a key in every Region that the
-// targets may use; in each target account a key in every Region and a role.
+// build creates a world. The source account has the image in its home Region, and a key in every Region that the
+// targets may use. Each target account has a key in every Region and a role.
 func build(t *testing.T, volumes []volume, targets, regions []string, options ...awssim.Option) *testWorld {
 	t.Helper()
 	return buildIn(t, home, volumes, targets, regions, options...)
 }
 
-// buildIn furnishes a world whose home Region is another one, as those of other partitions.
+// buildIn creates a world with another home Region, for example in another partition.
 func buildIn(
 	t *testing.T,
 	home string,
@@ -109,7 +109,7 @@ func buildIn(
 	return h
 }
 
-// partition is that of a Region.
+// partition returns the partition of a Region.
 func partition(region string) string {
 	switch {
 	case strings.HasPrefix(region, "us-gov-"):
@@ -120,7 +120,7 @@ func partition(region string) string {
 	return "aws"
 }
 
-// sourceKeyPolicy lets an account's key be used by itself, and by others for copies.
+// sourceKeyPolicy lets an account use its key, and other accounts use it for copies.
 func sourceKeyPolicy(partition string, others []string) string {
 	policy := fmt.Sprintf(
 		`{"Effect": "Allow", "Principal": {"AWS": "arn:%s:iam::%s:root"}, "Action": "kms:*", "Resource": "*"}`,
@@ -238,7 +238,7 @@ func (h *testWorld) forbid(account, action string) {
 	h.must(err)
 }
 
-// adds reports a finding with a statement for an action.
+// adds reports whether a finding has a statement to add for an action.
 func adds(f distribution.Finding, action string) bool {
 	return slices.ContainsFunc(
 		f.PolicyStatements,
@@ -246,8 +246,8 @@ func adds(f distribution.Finding, action string) bool {
 	)
 }
 
-// forbidSealing denies the target's role tags on what is there already; those in the calls that create resources stay
-// allowed (6.5).
+// forbidSealing denies the target's role tags on existing resources. Tags in creating calls are still allowed (rule
+// 6.5).
 func (h *testWorld) forbidSealing(account string) {
 	h.t.Helper()
 	_, err := iam.NewFromConfig(h.Config(account, h.home)).PutRolePolicy(h.t.Context(), &iam.PutRolePolicyInput{
@@ -263,7 +263,7 @@ func (h *testWorld) forbidSealing(account string) {
 	h.must(err)
 }
 
-// forgive takes back what forbid denied.
+// forgive removes what forbid denied.
 func (h *testWorld) forgive(account string) {
 	h.t.Helper()
 	_, err := iam.NewFromConfig(h.Config(account, h.home)).DeleteRolePolicy(h.t.Context(), &iam.DeleteRolePolicyInput{
@@ -273,7 +273,8 @@ func (h *testWorld) forgive(account string) {
 	h.must(err)
 }
 
-// image has a snapshot for each volume, a data device without one, and every attribute that RegisterImage takes.
+// image registers an image with a snapshot for each volume, a data device without a snapshot, and every attribute that
+// RegisterImage accepts.
 func (h *testWorld) image(ctx context.Context, b *awssim.Builder, client *ec2.Client, volumes []volume) string {
 	h.t.Helper()
 	var devices []ec2types.BlockDeviceMapping
@@ -330,7 +331,7 @@ func (h *testWorld) image(ctx context.Context, b *awssim.Builder, client *ec2.Cl
 	return aws.ToString(made.ImageId)
 }
 
-// snapshot begins one of a new volume, and is its id.
+// snapshot starts a snapshot of a new volume and returns its ID.
 func (h *testWorld) snapshot(account, region string, gib int32) string {
 	h.t.Helper()
 	client := h.ec2(account, region)
@@ -361,7 +362,7 @@ func (h *testWorld) request() distribution.Request {
 	return req
 }
 
-// pool reaches the world as the builder's user.
+// pool returns clients with the credentials of the builder's user.
 func (h *testWorld) pool(ctx context.Context, client aws.HTTPClient) *awsclient.Pool {
 	h.t.Helper()
 	access := h.access
@@ -371,7 +372,7 @@ func (h *testWorld) pool(ctx context.Context, client aws.HTTPClient) *awsclient.
 	return pool
 }
 
-// decide makes a plan that is not refused.
+// decide makes a plan, which must not be refused.
 func (h *testWorld) decide(ctx context.Context, pool *awsclient.Pool, req distribution.Request) plan.Plan {
 	h.t.Helper()
 	p := h.decided(ctx, pool, req)
@@ -381,7 +382,7 @@ func (h *testWorld) decide(ctx context.Context, pool *awsclient.Pool, req distri
 	return p
 }
 
-// decided seals the image, looks, and makes the plan.
+// decided signs the image, looks up the facts and makes the plan.
 func (h *testWorld) decided(ctx context.Context, pool *awsclient.Pool, req distribution.Request) plan.Plan {
 	h.t.Helper()
 	images := h.signed(ctx, pool)
@@ -400,7 +401,7 @@ func (h *testWorld) decided(ctx context.Context, pool *awsclient.Pool, req distr
 	return plan.Assess(req, facts).Decide()
 }
 
-// signed returns the source images with their signing keys, which it writes if there are none.
+// signed returns the source images with their signing keys. It writes keys if there are none.
 func (h *testWorld) signed(ctx context.Context, pool *awsclient.Pool) []distribution.SourceImage {
 	h.t.Helper()
 	images := slices.Clone(h.images)
@@ -415,7 +416,7 @@ func (h *testWorld) signed(ctx context.Context, pool *awsclient.Pool) []distribu
 	return images
 }
 
-// run is a whole run, from looking to the result.
+// run executes a whole run, from the lookups to the result.
 func (h *testWorld) run(ctx context.Context, req distribution.Request) (plan.Plan, distribution.Result) {
 	h.t.Helper()
 	pool := h.pool(ctx, h.World)
@@ -423,7 +424,7 @@ func (h *testWorld) run(ctx context.Context, req distribution.Request) (plan.Pla
 	return p, runPlan(ctx, pool, p, options(req), func(distribution.Event) {})
 }
 
-// runPlan runs a plan, and withdraws at its end what is shared until then, as a run without others does.
+// runPlan executes a plan. At the end it withdraws the temporary shares, as a run does that is alone.
 func runPlan(
 	ctx context.Context,
 	pool *awsclient.Pool,
@@ -443,7 +444,7 @@ func runPlan(
 	return result
 }
 
-// isLast is for worlds without another run.
+// isLast always reports true, for worlds with a single run.
 func isLast(context.Context) (bool, error) { return true, nil }
 
 func options(req distribution.Request) execute.Options {
@@ -454,7 +455,7 @@ func options(req distribution.Request) execute.Options {
 	}
 }
 
-// calls counts the calls of an action that the world has executed.
+// calls counts the executed calls of an action.
 func (h *testWorld) calls(action string) (n int) {
 	for _, r := range h.Records() {
 		if r.Action == action {
@@ -464,7 +465,7 @@ func (h *testWorld) calls(action string) (n int) {
 	return n
 }
 
-// ec2 is a client with all permissions in an account, to look at what there is.
+// ec2 returns a client with all permissions in an account, to check its resources.
 func (h *testWorld) ec2(account, region string) *ec2.Client {
 	return ec2.NewFromConfig(h.Config(account, region))
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
 )
 
-// changedOption is one option that differs between a run that dies and the run that resumes it.
+// changedOption is one option that differs between a run that crashes and the run that resumes it.
 type changedOption struct {
 	name          string
 	common        []fixture.Change // of both runs
@@ -105,7 +105,7 @@ func (l leftover) String() string {
 	return fmt.Sprintf("%d times unlisted: %s, killed %s", l.count, l.what, strings.Join(l.deaths, "; "))
 }
 
-// death says when a run dies.
+// death says when a run crashes.
 type death struct {
 	at   int // call; 0 for the nth call of an action
 	nth  int
@@ -124,7 +124,7 @@ func (d death) String() string {
 	return when
 }
 
-// attempt returns the attempt of a run that dies so.
+// attempt returns the attempt of a run that crashes at this point.
 func (d death) attempt(template fixture.Template) fixture.Attempt {
 	attempt := fixture.Attempt{Template: template, KillAt: d.at, LoseResponse: d.lost}
 	if d.at == 0 {
@@ -145,8 +145,8 @@ func sameKind(a, b fixture.Call) bool {
 	return a.Action == b.Action && a.Source == b.Source && a.Mutating() && b.Mutating()
 }
 
-// deaths returns when runs are to die: at every call of a whole run, or at the first and the last of each kind of
-// mutating call.
+// deaths returns the points at which runs crash: every call of a whole run, or the first and the last call of each kind
+// of change.
 func deaths(calls []fixture.Call) (all []death) {
 	if *whole {
 		for i := range calls {
@@ -170,7 +170,7 @@ func deaths(calls []fixture.Call) (all []death) {
 	return all
 }
 
-// tryAll lets a run die everywhere, and returns what stays after the run that resumes it.
+// tryAll lets a run crash at every point, and returns what is left after the run that resumes it.
 func (c changedOption) tryAll(t *testing.T, points *atomic.Int64) (all []leftover) {
 	t.Helper()
 	var before []fixture.Item
@@ -202,7 +202,7 @@ func (c changedOption) tryAll(t *testing.T, points *atomic.Int64) (all []leftove
 	return all
 }
 
-// try lets a run die and resumes it. It returns the kinds of unlisted leftovers.
+// try lets a run crash and resumes it. It returns the kinds of unlisted leftovers.
 func (c changedOption) try(t *testing.T, death death, before []fixture.Item) (kinds []string) {
 	t.Helper()
 	for _, failure := range fixture.Failures(t, c.setup(), func(w *fixture.World) {

@@ -17,7 +17,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
 )
 
-// unlisted returns everything temporary that is still there and that the run does not list.
+// unlisted returns the temporary resources that still exist and that the run does not list.
 func unlisted(w *fixture.World, run *fixture.Run, before []fixture.Item) []fixture.Item {
 	w.Helper()
 	manifest := run.Manifest()

@@ -17,7 +17,7 @@ var (
 	mixedKeys  = []fixture.Volume{{GiB: 8, Key: fixture.AWSManaged}, {GiB: 20, Key: fixture.SourceKey}}
 )
 
-// everyOption switches on what a run may be asked for, but launch checks and permissions for other accounts.
+// everyOption sets all options of a run except launch checks and permissions for other accounts.
 var everyOption = []fixture.Change{
 	fixture.WithGrants(), fixture.WithTestCopy(true), fixture.WithImageName("golden"),
 	fixture.WithTags(map[string]any{"team": "web"}), fixture.WithParameter("/golden"), fixture.WithPublishAll(),

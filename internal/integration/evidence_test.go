@@ -20,8 +20,8 @@ import (
 // A principal with permission to tag in a target account can read every tag of a run in CloudTrail, and copy it. None
 // of these tags may make a run delete, adopt or publish a resource that it did not create.
 
-// copiedTags returns the sets of tags that resources had, whose ids begin with a prefix: as they were created, and with
-// the tags that were added later. action is the call that created them.
+// copiedTags returns the sets of tags of resources whose IDs begin with a prefix: those of the creating call, and those
+// with tags that were added later. action is the creating call.
 func copiedTags(run *fixture.Run, action, prefix string) (sets []map[string]string) {
 	var created, added []map[string]string
 	for _, call := range run.Calls() {
@@ -58,7 +58,7 @@ func expectUnchanged(w *fixture.World, run *fixture.Run, ids []string) {
 	}
 }
 
-// eachSet runs a test in a World for each set of tags, which one run gave and check uses. check returns their number.
+// eachSet runs a test in a new World for each set of tags of one run. check returns their number.
 func eachSet(t *testing.T, setup fixture.Setup, check func(w *fixture.World, nth int) (sets int)) {
 	t.Helper()
 	setup.PostProcessor = newPostProcessor

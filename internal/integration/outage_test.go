@@ -20,7 +20,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
 )
 
-// outageFaults are what a call can meet in an outage.
+// outageFaults are the faults that a call can meet in an outage.
 var outageFaults = []awssim.Fault{
 	awssim.ConnectionReset, awssim.ServerError, awssim.Unavailable, awssim.Throttled, awssim.Silent,
 }

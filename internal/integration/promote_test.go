@@ -60,7 +60,7 @@ func (r releases) in(mode, image string, more ...fixture.Change) *fixture.Run {
 	return r.Resume(r.template(append([]fixture.Change{fixture.WithMode(mode)}, more...)...))
 }
 
-// named returns the source image of what each reference names.
+// named returns the source image behind what each reference names.
 func (r releases) named() map[string]string {
 	r.Helper()
 	names := map[string]string{}
@@ -337,7 +337,7 @@ func (r releases) silentlyMixed(run *fixture.Run) (silent []string) {
 	return silent
 }
 
-// pointerRun is a run that dies, and the run after it.
+// pointerRun is a run that crashes, and the run after it.
 type pointerRun struct{ dies, next string }
 
 func (p pointerRun) String() string { return p.dies + ", then " + p.next }
@@ -404,7 +404,7 @@ func (p pointerRun) tryAll(t *testing.T, points, silent *atomic.Int64) {
 	}
 }
 
-// prepare makes the world in which the run dies.
+// prepare creates the world in which the run crashes.
 func (p pointerRun) prepare(w *fixture.World) releases {
 	if p.dies != "hold" {
 		r := twoReleases(w)
@@ -423,7 +423,7 @@ func (p pointerRun) prepare(w *fixture.World) releases {
 	return r
 }
 
-// start runs what dies, in a new world.
+// start executes the run that crashes, in a new world.
 func (p pointerRun) start(w *fixture.World, d death) *fixture.Run { return p.run(p.prepare(w), d) }
 
 func (p pointerRun) run(r releases, d death) *fixture.Run {
@@ -436,7 +436,7 @@ func (p pointerRun) run(r releases, d death) *fixture.Run {
 	return r.Start(attempt).Wait()
 }
 
-// finish runs what comes after the death. A release whose delivery died is completed before it is promoted.
+// finish starts the run after the crash. A release whose delivery crashed is completed before it is promoted.
 func (r releases) finish(p pointerRun) *fixture.Run {
 	r.ImageID = r.second
 	if p.dies == "hold" {

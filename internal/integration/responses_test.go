@@ -27,7 +27,7 @@ func richTemplate(w *fixture.World, method string) fixture.Template {
 		fixture.WithRetention(1), fixture.WithLaunchPermission(fixture.Friend), fixture.WithTimeout(2*time.Hour))
 }
 
-// endsInTime reports whether the run ends by its timeout, and an hour for what follows.
+// endsInTime reports whether the run ends at its timeout, or within an hour after it.
 func endsInTime(run *fixture.Run) bool { return run.EndsWithin(3 * time.Hour) }
 
 // After an empty response, the outcome of a call is unknown. The run searches the account before it calls again.
@@ -91,7 +91,7 @@ func TestDeviceNames_withAndWithoutPrefix(t *testing.T) {
 	}
 }
 
-// panics are what errors of Go's runtime look like on the screen.
+// panics are the texts with which errors of Go's runtime appear in the output.
 var panics = []string{"panic", "nil pointer", "runtime error", "index out of range"}
 
 // All responses to one action lack an element, or repeat the entries of their lists. The run fails or succeeds, without

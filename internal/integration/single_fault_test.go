@@ -14,15 +14,15 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
 )
 
-// singleFaults are what may happen once to any call without failing a run. A copy that ends in error is no such fault:
-// it fails its destination.
+// singleFaults are faults that may affect any single call without failing a run. A copy that ends in error is not one
+// of them: it fails its destination.
 var singleFaults = []awssim.Fault{
 	awssim.Throttled, awssim.ServerError, awssim.Unavailable, awssim.ConnectionReset, awssim.LostResponse,
 	awssim.LateError, awssim.TruncatedResponse, awssim.StaleRead, awssim.ExpiredSession, awssim.LimitReached,
 	awssim.EmptyResponse, awssim.ProxyResponse, awssim.MissingID,
 }
 
-// singleFault is one fault that the nth call of an action meets.
+// singleFault is one fault that affects the nth call of an action.
 type singleFault struct {
 	action string
 	source bool // the source account calls it

@@ -20,7 +20,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
 )
 
-// imageFate is what becomes of the image of a build.
+// imageFate is the final state of the image of a build.
 type imageFate string
 
 const (
@@ -31,7 +31,7 @@ const (
 	lost        imageFate = "lost"        // the run fails, and Packer deregisters the image
 )
 
-// fateOf returns what becomes of the image of a run that has ended.
+// fateOf returns the final state of the image of a run that has ended.
 func fateOf(w *fixture.World, run *fixture.Run) imageFate {
 	w.Helper()
 	exists := slices.ContainsFunc(w.Images(fixture.Source, fixture.Home), func(image ec2types.Image) bool {

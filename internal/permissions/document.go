@@ -16,7 +16,7 @@ type Document struct {
 	Statement []distribution.Statement
 }
 
-// Text is a document as JSON.
+// Text returns the document as JSON.
 func (d Document) Text() []byte {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)

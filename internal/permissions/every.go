@@ -18,8 +18,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// everyStep is a plan that uses every option, of an image that gives cause to every kind of step: a volume that needs a
-// staged copy, and one that is shared as it is.
+// everyStep returns the steps of plans that use every option between them. The image needs every kind of step: one of
+// its volumes must be staged, and another can be shared directly.
 func everyStep(s Setup) []step.Step {
 	var steps []step.Step
 	requests, facts := everyOption(s)
@@ -89,7 +89,7 @@ func publish(s Setup, target *distribution.Target) {
 	}
 }
 
-// everyOption is requests that use all options between them, each with images of its own name.
+// everyOption returns requests that use all options between them. Each has images with its own name.
 func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 	const sourceAlias, staged, shared = "alias/source", "snap-0aaaaaaaaaaaaaaaa", "snap-0bbbbbbbbbbbbbbbb"
 	home := s.home()
@@ -219,14 +219,14 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 	return requests, facts
 }
 
-// named is a request for images of another name.
+// named returns a request whose images have another name.
 func named(req distribution.Request, name distribution.Text) distribution.Request {
 	req.Targets = slices.Clone(req.Targets)
 	req.Targets[0].AMIName = name
 	return req
 }
 
-// other is another key in an account and Region, which encrypts the builder's volumes.
+// other returns the ARN of another key in an account and Region. It encrypts the builder's volumes.
 func (s Setup) other(at distribution.Location) string {
 	return "arn:" + s.partition() + ":kms:" + at.Region + ":" + at.Account + ":key/other"
 }

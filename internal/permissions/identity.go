@@ -87,12 +87,12 @@ func (h *holder) need(action, resource string) {
 	}
 }
 
-// actions are those of one or more services, sorted.
+// actions returns the matching actions of a holder's permissions, sorted.
 func (h *holder) actions(wanted func(string) bool) []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(h.needs)), func(action string) bool { return !wanted(action) })
 }
 
-// policy is the identity policy of a holder.
+// policy returns the identity policy of a holder.
 func (h *holder) policy() Document {
 	var all []distribution.Statement
 	if len(h.grants) > 0 {
@@ -121,11 +121,10 @@ func (h *holder) policy() Document {
 	return document(all...)
 }
 
-// ofAKey reports a resource that is a key, or any of the account.
+// ofAKey reports whether a resource is a key, or any key of the account.
 func ofAKey(resource string) bool { return resource == "*" || keyARN.MatchString(resource) }
 
-// makesGrants lets a holder make the grants that it was asked for, and no others: for these principals, with these
-// operations.
+// makesGrants lets a holder create only the requested grants, for these principals and with these operations.
 func (h *holder) makesGrants() distribution.Statement {
 	var keys, grantees, operations []string
 	for _, grant := range h.grants {
@@ -157,7 +156,7 @@ func (h *holder) makesGrants() distribution.Statement {
 
 func distinct(list []string) []string { return slices.Compact(slices.Sorted(slices.Values(list))) }
 
-// term is a condition under which actions are allowed on some of the resources that they are needed on.
+// term is a condition under which actions are allowed on some of their resources.
 type term struct {
 	name   string
 	covers func(action string) bool
@@ -280,7 +279,7 @@ func (h *holder) tags(action string) bool {
 	})
 }
 
-// keyTerms are those of keys. The grants of a copy are made by AWS for the caller (3.2.3).
+// keyTerms returns the terms for actions on keys. AWS creates the grants of a copy for the caller (rule 3.2.3).
 func (h *holder) keyTerms() []term {
 	use := func(action string) bool { return strings.HasPrefix(action, "kms:") && action != "kms:CreateGrant" }
 	source := func(resource string) string {
@@ -324,11 +323,11 @@ func (h *holder) keyTerms() []term {
 	}
 }
 
-// ownKeys are all keys of whoever has the policy, but for the condition of ownAlias.
+// ownKeys returns the ARN pattern of all keys. The condition of ownAlias restricts it to the holder's own key.
 func (s Setup) ownKeys() string { return "arn:" + s.partition() + ":kms:*:*:key/*" }
 
-// ownAlias is the key that bears the alias in the account of whoever has the policy; an alias cannot be the resource
-// itself (3.3.3).
+// ownAlias restricts a statement to the key with the alias in the holder's account. An alias itself cannot be a
+// resource (rule 3.3.3).
 func (s Setup) ownAlias() distribution.Condition {
 	return distribution.Condition{
 		"StringEquals":             {"aws:ResourceAccount": {"${aws:PrincipalAccount}"}},
@@ -336,7 +335,7 @@ func (s Setup) ownAlias() distribution.Condition {
 	}
 }
 
-// tagged allows tags of some keys and no others.
+// tagged allows only tags with some keys.
 func tagged(keys ...string) distribution.Condition {
 	return distribution.Condition{"ForAllValues:StringLike": {"aws:TagKeys": keys}, "Null": {"aws:TagKeys": {"false"}}}
 }
@@ -353,25 +352,25 @@ func has(prefixes ...string) func(string) bool {
 
 func whole(resource string) string { return resource }
 
-// anything is what actions ask for that know no resources, most of those that look.
+// anything returns the resource of actions without resource types, such as most reading actions.
 func anything(string) string { return "*" }
 
-// here is a resource whose name is known, in every Region of the account that asks.
+// here returns the ARN pattern of a resource with a known name, in every Region of the caller's account.
 func here(resource string) string {
 	parts := strings.SplitN(resource, ":", 6)
 	parts[3], parts[4] = "*", "*"
 	return strings.Join(parts, ":")
 }
 
-// everywhere is every license configuration that the account that asks has, or is shared with it: their ids differ by
-// Region.
+// everywhere returns the ARN pattern of all license configurations of the caller's account, or shared with it. Their
+// IDs differ by Region.
 func everywhere(resource string) string {
 	parts := strings.SplitN(resource, ":", 7)
 	parts[3], parts[4], parts[6] = "*", "*", "*"
 	return strings.Join(parts, ":")
 }
 
-// anywhere is every resource of a kind, in every Region: their ids are not known before.
+// anywhere returns the ARN pattern of every resource of a kind, in every Region. Their IDs are not known in advance.
 func anywhere(resource string) string {
 	parts := strings.SplitN(resource, ":", 6)
 	if len(parts) < 6 {

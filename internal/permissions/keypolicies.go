@@ -10,8 +10,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// sourceKey is the policy of the keys of what is shared: its account administers them, and targets may have AWS decrypt
-// with them for their copies. No target may encrypt, or make a grant of its own (3.2.3).
+// sourceKey returns the policy of the keys that encrypt shared snapshots. The source account administers them. Targets
+// may use them through AWS to decrypt for their copies. No target may encrypt with them, or create a grant itself (rule
+// 3.2.3).
 func (s Setup) sourceKey() Document {
 	target := s.target()
 	on := func(action string) bool {
@@ -51,10 +52,11 @@ func (s Setup) sourceKey() Document {
 	)
 }
 
-// ownAccount is the name of the statement that every key has.
+// ownAccount is the ID of the statement that every key policy has.
 const ownAccount = "OwnAccount"
 
-// administered lets the policies of an account say who may use its key: the key's account always can (3.2.1).
+// administered lets the IAM policies of an account permit the use of its key. The account itself always can use it
+// (rule 3.2.1).
 func (s Setup) administered(account string) distribution.Statement {
 	return distribution.Statement{
 		Sid:       ownAccount,
@@ -65,7 +67,7 @@ func (s Setup) administered(account string) distribution.Statement {
 	}
 }
 
-// trust is who may assume the role in the target accounts.
+// trust returns the trust policy of the role in the target accounts.
 func (s Setup) trust() Document {
 	var when distribution.Condition
 	if s.ExternalID != "" {
@@ -96,7 +98,7 @@ var (
 	linkedRole = "aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
 )
 
-// targetKey is the policy of a target's own key, which its account administers and Auto Scaling may launch with.
+// targetKey returns the policy of a target's own key. The target administers it, and Auto Scaling may launch with it.
 func (s Setup) targetKey(account string) Document {
 	role := distribution.Principals{s.roleARN(account, linkedRole)}
 	return document(
@@ -119,7 +121,7 @@ func (s Setup) targetKey(account string) Document {
 	)
 }
 
-// launchRole is what a role in a target account takes to launch from its own image.
+// launchRole returns the policy of a role in a target account that launches its own image.
 func (s Setup) launchRole() Document {
 	alias := s.ownAlias()
 	keys := []string{"arn:" + s.partition() + ":kms:*:*:key/*"}
@@ -135,7 +137,7 @@ func (s Setup) launchRole() Document {
 	)
 }
 
-// Policies are all policies of a set-up, by the name of their file.
+// Policies returns all policies of a setup by file name.
 func (s Setup) Policies() map[string]Document {
 	all := map[string]Document{
 		"build-role.json":        s.build().policy(),

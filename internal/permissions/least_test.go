@@ -28,7 +28,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// as is a configuration in the name of a role.
+// as returns a configuration with the credentials of a role.
 func (s *site) as(base aws.Config, role string, options ...func(*stscreds.AssumeRoleOptions)) aws.Config {
 	as := base
 	as.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(base), role, options...))

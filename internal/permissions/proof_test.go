@@ -40,7 +40,7 @@ const home = "ap-northeast-1"
 // TestMain clears the AWS environment of the machine.
 func TestMain(m *testing.M) { awsenv.Main(m) }
 
-// site is a world whose accounts have the policies of a set-up and no other permissions.
+// site is a world whose accounts have the policies of a setup and no other permissions.
 type site struct {
 	*testing.T
 	*awssim.World
@@ -54,7 +54,7 @@ type site struct {
 	license  string     // ARN of a license configuration of the target account
 }
 
-// furnish makes a world. change is done to the policies before they are given.
+// furnish creates a world. It applies change to the policies before the accounts get them.
 func furnish(t *testing.T, change func(file string, d *Document), options ...string) *site {
 	return furnishWith(t, func(_ *testing.T, s Setup) map[string]string {
 		policies := s.Policies()
@@ -66,7 +66,7 @@ func furnish(t *testing.T, change func(file string, d *Document), options ...str
 	}, options...)
 }
 
-// texts are policies as AWS takes them.
+// texts returns policies as JSON.
 func texts(policies map[string]Document) map[string]string {
 	all := map[string]string{}
 	for file, d := range policies {
@@ -75,7 +75,7 @@ func texts(policies map[string]Document) map[string]string {
 	return all
 }
 
-// furnishWith makes a world with the policies that a set-up has, by the name of their file.
+// furnishWith creates a world with the policies of a setup, which policiesOf returns by file name.
 func furnishWith(t *testing.T, policiesOf func(*testing.T, Setup) map[string]string, options ...string) *site {
 	s := &site{T: t, World: awssim.New(awssim.WithSeed(1)), Setup: Example()}
 	s.Options = options
@@ -200,8 +200,8 @@ func (s *site) role(client *iam.Client, name, trust, policy string) {
 	s.must(err)
 }
 
-// launches furnishes an account with a role that launches, with a policy beside all permissions of EC2, and with Auto
-// Scaling; it is somebody who may assume it.
+// launches creates a role in an account that may launch instances, with a policy in addition to all permissions of EC2.
+// It also creates the role of Auto Scaling. It returns the configuration of a user that may assume the role.
 func (s *site) launches(b *awssim.Builder, account, policy string) aws.Config {
 	s.Helper()
 	client, name := iam.NewFromConfig(b.Config(account, home)), aws.String("somebody")
@@ -237,7 +237,7 @@ func (s *site) launches(b *awssim.Builder, account, policy string) aws.Config {
 	return config
 }
 
-// added is a policy with the statements of others as well.
+// added returns a policy with the statements of several policies.
 func (s *site) added(policies ...string) string {
 	s.Helper()
 	all := map[string]any{"Version": "2012-10-17"}
@@ -255,7 +255,8 @@ func (s *site) added(policies ...string) string {
 	return string(text)
 }
 
-// build makes an image with one volume under another key of its account, and one under the key of what is shared.
+// build creates an image with two volumes, one under another key of its account, one under the key that encrypts shared
+// snapshots.
 func (s *site) build(b *awssim.Builder) {
 	s.Helper()
 	cloud := ec2.NewFromConfig(b.Config(s.SourceAccount, home))
@@ -299,7 +300,7 @@ func (s *site) build(b *awssim.Builder) {
 	s.sell(b)
 }
 
-// sell makes a second image, a copy of one that AWS bills as Windows.
+// sell creates a second image: a copy of one that AWS bills as Windows.
 func (s *site) sell(b *awssim.Builder) {
 	s.Helper()
 	vendor, buyer := ec2.NewFromConfig(b.Config("801119661308", home)), ec2.NewFromConfig(b.Config(s.SourceAccount, home))
@@ -384,7 +385,7 @@ func writeProblems(out io.Writer, findings []distribution.Finding) {
 	}
 }
 
-// problems returns what users read about the problems of a whole run that uses every option. Empty if there was none.
+// problems returns what users read about the problems of whole runs that use every option. Empty if there were none.
 func (s *site) problems() string {
 	s.Helper()
 	var reported strings.Builder
@@ -521,7 +522,7 @@ func (s *site) problems() string {
 	return reported.String()
 }
 
-// release makes another image, a day later, and frees the target's of all that keeps them.
+// release creates another image a day later. It removes what keeps the target's previous images.
 func (s *site) release(admin *ec2.Client) {
 	s.Helper()
 	images, err := admin.DescribeImages(s.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
@@ -561,8 +562,8 @@ func (s *site) release(admin *ec2.Client) {
 	time.Sleep(5 * time.Minute)
 }
 
-// launch reports launches that do not come to run: of the target's images in its account, and of those that are shared
-// in that of a share block.
+// launch reports launches that fail: of the target's images in its account, and of shared images in the account of a
+// share block.
 func (s *site) launch(reported *strings.Builder) {
 	s.Helper()
 	own, err := ec2.NewFromConfig(s.Config(s.Targets[0], home)).
@@ -586,7 +587,7 @@ func (s *site) launch(reported *strings.Builder) {
 	s.launchEach(reported, shared.Images, s.Users[0], s.sharer, s.SourceKeyARNs[0])
 }
 
-// launchEach launches images by a role, and by Auto Scaling.
+// launchEach launches images with a role and with Auto Scaling.
 func (s *site) launchEach(
 	reported *strings.Builder,
 	images []ec2types.Image,
@@ -630,8 +631,8 @@ func (s *site) launchEach(
 	}
 }
 
-// documented are permissions that AWS's guides demand for what the plugin does, and that were seen not to be missed
-// (3.1.8, 3.1.10).
+// documented are permissions that AWS's guides require for what the plugin does, although calls succeed without them
+// (rules 3.1.8 and 3.1.10).
 var documented = map[string]string{ // file and action -> rule
 	"target-role.json kms:ReEncryptTo":                     "3.1.5",
 	"build-role.json kms:GetKeyPolicy":                     "3.2.2",
@@ -708,8 +709,8 @@ func TestPolicies_everyPermissionIsNeeded(t *testing.T) {
 	fmt.Printf("actions: %d, proved: %d, documented: %d, unexplained: %d\n", permissions, proved, unneeded, unexplained)
 }
 
-// optionsFor are those of the runs that look at a policy's permissions: what the policy of a target's key lets Auto
-// Scaling do, a grant would as well.
+// optionsFor returns the options of the runs that test a policy. A grant would permit the same as the key policy of a
+// target, so they never have both.
 func optionsFor(file string) []string {
 	if file == "target-key.json" {
 		return slices.DeleteFunc(slices.Clone(Options), func(option string) bool { return option == "kms_grant" })
@@ -717,7 +718,7 @@ func optionsFor(file string) []string {
 	return nil
 }
 
-// take takes an action out of a statement.
+// take removes an action from a statement.
 func (d *Document) take(sid, action string) {
 	for i := range d.Statement {
 		if s := &d.Statement[i]; s.Sid == sid {

@@ -12,7 +12,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Setup is whom the policies are for.
+// Setup holds the accounts, roles and keys that the policies are for.
 type Setup struct {
 	SourceAccount string   // 12 digits
 	BuildRole     string   // name, with its path, of the role that runs Packer in the source account
@@ -30,7 +30,7 @@ type Setup struct {
 	Organization string   // "o-...": its accounts may use the source key, instead of a list of accounts; empty for none
 }
 
-// Example is the setup of the documentation.
+// Example returns the setup of the documentation.
 func Example() Setup {
 	return Setup{
 		SourceAccount: "111111111111", BuildRole: "golden-image-build",
@@ -48,7 +48,7 @@ var (
 	keyAlias = regexp.MustCompile(`^alias/[\w/-]+$`)
 )
 
-// Check is all that is wrong with a set-up.
+// Check returns all problems of a setup.
 func (s Setup) Check() error {
 	var all []error
 	demand := func(ok bool, format string, args ...any) {
@@ -106,10 +106,11 @@ var Options = []string{
 	"ssm_parameter",
 }
 
-// forUsers are those that are about other accounts than the targets.
+// forUsers are the options about other accounts than the targets.
 var forUsers = []string{"ami_users", "share"}
 
-// OnRequest are those that let a target role remove what is not ours: no policy has them unless it is asked for.
+// OnRequest are the options that let a target role delete foreign resources. No policy has them unless the user
+// requests it.
 var OnRequest = []string{"force_delete_snapshot", "force_deregister"}
 
 // with reports whether an option is used.
@@ -123,10 +124,10 @@ func (s Setup) with(option string) bool {
 	return slices.Contains(s.Options, option)
 }
 
-// partition is that of the source keys: one run, one partition.
+// partition returns the partition of the source keys. A run has only one.
 func (s Setup) partition() string { return keyARN.FindStringSubmatch(s.SourceKeyARNs[0])[1] }
 
-// regions are those of the source keys.
+// regions returns the Regions of the source keys.
 func (s Setup) regions() []string {
 	var regions []string
 	for _, key := range s.SourceKeyARNs {
@@ -150,10 +151,10 @@ func (s Setup) root(account string) string {
 	return "arn:" + s.partition() + ":iam::" + account + ":root"
 }
 
-// buildRole is the ARN of who runs Packer.
+// buildRole returns the ARN of the role that runs Packer.
 func (s Setup) buildRole() string { return s.roleARN(s.SourceAccount, s.BuildRole) }
 
-// home is where the image was built.
+// home returns the account and Region of the build.
 func (s Setup) home() distribution.Location {
 	return distribution.Location{Account: s.SourceAccount, Region: s.regions()[0]}
 }

@@ -103,7 +103,7 @@ func TestSetUp_documented(t *testing.T) {
 	}
 }
 
-// byCloudFormation is the policies that stacks of the templates have.
+// byCloudFormation returns the policies that stacks of the templates have.
 func byCloudFormation(t *testing.T, s Setup) map[string]string {
 	target := s.Targets[0]
 	inSource := map[string]any{
@@ -161,8 +161,8 @@ func byCloudFormation(t *testing.T, s Setup) map[string]string {
 	return policies
 }
 
-// resolved is a piece of a template as CloudFormation resolves it, with values for parameters, pseudo parameters and
-// conditions.
+// resolved returns a part of a template as CloudFormation resolves it, with values for parameters, pseudo parameters
+// and conditions.
 func resolved(t *testing.T, v any, values map[string]any) any {
 	t.Helper()
 	value := func(name string) any {
@@ -202,7 +202,7 @@ func resolved(t *testing.T, v any, values map[string]any) any {
 	return v
 }
 
-// byTerraform is the policies that the modules make.
+// byTerraform returns the policies that the modules create.
 func byTerraform(t *testing.T, s Setup) map[string]string {
 	target := s.Targets[0]
 	here := func(account string) cty.Value {
@@ -240,7 +240,7 @@ func byTerraform(t *testing.T, s Setup) map[string]string {
 	return policies
 }
 
-// locals are the local values of a module.
+// locals returns the local values of a module.
 func locals(t *testing.T, module string, data cty.Value, variables map[string]cty.Value) map[string]cty.Value {
 	t.Helper()
 	parsed, problems := hclparse.NewParser().ParseHCLFile(filepath.Join(module, "main.tf"))

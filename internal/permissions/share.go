@@ -12,8 +12,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-// shared are the policies of the accounts that share blocks name, by the name of their file: what the plan prints as
-// statements to add.
+// shared returns the policies of the accounts of share blocks by file name. The plan prints them as statements to add.
 func (s Setup) shared() map[string]Document {
 	key, launches, grants := document(), document(), document()
 	requests, facts := everyOption(s)
@@ -39,7 +38,7 @@ func (s Setup) shared() map[string]Document {
 	return map[string]Document{"share-key.json": key, "share-launch-role.json": launches, "share-role.json": grants}
 }
 
-// ofEveryUser is a statement about principals of one account, for the policy that every account has.
+// ofEveryUser returns a statement about principals of one account for a policy that all accounts get.
 func (s Setup) ofEveryUser(of distribution.Statement) distribution.Statement {
 	when := distribution.Condition{}
 	for operator, keys := range of.Condition {
@@ -57,7 +56,7 @@ func (s Setup) ofEveryUser(of distribution.Statement) distribution.Statement {
 	return of
 }
 
-// merged adds a statement to others: its resources to those of one that is the same otherwise.
+// merged adds a statement to others. If they differ only in their resources, it adds the resources.
 func merged(all []distribution.Statement, more distribution.Statement) []distribution.Statement {
 	for i, s := range all {
 		resources := distinct(slices.Concat(s.Resource, more.Resource))

@@ -39,7 +39,7 @@ func TestTooLarge_reportsEachPolicy(t *testing.T) {
 	}
 }
 
-// ids are accounts that begin with a digit.
+// ids returns n account IDs that begin with a digit.
 func ids(digit rune, n int) (all []string) {
 	for i := range n {
 		all = append(all, fmt.Sprintf("%c%011d", digit, i))

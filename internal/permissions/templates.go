@@ -12,11 +12,11 @@ import (
 	"strings"
 )
 
-// object is a JSON object of a CloudFormation template; its members are written in the order of their names.
+// object is a JSON object of a CloudFormation template. Its members are written in alphabetical order.
 type object = map[string]any
 
-// Templates are CloudFormation templates that set up an account in one Region, by the name of their file. What is there
-// once for an account stands in a template of its own, so that a stack set can bring the others to many Regions.
+// Templates returns the CloudFormation templates that set up an account in one Region, by file name. What an account
+// needs only once has its own template, so that a stack set can deploy the others to many Regions.
 func Templates() map[string][]byte {
 	s := Example()
 	inSource, inTarget := sides()
@@ -95,7 +95,7 @@ func resource(kind string, properties object) object {
 	return object{"Type": kind, "Properties": properties}
 }
 
-// encryption is a key that outlives its stack, because images depend on it, and its alias.
+// encryption returns a key and its alias. The key is kept when its stack is deleted, because images depend on it.
 func encryption(policy object) object {
 	key := resource("AWS::KMS::Key", object{"EnableKeyRotation": true, "KeyPolicy": policy})
 	key["DeletionPolicy"], key["UpdateReplacePolicy"] = "Retain", "Retain"
@@ -125,7 +125,7 @@ func template(description string, parameters, resources object, conditions ...ob
 	return out.Bytes()
 }
 
-// side replaces the values of the example in the templates of an account.
+// side replaces the values of the example by parameters in the templates of an account.
 type side struct {
 	lists map[string]string // elements, with commas between them -> parameter that is a list
 	texts []string          // text, and its replacement
@@ -159,7 +159,7 @@ func sides() (source, target side) {
 	return source, target
 }
 
-// tree is a policy of the example with parameters in place of what is the example's own; each may change its
+// tree returns a policy of the example with parameters instead of the values of the example. each may change its
 // statements.
 func (in side) tree(d Document, each func(object) any) object {
 	var policy object
@@ -176,7 +176,7 @@ func (in side) tree(d Document, each func(object) any) object {
 	return policy
 }
 
-// put puts parameters in place of texts.
+// put replaces texts by parameters.
 func (in side) put(v any) any {
 	switch v := v.(type) {
 	case object:

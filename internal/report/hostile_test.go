@@ -16,7 +16,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report/reporttest"
 )
 
-// tags are the elements of a page with the names of their attributes, and how often each is there.
+// tags counts the elements of a page by their names and the names of their attributes.
 func tags(t *testing.T, page string) map[string]int {
 	t.Helper()
 	found := map[string]int{}
@@ -58,15 +58,15 @@ func TestHTML_foreignTextIsNoMarkup(t *testing.T) {
 	}
 }
 
-// active is what GitHub's Markdown gives a meaning to and a report never writes itself.
+// active matches what GitHub's Markdown interprets and a report never writes itself.
 var active = regexp.MustCompile(
 	`\]\(|!\[|\[x|https?:|www\.|@[a-z]|[$]|[{}]|~~|__|javascript:|:boom:|[*][*]bold|&[^#]|\\|[^&]#[0-9]`,
 )
 
-// inert is what Markdown leaves alone: code. The drawing has a test of its own.
+// inert matches code, which Markdown does not interpret. The drawing has its own test.
 var inert = regexp.MustCompile("(?s)```mermaid\n.*?\n```\n|`[^`\n]*`")
 
-// elements are those that a report writes into its Markdown.
+// elements are the HTML elements that a report writes into its Markdown.
 var elements = []string{"<br>", "<br/>", "<code>", "</code>", "<details>", "</details>", "<summary>", "</summary>"}
 
 func TestMarkdown_foreignTextIsNoMarkup(t *testing.T) {

@@ -17,8 +17,8 @@ import (
 // In these tests an administrator of a target account forges what a run creates: a snapshot under the account's key
 // with all tags of a genuine copy, and an image of it.
 
-// forged makes a snapshot in an account as a copy of ours looks (volume vol-ffffffff, the correct key and size), with
-// the tags given.
+// forged creates a snapshot that looks like a copy of a run (volume vol-ffffffff, the correct key and size), with the
+// given tags.
 func (s *stage) forged(account string, tags []ec2types.Tag) string {
 	s.Helper()
 	cloud := s.cloud(account)
@@ -47,7 +47,7 @@ func (s *stage) forged(account string, tags []ec2types.Tag) string {
 	return *copied.SnapshotId
 }
 
-// prepared registers an image of a snapshot, with the name and tags given.
+// prepared registers an image of a snapshot, with the given name and tags.
 func (s *stage) prepared(account, name, snapshot string, tags []ec2types.Tag) string {
 	s.Helper()
 	made, err := s.cloud(account).RegisterImage(s.Context(), &ec2.RegisterImageInput{
@@ -65,7 +65,7 @@ func (s *stage) prepared(account, name, snapshot string, tags []ec2types.Tag) st
 	return *made.ImageId
 }
 
-// genuine are the tags of the image that a run made in an account, and of its first copy.
+// genuine returns the tags of the image that a run created in an account, and of its first copy.
 func (s *stage) genuine(account string) (image, snapshot []ec2types.Tag) {
 	s.Helper()
 	made := s.images(account)[0]
@@ -77,13 +77,13 @@ func (s *stage) genuine(account string) (image, snapshot []ec2types.Tag) {
 	return made.Tags, snapshot
 }
 
-// untagged are tags but those whose keys end so.
+// untagged returns the tags whose keys do not end with a text.
 func untagged(tags []ec2types.Tag, end string) []ec2types.Tag {
 	return slices.DeleteFunc(slices.Clone(tags), func(tag ec2types.Tag) bool { return strings.HasSuffix(*tag.Key, end) })
 }
 
-// leftAlone fails the test if a run has named one of the resources in a call other than a lookup, or if one of them is
-// gone.
+// leftAlone fails the test if a run named one of the resources in a call other than a lookup, or if one of them is
+// deleted.
 func (s *stage) leftAlone(ids ...string) {
 	s.Helper()
 	for _, call := range s.world.Records()[s.begun:] {

@@ -5,7 +5,7 @@ package encryptedami
 
 import "testing"
 
-// byImage has a template's targets copy whole images, and changes its last one.
+// byImage returns options whose targets copy whole images, with changes to the last target.
 func byImage(options map[string]any, last map[string]any) map[string]any {
 	targets := options["target"].([]any)
 	for _, target := range targets {

@@ -18,7 +18,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 )
 
-// session are options with the credentials of a session of the user ci, which cannot be renewed.
+// session returns options with the credentials of a session of the user ci, which cannot be renewed.
 func (s *stage) session(accounts ...string) map[string]any {
 	s.Helper()
 	o := s.options(accounts...)
@@ -166,7 +166,7 @@ func TestPanic_atAnyCall(t *testing.T) {
 	}
 }
 
-// cancelingScreen is a screen on which a text cancels the run.
+// cancelingScreen cancels the run when it shows a text.
 type cancelingScreen struct {
 	*screen
 	upon   string
@@ -180,7 +180,7 @@ func (c cancelingScreen) Say(text string) {
 	}
 }
 
-// behindItsProof is a run that somebody cancels when all that it was asked for is done.
+// behindItsProof cancels a run after its images are verified.
 func (s *stage) behindItsProof() error {
 	ctx, cancel := context.WithCancel(s.Context())
 	p := &PostProcessor{client: s.world, seed: 1}

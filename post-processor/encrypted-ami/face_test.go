@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	awsenv.Main(m)
 }
 
-// screen keeps what Packer would show. As Packer's, any goroutine may use it.
+// screen records what Packer would show. Any goroutine may use it, as with Packer's own.
 type screen struct {
 	packersdk.Ui
 	mu sync.Mutex
@@ -57,7 +57,7 @@ func (s *screen) Machine(category string, fields ...string) {
 	s.print("machine:", category+","+strings.Join(fields, ","))
 }
 
-// built is what a builder returns.
+// built returns the artifact of a builder.
 func built(builder, id string, data map[string]any) packersdk.Artifact {
 	return &packersdk.MockArtifact{
 		BuilderIdValue: builder,

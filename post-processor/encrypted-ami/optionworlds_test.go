@@ -37,12 +37,12 @@ const (
 	ebsBuilder = "mitchellh.amazonebs"
 )
 
-// afterBuild runs a template on a stage that it sets itself, with the image of a build.
+// afterBuild runs a template with the image of a build, on a new stage.
 func afterBuild(template func(*stage) pairs) func(*testing.T, func(pairs)) optioncoverage.Outcome {
 	return onOptionStage(ebsBuilder, template)
 }
 
-// underNull is as afterBuild, for a template that names the image.
+// underNull is like afterBuild, for a template that names an existing image.
 func underNull(template func(*stage) pairs) func(*testing.T, func(pairs)) optioncoverage.Outcome {
 	return onOptionStage(nullBuilder, template)
 }
@@ -62,7 +62,7 @@ func onOptionStage(builder string, template func(*stage) pairs) func(*testing.T,
 	}
 }
 
-// addSigningKey gives the image a signing key that is always the same: everything else in a run follows from the seed.
+// addSigningKey gives the image a fixed signing key. Everything else in a run follows from the seed.
 func (s *stage) addSigningKey(release string) {
 	s.Helper()
 	secret := strings.Repeat("5a", 16)
@@ -76,7 +76,7 @@ func (s *stage) addSigningKey(release string) {
 	s.must(err)
 }
 
-// outcome is what a user sees of a template.
+// outcome returns what a user can see of a run.
 func (s *stage) outcome(o pairs, builder string, client aws.HTTPClient) (seen optioncoverage.Outcome) {
 	s.Helper()
 	p := &PostProcessor{client: client, seed: 1, runID: "run-1"}
@@ -132,23 +132,23 @@ func (s *stage) fixtures() optioncoverage.Fixtures {
 	return optioncoverage.Fixtures{T: s.T, World: s.world, Region: tokyo}
 }
 
-// rebuilt makes another image that of the build.
+// rebuilt makes another image the image of the build.
 func (s *stage) rebuilt(image string) {
 	s.image = image
 	s.addSigningKey("2000-01-03T00:00:00Z")
 }
 
-// target is the first target of a template.
+// target returns the first target of a template.
 func target(o pairs) pairs { return o["target"].(list)[0].(pairs) }
 
-// with is a template for one target that has more options.
+// with returns a template for one target with additional options.
 func (s *stage) with(more pairs) pairs {
 	o := s.options(prod)
 	maps.Copy(target(o), more)
 	return o
 }
 
-// furnished is as with, and the target's role has all permissions. There are further keys: alias/second of the source
+// furnished is like with, but the target's role has all permissions. There are further keys: alias/second of the source
 // and of the target, and the target's alias/golden in another Region.
 func (s *stage) furnished(more pairs) pairs {
 	f := s.fixtures()
@@ -188,7 +188,7 @@ func aCredentialsFile(s *stage) pairs {
 	}
 }
 
-// roles has a block assume_role wherever there may be one, each with its options.
+// roles returns a template with an assume_role block everywhere, each with all options.
 func roles(s *stage) pairs {
 	tree := s.grow()
 	s.fixtures().Roles(source, source, management, prod, other)
@@ -217,7 +217,8 @@ func anOrganization(s *stage) pairs {
 	return s.grow().options(func(target pairs) { target["account_ids"], target["on_missing_role"] = list{prod}, "skip" })
 }
 
-// oneOfTwo targets fails, as its copies do. Each wants a parameter, and files report it.
+// oneOfTwo returns a template in which the copies of one target fail. Both targets publish a parameter, and files
+// report it.
 func oneOfTwo(s *stage) pairs {
 	s.world.Inject(awssim.FaultRule{Fault: awssim.LateCopyFailure, Action: "ec2:CopySnapshot", Account: other})
 	o := s.options(other, prod)
@@ -249,7 +250,7 @@ func deprecated(s *stage) pairs {
 
 func protectedTarget(s *stage) pairs { return s.with(pairs{"deregistration_protection": pairs{}}) }
 
-// olderRelease is copied two days before.
+// olderRelease returns a template with a release whose successor was distributed two days earlier.
 func olderRelease(s *stage) pairs {
 	o := s.with(pairs{"retention": pairs{"keep_releases": 1}})
 	o["image_family"] = "web"
@@ -288,8 +289,8 @@ func olderPromotion(s *stage) pairs {
 	return o
 }
 
-// windows is an image of AWS's; the target has fast launch for it by a launch template that an option names, "" for
-// none.
+// windows returns a template for a Windows image of AWS. The target enables fast launch, with a launch template that an
+// option names. The option is empty for none.
 func windows(option string) func(*stage) pairs {
 	return func(s *stage) pairs {
 		f := s.fixtures()

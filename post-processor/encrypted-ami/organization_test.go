@@ -19,8 +19,8 @@ const (
 	closed     = "666666666666"
 )
 
-// tree is an organization on the stage: the source account and one that is closed in a unit, the targets and an account
-// without the role in a unit below it.
+// tree is an organization. One unit has the source account and a closed account. A unit below it has the targets and an
+// account without the role.
 type tree struct {
 	*stage
 	client      *organizations.Client
@@ -103,7 +103,7 @@ func (o tree) unit(name, parent string) string {
 	return *made.OrganizationalUnit.Id
 }
 
-// options name the target by its unit.
+// options returns options that name the target by its organizational unit.
 func (o tree) options(change func(target map[string]any)) map[string]any {
 	options := o.stage.options(prod)
 	target := options["target"].([]any)[0].(map[string]any)

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// only are options with which nothing but the plan is wanted.
+// only returns options with mode = "plan".
 func (s *stage) only(accounts ...string) map[string]any {
 	options := s.options(accounts...)
 	options["mode"] = "plan"

@@ -18,14 +18,14 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
 
-// publishing are options whose first target asks for a parameter.
+// publishing returns options whose first target publishes a parameter.
 func (s *stage) publishing(accounts ...string) map[string]any {
 	o := s.options(accounts...)
 	o["target"].([]any)[0].(map[string]any)["ssm_parameter"] = []any{map[string]any{"name": "/golden/{{ .Region }}"}}
 	return o
 }
 
-// parameter is the value of an account's parameter; "" for none.
+// parameter returns the value of an account's parameter. Empty if there is none.
 func (s *stage) parameter(account, name string) string {
 	s.Helper()
 	out, err := ssm.NewFromConfig(s.world.Config(account, tokyo)).
@@ -129,8 +129,8 @@ func TestPublish_targetSucceeds(t *testing.T) {
 	})
 }
 
-// merged is what HCP Packer knows of a build: Packer's core decodes the state of each artifact, keeps images apart by
-// provider, id and Region, and makes one map of all labels, of which the last goes before the others.
+// merged returns what HCP Packer stores for a build. Packer decodes the state of each artifact and distinguishes images
+// by provider, ID and Region. It merges all labels, and the last value of a label counts.
 func merged(t *testing.T, states ...any) (images map[string]registryimage.Image, labels map[string]string) {
 	t.Helper()
 	images, labels = map[string]registryimage.Image{}, map[string]string{}

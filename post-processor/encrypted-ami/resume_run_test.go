@@ -27,7 +27,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
-// closed keeps everybody out of an account's role, open lets the source account in again.
+// closed denies every principal the role of an account.
 func (s *stage) closed(account string) {
 	s.trust(account, `{"Effect":"Deny","Principal":"*","Action":"sts:AssumeRole"}`)
 }
@@ -57,8 +57,8 @@ func (s *stage) trust(account, statement string) {
 	time.Sleep(time.Minute) // until it is seen everywhere
 }
 
-// keyless revokes the permission of an account's role to use its key: CopySnapshot is accepted, and ends in error
-// (1.8.4).
+// keyless removes the permission of an account's role to use its key. CopySnapshot is accepted, and the copy ends in
+// error (rule 1.8.4).
 func (s *stage) keyless(account string) {
 	s.setTargetActions(account, `["ec2:*","kms:DescribeKey"]`)
 }
@@ -85,7 +85,7 @@ func (s *stage) withExistingAMI(accounts ...string) map[string]any {
 	return o
 }
 
-// tidy fails the test if the source account has anything but its image, or somebody may use its snapshots.
+// tidy fails the test if the source account has anything but its image, or if another account may use its snapshots.
 func (s *stage) tidy() {
 	s.Helper()
 	snapshots := s.snapshots(source)

@@ -17,15 +17,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// pointed are options that name an image of an account, with a parameter there that names the account's: what is not
-// proved is never named.
+// pointed returns options for an account that name an existing image and publish a parameter. An image that is not
+// proven is never published.
 func (s *stage) pointed(account string) map[string]any {
 	o := s.withExistingAMI(account)
 	o["target"].([]any)[0].(map[string]any)["ssm_parameter"] = []any{map[string]any{"name": "/golden"}}
 	return o
 }
 
-// stands fails the test unless all that a run made for an account is proved.
+// stands fails the test unless everything that a run created for an account is proven.
 func (s *stage) stands(account string) {
 	s.Helper()
 	o := s.pointed(account)
@@ -35,7 +35,7 @@ func (s *stage) stands(account string) {
 	}
 }
 
-// late hides the sealing key in one look at the image after it was given (4.4.1).
+// late hides the signing key in one read of the image after it was written (rule 4.4.1).
 type late struct {
 	aws.HTTPClient
 	look int
@@ -93,7 +93,7 @@ func TestSigningKey_visibleLate(t *testing.T) {
 	}
 }
 
-// slow is an HTTP client that delays requests about sealing keys.
+// slow is an HTTP client that delays requests about signing keys.
 type slow struct {
 	aws.HTTPClient
 	delay time.Duration

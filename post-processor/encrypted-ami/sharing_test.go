@@ -16,7 +16,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
-// sharing lets an account, and an organization, launch the image.
+// sharing adds a share block for an account and an organization to options.
 func sharing(options map[string]any, account string) map[string]any {
 	options["share"] = []any{
 		map[string]any{
@@ -28,7 +28,7 @@ func sharing(options map[string]any, account string) map[string]any {
 	return options
 }
 
-// launchable are who may launch an image of the source account.
+// launchable returns the launch permissions of an image of the source account.
 func (s *stage) launchable(id string) distribution.LaunchPermissions {
 	s.Helper()
 	out, err := s.cloud(source).DescribeImageAttribute(s.Context(), &ec2.DescribeImageAttributeInput{

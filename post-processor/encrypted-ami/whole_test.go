@@ -29,8 +29,8 @@ const (
 	tokyo  = "ap-northeast-1"
 )
 
-// stage is a simulated AWS with an image of the source account, which PostProcess distributes, and what Packer sees of
-// it.
+// stage is a simulated AWS with an image of the source account, and the output of Packer. PostProcess distributes the
+// image.
 type stage struct {
 	*testing.T
 	world *awssim.World
@@ -45,8 +45,8 @@ type stage struct {
 	forced    bool   // the last run kept the source image against the template's word
 }
 
-// onStage plays in virtual time. The world has an image of two volumes under aws/ebs in the source account, a key there
-// that all may use, and in two target accounts a key and a role with an external id.
+// onStage runs a test in virtual time. The source account has an image with two volumes under aws/ebs, and a key that
+// all accounts may use. Two target accounts each have a key, and a role with an external ID.
 func onStage(t *testing.T, play func(s *stage)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stage{T: t, world: awssim.New(awssim.WithSeed(1)), screen: new(screen)}
@@ -151,7 +151,7 @@ func (s *stage) build(b *awssim.Builder) error {
 	return err
 }
 
-// options are the source's credentials and key, and a target for each of some accounts.
+// options returns the credentials and the key of the source, and a target for each account.
 func (s *stage) options(accounts ...string) map[string]any {
 	var targets []any
 	for _, account := range accounts {
@@ -170,13 +170,13 @@ func (s *stage) options(accounts ...string) map[string]any {
 	}
 }
 
-// run configures as Packer does after a build, and post-processes.
+// run configures the post-processor as Packer does after a build, and runs it.
 func (s *stage) run(ctx context.Context, options map[string]any) (*artifact, error) {
 	s.Helper()
 	return s.after(ctx, "mitchellh.amazonebs", options)
 }
 
-// after is run with the artifact of another builder.
+// after is like run, with the artifact of another builder.
 func (s *stage) after(ctx context.Context, builder string, options map[string]any) (*artifact, error) {
 	s.Helper()
 	s.started++
@@ -225,7 +225,7 @@ func (s *stage) postProcess(ctx context.Context, p *PostProcessor, builder strin
 	return output.(*artifact), nil
 }
 
-// mentions reports whether the screen or an error shows something.
+// mentions reports whether the screen or an error contains a text.
 func (s *stage) mentions(what string, err error) bool {
 	return strings.Contains(s.screen.String(), what) || err != nil && strings.Contains(err.Error(), what)
 }
@@ -234,7 +234,7 @@ func (s *stage) cloud(account string) *ec2.Client {
 	return ec2.NewFromConfig(s.world.Config(account, tokyo))
 }
 
-// images are an account's own.
+// images returns an account's own images.
 func (s *stage) images(account string) []ec2types.Image {
 	s.Helper()
 	out, err := s.cloud(account).DescribeImages(context.Background(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
@@ -244,7 +244,7 @@ func (s *stage) images(account string) []ec2types.Image {
 	return out.Images
 }
 
-// snapshots are an account's own.
+// snapshots returns an account's own snapshots.
 func (s *stage) snapshots(account string) []ec2types.Snapshot {
 	s.Helper()
 	out, err := s.cloud(account).
@@ -255,7 +255,7 @@ func (s *stage) snapshots(account string) []ec2types.Snapshot {
 	return out.Snapshots
 }
 
-// protected reports whether the source image is, and by us.
+// protected reports whether the source image is protected, and whether a run enabled that.
 func (s *stage) protected() (protected, ours bool) {
 	s.Helper()
 	image := s.images(source)[0]
@@ -263,7 +263,7 @@ func (s *stage) protected() (protected, ours bool) {
 	return strings.HasPrefix(aws.ToString(image.DeregistrationProtection), "enabled"), ours
 }
 
-// safe fails the test unless the source image is protected by us.
+// safe fails the test unless the source image is protected by a run.
 func (s *stage) safe() {
 	s.Helper()
 	if protected, ours := s.protected(); !protected || !ours {
@@ -271,7 +271,7 @@ func (s *stage) safe() {
 	}
 }
 
-// made are the calls that made something in the targets, or copied.
+// made returns the calls that created something in the targets, or copied.
 func (s *stage) made() awssim.Records {
 	calls := s.world.Records()[s.begun:].Mutating() // dry runs make nothing
 	return slices.Concat(calls.Calls("ec2:CopySnapshot"), calls.Calls("ec2:RegisterImage"))

@@ -32,7 +32,7 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// shown is what the page shows of a document.
+// shown holds what the page shows of a manifest.
 type shown struct {
 	Headline string
 	Scripts  int
@@ -172,7 +172,7 @@ func testHostileNames(t *testing.T, b *browser) {
 	b.open(t, reporttest.NewManifest(p, r))
 }
 
-// readability is what makes a page hard to read.
+// readability holds what makes a page hard to read.
 type readability struct {
 	Background  string
 	TooWide     int      // pixels

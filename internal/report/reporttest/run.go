@@ -25,7 +25,7 @@ var volumes = []struct {
 	{"/dev/xvdb", "snap-0b", 100},
 }
 
-// newAttributes returns what becomes of the attributes of every image of Run. Poisoned changes them.
+// newAttributes returns the outcomes of the attributes of every image of Run. Poisoned changes them.
 func newAttributes() []distribution.AttributeOutcome {
 	return []distribution.AttributeOutcome{
 		{Attribute: "Architecture", How: distribution.Kept},
@@ -115,7 +115,7 @@ type sample struct {
 	result *distribution.Result
 }
 
-// done adds a step that succeeded.
+// done adds a successful step.
 func (s sample) done(step step.Step, begun, took time.Duration, created string) {
 	s.plan.Steps = append(s.plan.Steps, step)
 	ended := distribution.StepResult{
@@ -131,7 +131,7 @@ func (s sample) done(step step.Step, begun, took time.Duration, created string) 
 	}
 }
 
-// stage adds the staged copies of a Region, i being its number.
+// stage adds the staged copies of a Region. i is the number of the Region.
 func (s sample) stage(i int, region string) {
 	at := distribution.Location{Account: Source.Account, Region: region}
 	for _, v := range volumes {
@@ -154,7 +154,8 @@ func stageID(region, device string) distribution.StepID {
 	return distribution.StepID("stage/" + region + "/" + device[5:])
 }
 
-// copy adds the copies of an account in a Region, both given by their numbers, and the image of them.
+// copy adds the copies of an account in a Region and their image. The account and the Region are given by their
+// numbers.
 func (s sample) copy(account, i int, region string) {
 	target := "prod"
 	if account%3 == 2 {

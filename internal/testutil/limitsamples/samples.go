@@ -10,7 +10,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 )
 
-// typical holds a text that AWS accepts, of subjects with a format, and of which all characters are of the same kind.
+// typical holds a text that AWS accepts for each subject with a format. All characters of such a text are of the same
+// kind.
 var typical = map[awslimits.Subject]string{
 	awslimits.AccountID:             "999999999999",
 	awslimits.Region:                "eu-west-1",
@@ -37,7 +38,7 @@ var typical = map[awslimits.Subject]string{
 	awslimits.ParameterTier:     "Standard",
 }
 
-// ends holds what a text of a subject begins and ends with, whatever its length.
+// ends holds the first and the last characters of texts of a subject, whatever their length.
 var ends = map[awslimits.Subject][2]string{
 	awslimits.RolePath:         {"/", "/"},
 	awslimits.SessionPolicy:    {`"`, `"`},
@@ -65,7 +66,7 @@ func Typical(subject awslimits.Subject) string {
 	return Text(subject, 10)
 }
 
-// Texts returns a text at a limit and one beyond it. It reports false if the limit is not one of texts.
+// Texts returns a text at a limit and one beyond it. The result is false if the limit is not one of texts.
 func Texts(limit awslimits.Limit) (within, beyond string, ok bool) {
 	switch limit.Kind {
 	case awslimits.MinLength:
@@ -80,7 +81,8 @@ func Texts(limit awslimits.Limit) (within, beyond string, ok bool) {
 	return "", "", false
 }
 
-// Numbers returns a number at a limit and one beyond it. It reports false if the limit is not one of numbers or counts.
+// Numbers returns a number at a limit and one beyond it. The result is false if the limit is not one of numbers or
+// counts.
 func Numbers(limit awslimits.Limit) (within, beyond int, ok bool) {
 	switch limit.Kind {
 	case awslimits.MinNumber:

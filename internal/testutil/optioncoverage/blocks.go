@@ -5,8 +5,8 @@ package optioncoverage
 
 import "strings"
 
-// AssumeRoleCases returns the cases of an AssumeRoleBlock. The errors are those without the block, empty for success,
-// and without the external id.
+// AssumeRoleCases returns the cases of an AssumeRoleBlock. withoutBlock is the error without the block, empty for
+// success. withoutExternalID is the error without the external ID.
 func AssumeRoleCases(block, account, withoutBlock, withoutExternalID string) []Case {
 	withoutARN, withName := "role_arn: missing", "role_name: \"strict\" has no account here"
 	if strings.Contains(block, ".") { // in a target or share
@@ -41,7 +41,7 @@ func AssumeRoleBlock(account string) map[string]any {
 	}
 }
 
-// sessionTag returns a tag key for an account, because a session cannot pass a tag that it has inherited.
+// sessionTag returns a tag key that differs by account, because a session cannot pass a tag that it has inherited.
 func sessionTag(account string) string { return "for-" + account }
 
 // FastLaunchBlock returns a block whose option names a launch template: "template_name", "template_id" or none.

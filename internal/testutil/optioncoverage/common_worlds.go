@@ -128,7 +128,7 @@ func grants(s Setup) pairs {
 	return o
 }
 
-// grantCases returns the cases of an empty grant block. The error is that without the block, empty for success.
+// grantCases returns the cases of an empty grant block. without is the error without the block, empty for success.
 func grantCases(block, without string) []Case {
 	return []Case{
 		{Option: block, Without: without},

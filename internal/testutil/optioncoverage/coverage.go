@@ -34,7 +34,7 @@ type Outcome struct {
 	PassedOn []string // options that go to another component unchanged
 }
 
-// Case is an option of the template of a world that is omitted.
+// Case is an option that is omitted from the template of a world.
 type Case struct {
 	Option        string // path: "target.ssm_parameter.key_id"; in the first of repeated blocks
 	Value         any    // that of the template if nil

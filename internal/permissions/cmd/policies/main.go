@@ -23,7 +23,7 @@ func main() {
 	}
 }
 
-// run writes the policies, and warns of those that exceed a quota of AWS.
+// run writes the policies, and warns about those that exceed a quota of AWS.
 func run(args []string, warn io.Writer) error {
 	flags := flag.NewFlagSet("policies", flag.ExitOnError)
 	s := permissions.Example()
@@ -80,7 +80,7 @@ func write(folder string, files map[string][]byte) error {
 	return nil
 }
 
-// list is a flag of several values, with commas between them.
+// list defines a flag with several values, separated by commas.
 func list(flags *flag.FlagSet, values *[]string, name, usage string) {
 	if len(*values) > 0 {
 		usage += " (default " + strings.Join(*values, ",") + ")"

@@ -29,7 +29,7 @@ func TestRun_reportsPoliciesTooLarge(t *testing.T) {
 	}
 }
 
-// many are further accounts.
+// many returns n further accounts.
 func many(n int) (all string) {
 	for i := range n {
 		all += fmt.Sprintf(",3%011d", i)
