@@ -24,6 +24,7 @@ const (
 	maxStepIDParsers         = 0
 	maxStepCallsWithinPlan   = 0
 	maxImportsOutsideOfTable = 0
+	maxPageDifferences       = 0
 )
 
 // targetOption and publishTarget represent the options of their kind. An identifier or literal that matches belongs to

@@ -44,6 +44,7 @@ func measure(c *code) []measurement {
 		importDirections(c),
 		filesOf(c, targetOption, "target option", maxTargetOptionFiles),
 		filesOf(c, publishTarget, "publish target", maxPublishTargetFiles),
+		pages(c),
 	}
 }
 

@@ -8,7 +8,9 @@ import (
 	"go/importer"
 	"go/token"
 	"go/types"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -224,6 +226,40 @@ func TestFilesOf(t *testing.T) {
 		if m.value != want {
 			t.Errorf("%q: got %v, want %d files", text, m.where, want)
 		}
+	}
+}
+
+func TestPages(t *testing.T) {
+	c := newCode(t, "internal/config", "package config\ntype Target struct{ LicenseConfigurationARNs []string }\n")
+	c.root = t.TempDir()
+	if m := pages(c); m.absent == "" {
+		t.Errorf("without pages: got %+v, want absent", m)
+	}
+
+	write := func(name, text string) {
+		t.Helper()
+		path := filepath.Join(c.root, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("docs/architecture.md", "`internal/config`, `internal/gone` and `internal/distribution`\n")
+	write("internal/config/x", "")
+	write("internal/distribution/x", "")
+	write("CONTRIBUTING.md", "#### A target option\n\n| `internal/old.go` | x |\n\n#### A publish target\n")
+
+	file := c.file(c.in("internal/config").files[0].Pos())
+	want := []string{
+		"docs/architecture.md lists internal/gone, which does not exist",
+		"docs/architecture.md does not list internal/step",
+		"CONTRIBUTING.md does not list " + file + " under #### A target option",
+		"CONTRIBUTING.md lists internal/old.go under #### A target option, which does not name license_configuration_arns",
+	}
+	if got := pages(c).where; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
