@@ -70,6 +70,8 @@ var worlds = append(
 		}},
 		{Name: "options of runs", Run: on(aBuild), Cases: []optioncoverage.Case{
 			{Option: "existing_amis", Value: pairs{tokyo: "ami-0123456789abcdef0"}, With: nothingMade},
+			{Option: "allow_older_release", Value: true, With: nothingMade},
+			{Option: "only_targets", Value: list{"to " + prod}, With: nothingMade},
 			{Option: "on_failure", Value: "cleanup", With: nothingMade},
 			{Option: "mode", Value: "plan", With: nothingMade},
 			{Option: "output_directory", Value: "dist", With: nothingMade},

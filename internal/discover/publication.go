@@ -283,9 +283,9 @@ func (s *survey) parameterHistory(
 ) ([]distribution.PointerVersion, *distribution.APIError) {
 	var all []distribution.PointerVersion
 	in := &ssm.GetParameterHistoryInput{Name: aws.String(name), WithDecryption: aws.Bool(true)}
-	pages := ssm.NewGetParameterHistoryPaginator(s.pool.SSM(at), in)
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+	// A paginator of the SDK would link every operation of SSM.
+	for isLast := false; !isLast; {
+		page, err := s.pool.SSM(at).GetParameterHistory(ctx, in)
 		if err != nil {
 			refused := awsclient.Refused("ssm:GetParameterHistory", err)
 			in.WithDecryption = nil
@@ -304,6 +304,8 @@ func (s *survey) parameterHistory(
 			}
 			all = append(all, found)
 		}
+		in.NextToken = page.NextToken
+		isLast = aws.ToString(page.NextToken) == ""
 	}
 
 	slices.SortFunc(all, func(a, b distribution.PointerVersion) int { return cmp.Compare(b.Number, a.Number) })

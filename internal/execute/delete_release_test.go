@@ -186,8 +186,8 @@ func TestDeleteRelease_needed(t *testing.T) {
 			func(h *testWorld, _ ec2types.Image) { h.forbid(target, "ec2:DeregisterImage") },
 			"UnauthorizedOperation",
 		},
-		{"its source image is gone", func(h *testWorld, _ ec2types.Image) { h.unmake() }, "not provably ours"},
-		{"its line is not known", func(h *testWorld, _ ec2types.Image) { h.relined("") }, "not provably ours"},
+		{"its source image is gone", func(h *testWorld, _ ec2types.Image) { h.unmake() }, "no valid signature proves"},
+		{"its line is not known", func(h *testWorld, _ ec2types.Image) { h.relined("") }, "no valid signature proves"},
 		{"of another line", func(h *testWorld, _ ec2types.Image) { h.relined("db") }, ""},
 		{"a seal that is not correct", func(h *testWorld, old ec2types.Image) {
 			_, err := h.ec2(target, home).CreateTags(h.t.Context(), &ec2.CreateTagsInput{
@@ -195,7 +195,7 @@ func TestDeleteRelease_needed(t *testing.T) {
 				Tags:      []ec2types.Tag{{Key: aws.String(provenance.TagSignature), Value: aws.String("00")}},
 			})
 			h.must(err)
-		}, "not provably ours"},
+		}, "no valid signature proves"},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
