@@ -15,8 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 )
 
-// Audience holds with whom a run may share: the accounts of its plan, and the organizations and organizational units of
-// its share blocks.
+// Audience lists the accounts, organizations and organizational units that a run may share with, according to its plan.
 type Audience struct {
 	mu      sync.Mutex
 	allowed map[string]bool
@@ -49,7 +48,7 @@ var (
 	errUnencrypted = errors.New("it would copy without encryption or without naming the key")
 )
 
-// check returns why a call must not share with its recipients. Unsharing is always allowed.
+// check returns why a call must not share with its recipients. Nil if it may. Unsharing is always allowed.
 func (a *Audience) check(input any) error {
 	switch in := input.(type) {
 	case *ec2.ModifySnapshotAttributeInput:
@@ -106,7 +105,8 @@ func accountOf(principal string) string {
 	return principal
 }
 
-// checkEncryption returns why a copy must not be created. A copy must be encrypted with a key that the call names.
+// checkEncryption returns why a copy must not be created. A copy must be encrypted with a key that the call names. Nil
+// if it is.
 func checkEncryption(input any) error {
 	encrypted, key := aws.Bool(true), aws.String("any")
 	switch in := input.(type) {

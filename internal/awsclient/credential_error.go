@@ -27,7 +27,8 @@ type CredentialError struct {
 func (e *CredentialError) Error() string { return redact(e.Err.Error()) }
 func (e *CredentialError) Unwrap() error { return e.Err }
 
-// explainCredentials returns an error with the cause if it is one of credentials, and any other error as it is.
+// explainCredentials returns a CredentialError if the error has a known cause of missing credentials. Otherwise it
+// returns the error unchanged.
 func explainCredentials(profile string, err error) error {
 	var explained *CredentialError
 	if err == nil || errors.As(err, &explained) {
@@ -40,7 +41,7 @@ func explainCredentials(profile string, err error) error {
 	return &CredentialError{Cause: cause, Profile: profile, Err: shortened(cause, err)}
 }
 
-// errMFA replaces the SDK's error, which is for programmers.
+// errMFA replaces the SDK's error, which is addressed to programmers.
 var errMFA = errors.New("it has mfa_serial, and Packer cannot ask for an MFA code; use a profile without mfa_serial, " +
 	"or the environment variables that `aws configure export-credentials --format env` prints")
 
@@ -102,7 +103,7 @@ func causeOf(err error) distribution.CredentialCause {
 	return ""
 }
 
-// profileName returns the profile that the source credentials come from. Empty if they come from none.
+// profileName returns the profile of the source credentials. Empty if they come from none.
 func (a Access) profileName() string {
 	if a.Profile != "" || a.AccessKey != "" {
 		return a.Profile

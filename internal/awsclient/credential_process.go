@@ -18,8 +18,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/processcreds"
 )
 
-// processProvider runs the credential_process of a profile. Unlike that of the SDK, its errors have what the command
-// wrote, which often is the only reason there is.
+// processProvider runs the credential_process of a profile. Its errors contain the output of the command, unlike those
+// of the SDK. That output is often the only explanation.
 type processProvider struct{ command string }
 
 // processError is the error of a credential process.
@@ -77,13 +77,13 @@ func (p processProvider) Retrieve(ctx context.Context) (aws.Credentials, error) 
 	return credentials, &processError{words: words.String(), err: err}
 }
 
-// lastWords keeps the end of what is written to it.
+// lastWords keeps the end of the text that is written to it.
 type lastWords struct {
 	mu   sync.Mutex
 	text string
 }
 
-// mostWords is how many bytes of a command's standard error a message shows.
+// mostWords is the maximum number of bytes of a command's standard error in a message.
 const mostWords = 400
 
 func (w *lastWords) Write(text []byte) (int, error) {

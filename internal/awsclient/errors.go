@@ -150,11 +150,11 @@ func IsNameTaken(err error) bool { return Code(err) == "InvalidAMIName.Duplicate
 // WouldSucceed reports whether a dry run was allowed (6.2, 6.6).
 func WouldSucceed(err error) bool { return hasCode(err, dryRunCodes) }
 
-// IsTransient reports whether a retry may succeed: after throttling, 5xx, or a connection that broke.
+// IsTransient reports whether a retry may succeed: after throttling, a server error (5xx) or a broken connection.
 func IsTransient(err error) bool { return transientErrors.IsErrorRetryable(err).Bool() }
 
-// deserializationError returns the error of a response that broke off or is not readable, whatever its status. Nil if
-// the response was complete.
+// deserializationError returns the error of a truncated or unreadable response, whatever its status. Nil if the
+// response was complete.
 func deserializationError(err error) error {
 	var incomplete *smithy.DeserializationError
 	if errors.As(err, &incomplete) {
@@ -163,8 +163,8 @@ func deserializationError(err error) error {
 	return nil
 }
 
-// IsOutcomeUnknown reports whether the call may have had its effect although it failed (4.2.3). That is so without a
-// complete response, and after 5xx.
+// IsOutcomeUnknown reports whether the call may have had its effect although it failed (rule 4.2.3). That is so after
+// an incomplete response and after a server error (5xx).
 func IsOutcomeUnknown(err error) bool {
 	if err == nil || IsThrottled(err) || wasNotSent(err) {
 		return false
@@ -173,7 +173,7 @@ func IsOutcomeUnknown(err error) bool {
 	return status == 0 || status >= http.StatusInternalServerError || deserializationError(err) != nil
 }
 
-// wasNotSent reports whether an error prevented the request.
+// wasNotSent reports whether the request was not sent because of the error.
 func wasNotSent(err error) bool {
 	var sessionErr *SessionError
 	var blocked *BlockedError
@@ -196,8 +196,8 @@ type redactedError struct{ error }
 func (e redactedError) Error() string { return redact(e.error.Error()) }
 func (e redactedError) Unwrap() error { return e.error }
 
-// Refused returns an error as a fact, without an external id in its message. The operation is that of the call, such as
-// "ec2:CopySnapshot".
+// Refused returns an error as a distribution.APIError, without an external ID in its message. operation is the
+// operation of the call, such as "ec2:CopySnapshot".
 func Refused(operation string, err error) *distribution.APIError {
 	var sessionErr *SessionError
 	if errors.As(err, &sessionErr) {
@@ -240,7 +240,7 @@ func httpStatus(err error) int {
 }
 
 // Operation returns the operation of the failed call as policies name it, such as "ec2:CopySnapshot". Empty if the
-// error is not that of a call.
+// error is not from a call.
 func Operation(err error) string {
 	var operation *smithy.OperationError
 	if !errors.As(err, &operation) {

@@ -14,13 +14,13 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// Guard checks every call of a Pool right before it is sent, and sees its response. What must hold for every mutating
-// call is enforced here and only here.
+// Guard checks every call of a Pool right before it is sent, and sees its response. Only here, conditions for all
+// mutating calls are enforced.
 type Guard struct {
-	// Fence returns why a mutating call must not be sent. The input is that of the SDK, signed is the date of the
+	// Fence returns why a mutating call must not be sent. input is the input of the SDK, and signed is the date of the
 	// signature. Nil if every call may be sent.
 	Fence func(input any, signed time.Time) error
-	// Observe receives AWS's time of each response. Nil if nothing listens.
+	// Observe receives AWS's time from each response. Nil if it is not needed.
 	Observe func(awsTime time.Time)
 	// Audience limits sharing. Nil if a run may share with everyone but the public.
 	Audience *Audience
@@ -108,7 +108,7 @@ func changesResources(service string) bool {
 	return false
 }
 
-// isDryRun reports whether the DryRun member of an input is set. A dry run changes nothing.
+// isDryRun reports whether the DryRun member of an input is set. AWS changes nothing then.
 func isDryRun(input any) bool {
 	value := reflect.Indirect(reflect.ValueOf(input))
 	if value.Kind() != reflect.Struct || !value.FieldByName("DryRun").IsValid() {

@@ -17,8 +17,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// attemptMiddleware handles every attempt of one call. It waits for the rate limit, renews an expired session, bounds
-// the attempt, and ends the call if AWS does not answer it.
+// attemptMiddleware handles every attempt of one call. It waits for the rate limit, renews an expired session, limits
+// the duration of the attempt, and ends the call if AWS does not answer it.
 type attemptMiddleware struct {
 	at       distribution.Location
 	limiter  *rate.Limiter // nil if the operation has no limit
@@ -28,7 +28,8 @@ type attemptMiddleware struct {
 	last     error // of the last attempt without an answer
 }
 
-// maxRenewals bounds how often one call renews its session. One renewal is enough (5.4), unless sessions are revoked.
+// maxRenewals limits how often one call renews its session. One renewal is enough (rule 5.4), unless sessions are
+// revoked.
 const maxRenewals = 3
 
 func (*attemptMiddleware) ID() string { return "encrypted-ami:attempt" }
@@ -51,7 +52,7 @@ func (m *attemptMiddleware) HandleFinalize(
 	return out, metadata, err
 }
 
-// send makes one attempt and judges its response.
+// send makes one attempt and evaluates its response.
 func (m *attemptMiddleware) send(
 	ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler,
 ) (out middleware.FinalizeOutput, metadata middleware.Metadata, err error) {
@@ -89,8 +90,8 @@ func sendUntil(
 	return out, metadata, err
 }
 
-// retrieve gets the credentials of a call into their cache. The calls for credentials have a deadline of their own. It
-// must end before that of the attempt, or the error would name the wrong call.
+// retrieve loads the credentials of a call into their cache. The calls for credentials have their own deadline. It must
+// end before the deadline of the attempt, or the error would name the wrong call.
 func (m *attemptMiddleware) retrieve(ctx context.Context, end time.Time) error {
 	begun := time.Now()
 	retrieval, cancel := context.WithDeadline(ctx, end.Add(attemptTimeout))
@@ -105,7 +106,7 @@ func (m *attemptMiddleware) retrieve(ctx context.Context, end time.Time) error {
 	return nil
 }
 
-// explainInterruption adds the last error of AWS to that of a call whose time limit ended between two attempts.
+// explainInterruption adds the last error of AWS to the error of a call whose time limit ended between two attempts.
 func (m *attemptMiddleware) explainInterruption(
 	ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler,
 ) (out middleware.FinalizeOutput, metadata middleware.Metadata, err error) {
@@ -116,8 +117,8 @@ func (m *attemptMiddleware) explainInterruption(
 	return out, metadata, err
 }
 
-// boundAttempt ends an attempt without a response, so that the call can be repeated. It does not bound the time that
-// credentials take, which have attempts of their own.
+// boundAttempt ends an attempt without a response, so that the call can be repeated. It does not limit the time for
+// credentials, whose calls have their own attempts.
 func boundAttempt(stack *middleware.Stack) error {
 	if !hasAttempts(stack) {
 		return nil
@@ -136,7 +137,7 @@ func boundAttempt(stack *middleware.Stack) error {
 	return stack.Finalize.Insert(bound, "Signing", middleware.After)
 }
 
-// renewedSessionError makes both retryers retry the attempt. AWS rejected it before acting.
+// renewedSessionError makes both retryers retry the attempt, because AWS rejected it without any effect.
 type renewedSessionError struct{ error }
 
 func (e renewedSessionError) Unwrap() error      { return e.error }

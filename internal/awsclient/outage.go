@@ -18,23 +18,24 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// AnswerTimeout is how long calls are retried without an answer. A throttled call and a server error are no answers.
-// It outlasts the usual transient errors of AWS, and is short next to the time that copies take.
+// AnswerTimeout is how long calls are retried without an answer. Throttling and server errors are not answers. The
+// timeout is longer than the usual transient errors of AWS, and short compared with the duration of copies.
 const AnswerTimeout = 15 * time.Minute
 
 const (
-	// attemptTimeout bounds one attempt. Without it, a silent connection would hold its call for AnswerTimeout.
+	// attemptTimeout limits one attempt. Without it, a silent connection would hold its call for AnswerTimeout.
 	attemptTimeout = time.Minute
-	// reportAfter is how long a call must be without an answer before that is reported. Shorter outages are common.
+	// reportAfter is the time without an answer after which a call is reported. Shorter outages are common.
 	reportAfter = time.Minute
-	// retryGap is the longest time between two attempts of a call: a silent one, and the delay before it.
+	// retryGap is the longest time between two attempts of a call: the duration of a silent attempt, and the delay after
+	// it.
 	retryGap = attemptTimeout + 30*time.Second
-	// outageGap is the time between two attempts after which they do not belong to the same outage. It is longer than
-	// that between two calls without a client token, which take 5 minutes to look for the resource.
+	// outageGap is the time between two failed attempts after which they do not belong to the same outage. It is longer
+	// than the five minutes in which a run looks for a resource before it repeats a call without a client token.
 	outageGap = 6 * time.Minute
-	// laterCalls is how long other calls of a service or location are retried after one was given up.
+	// laterCalls is how long other calls of a service or location are retried after the run has given up one.
 	laterCalls = 2 * time.Minute
-	// overGap replaces outageGap after an outage for which a call was given up. Until it has passed, the next call gets
+	// overGap replaces outageGap after an outage in which the run gave up a call. Until it has passed, the next call gets
 	// one attempt.
 	overGap = 30 * time.Minute
 )
@@ -54,7 +55,7 @@ func (o Outage) Reason() string {
 	return strings.TrimPrefix(refusal.Code+": "+refusal.Message, ": ")
 }
 
-// UnansweredError means that a call was given up, because AWS did not answer it for AnswerTimeout.
+// UnansweredError means that the run gave up a call, because AWS did not answer it for AnswerTimeout.
 type UnansweredError struct{ Outage }
 
 func (e *UnansweredError) Error() string {
@@ -68,7 +69,7 @@ func (e *UnansweredError) RetryableError() bool { return false }
 
 func (e *UnansweredError) lasted() time.Duration { return e.Until.Sub(e.Since).Round(time.Second) }
 
-// IsUnanswered reports whether a call was given up because AWS did not answer it.
+// IsUnanswered reports whether the run gave up a call because AWS did not answer it.
 func IsUnanswered(err error) bool {
 	var unanswered *UnansweredError
 	return errors.As(err, &unanswered)
@@ -77,14 +78,14 @@ func IsUnanswered(err error) bool {
 // errSilent is the error of an attempt without a response.
 var errSilent = errors.New("no response")
 
-// silentError returns the error of an attempt that was ended because there was no response.
+// silentError returns the error of an attempt that the run ended because there was no response.
 func silentError(waited time.Duration) error {
 	return &smithyhttp.RequestSendError{Err: fmt.Errorf("%w within %v", errSilent, waited.Round(time.Second))}
 }
 
-// outageMonitor holds the calls without an answer. It judges a call by the time since the last answer to the same
-// operation, to any call of the service or to the location, and to the operation in any account of the Region. So an
-// outage of a Region costs its calls AnswerTimeout once, and not each after the other.
+// outageMonitor tracks the calls without an answer. It checks how long ago AWS last answered the same operation, any
+// call of the service, any call of the location, and the operation in any account of the Region. Because of this, all
+// calls of a Region in an outage together wait for AnswerTimeout once, not each.
 type outageMonitor struct {
 	report func(Outage) // nil if nothing listens
 
@@ -106,8 +107,8 @@ type outage struct {
 	isOver      bool // a call was given up
 }
 
-// newOutageScopes returns the scopes of a call: of the operation, of the service, of the location, and of the operation
-// in all accounts of the Region.
+// newOutageScopes returns the four scopes of a call: the operation, the service, the location, and the operation in all
+// accounts of the Region.
 func newOutageScopes(at distribution.Location, operation string) [4]outageScope {
 	service, _, _ := strings.Cut(operation, ":")
 	return [4]outageScope{
@@ -121,7 +122,7 @@ func newOutageScopes(at distribution.Location, operation string) [4]outageScope 
 // isAnswer reports whether AWS has answered an attempt.
 func isAnswer(err error) bool { return err == nil || !IsTransient(err) && !IsOutcomeUnknown(err) }
 
-// deadline returns when an attempt that begins now must end. After an outage it has time for one response.
+// deadline returns when an attempt that starts now must end. After an outage it leaves time for one response.
 func (m *outageMonitor) deadline(at distribution.Location, operation string, now time.Time) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -144,8 +145,8 @@ func (m *outageMonitor) deadline(at distribution.Location, operation string, now
 	return end
 }
 
-// until returns when a call is given up because of an outage of a scope. own is the time of the first attempt without
-// an answer from the same operation.
+// until returns when the run gives up a call because of an outage of a scope. own is the time of the first attempt of
+// the same operation without an answer.
 func (o *outage) until(scope int, own time.Time) time.Time {
 	if end := own.Add(laterCalls); scope > 0 && o.Until.Before(end) {
 		return end
@@ -153,7 +154,7 @@ func (o *outage) until(scope int, own time.Time) time.Time {
 	return o.Until
 }
 
-// record updates the outages after an attempt. It returns an error if the call must be given up.
+// record updates the outages after an attempt. It returns an error if the run must give up the call.
 func (m *outageMonitor) record(at distribution.Location, operation string, begun time.Time, err error) error {
 	var blocked *BlockedError
 	if errors.As(err, &blocked) {
@@ -182,7 +183,8 @@ func (m *outageMonitor) answered(at distribution.Location, operation string) {
 	}
 }
 
-// unanswered returns the outage for which a call must be given up, and the one to report. Nil for none.
+// unanswered returns the outage because of which the run must give up a call, and the outage to report. Each is nil if
+// there is none.
 func (m *outageMonitor) unanswered(
 	at distribution.Location, operation string, begun time.Time, err error,
 ) (given, report *Outage) {
@@ -227,7 +229,7 @@ func (o *outage) hasEnded(now time.Time) bool {
 	return now.Sub(o.lastAttempt) > gap
 }
 
-// current returns the outages of calls that are being retried, sorted.
+// current returns the sorted outages of calls that are still retried.
 func (m *outageMonitor) current() []Outage {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -245,11 +247,12 @@ func (m *outageMonitor) current() []Outage {
 	return all
 }
 
-// Outages returns the calls that AWS has not answered for a minute and that are being retried. The one that is given up
-// first comes first.
+// Outages returns the calls that AWS has not answered for a minute and that are still retried, sorted by the time at
+// which the run gives them up.
 func (p *Pool) Outages() []Outage { return p.monitor.current() }
 
-// TimeoutError returns why a call failed. If ctx is done, that is its cause, with the call that had no answer.
+// TimeoutError returns why a call failed. If ctx is done, it returns the cause of that, with the call that had no
+// answer.
 func (p *Pool) TimeoutError(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
 	if cause == nil {

@@ -47,8 +47,8 @@ func (a Access) CheckCredentialsFile() error {
 	return err
 }
 
-// CheckProfile returns why the credentials cannot be loaded with a profile, without a call to AWS. An empty profile
-// stands for the source credentials.
+// CheckProfile returns why the credentials cannot be loaded with a profile, without a call to AWS. With an empty
+// profile it checks the source credentials.
 func (a Access) CheckProfile(ctx context.Context, profile string) error {
 	_, err := a.load(ctx, profile, newJitter(1))
 	if _, isMissing := errors.AsType[config.SharedConfigProfileNotExistError](err); !isMissing {
@@ -57,7 +57,7 @@ func (a Access) CheckProfile(ctx context.Context, profile string) error {
 	return a.profileNotFound(cmp.Or(profile, a.Profile, os.Getenv("AWS_PROFILE"), os.Getenv("AWS_DEFAULT_PROFILE")))
 }
 
-// profileNotFound returns the error of a missing profile with those that the files have.
+// profileNotFound returns the error of a missing profile. It lists the profiles that the files have.
 func (a Access) profileNotFound(profile string) error {
 	configuration := cmp.Or(os.Getenv("AWS_CONFIG_FILE"), config.DefaultSharedConfigFilename())
 	credentials := cmp.Or(a.SharedCredentialsFile, os.Getenv("AWS_SHARED_CREDENTIALS_FILE"),

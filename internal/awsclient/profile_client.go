@@ -21,7 +21,7 @@ type profileClient struct {
 	webIdentity stscreds.AssumeRoleWithWebIdentityAPIClient
 }
 
-// profileSettings is what the SDK knows only after it has created the STS client of a profile.
+// profileSettings holds what the SDK knows only after it has created the STS client of a profile.
 type profileSettings struct {
 	endpoint *string                 // nil if none is configured
 	process  aws.CredentialsProvider // of credential_process; nil without one
@@ -43,7 +43,8 @@ func (s *profileSettings) loadOptions() []func(*config.LoadOptions) error {
 	}
 }
 
-// complete reads the settings from a loaded configuration, and makes its credential process report its own words.
+// complete reads the settings from a loaded configuration. It also makes the errors of a credential process contain the
+// output of the process.
 func (s *profileSettings) complete(cfg *aws.Config) {
 	s.endpoint = cfg.BaseEndpoint
 	command := credentialProcess(cfg.ConfigSources)
@@ -58,7 +59,7 @@ func (s *profileSettings) complete(cfg *aws.Config) {
 	}
 }
 
-// credentialProcess returns the command of the profile, or of the last source_profile behind it.
+// credentialProcess returns the command of the profile, or of the last profile in its chain of source_profile.
 func credentialProcess(sources []any) string {
 	for _, source := range sources {
 		if shared, ok := source.(config.SharedConfig); ok {

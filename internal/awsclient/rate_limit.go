@@ -16,7 +16,7 @@ type rateLimit struct {
 	perSecond rate.Limit
 }
 
-// rateLimits returns the limit of an operation of one service. Operations do not share a token bucket.
+// rateLimits returns the limit of an operation of one service. Each operation has its own token bucket.
 type rateLimits func(operation string) rateLimit
 
 // ec2RateLimit returns the limits of rule 4.2. DescribeLaunchTemplateVersions has the lower limit of calls without

@@ -29,8 +29,9 @@ var (
 	errNoPart = errors.New("the response lacks what identifies its entries")
 )
 
-// requireResponse makes a success without a body, or without the id of what was created, an incomplete response. The
-// SDK would return an output without members: a resource would be lost, or would seem not to exist.
+// requireResponse returns an error for a successful response that lacks its body or the ID of the created resource.
+// Without the error, the SDK would return an empty output: the created resource would be lost, or an existing one would
+// seem missing.
 func requireResponse(stack *middleware.Stack) error {
 	body := middleware.DeserializeMiddlewareFunc("encrypted-ami:body", requireBody)
 	id := middleware.DeserializeMiddlewareFunc("encrypted-ami:id", requireID)
@@ -64,8 +65,7 @@ func requireBody(
 	return out, metadata, nil
 }
 
-// hasBody reports whether AWS answers an operation with a body. Services that speak JSON leave it out where there is
-// nothing to say.
+// hasBody reports whether AWS returns a body for an operation. JSON services omit an empty one.
 func hasBody(ctx context.Context) bool {
 	operation := awsmiddleware.GetOperationName(ctx)
 	switch awsmiddleware.GetServiceID(ctx) {
@@ -89,8 +89,8 @@ func requireID(
 	return out, metadata, err
 }
 
-// isWithoutPart reports whether an entry of a list lacks its id, or what its state is. The entry would be taken for
-// something that is gone or in no state.
+// isWithoutPart reports whether an entry of a list lacks its ID or its state. Such an entry would be mistaken for a
+// deleted resource.
 func isWithoutPart(output any) bool {
 	isMissing := func(id *string) bool { return id == nil || *id == "" }
 	switch out := output.(type) {
@@ -112,7 +112,7 @@ func isWithoutPart(output any) bool {
 	return false
 }
 
-// isWithoutID reports whether the output of a creating call lacks the id of what was created.
+// isWithoutID reports whether the output of a creating call lacks the ID of the created resource.
 func isWithoutID(output any) bool {
 	if out, ok := output.(*ec2.CreateLaunchTemplateVersionOutput); ok {
 		return out.LaunchTemplateVersion == nil || out.LaunchTemplateVersion.VersionNumber == nil
@@ -121,7 +121,7 @@ func isWithoutID(output any) bool {
 	return isCreating && id == ""
 }
 
-// CreatedID returns the id of what a call created. Empty if the call creates nothing.
+// CreatedID returns the ID of the resource that a call created. Empty if the call creates nothing.
 func CreatedID(output any) string {
 	id, _ := createdID(output)
 	return id

@@ -17,8 +17,8 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// idempotent holds the operations that can be retried without knowing the outcome of the first call. Operations that
-// only read are idempotent too. All others create a resource with each call and take no client token (1.3.12, 4.2.3).
+// idempotent holds the operations that can be retried without knowing the outcome of the first call. Read operations
+// can be retried too. All others create a resource with each call and take no client token (rules 1.3.12 and 4.2.3).
 var idempotent = map[string]bool{
 	"AddTagsToResource":                      true,
 	"AssumeRole":                             true,
@@ -47,11 +47,12 @@ var idempotent = map[string]bool{
 
 func isIdempotent(operation string) bool { return isRead(operation) || idempotent[operation] }
 
-// credentialAttempts bounds the attempts for credentials. The SDK retrieves them in a context that cannot be canceled.
+// credentialAttempts is the maximum number of attempts to get credentials. The SDK retrieves them with a context that
+// cannot be canceled.
 const credentialAttempts = 10
 
 // retryer retries some errors with exponential backoff and jitter. It has no retry quota, because the SDK's quota of
-// 500 fails calls that are throttled for long.
+// 500 would fail calls that are throttled for a long time.
 type retryer struct {
 	attempts  int // as many as the context allows if 0
 	retryable retry.IsErrorRetryables
@@ -63,8 +64,8 @@ func newRetryer(attempts int, jitter *jitter) retryer {
 	return retryer{attempts, transientErrors, jitter}
 }
 
-// newRejectedOnlyRetryer returns a retryer for the other operations. It retries only what AWS rejected before acting,
-// or what was not sent.
+// newRejectedOnlyRetryer returns a retryer for the other operations. It retries only requests that AWS rejected without
+// any effect, or that were not sent.
 func newRejectedOnlyRetryer(jitter *jitter) retryer {
 	return retryer{retryable: rejectedErrors, jitter: jitter}
 }
@@ -125,7 +126,8 @@ func useRejectedOnlyRetryer(jitter *jitter) func(*middleware.Stack) error {
 	}
 }
 
-// hasAttempts reports whether a stack sends requests. The stack that presigns the URL of CopySnapshot does not.
+// hasAttempts reports whether a middleware stack sends requests. The stack that presigns the URL of CopySnapshot does
+// not.
 func hasAttempts(stack *middleware.Stack) bool {
 	_, found := stack.Finalize.Get((*retry.Attempt)(nil).ID())
 	return found
@@ -153,7 +155,7 @@ func (j *jitter) backoff(attempt int) time.Duration {
 	return longest/2 + time.Duration(j.random.Int64N(int64(longest/2)))
 }
 
-// rejectCertificateError prevents the retry of an endpoint with an untrusted certificate, which will not change.
+// rejectCertificateError prevents a retry after an untrusted certificate, because the certificate will not change.
 func rejectCertificateError(err error) aws.Ternary {
 	var certificate *tls.CertificateVerificationError
 	if errors.As(err, &certificate) {

@@ -38,7 +38,7 @@ type SessionError struct {
 	Err       error
 }
 
-// wrongAccountError is the account that the credentials belong to, instead of the requested one (5.10).
+// wrongAccountError is the account that the credentials belong to, if it is not the requested one (rule 5.10).
 type wrongAccountError string
 
 func (e wrongAccountError) Error() string { return "they belong to account " + string(e) }
@@ -62,7 +62,7 @@ type session struct {
 	lock chan struct{}
 }
 
-// renew discards the cached credentials of the chain, because AWS returned that they have expired (5.4).
+// renew discards the cached credentials of the chain, because AWS reported that they have expired (rule 5.4).
 func (s *session) renew() {
 	for ; s != nil; s = s.parent {
 		s.Invalidate()
@@ -76,8 +76,8 @@ func newSession(provider aws.CredentialsProvider, parent *session) *session {
 	return &session{CredentialsCache: cache, parent: parent, lock: make(chan struct{}, 1)}
 }
 
-// panicSafeProvider returns a panic as an error. The cache retrieves credentials in a goroutine of its own, where our
-// code cannot recover.
+// panicSafeProvider returns a panic as an error. The cache retrieves credentials in its own goroutine, where the plugin
+// cannot recover.
 type panicSafeProvider struct{ provider aws.CredentialsProvider }
 
 func (p panicSafeProvider) Retrieve(ctx context.Context) (credentials aws.Credentials, err error) {
@@ -88,14 +88,14 @@ func (p panicSafeProvider) Retrieve(ctx context.Context) (credentials aws.Creden
 	return credentials, err
 }
 
-// sdkSession returns a session with the cache that the SDK created for the base credentials, so that renew reaches it.
+// sdkSession returns a session that uses the SDK's own cache of the base credentials, so that renew can discard them.
 func sdkSession(provider aws.CredentialsProvider) (*session, bool) {
 	cache, ok := provider.(*aws.CredentialsCache)
 	return &session{CredentialsCache: cache}, ok
 }
 
-// assumeRoles returns the session of the last role of a chain. The STS clients use the bounded retryer of the
-// configuration.
+// assumeRoles returns the session of the last role of a chain. The STS clients use the retryer of the configuration,
+// which has a maximum number of attempts.
 func (p *Pool) assumeRoles(cfg aws.Config, roles []distribution.Role) *session {
 	last, ok := sdkSession(cfg.Credentials)
 	if !ok {
@@ -109,8 +109,8 @@ func (p *Pool) assumeRoles(cfg aws.Config, roles []distribution.Role) *session {
 	return last
 }
 
-// credentialClient returns a client for the calls that the credentials for an account need. An outage of STS is one of
-// that account.
+// credentialClient returns a client for the calls that get the credentials of an account. An outage of STS counts as an
+// outage of that account.
 func (p *Pool) credentialClient(cfg aws.Config, account string, s *session) *sts.Client {
 	at := distribution.Location{Account: account, Region: cfg.Region}
 	cfg = cfg.Copy()
@@ -161,8 +161,8 @@ func optionalString(text string) *string {
 	return &text
 }
 
-// chainKey returns a key that is the same for destinations that can share a session. It contains external ids, so it
-// must stay in memory.
+// chainKey returns a key that is equal for destinations that can share a session. It contains external IDs, so it must
+// stay in memory.
 func chainKey(profile string, roles []distribution.Role) string {
 	type hop struct {
 		distribution.Role

@@ -10,9 +10,9 @@ import (
 
 type slotKey struct{}
 
-// WithSlot returns a context for calls that use up a limit of concurrent calls. It calls release once: when AWS does
-// not answer a call, or when the returned function is called. So destinations that do not answer do not hold up the
-// others while their calls are retried.
+// WithSlot returns a context for calls that count against a limit of concurrent calls. It calls release once: when AWS
+// does not answer a call, or when the returned function is called. Destinations that do not answer therefore do not
+// block the others.
 func WithSlot(ctx context.Context, release func()) (context.Context, func()) {
 	once := sync.OnceFunc(release)
 	return context.WithValue(ctx, slotKey{}, once), once

@@ -59,7 +59,7 @@ var limitsOf = func() map[Subject][]Limit {
 // Of returns the limits of a subject.
 func Of(subject Subject) []Limit { return limitsOf[subject] }
 
-// Number returns the number of a subject's limit. It panics where the table has no such limit.
+// Number returns the number of a subject's limit. It panics if the table has no such limit.
 func Number(subject Subject, kind Kind) int {
 	for _, limit := range limitsOf[subject] {
 		if limit.Kind == kind {
@@ -101,7 +101,7 @@ func Match(subject Subject, value string) []string {
 	panic("awslimits: no format of " + string(subject))
 }
 
-// check returns the first failure of a subject's limits.
+// check returns the first violated limit of a subject. Nil if there is none.
 func check(subject Subject, one func(Limit) error) error {
 	limits, known := limitsOf[subject]
 	if !known {
@@ -167,7 +167,7 @@ func (l Limit) time(at, now time.Time) error {
 	return nil
 }
 
-// words returns the words of a limit, to follow its number.
+// words returns the words that follow the number of a limit in a message.
 func (l Limit) words() string {
 	if l.Words == "" {
 		return ""

@@ -86,8 +86,8 @@ var _ = add([]Limit{
 	},
 })
 
-// CheckParameterName returns why the Parameter Store refuses a name, as words that follow the name in a message. Of the
-// ARN that the parameter will have, it takes the characters before the name; empty if they are not known.
+// CheckParameterName returns why the Parameter Store refuses a name, as words that follow the name in a message. The
+// name must fit into an ARN, which begins with arnBeforeName. Empty if that is not known.
 func CheckParameterName(name, arnBeforeName string) error {
 	levels := strings.Split(strings.TrimPrefix(name, "/"), "/")
 	switch most := Number(ParameterLevels, MaxCount); {

@@ -90,8 +90,8 @@ var (
 	keyText     = regexp.MustCompile(`^[a-zA-Z0-9:/_-]*$`)
 )
 
-// Table holds every limit, by service. A limit that AWS does not document is either the documented limit of a
-// neighbor, which its source then says, or it is left out.
+// Table holds every limit, by service. A limit that AWS does not document is omitted, or copied from a similar value.
+// Its source then says so.
 var Table = []Limit{
 	// Accounts, Regions and Organizations.
 	{

@@ -4,7 +4,7 @@
 //go:generate packer-sdc mapstructure-to-hcl2 -type Config,Target,Share,AssumeRole,LaunchCheck,SubnetFilter,KMSGrant,DeregistrationProtection,FastLaunch,Retention,Resume
 //go:generate packer-sdc struct-markdown
 
-// Package config holds the options of a template, judges them, and turns them into a request.
+// Package config holds the options of a template, validates them, and converts them into a request.
 package config
 
 import (
@@ -174,8 +174,9 @@ const (
 	failOnLosses = "fail"
 )
 
-// Prepare decodes what Packer gives, fills in the defaults and judges all that can be judged before a run: not what is
-// still unknown, nor that something is missing from a list, which may only be unknown yet. All errors come together.
+// Prepare decodes what Packer passes, sets the defaults, and validates everything that can be validated before a run.
+// It does not validate unknown values, or reject missing list elements that may only be unknown yet. It returns all
+// errors at once.
 func (c *Config) Prepare(raws ...any) error {
 	*c = Config{}
 	if err := decode(c, raws); err != nil {
@@ -188,7 +189,8 @@ func (c *Config) Prepare(raws ...any) error {
 	return p.err()
 }
 
-// ownTemplates are options with templates of ours. They are decoded apart, because Packer would render them too early.
+// ownTemplates are options with template variables of the plugin. They are decoded separately, because Packer would
+// render them too early.
 var ownTemplates = []string{"target", "targets_json", "share", "output_directory", "run_tags"}
 
 // decode reads the raw values into a Config or a Preflight.
@@ -219,8 +221,8 @@ func decode(into any, raws []any) error {
 	return p.err()
 }
 
-// optionsOf is a raw value as options by name, and nil where it holds no block of ours but Packer's own data. HCL2
-// comes as a cty value, JSON templates as a map.
+// optionsOf returns a raw value as options by name. Nil if the value holds Packer's own data instead of a block. HCL2
+// values arrive as cty values, JSON templates as maps.
 func optionsOf(raw any) (map[string]any, error) {
 	var options map[string]any
 	switch raw := raw.(type) {
@@ -241,10 +243,10 @@ func optionsOf(raw any) (map[string]any, error) {
 	return nil, nil
 }
 
-// notKnown stands for a duration that Packer does not know yet.
+// notKnown represents a duration that Packer does not know yet.
 const notKnown = time.Duration(math.MinInt64)
 
-// unknownDuration decodes Packer's placeholder for text as a duration, and explains what is no duration.
+// unknownDuration decodes Packer's placeholder for unknown text as a duration, and explains invalid durations.
 func unknownDuration(_, to reflect.Type, value any) (any, error) {
 	text, ok := value.(string)
 	if !ok || to != reflect.TypeFor[time.Duration]() {
@@ -318,7 +320,7 @@ func (c *Config) check(p *diagnostics) {
 	c.checkRequired(p)
 }
 
-// checkExistingAMIs checks the AMIs that are named in place of a build's.
+// checkExistingAMIs checks the AMIs that the template names instead of those of a build.
 func (c *Config) checkExistingAMIs(p *diagnostics) {
 	for _, region := range sorted(c.ExistingAMIs) {
 		field, id := element("existing_amis", region), c.ExistingAMIs[region]
@@ -338,7 +340,7 @@ func (c *Config) checkExistingAMIs(p *diagnostics) {
 	}
 }
 
-// hasAmazonBuilder reports whether the template's builder is known to build AMIs.
+// hasAmazonBuilder reports whether the builder of the template is known to build AMIs.
 func (c *Config) hasAmazonBuilder() bool { return strings.HasPrefix(c.PackerBuilderType, "amazon-") }
 
 // checkMode checks mode, and which options have an effect in it.
@@ -381,7 +383,7 @@ func (c *Config) checkFailures(p *diagnostics) {
 	}
 }
 
-// checkFamily checks image_family and what needs it.
+// checkFamily checks image_family and the options that require it.
 func (c *Config) checkFamily(p *diagnostics) {
 	p.limit("image_family", awslimits.TagValue, c.ImageFamily)
 	for i := range c.Targets {
@@ -425,7 +427,7 @@ func (c *Config) checkLocations(p *diagnostics) {
 	}
 }
 
-// optional returns nil for an option that the plan decides.
+// optional returns nil for an option that is not set, so that the plan decides.
 func optional(option config.Trilean) *bool { return option.ToBoolPointer() }
 
 // SourceImages returns the images of existing_amis, sorted by Region.
@@ -437,10 +439,10 @@ func (c *Config) SourceImages() []distribution.SourceImage {
 	return images
 }
 
-// outputDirectoryFields are the template variables that are known before anything is looked up.
+// outputDirectoryFields are the template variables that are known before any lookup.
 var outputDirectoryFields = []string{"AMI", "PackerRunUUID", "SourceAMI"}
 
-// runTagFields are the template variables of everything temporary, which several targets may share.
+// runTagFields are the template variables for the tags of temporary resources, which several targets may share.
 var runTagFields = []string{"AMI", "AMIName", "AccountId", "PackerRunUUID", "Partition", "Region", "SourceAMI"}
 
 // checkOutputDirectory checks the template of output_directory. In the working directory, "packer build ." would load
@@ -451,7 +453,7 @@ func (c *Config) checkOutputDirectory(p *diagnostics) {
 	c.checkResumeFile(p)
 }
 
-// outputDirectory returns the template of output_directory, which is empty if no files are wanted.
+// outputDirectory returns the template of output_directory. Empty if the run writes no files.
 func (c *Config) outputDirectory() string {
 	if c.OutputDirectory == nil {
 		return DefaultOutputDirectory
@@ -459,7 +461,7 @@ func (c *Config) outputDirectory() string {
 	return *c.OutputDirectory
 }
 
-// RenderOutputDirectory returns the directory of the files. It is empty if no files are wanted, or while the option is
+// RenderOutputDirectory returns the directory of the files. Empty if the run writes no files, or while the option is
 // unknown.
 func (c *Config) RenderOutputDirectory(images []distribution.SourceImage, build distribution.Build) (string, error) {
 	directory := c.outputDirectory()
@@ -475,11 +477,11 @@ func (c *Config) RenderOutputDirectory(images []distribution.SourceImage, build 
 	return distribution.Text(directory).Render(vars, c.functions(build))
 }
 
-// CleansUp reports whether a run that fails removes what it leaves unfinished.
+// CleansUp reports whether a failed run deletes what it leaves unfinished.
 func (c *Config) CleansUp() bool { return c.OnFailure == cleanupOnFailure && !c.movesPointers() }
 
-// Request returns what the template asks for with these images. Its errors are those that only a run can find: values
-// that are still unknown, and a template that asks for nothing.
+// Request returns the request of the template for these images. It returns only errors that the run alone can find:
+// values that are still unknown, and a template that requests nothing.
 func (c *Config) Request(images []distribution.SourceImage, build distribution.Build) (distribution.Request, error) {
 	p := newProblems()
 	p.unknowns(c)
@@ -519,7 +521,7 @@ func (c *Config) Request(images []distribution.SourceImage, build distribution.B
 	return request, p.err()
 }
 
-// functions returns what Packer's template functions know of this template.
+// functions returns the values for Packer's template functions.
 func (c *Config) functions(build distribution.Build) distribution.TemplateFunctions {
 	return distribution.TemplateFunctions{
 		BuildName:     cmp.Or(build.Name, c.PackerBuildName),

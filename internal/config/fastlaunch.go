@@ -31,7 +31,7 @@ type FastLaunch struct {
 	TargetResourceCount int `mapstructure:"target_resource_count"`
 }
 
-// fastLaunch is nil where there is none to enable.
+// fastLaunch returns the fast launch settings of a target. Nil if it enables none.
 func (t *Target) fastLaunch() *distribution.FastLaunch {
 	f := t.FastLaunch
 	if f == nil || f.EnableFastLaunch.False() {
@@ -43,7 +43,7 @@ func (t *Target) fastLaunch() *distribution.FastLaunch {
 	}
 }
 
-// hasOptions reports whether any option beside enable_fast_launch is set.
+// hasOptions reports whether any option except enable_fast_launch is set.
 func (f *FastLaunch) hasOptions() bool {
 	return f.TemplateID != "" || f.TemplateName != "" || f.TemplateVersion != 0 ||
 		f.MaxParallelLaunches != 0 || f.TargetResourceCount != 0

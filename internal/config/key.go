@@ -12,7 +12,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// key is what the form of a key says about it.
+// key describes a key by the form of its name.
 type key struct {
 	alias  string // with its prefix
 	region string // of an ARN
@@ -49,7 +49,7 @@ func aliasMeant(text string) string {
 	return fmt.Sprintf(". Did you mean %q?", alias)
 }
 
-// sharedKeys judges the keys of what is shared with other accounts.
+// sharedKeys checks the keys that encrypt what is shared with other accounts.
 func (p *diagnostics) sharedKeys(common string, exceptions map[string]string) {
 	one := func(field, text, region string) {
 		if text == distribution.DefaultKey {
@@ -70,7 +70,7 @@ func (p *diagnostics) sharedKeys(common string, exceptions map[string]string) {
 	}
 }
 
-// targetKeys judges the keys of a target with these Regions; none: the artifact's.
+// targetKeys checks the keys of a target with these Regions. Without Regions, it uses those of the artifact.
 func (p *diagnostics) targetKeys(common string, exceptions map[string]string, regions []string) {
 	var own key
 	switch {

@@ -36,7 +36,7 @@ func (f *SubnetFilter) check(p *diagnostics) {
 	p.filters(f.Filters)
 }
 
-// check judges a launch check; many: in more than one account or Region.
+// check checks a launch check. many is true if the target has several accounts or Regions.
 func (l *LaunchCheck) check(p *diagnostics, many bool) {
 	if l.InstanceType == "" {
 		p.add("instance_type", "missing; give a type that the architecture of the AMI runs on, such as \"t3.micro\"")

@@ -38,7 +38,7 @@ func (t *Target) lifecycle() distribution.Lifecycle {
 	return l
 }
 
-// checkLifecycle checks the settings of the copies after they are registered.
+// checkLifecycle checks the settings that the copies get after they are registered.
 func (t *Target) checkLifecycle(p *diagnostics) {
 	p.numberLimit("snapshot_copy_duration_minutes", awslimits.CopyMinutes, t.SnapshotCopyDurationMinutes)
 	t.checkDeprecation(p)
@@ -59,7 +59,7 @@ func (t *Target) checkLifecycle(p *diagnostics) {
 	}
 }
 
-// checkLaunchPermissions checks who else may launch the copies.
+// checkLaunchPermissions checks the launch permissions of the copies.
 func (t *Target) checkLaunchPermissions(p *diagnostics) {
 	for i, account := range t.AMIUsers {
 		p.account(index("ami_users", i), account)
@@ -76,8 +76,8 @@ func (t *Target) checkLaunchPermissions(p *diagnostics) {
 // clock is the time of the check. Tests set it.
 var clock = time.Now
 
-// checkDeprecation checks when the copy is deprecated. A time that is past when the template is validated is past in
-// the run as well.
+// checkDeprecation checks when the copy is deprecated. A time that is in the past during validation is in the past
+// during the run as well.
 func (t *Target) checkDeprecation(p *diagnostics) {
 	p.text("deprecate_at", t.DeprecateAt)
 	text, isSample := sampleOf(t.DeprecateAt)

@@ -14,8 +14,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// limit checks a text against the limits of AWS. A text that is not literal is checked when the run is planned. It
-// reports whether the text may be used.
+// limit checks a text against the limits of AWS. It reports whether the text is valid. A text with template variables
+// is checked when the run is planned.
 func (p *diagnostics) limit(field string, subject awslimits.Subject, value string) bool {
 	if sample, ok := sampleOf(value); ok {
 		value = sample
@@ -33,8 +33,8 @@ func (p *diagnostics) limit(field string, subject awslimits.Subject, value strin
 // readsInput matches template functions whose values are not known when a template is validated.
 var readsInput = regexp.MustCompile(`\b(build_name|env|user)\b`)
 
-// sampleOf returns what a template becomes that contains nothing but the creation date, such as "golden {{ isotime }}".
-// Its characters are the same in every run, so that a colon in the name of an image is found before the build.
+// sampleOf returns an example of a rendered template that contains only the creation date, such as "golden {{ isotime
+// }}". It has the same characters in every run, so an invalid character in an image name is found before the build.
 func sampleOf(text string) (string, bool) {
 	if !strings.Contains(text, "{{") || strings.Contains(text, unknown) || readsInput.MatchString(text) {
 		return "", false
@@ -47,7 +47,7 @@ func sampleOf(text string) (string, bool) {
 	return sample, err == nil
 }
 
-// secret checks a text against the limits of AWS and does not show it.
+// secret checks a text against the limits of AWS without showing it.
 func (p *diagnostics) secret(field string, subject awslimits.Subject, value string) {
 	if !literal(value) {
 		return
@@ -74,7 +74,7 @@ func (p *diagnostics) countLimit(field string, subject awslimits.Subject, n int)
 	}
 }
 
-// abridged quotes a text, and of a long one its beginning.
+// abridged quotes a text, or the beginning of a long one.
 func abridged(value string) string {
 	const most = 60
 	if runes := []rune(value); len(runes) > most {
@@ -83,7 +83,7 @@ func abridged(value string) string {
 	return fmt.Sprintf("%q", value)
 }
 
-// tagLimits holds what AWS limits of the tags of one kind of resource.
+// tagLimits holds the limits of AWS for the tags of one kind of resource.
 type tagLimits struct {
 	count, key, value awslimits.Subject
 	own               int // tags that this plugin adds
@@ -95,7 +95,7 @@ var (
 	sessionTags = tagLimits{awslimits.SessionTags, awslimits.SessionTagKey, awslimits.SessionTagValue, 0}
 )
 
-// tags checks the keys and the literal values of tags, and how many there are.
+// tags checks the keys, the literal values and the number of tags.
 func (p *diagnostics) tags(field string, tags map[string]string, limits tagLimits) {
 	if err := awslimits.CheckCount(limits.count, len(tags)+limits.own); err != nil {
 		if limits.own > 0 {
@@ -130,7 +130,7 @@ func (p *diagnostics) tag(field, key, value string, limits tagLimits) {
 	}
 }
 
-// sessionTags checks what holds for the tags of sessions only.
+// sessionTags checks the rules that apply only to tags of sessions.
 func (p *diagnostics) sessionTags(tags map[string]string, transitive []string) {
 	p.tags("tags", tags, sessionTags)
 	if err := awslimits.CheckSessionTagKeys(sorted(tags)); err != nil {
@@ -148,7 +148,7 @@ func (p *diagnostics) sessionTags(tags map[string]string, transitive []string) {
 	}
 }
 
-// launchPermissions checks how many launch permissions one block gives on an image.
+// launchPermissions checks the number of launch permissions that one block gives.
 func (p *diagnostics) launchPermissions(field string, lists ...[]string) {
 	p.countLimit(field, awslimits.ImageShares, len(slices.Concat(lists...)))
 }

@@ -97,6 +97,6 @@ func (s *SSMParameter) check(p *diagnostics) {
 	p.texts("tags", s.Tags)
 }
 
-// shortestParameterARN is what precedes the name in the shortest ARN of a parameter. The plan checks the name with the
-// ARN of its own account and Region.
+// shortestParameterARN is the part before the name in the shortest possible ARN of a parameter. The plan checks the
+// name with the real account and Region.
 const shortestParameterARN = "arn:aws:ssm:us-east-1:123456789012:parameter/"

@@ -33,7 +33,7 @@ func (c *Config) checkPointerMove(p *diagnostics) {
 	}
 }
 
-// pointerMove returns a request without what only a distribution does.
+// pointerMove returns a request without the options that only a distribution uses.
 func (c *Config) pointerMove(request distribution.Request) distribution.Request {
 	request.Move = distribution.PointerMove(c.Mode)
 	request.AllowOlderRelease = c.AllowOlderRelease

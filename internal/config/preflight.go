@@ -93,7 +93,7 @@ type LaunchVolume struct {
 	VirtualName string `mapstructure:"virtual_name"`
 }
 
-// DefaultPreflightTimeout is the longest time for a preflight where the template says nothing.
+// DefaultPreflightTimeout is the timeout of a preflight if the template sets none.
 const DefaultPreflightTimeout = 2 * time.Minute
 
 // Values of fail_on.
@@ -116,7 +116,7 @@ var onlyForRuns = []string{
 	"resume",
 }
 
-// Prepare is as that of Config.
+// Prepare decodes and validates the options, like Prepare of Config.
 func (f *Preflight) Prepare(raws ...any) error {
 	*f = Preflight{}
 	if err := decode(f, raws); err != nil {
@@ -133,7 +133,7 @@ func (f *Preflight) Prepare(raws ...any) error {
 	return p.err()
 }
 
-// checkIdle checks that no option is given that has no effect on a preflight.
+// checkIdle reports options that have no effect on a preflight.
 func (f *Preflight) checkIdle(p *diagnostics) {
 	fields := reflect.ValueOf(&f.Config).Elem()
 	for _, field := range reflect.VisibleFields(fields.Type()) {
@@ -173,7 +173,7 @@ func (f *Preflight) checkAmazonEBS(p *diagnostics) {
 	}
 }
 
-// checkSource checks which AMI the build starts from.
+// checkSource checks the options that select the base AMI.
 func (b *AmazonEBS) checkSource(p *diagnostics) {
 	p.limit("source_ami", awslimits.ImageID, b.SourceAMI)
 	switch filter := b.SourceAMIFilter; {
@@ -196,7 +196,7 @@ func (f *Preflight) Credentials() awsclient.Access {
 	return access
 }
 
-// Request is as that of Config, for the images that the build is going to make.
+// Request returns the request for the images that the build will create.
 func (f *Preflight) Request() (distribution.Request, error) {
 	b := &f.AmazonEBS
 	p := newProblems()
@@ -275,7 +275,8 @@ func (f *Preflight) TargetsAsJSON(request distribution.Request, found map[string
 	return string(text), err
 }
 
-// options is a value as a template gives it: structs by the names of their options, without what is not given.
+// options converts a value back to the form of a template: structs by the names of their options, without options that
+// are not set.
 func options(value reflect.Value) any {
 	switch value.Kind() {
 	case reflect.Pointer:

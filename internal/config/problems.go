@@ -34,7 +34,7 @@ type where struct{ partition, field string }
 
 func newProblems() *diagnostics { return &diagnostics{found: new([]error), first: new(where)} }
 
-// in is the same collection, for the options of a block.
+// in returns the same diagnostics with a prefix for the options of a block.
 func (p *diagnostics) in(block string) *diagnostics {
 	return &diagnostics{found: p.found, path: p.path + block + ": ", first: p.first}
 }
@@ -69,7 +69,7 @@ var (
 	failedDecoding = regexp.MustCompile(`^error decoding '([^']*)': `)
 )
 
-// explainDecoding returns an error in the form of our own: the option first.
+// explainDecoding returns an error in the form of this package, which begins with the option.
 func explainDecoding(err error) error {
 	text := err.Error()
 	if found := unknownKey.FindStringSubmatch(text); found != nil {
@@ -104,7 +104,7 @@ func optionNames() []string {
 	return slices.Compact(names)
 }
 
-// err is all of them together, or nil.
+// err returns all errors as one. Nil if there are none.
 func (p *diagnostics) err() error {
 	if len(*p.found) == 0 {
 		return nil
@@ -112,10 +112,10 @@ func (p *diagnostics) err() error {
 	return &packersdk.MultiError{Errors: *p.found}
 }
 
-// unknown is what Packer gives for a value that it does not have yet; it may stand within other text.
+// unknown is the text that Packer passes for an unknown value. It may be part of other text.
 const unknown = "<unknown>"
 
-// literal reports whether a value can be judged as it stands: it is there, known, and no template.
+// literal reports whether a value can be checked as it is: it is set, known, and not a template.
 func literal(value string) bool {
 	return value != "" && !strings.Contains(value, unknown) && !strings.Contains(value, "{{")
 }
@@ -127,7 +127,7 @@ func sorted(texts map[string]string) []string { return slices.Sorted(maps.Keys(t
 // text checks a text that is rendered for each destination.
 func (p *diagnostics) text(field, text string) { p.template(field, text, distribution.DestinationVars) }
 
-// template checks a text with the variables that are known where it is rendered. The error does not show the text,
+// template checks a text with the variables that are available where it is rendered. The error does not show the text,
 // which may be secret.
 func (p *diagnostics) template(field, text string, variables []string) {
 	if err := distribution.Text(text).Check(variables); err != nil {
@@ -142,7 +142,7 @@ func (p *diagnostics) texts(field string, texts map[string]string) {
 	}
 }
 
-// region judges the name of a Region, and that all are of one partition.
+// region checks the name of a Region, and that all Regions are in one partition.
 func (p *diagnostics) region(field, region string) {
 	if !literal(region) {
 		return
@@ -155,7 +155,7 @@ func (p *diagnostics) region(field, region string) {
 	p.partition(field, partition)
 }
 
-// partition judges that all partitions are one: nothing is copied from one into another.
+// partition checks that there is only one partition, because nothing can be copied from one into another.
 func (p *diagnostics) partition(field, partition string) {
 	switch p.first.partition {
 	case "":
@@ -172,7 +172,7 @@ func (p *diagnostics) partition(field, partition string) {
 	}
 }
 
-// oneOf checks an option that has a few values.
+// oneOf checks an option with a fixed set of values.
 func (p *diagnostics) oneOf(field, value string, all ...string) {
 	if !literal(value) || slices.Contains(all, value) {
 		return
@@ -192,7 +192,7 @@ func (p *diagnostics) oneOf(field, value string, all ...string) {
 	)
 }
 
-// didYouMean returns a question with the most similar name, or nothing.
+// didYouMean returns a question with the most similar name. Empty if none is similar.
 func didYouMean(name string, known []string) string {
 	closest := suggest.Closest(name, known)
 	if closest == "" {

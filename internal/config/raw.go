@@ -12,8 +12,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hcldec"
 )
 
-// RawOptions returns the options as Packer passed them to Configure, before template variables are rendered. A template
-// in JSON refers to its user variables by a function that HCL2 does not have, so their values replace it.
+// RawOptions returns the options as Packer passed them to Configure, before template variables are rendered. A JSON
+// template reads its user variables with a function that HCL2 does not have, so they are replaced by their values.
 func RawOptions(raws ...any) map[string]any {
 	options, variables := map[string]any{}, map[string]any{}
 	for _, raw := range raws {
@@ -45,7 +45,7 @@ func Spec() map[string]hcldec.Spec {
 	return spec
 }
 
-// plain returns a value that came through RPC as JSON would have it.
+// plain returns a value that was passed through RPC in the types of a JSON document.
 func plain(value any) any {
 	switch value := value.(type) {
 	case []byte:
@@ -87,7 +87,7 @@ func plain(value any) any {
 // userVariable matches the function that reads a user variable in a template in JSON.
 var userVariable = regexp.MustCompile("{{-? *user *[`\"]([^`\"]+)[`\"] *-?}}")
 
-// withUserVariables replaces user variables by their values.
+// withUserVariables replaces user variables by their values in all texts of a value.
 func withUserVariables(value any, variables map[string]any) any {
 	switch value := value.(type) {
 	case string:

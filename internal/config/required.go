@@ -38,8 +38,8 @@ func (c *Config) checkRequired(p *diagnostics) {
 
 const roleExample = `Example: assume_role { role_name = "golden-image-target" }`
 
-// checkCredentials checks that every account has credentials. Only the source account needs none of its own, so at most
-// one account may be without.
+// checkCredentials checks that every account has credentials. The source account needs no credentials of its own, so at
+// most one account may have none.
 func (c *Config) checkCredentials(p *diagnostics) {
 	var source string // the account that the source credentials belong to, if the template shows it
 	if c.AssumeRole != nil {

@@ -39,7 +39,7 @@ func (c *Config) checkResume(p *diagnostics) {
 	in.limit("source_ami", awslimits.ImageID, c.Resume.SourceAMI)
 }
 
-// ResumedRun returns the id of the run that this one resumes. Empty for a run of its own.
+// ResumedRun returns the ID of the run that this one resumes. Empty if it resumes none.
 func (c *Config) ResumedRun() string {
 	if c.Resume == nil {
 		return ""
@@ -56,8 +56,8 @@ func (c *Config) ResumedBuild(build distribution.Build) distribution.Build {
 	return build
 }
 
-// checkResumeFile checks that "packer build" of another directory never loads the resume file: its directory may hold
-// no other template.
+// checkResumeFile checks that the directory of the resume file has no other template. Otherwise "packer build" of that
+// directory would load the resume file too.
 func (c *Config) checkResumeFile(p *diagnostics) {
 	directory := c.outputDirectory()
 	if !literal(directory) {

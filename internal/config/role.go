@@ -71,7 +71,8 @@ func (a *AssumeRole) checkTopLevel(p *diagnostics) {
 	a.check(p, false)
 }
 
-// checkInDestination checks a role of a target or share. chained: it is assumed with the session of another role.
+// checkInDestination checks a role of a target or share. chained is true if it is assumed with the session of another
+// role.
 func (a *AssumeRole) checkInDestination(p *diagnostics, chained bool) {
 	switch {
 	case a.RoleARN == "" && a.RoleName == "":
@@ -93,7 +94,7 @@ func (a *AssumeRole) checkInDestination(p *diagnostics, chained bool) {
 	a.check(p, chained)
 }
 
-// check checks a role. chained: it is assumed with the session of another role.
+// check checks a role. chained is true if it is assumed with the session of another role.
 func (a *AssumeRole) check(p *diagnostics, chained bool) {
 	a.checkARN(p)
 	p.limit("session_name", awslimits.RoleSessionName, a.SessionName)
@@ -117,7 +118,7 @@ func (a *AssumeRole) checkARN(p *diagnostics) {
 	p.roleName("role_arn", name)
 }
 
-// roleName checks the name of a role, with its path where it has one.
+// roleName checks the name of a role, with its path if it has one.
 func (p *diagnostics) roleName(field, text string) {
 	text = strings.TrimPrefix(text, "/")
 	path, name := "/", text

@@ -39,7 +39,7 @@ type Share struct {
 	Profile string `mapstructure:"profile"`
 }
 
-// label returns the name of the block in messages: its own, or its index.
+// label returns the name of the block in messages: its name option, or its index.
 func (s *Share) label(i int) string {
 	return named("share", s.Name, index("share", i))
 }
@@ -66,7 +66,7 @@ func (s *Share) isEmpty() bool {
 	return len(s.AccountIDs)+len(s.OrganizationARNs)+len(s.OrganizationalUnitARNs) == 0
 }
 
-// check judges a share block. chained: its roles are assumed with the session of a role.
+// check checks a share block. chained is true if its roles are assumed with the session of a role.
 func (s *Share) check(p *diagnostics, chained bool) {
 	for i, account := range s.AccountIDs {
 		p.account(index("account_ids", i), account)
@@ -90,7 +90,7 @@ func (s *Share) check(p *diagnostics, chained bool) {
 	by.checkCredentials(p, chained)
 }
 
-// organizations judges ARNs of organizations or of their units.
+// organizations checks ARNs of organizations or of organizational units.
 func (p *diagnostics) organizations(field string, arns []string, subject awslimits.Subject) {
 	for i, arn := range arns {
 		if p.limit(index(field, i), subject, arn) && literal(arn) {
@@ -100,7 +100,7 @@ func (p *diagnostics) organizations(field string, arns []string, subject awslimi
 	p.twice(field, arns)
 }
 
-// twice judges that a list names nothing more than once.
+// twice reports values that a list contains more than once.
 func (p *diagnostics) twice(field string, values []string) {
 	for i, value := range values {
 		if literal(value) && slices.Contains(values[:i], value) {

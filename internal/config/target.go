@@ -119,7 +119,7 @@ type Target struct {
 	LaunchTemplates []LaunchTemplate `mapstructure:"launch_template"`
 }
 
-// label returns the name of the target in messages: its own, or its path.
+// label returns the name of the target in messages: its name option, or its index.
 func (t *Target) label() string { return named("target", t.Name, t.path) }
 
 func (t *Target) target() distribution.Target {
@@ -202,7 +202,7 @@ func texts(values map[string]string) map[string]distribution.Text {
 	return out
 }
 
-// check judges a target. chained: its roles are assumed with the session of a role.
+// check checks a target. chained is true if its roles are assumed with the session of a role.
 func (t *Target) check(p *diagnostics, chained bool) {
 	for i, account := range t.AccountIDs {
 		p.account(index("account_ids", i), account)
@@ -251,7 +251,7 @@ func (t *Target) checkLicenses(p *diagnostics) {
 	p.twice("license_configuration_arns", t.LicenseConfigurationARNs)
 }
 
-// checkPointers checks what will name the images of the target.
+// checkPointers checks the parameters and launch templates that will name the images of the target.
 func (t *Target) checkPointers(p *diagnostics) {
 	for i, parameter := range t.SSMParameters {
 		in := p.in(index("ssm_parameter", i))
@@ -281,7 +281,7 @@ const (
 	skipMissingRole = "skip"
 )
 
-// checkUnits judges who is named by organizational units.
+// checkUnits checks the options about organizational units.
 func (t *Target) checkUnits(p *diagnostics) {
 	for i, unit := range t.OrganizationalUnitIDs {
 		p.limit(index("organizational_unit_ids", i), awslimits.RootOrUnitID, unit)

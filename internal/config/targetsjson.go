@@ -18,7 +18,7 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 )
 
-// readTargetsJSON gives every target its path in the template, and adds those of targets_json to the list.
+// readTargetsJSON adds the targets of targets_json to the list, and sets the path of every target for messages.
 func (c *Config) readTargetsJSON(p *diagnostics) {
 	for i := range c.Targets {
 		c.Targets[i].path = index("target", i)
@@ -48,8 +48,8 @@ func (c *Config) readTargetsJSON(p *diagnostics) {
 	}
 }
 
-// targetOf reads a JSON object as Packer reads a block of its fields: by the same spec, into the same struct. Errors
-// show no value, since external ids are among them.
+// targetOf decodes a JSON object as Packer decodes a block with the same fields. Errors show no values, because
+// external IDs are among them.
 func targetOf(object []byte) (t Target, _ error) {
 	spec := hcldec.ObjectSpec(t.FlatMapstructure().HCL2Spec())
 	value, err := ctyjson.Unmarshal(object, hcldec.ImpliedType(spec))
@@ -86,7 +86,7 @@ func optionMeant(err error, block cty.Type, path cty.Path) string {
 	return didYouMean(found[1], slices.Sorted(maps.Keys(block.AttributeTypes())))
 }
 
-// pathText is a path as messages name it: "assume_role[0].role_arn: ".
+// pathText returns a path in the form of messages: "assume_role[0].role_arn: ".
 func pathText(path cty.Path) string {
 	var text strings.Builder
 	for _, step := range path {

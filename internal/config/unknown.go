@@ -73,7 +73,7 @@ func (p *diagnostics) unknownsInMap(path string, value reflect.Value) {
 	}
 }
 
-// named is how messages call a block: by its name where that is known.
+// named returns the name of a block in messages: its name option if it is known, otherwise its path.
 func named(block, name, path string) string {
 	if literal(name) {
 		return fmt.Sprintf("%s %q", block, name)

@@ -15,7 +15,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// Case is an error of AWS with what is known of the failed call.
+// Case is an error of AWS with what is known about the failed call.
 type Case struct {
 	// Refusal is the error as AWS returned it. For a resource that failed later, it has the operation that created it.
 	// A snapshot's StateMessage (ec2:CopySnapshot) and an image's StateReason (ec2:CopyImage) have no code.
@@ -71,7 +71,7 @@ func Explain(c Case) distribution.Finding {
 // taggingOperations create resources with tags of the template.
 const taggingOperations = copyOperations + " ec2:RegisterImage ec2:RunInstances ec2:CreateSnapshot ec2:CreateVolume"
 
-// tagAdvice says how a policy is met that denies to create a resource without tags. Empty for other operations.
+// tagAdvice returns how to satisfy a policy that denies creating a resource without tags. Empty for other operations.
 func (m match) tagAdvice() string {
 	if !isListed(m.Refusal.Operation, taggingOperations) {
 		return ""
@@ -79,7 +79,7 @@ func (m match) tagAdvice() string {
 	return "If the deny is for missing tags, set them in run_tags, tags and snapshot_tags, and change no policy. "
 }
 
-// mayBeAllowed ends the advice for a dry run that EC2's own call may not be refused like.
+// mayBeAllowed is the last sentence of advice for a refused dry run if EC2's own call may still be allowed.
 const mayBeAllowed = "The key policy may allow calls through EC2 only. In that case the copy succeeds."
 
 // IsEventualConsistency reports whether a retry may succeed because AWS may not have seen yet what the call depends on:
@@ -88,7 +88,8 @@ func IsEventualConsistency(e distribution.APIError) bool {
 	return newMatch(Case{Refusal: e}).rule().eventual
 }
 
-// findingCode returns the code of a finding. That of a missing kms:CreateGrant is the most common one of all.
+// findingCode returns the code of a finding. Missing kms:CreateGrant has its own code, because it is the most common
+// cause.
 func (m match) findingCode(r *rule) string {
 	if r.code == "access_denied" && m.action == "kms:CreateGrant" {
 		return createGrantDenied
@@ -141,7 +142,7 @@ func (m match) externalIDProblem() string {
 	return "is missing or does not match"
 }
 
-// profile names the profile whose credentials are missing.
+// profile returns the profile whose credentials are missing.
 func (m match) profile() string {
 	if m.Refusal.Profile == "" {
 		return "default"

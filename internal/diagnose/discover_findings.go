@@ -11,8 +11,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// ExplainFindings adds the cause, the next step and the policy statements to findings that a failed lookup caused. The
-// plan keeps the say over their level, field, location and summary.
+// ExplainFindings adds the cause, the next step and the policy statements to findings that a failed lookup caused. It
+// does not change their level, field, location and summary.
 func ExplainFindings(findings []distribution.Finding, facts distribution.Facts) []distribution.Finding {
 	findings = slices.Clone(findings)
 	for i, f := range findings {

@@ -13,8 +13,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// JoinFindings returns the findings of a run, each cause once. The findings of its plan are known: what the dry run was
-// denied narrows the advice for copies whose cause EC2 does not name.
+// JoinFindings returns the findings of a run, with each cause once. known are the findings of its plan. If EC2 does not
+// name the cause of a failed copy, the denied dry runs among them narrow the advice.
 func JoinFindings(known, failed []distribution.Finding) []distribution.Finding {
 	var joined []distribution.Finding
 	for _, f := range failed {
@@ -145,7 +145,7 @@ func merge(f, other distribution.Finding) distribution.Finding {
 // mostHits is the number of locations that a finding names.
 const mostHits = 10
 
-// hits returns where a cause made steps fail, as a sentence. Empty if that is one location.
+// hits returns where a cause made steps fail, as a sentence. Empty if there is only one location.
 func hits(f distribution.Finding) string {
 	locations := []string{f.Location.String()}
 	for _, failure := range f.Also {

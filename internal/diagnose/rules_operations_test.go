@@ -45,8 +45,8 @@ const (
 		"ec2:DescribeSnapshots ec2:RegisterImage ec2:RunInstances"
 )
 
-// sharedExplanations has the operations for which the explanation of a case is true besides that of the case, by the
-// beginning of the case's title. A case without an entry is about its own operation alone.
+// sharedExplanations lists further operations that the explanation of a case applies to, by the beginning of the title
+// of the case. A case without an entry applies to its own operation only.
 var sharedExplanations = map[string]string{
 	"1.8.1 CopySnapshot, the key":          copying,
 	"1.8.2 CopySnapshot, the key":          copying,

@@ -3,7 +3,7 @@
 
 package diagnose
 
-// permissionRules explain missing permissions (section 6). No statement of ours can lift an explicit deny.
+// permissionRules explain missing permissions (section 6). An additional statement cannot override an explicit deny.
 var permissionRules = []rule{
 	{
 		code:            "scp_deny",

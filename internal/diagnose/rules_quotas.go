@@ -3,7 +3,7 @@
 
 package diagnose
 
-// quotaRules explain quotas, throttling and what a call refers to in vain (sections 4, 9 and A.4).
+// quotaRules explain quotas, throttling and references to missing resources (sections 4, 9 and A.4).
 var quotaRules = []rule{
 	{
 		code:       "copy_snapshot_limit",

@@ -32,8 +32,8 @@ func allowInSessionPolicy(m match) []distribution.Addition {
 	return m.allowDeniedAction("session policy that the source credentials were made with")
 }
 
-// allowInResourcePolicy allows the denied action in the key policy. It returns nothing for the trust policy of a role:
-// whether that lacks a statement or only the external id is wrong is unknown (5.6).
+// allowInResourcePolicy allows the denied action in the key policy. It returns nothing for the trust policy of a role,
+// because either a statement or only the external ID may be wrong (rule 5.6).
 func allowInResourcePolicy(m match) []distribution.Addition {
 	if m.key == "" || strings.HasPrefix(m.action, "sts:") {
 		return nil
@@ -63,8 +63,8 @@ func allowOnKey(actions ...string) func(match) []distribution.Addition {
 	return func(m match) []distribution.Addition { return m.allowOnKey(m.key, actions...) }
 }
 
-// allowParameterKey allows what SSM uses to encrypt a parameter: the action that the step names, or that of the
-// standard tier (7.9).
+// allowParameterKey allows the action that SSM needs to encrypt a parameter: the action that the step names, or the
+// action of the standard tier (rule 7.9).
 func allowParameterKey(m match) []distribution.Addition {
 	action := "kms:Encrypt"
 	if m.Step != nil {
@@ -82,7 +82,7 @@ func allowOperationOnKey(m match) []distribution.Addition {
 	return m.allowOnKey(m.key, m.Refusal.Operation)
 }
 
-// allowOnCopyKeys allows what a copy was observed to use on both of its keys (3.1.8).
+// allowOnCopyKeys allows the actions that a copy was observed to use on both of its keys (rule 3.1.8).
 func allowOnCopyKeys(m match) []distribution.Addition {
 	onCopyKey := m.allowOnKey(m.key, "kms:GenerateDataKeyWithoutPlaintext", "kms:CreateGrant")
 	return append(onCopyKey, m.allowOnKey(m.sourceKey, "kms:CreateGrant")...)
@@ -107,8 +107,8 @@ var (
 	}
 )
 
-// allowLaunch allows a launch to use the key of a volume. A service-linked role can use another account's key only by a
-// grant that its own account creates, so the key policy must allow that account to create this grant (8.3).
+// allowLaunch allows a launch to use the key of a volume. For a key of another account, a service-linked role needs a
+// grant that its own account creates. The key policy must then allow that account to create the grant (rule 8.3).
 func allowLaunch(m match) []distribution.Addition {
 	caller := m.caller()
 	switch {
@@ -210,7 +210,7 @@ func (m match) allowInKeyPolicy(key string, actions ...string) []distribution.Ad
 	return additions
 }
 
-// keyOwner returns a text that says which account can change the key policy.
+// keyOwner returns a text that names the account that can change the key policy.
 func (m match) keyOwner(key string) string {
 	switch owner := m.keyARN(key).account; owner {
 	case m.caller().account:
@@ -245,7 +245,7 @@ func (m match) splitGrantAction(actions []string) []distribution.Statement {
 	return statements
 }
 
-// keyARN returns the ARN of a key. An id or alias is one of the caller's account and Region (1.7.6).
+// keyARN returns the ARN of a key. An ID or alias belongs to the caller's account and Region (rule 1.7.6).
 func (m match) keyARN(key string) arn {
 	if a, ok := parseARN(key); ok {
 		return a

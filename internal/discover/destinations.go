@@ -22,7 +22,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// regions lists those of the partition: the name of one that does not exist has no endpoint to answer.
+// regions lists the Regions of the partition. A Region that does not exist has no endpoint that could answer.
 func (s *survey) regions(ctx context.Context) error {
 	if len(s.req.Images) == 0 {
 		return nil
@@ -40,8 +40,8 @@ func (s *survey) regions(ctx context.Context) error {
 	return nil
 }
 
-// image looks at a source image with its owner's credentials: what other accounts cannot read is read here (2.2.11,
-// 2.2.12).
+// image looks up a source image with the credentials of its owner, because other accounts cannot read all attributes
+// (rules 2.2.11 and 2.2.12).
 func (s *survey) image(ctx context.Context, source distribution.SourceImage) {
 	at := distribution.Location{Account: s.facts.Source.Account, Region: source.Region}
 	client := s.pool.EC2(at)
@@ -92,7 +92,7 @@ func (s *survey) image(ctx context.Context, source distribution.SourceImage) {
 	s.keep(func(f *distribution.Facts) { f.Images[source.Region] = seen })
 }
 
-// describeImage is nil where AWS shows none.
+// describeImage returns an image. Nil if AWS shows none.
 func (s *survey) describeImage(
 	ctx context.Context,
 	client *ec2.Client,
@@ -113,7 +113,7 @@ func (s *survey) describeImage(
 	return &out.Images[0]
 }
 
-// snapshots are those of an image, as far as they are visible.
+// snapshots returns the snapshots of an image that are visible.
 func (s *survey) snapshots(
 	ctx context.Context,
 	client *ec2.Client,
@@ -147,7 +147,7 @@ func (s *survey) snapshots(
 	return seen
 }
 
-// sharedWith are the accounts that may create volumes from a snapshot already, sorted.
+// sharedWith returns the sorted accounts that already may create volumes from a snapshot.
 func (s *survey) sharedWith(ctx context.Context, client *ec2.Client, at distribution.Location, id string) []string {
 	out, err := client.DescribeSnapshotAttribute(
 		ctx,
@@ -194,7 +194,8 @@ func (s *survey) key(ctx context.Context, at distribution.Location, asked string
 	return distribution.Key{Metadata: out.KeyMetadata}
 }
 
-// destination looks at one account in one Region of a target: who acts there, whether the name is free, the key.
+// destination looks up one account in one Region of a target: the identity of its credentials, whether the name is
+// free, and the key.
 func (s *survey) destination(ctx context.Context, d distribution.Destination) {
 	site := s.site(ctx, d)
 	s.keep(func(f *distribution.Facts) { f.Sites[d.At] = site })
@@ -215,7 +216,7 @@ func (s *survey) destination(ctx context.Context, d distribution.Destination) {
 	s.keys(ctx, d.At, key)
 }
 
-// sharer looks who acts in an account of a share block.
+// sharer looks up the identity of the credentials for an account of a share block.
 func (s *survey) sharer(ctx context.Context, d distribution.Destination) {
 	site := s.who(ctx, d)
 	s.keep(func(f *distribution.Facts) { f.Sites[d.At] = site })
@@ -257,8 +258,8 @@ func (s *survey) site(ctx context.Context, d distribution.Destination) distribut
 	return site
 }
 
-// grants looks for the temporary grants that runs have left on the keys of the source account, also if the template
-// creates none: an earlier run may have had other options.
+// grants looks up the temporary grants of earlier runs on the keys of the source account. It does so even if the
+// template creates none, because an earlier run may have had other options.
 func (s *survey) grants(ctx context.Context) {
 	if s.req.SourceKeyAccess != distribution.ByGrant && !s.req.CleansUp && !s.facts.HasUnfinishedRuns(s.req.RunID) {
 		return
@@ -281,7 +282,7 @@ func (s *survey) grants(ctx context.Context) {
 	}
 }
 
-// grantsOn are those on one key, of the request's images.
+// grantsOn returns the grants on one key for the images of the request.
 func (s *survey) grantsOn(ctx context.Context, at distribution.Location, key string) (ours []kmstypes.GrantListEntry) {
 	pages := kms.NewListGrantsPaginator(s.pool.KMS(at), &kms.ListGrantsInput{KeyId: &key, Limit: aws.Int32(100)})
 	for pages.HasMorePages() {
@@ -302,7 +303,7 @@ func (s *survey) grantsOn(ctx context.Context, at distribution.Location, key str
 	return ours
 }
 
-// literal writes a filter's value so that it matches itself alone: * and ? are wildcards there.
+// literal escapes the wildcards * and ? in the value of a filter.
 func literal(value string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`).Replace(value)
 }

@@ -20,9 +20,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// existing looks up everything at a location that bears the tag of a source image, whatever the options of the run that
-// created it. Without a signing key no run has created anything. A failure is vital if the plan may create or delete
-// something there.
+// existing looks up everything at a location that has the tag of a source image, whatever the options of the run that
+// created it. Without a signing key no run has created anything. isVital is true if the plan may create or delete
+// something there. A failure then prevents the plan.
 func (s *survey) existing(ctx context.Context, at distribution.Location, isVital bool) {
 	sources := s.signedSources()
 	s.mu.Lock()
@@ -58,7 +58,8 @@ func (s *survey) existing(ctx context.Context, at distribution.Location, isVital
 	s.keep(func(f *distribution.Facts) { f.Earlier[at] = found })
 }
 
-// permissions looks up who may launch the images of a location that isWanted selects, and use their snapshots.
+// permissions looks up the launch permissions of the images of a location that isWanted selects, and the permissions on
+// their snapshots.
 func (s *survey) permissions(ctx context.Context, at distribution.Location, isWanted func(ec2types.Image) bool) {
 	s.mu.Lock()
 	found, isKnown := s.facts.Earlier[at]
@@ -95,14 +96,15 @@ func (s *survey) permissions(ctx context.Context, at distribution.Location, isWa
 	s.keep(func(f *distribution.Facts) { f.Earlier[at] = found })
 }
 
-// isHandedOut reports whether the signature of an image says that share blocks hand it out. The plan verifies it.
+// isHandedOut reports whether the signature of an image says that it belongs to share blocks. The plan verifies the
+// signature.
 func isHandedOut(image ec2types.Image) bool {
 	signature := distribution.TagMap(image.Tags)[provenance.TagSignature]
 	return strings.HasSuffix(signature, " device="+provenance.SharedImage)
 }
 
-// existingElsewhere looks in the Regions of earlier runs that this run does not use, in the source account and in the
-// accounts of the destinations.
+// existingElsewhere looks for resources in Regions that earlier runs used and this run does not use. It does so in the
+// source account and in the accounts of the destinations.
 func (s *survey) existingElsewhere(ctx context.Context, destinations []distribution.Destination) error {
 	perAccount := map[string]distribution.Destination{
 		s.facts.Source.Account: {At: distribution.Location{Account: s.facts.Source.Account}},
@@ -152,8 +154,8 @@ func (s *survey) signedSources() []string {
 	return sources
 }
 
-// taggedResources returns the ids of what bears a source tag, by type. DescribeTags finds all types in one call
-// (rule 4.3.4), and describing by id is cheaper than filters over all snapshots of an account.
+// taggedResources returns the IDs of the resources with a source tag by type. DescribeTags finds all types in one call
+// (rule 4.3.4), and describing by ID is cheaper than filters over all snapshots of an account.
 func taggedResources(
 	ctx context.Context, client *ec2.Client, sources []string,
 ) (ids map[ec2types.ResourceType][]string, others []distribution.OtherResource, err error) {
@@ -181,8 +183,8 @@ func taggedResources(
 	return ids, others, nil
 }
 
-// imagesByID returns the account's own images, sorted by id. A filter, unlike a list of ids, does not fail if one is
-// gone.
+// imagesByID returns the account's own images, sorted by ID. It uses a filter, because a list of IDs would fail if one
+// image does not exist.
 func imagesByID(ctx context.Context, client *ec2.Client, ids []string) ([]ec2types.Image, error) {
 	var found []ec2types.Image
 	for chunk := range slices.Chunk(sortedSet(ids), filterValues) {

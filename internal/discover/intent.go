@@ -119,7 +119,7 @@ func describeBaseInput(c distribution.BuildConfig) *ec2.DescribeImagesInput {
 	return in
 }
 
-// withLaunchSnapshots returns an image that also has the snapshots of launch_block_device_mappings.
+// withLaunchSnapshots returns an image with the snapshots of launch_block_device_mappings added.
 func withLaunchSnapshots(image ec2types.Image, volumes []distribution.LaunchVolume) ec2types.Image {
 	image.BlockDeviceMappings = slices.Clone(image.BlockDeviceMappings)
 	for _, v := range volumes {

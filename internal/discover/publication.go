@@ -20,8 +20,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// pointers looks at what a destination asks to name its image, and at the keys of what is encrypted. It comes after
-// what earlier runs left.
+// pointers looks up the parameters and launch templates of a destination, and the keys of encrypted parameters. It
+// needs the resources of earlier runs, so it runs after existing.
 func (s *survey) pointers(ctx context.Context, d distribution.Destination) {
 	if d.PublishTargets.IsEmpty() {
 		return
@@ -40,7 +40,7 @@ func (s *survey) pointers(ctx context.Context, d distribution.Destination) {
 	s.published(ctx, d.At, found.ImageIDs())
 }
 
-// published looks up the images that publish targets name: they may belong to a newer release.
+// published looks up the images that publish targets name. They may belong to a newer release.
 func (s *survey) published(ctx context.Context, at distribution.Location, ids []string) {
 	ids = slices.DeleteFunc(sortedSet(ids), func(id string) bool { return !imageIDs.MatchString(id) })
 	found, err := imagesByID(ctx, s.pool.EC2(at), ids)
@@ -80,8 +80,8 @@ func (s *survey) parameters(ctx context.Context, d distribution.Destination) map
 	return found
 }
 
-// parameter reads one; without its value where KMS does not let us decrypt that (7.10). Of the value only an image's id
-// is kept.
+// parameter looks up a parameter. It has no value if KMS does not permit decrypting it (rule 7.10). Of the value, only
+// the ID of an image is kept.
 func (s *survey) parameter(
 	ctx context.Context,
 	at distribution.Location,
@@ -117,7 +117,7 @@ func (s *survey) templates(
 	return found
 }
 
-// template looks at a launch template, by id or name, and which of its versions name images that earlier runs left.
+// template looks up a launch template by ID or name, and which of its versions name images of earlier runs.
 func (s *survey) template(
 	ctx context.Context,
 	at distribution.Location,

@@ -17,10 +17,11 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// filterValues is how many values one filter takes.
+// filterValues is the maximum number of values of one filter.
 const filterValues = 200
 
-// releases looks for images of any source image at a destination where older ones are to go, or whose usage is asked for.
+// releases looks up the images of all source images at a destination, if older releases are deleted there or their
+// usage is requested.
 func (s *survey) releases(ctx context.Context, d distribution.Destination) {
 	if !d.Retention.On() && !s.req.Usage {
 		return
@@ -41,8 +42,8 @@ func (s *survey) releases(ctx context.Context, d distribution.Destination) {
 	})
 }
 
-// sources looks up the source images of older releases, and of the images that have a destination's name or are
-// published: their signing keys prove what runs created, and the release order.
+// sources looks up the source images of older releases, and of existing images that have a destination's name or are
+// published. Their tags have the signing keys and the order of the releases.
 func (s *survey) sources(ctx context.Context) {
 	wanted := map[string][]string{} // Region -> images
 	add := func(image ec2types.Image) {
@@ -81,7 +82,7 @@ func (s *survey) sources(ctx context.Context) {
 	}
 }
 
-// images are the account's own that pass a filter, sorted by id.
+// images returns the account's own images that match a filter, sorted by ID.
 func images(ctx context.Context, client *ec2.Client, filter ec2types.Filter) (found []ec2types.Image, err error) {
 	pages := ec2.NewDescribeImagesPaginator(
 		client,

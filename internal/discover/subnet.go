@@ -17,8 +17,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// launch finds what the launch check of a destination needs. RunInstances would say only after all copies that it is
-// missing.
+// launch looks up what the launch check of a destination needs. RunInstances would report a missing subnet only after
+// all copies.
 func (s *survey) launch(ctx context.Context, d distribution.Destination) {
 	if d.LaunchCheck == nil {
 		return

@@ -22,11 +22,11 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
 )
 
-// atOnce is the number of destinations that discovery looks at concurrently.
+// atOnce is the maximum number of destinations that are looked up concurrently.
 const atOnce = 32
 
-// Look fills the facts for a request, and gives the pool the credentials of each destination. The error is that the
-// source credentials cannot be used at all, or that the context is over.
+// Look looks up the facts for a request, and sets the credentials of each destination in the pool. It returns an error
+// if the source credentials cannot be used, or if the context has ended.
 func Look(ctx context.Context, pool *awsclient.Pool, req distribution.Request) (distribution.Facts, error) {
 	who, err := pool.Source(ctx)
 	if err != nil {
@@ -79,7 +79,7 @@ func Look(ctx context.Context, pool *awsclient.Pool, req distribution.Request) (
 	return s.facts, err
 }
 
-// expand returns the destinations that can be looked at. Decide reports what is wrong with the others.
+// expand returns the destinations that can be looked up. Decide reports the problems of the others.
 func (s *survey) expand() []distribution.Destination {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,8 +87,8 @@ func (s *survey) expand() []distribution.Destination {
 	return slices.DeleteFunc(all, func(d distribution.Destination) bool { return !s.facts.HasRegion(d.At.Region) })
 }
 
-// lookEverywhere looks at destinations, at the accounts of share blocks, and where copies are staged. It does so
-// concurrently, so that a Region that does not answer costs the time for one answer.
+// lookEverywhere looks up the destinations, the accounts of share blocks and the staging locations. It does so
+// concurrently, so that Regions that do not answer do not delay each other.
 func (s *survey) lookEverywhere(
 	ctx context.Context, destinations, sharers []distribution.Destination,
 ) ([]distribution.Destination, error) {
@@ -112,8 +112,8 @@ func (s *survey) lookEverywhere(
 	return now, errors.Join(err, s.staging(ctx, rest))
 }
 
-// lookAtDestinations looks at destinations. It may find that earlier runs took another image of the artifact. Then it
-// looks again at the destinations of that image, because their names may differ.
+// lookAtDestinations looks up the destinations. If earlier runs copied from another image of the artifact, it repeats
+// the lookup for the destinations of that image, because their names may differ.
 func (s *survey) lookAtDestinations(
 	ctx context.Context,
 	destinations []distribution.Destination,
@@ -132,7 +132,7 @@ func (s *survey) lookAtDestinations(
 	return now, errors.Join(err, look(moved))
 }
 
-// survey is one look at everything.
+// survey is one lookup of all facts.
 type survey struct {
 	pool   *awsclient.Pool
 	req    distribution.Request
@@ -142,7 +142,7 @@ type survey struct {
 	facts distribution.Facts
 }
 
-// each calls look for 0 to n-1 concurrently. The error is the context's, or a panic.
+// each calls look concurrently for 0 to n-1. The error is that of the context, or a panic.
 func (s *survey) each(ctx context.Context, n int, look func(context.Context, int)) error {
 	var group errgroup.Group
 	slots := make(chan struct{}, s.atOnce)
@@ -160,7 +160,7 @@ func (s *survey) each(ctx context.Context, n int, look func(context.Context, int
 	return group.Wait()
 }
 
-// stagingLocations returns where the source account may stage copies for destinations, sorted.
+// stagingLocations returns the sorted locations where the source account may stage copies for destinations.
 func (s *survey) stagingLocations(destinations []distribution.Destination) []distribution.Location {
 	from := map[string]string{} // Region -> Region of the image that goes there
 	for _, image := range s.req.Images {
@@ -180,7 +180,7 @@ func (s *survey) stagingLocations(destinations []distribution.Destination) []dis
 	return all
 }
 
-// staging looks at what staged copies depend on: the source account's key, and what earlier runs staged.
+// staging looks up what staged copies depend on: the source account's key, and existing staged copies.
 func (s *survey) staging(ctx context.Context, all []distribution.Location) error {
 	return s.each(ctx, len(all), func(ctx context.Context, i int) {
 		at := all[i]
@@ -190,7 +190,7 @@ func (s *survey) staging(ctx context.Context, all []distribution.Location) error
 	})
 }
 
-// keep enters something into the facts.
+// keep changes the facts under the lock.
 func (s *survey) keep(enter func(*distribution.Facts)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

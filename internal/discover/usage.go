@@ -22,7 +22,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// groupTag is the tag by which Auto Scaling marks the instances of a group (rule 8.9).
+// groupTag is the tag with the Auto Scaling group of an instance (rule 8.9).
 const groupTag = "aws:autoscaling:groupName"
 
 // usage looks up what uses the releases of the image family at each destination.
@@ -119,7 +119,7 @@ func instanceUses(ctx context.Context, client *ec2.Client, images []string) ([]d
 	return uses, nil
 }
 
-// kindOf returns the kind of use that a reference is. Empty if it is none, or if another call finds it.
+// kindOf returns the kind of use of a reference. Empty if it is not a use, or if another call finds it.
 func kindOf(reference ec2types.ImageReferenceResourceType) string {
 	for _, kind := range distribution.UseKinds {
 		if slices.Contains(kind.References, reference) {

@@ -36,12 +36,12 @@ type Facts struct {
 	Unseen   []FailedLookup                 // which failed
 
 	Releases map[Location][]ec2types.Image // own images with our source tag, sorted by id; empty without retention and usage
-	// Published holds the own images that parameters and default versions of launch templates name, by id.
+	// Published holds the accounts' own images that parameters and default versions of launch templates name, by ID.
 	Published map[Location]map[string]ec2types.Image
 
 	Usage map[Location]ImageUseFacts // what uses the releases of the image family; empty without mode = "usage"
 
-	// Sources holds the source images of Releases and of other images that a run may replace, as far as they exist.
+	// Sources holds the source images of Releases and of other images that a run may replace. Deleted ones are missing.
 	Sources map[provenance.SourceImage]ec2types.Image
 
 	// Grants holds the temporary grants on keys of the source account, sorted by id. Empty unless the request uses them.
@@ -81,7 +81,8 @@ func (f Facts) SourceOf(region string) provenance.SourceImage {
 	return source
 }
 
-// Judge returns what judges the resources that come from a source image. False if its signing keys are unknown.
+// Judge returns the provenance.Judge for the resources of a source image. The result is false if its signing keys are
+// unknown.
 func (f Facts) Judge(source provenance.SourceImage) (provenance.Judge, bool) {
 	keys := f.SigningKeys()[source]
 	runs := f.Runs
@@ -91,8 +92,8 @@ func (f Facts) Judge(source provenance.SourceImage) (provenance.Judge, bool) {
 	return provenance.Judge{Source: source, Keys: keys, Runs: runs}, len(keys) > 0
 }
 
-// HasUnfinishedRuns reports whether the source images hold records of other runs than this one: a run that ended well,
-// and that no other run needed, leaves none.
+// HasUnfinishedRuns reports whether the source images have records of runs other than own. A successful run deletes its
+// record.
 func (f Facts) HasUnfinishedRuns(own string) bool {
 	for _, image := range f.Images {
 		if image.Image == nil {
@@ -182,8 +183,8 @@ type InstanceTypeFacts struct {
 	Err       *APIError                  // why it could not be looked up
 }
 
-// ExistingResources holds what bears the source tag of an image at a location, and the snapshots of such images. The
-// plan judges what of it runs created.
+// ExistingResources holds the resources with the source tag of an image at a location, and the snapshots of such
+// images. The plan decides which of them runs created.
 type ExistingResources struct {
 	Snapshots []ec2types.Snapshot // own, sorted by id
 	Images    []ec2types.Image    // own, sorted by id
@@ -196,10 +197,10 @@ type ExistingResources struct {
 	Others            []OtherResource // of kinds that no run creates, sorted by id
 }
 
-// OtherResource is a resource with the source tag of which nothing but its id and its kind is known.
+// OtherResource is a resource with the source tag of which only the ID and the kind are known.
 type OtherResource struct{ Kind, ID string }
 
-// APIError is an error of AWS as a fact.
+// APIError is an error of AWS as part of the facts.
 type APIError struct {
 	Operation string // "sts:AssumeRole"
 	Status    int    // HTTP
@@ -221,7 +222,7 @@ func (r *APIError) Error() string {
 	return r.Operation + ": " + r.Code + ": " + r.Message
 }
 
-// CredentialCause is why this machine has no credentials. AWS was not called, or refused a sign-in.
+// CredentialCause is the reason why this machine has no credentials. AWS was not called, or refused a sign-in.
 type CredentialCause string
 
 // Causes of missing credentials.
@@ -249,7 +250,7 @@ func (r *APIError) Finding(at Location) Finding {
 	}
 }
 
-// FailedLookup is a gap in the facts. It fails the plan only if the plan needs the missing fact.
+// FailedLookup is a missing fact. It fails the plan only if the plan needs the fact.
 type FailedLookup struct {
 	At       Location
 	Resource string
@@ -257,8 +258,8 @@ type FailedLookup struct {
 	Vital    bool // without the fact nothing can be done, because it decides what is deleted or what an image loses
 }
 
-// NeedsLookup reports whether nothing can be done at a location without its facts. That is so everywhere but in Regions
-// where the source account would only have staged copies.
+// NeedsLookup reports whether a location cannot be planned without its facts. That is so except in Regions where the
+// source account only would have staged copies.
 func (f Facts) NeedsLookup(at Location) bool {
 	return at.Account != f.Source.Account || f.Images[at.Region].Image != nil
 }
@@ -273,7 +274,7 @@ func (f Facts) HasHiddenResources() bool {
 	return slices.ContainsFunc(f.Unseen, func(u FailedLookup) bool { return u.Vital && f.NeedsLookup(u.At) })
 }
 
-// RequiredLookupFailure returns the failed lookup without which nothing can be done at a location. Nil if none failed.
+// RequiredLookupFailure returns the failed lookup without which a location cannot be planned. Nil if none failed.
 func (f Facts) RequiredLookupFailure(at Location) *FailedLookup {
 	i := slices.IndexFunc(f.Unseen, func(u FailedLookup) bool { return u.Vital && u.At == at })
 	if i < 0 {
@@ -301,8 +302,8 @@ func (k Key) IsHidden() bool {
 	return k.Metadata == nil && k.Err != nil && strings.HasPrefix(k.Err.Code, "AccessDenied")
 }
 
-// IsConcealed reports whether a key is hidden, but its ARN is known. Then EC2 may still be able to use it. The ARN of
-// an alias is not enough, because AWS reports that of the key later.
+// IsConcealed reports whether a key is hidden but its ARN is known. EC2 may still be able to use such a key. The ARN of
+// an alias is not enough, because AWS later reports the ARN of the key.
 func (k Key) IsConcealed(name, region string) bool {
 	return k.IsHidden() && ARNRegion(name) == region && strings.Contains(name, ":key/")
 }

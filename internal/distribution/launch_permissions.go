@@ -10,7 +10,8 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// LaunchPermissions holds who may launch an image (rule 2.2.4). Each list is sorted.
+// LaunchPermissions holds the accounts, organizations and organizational units that may launch an image (rule 2.2.4).
+// Each list is sorted.
 type LaunchPermissions struct {
 	Accounts      []string
 	Organizations []string // ARNs
@@ -41,7 +42,7 @@ func (l LaunchPermissions) IsEmpty() bool {
 // Size returns how many launch permissions there are. AWS allows 1,000 for an image (2.2.5).
 func (l LaunchPermissions) Size() int { return len(l.Accounts) + len(l.Organizations) + len(l.Units) }
 
-// And returns the union, sorted and without duplicates.
+// And returns the launch permissions of both, sorted and without duplicates.
 func (l LaunchPermissions) And(others LaunchPermissions) LaunchPermissions {
 	return LaunchPermissions{
 		Union(l.Accounts, others.Accounts),

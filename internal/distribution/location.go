@@ -51,8 +51,8 @@ func (l Location) arn(service, account, resource string) string {
 	return strings.Join([]string{"arn", PartitionOf(l.Region), service, l.Region, account, resource}, ":")
 }
 
-// partitions are those of the SDK's metadata. They match names of Regions by their form, so that later Regions match
-// too.
+// partitions are the partitions in the SDK's metadata. Their patterns match the form of Region names, so that future
+// Regions match too.
 var partitions = []struct {
 	name    string
 	regions *regexp.Regexp

@@ -11,7 +11,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// PublishTargets are what names the images of a target. A new kind is one field more.
+// PublishTargets are the references that name the images of a target. A new kind of reference is another field.
 type PublishTargets struct {
 	Parameters []Parameter      `option:"ssm_parameter"`   // in the order of the template
 	Templates  []LaunchTemplate `option:"launch_template"` // in the order of the template
@@ -29,7 +29,7 @@ const (
 	PublishTargetPlural = "SSM " + PublishedPlural
 )
 
-// PublicationFacts holds what exists of the publish targets of a destination.
+// PublicationFacts holds the existing publish targets of a destination.
 type PublicationFacts struct {
 	Parameters map[string]ParameterFacts      // by name; without those that do not exist yet
 	Templates  map[string]LaunchTemplateFacts // by id or name, as the destination names them
@@ -127,8 +127,8 @@ type LaunchTemplateFacts struct {
 	// DefaultImageID is the image that the default version names. Empty if it names none.
 	DefaultImageID string
 	Source         int64 // the source version of new versions
-	// Naming holds the versions that name an image of an earlier run, ascending, by image. They are the default version,
-	// and those that differ from Source in the image alone.
+	// Naming holds the versions that name an image of an earlier run, in ascending order, by image. They are the default
+	// version, and the versions that differ from Source only in the image.
 	Naming map[string][]int64
 	// Versions holds all versions with promote and rollback, newest first.
 	Versions []PointerVersion
@@ -145,8 +145,7 @@ type ParameterFacts struct {
 	Err      *APIError // why it could not be read
 }
 
-// ParameterARN returns the ARN of an SSM parameter. It has one slash before the name, whether the name begins with one
-// or not.
+// ParameterARN returns the ARN of an SSM parameter. There is exactly one slash before the name.
 func (l Location) ParameterARN(name string) string {
 	return l.arn("ssm", l.Account, "parameter/"+strings.TrimPrefix(name, "/"))
 }

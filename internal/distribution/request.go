@@ -25,7 +25,7 @@ type Grant struct {
 const AutoScaling Text = "arn:{{ .Partition }}:iam::{{ .AccountId }}:role/" +
 	"aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
 
-// Request holds the options of a run, with their defaults. It contains nothing that was looked up.
+// Request holds the options of a run, with their defaults. It contains no results of lookups.
 type Request struct {
 	RunID                 string            // of this run, as its record has it
 	Records               Records           `json:"-"` // reads which runs work. Nil if no other run does
@@ -67,7 +67,7 @@ type Runs interface {
 	Regions() []string
 }
 
-// Read returns which runs work. Without records, no other run does.
+// Read returns the runs of the records. Without records, no other run works.
 func (r Records) Read(ctx context.Context) (Runs, error) {
 	if r == nil {
 		return noOtherRun{}, nil
@@ -75,7 +75,7 @@ func (r Records) Read(ctx context.Context) (Runs, error) {
 	return r(ctx)
 }
 
-// noOtherRun is for requests without records: whatever another run created, that run is over.
+// noOtherRun is used for requests without records. Every other run counts as ended.
 type noOtherRun struct{}
 
 func (noOtherRun) IsOver(string, time.Time) bool { return true }
@@ -89,8 +89,8 @@ type SourceImage struct {
 	Keys    provenance.SigningKeys `json:"-"` // from the tags of the image; empty if unknown
 }
 
-// Build is what the artifact reports about the build. It has nothing else of generated_data, which contains passwords
-// and keys.
+// Build is what the artifact reports about the build. It excludes other generated data, which contains passwords and
+// keys.
 type Build struct {
 	Name    string // PackerBuildName
 	Region  string // of the build; empty if unknown
@@ -136,7 +136,8 @@ const (
 // Methods are all methods.
 var Methods = []Method{Auto, BySnapshot, ByImage}
 
-// Share is a share block: who may launch the image without a copy of their own, in every Region of the artifact.
+// Share is a share block: the accounts and organizations that may launch the image without their own copy, in every
+// Region of the artifact.
 type Share struct {
 	Name                string   // "share[0]" if the template has none
 	AccountIDs          []string // sorted
@@ -170,7 +171,7 @@ func (Secret) GoString() string { return "(secret)" }
 
 func (Secret) MarshalText() ([]byte, error) { return []byte("(secret)"), nil }
 
-// SourceKeyAccess is what allows the targets to use the keys of the source.
+// SourceKeyAccess says how the targets get permission to use the keys of the source.
 type SourceKeyAccess string
 
 // Kinds of source key access.

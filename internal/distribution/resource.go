@@ -13,7 +13,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// SnapshotResource returns a snapshot as provenance judges it.
+// SnapshotResource converts a snapshot to a provenance.Resource.
 func SnapshotResource(at Location, s ec2types.Snapshot) provenance.Resource {
 	r := provenance.Resource{
 		Kind:        provenance.Snapshot,
@@ -30,7 +30,7 @@ func SnapshotResource(at Location, s ec2types.Snapshot) provenance.Resource {
 	return r
 }
 
-// ImageResource returns an image as provenance judges it, with those of its snapshots that AWS shows.
+// ImageResource converts an image to a provenance.Resource, with its snapshots that AWS shows.
 func ImageResource(
 	at Location, image ec2types.Image, snapshots map[string]ec2types.Snapshot, expected provenance.Expected,
 ) provenance.Resource {
@@ -58,7 +58,7 @@ func ImageResource(
 	return r
 }
 
-// InstanceResource returns an instance as provenance judges it.
+// InstanceResource converts an instance to a provenance.Resource.
 func InstanceResource(at Location, i ec2types.Instance) provenance.Resource {
 	return provenance.Resource{
 		Kind:        provenance.Instance,
@@ -71,7 +71,7 @@ func InstanceResource(at Location, i ec2types.Instance) provenance.Resource {
 	}
 }
 
-// GrantResource returns a grant on a key of an account as provenance judges it.
+// GrantResource converts a grant on a key of an account to a provenance.Resource.
 func GrantResource(at Location, g kmstypes.GrantListEntry) provenance.Resource {
 	issuer := aws.ToString(g.IssuingAccount)
 	if account := ARNAccount(issuer); account != "" {
@@ -97,7 +97,7 @@ func TagMap(tags []ec2types.Tag) map[string]string {
 	return all
 }
 
-// parseTime reads a date as EC2 writes it. Zero if there is none.
+// parseTime parses a date of EC2. Zero if there is none.
 func parseTime(date *string) time.Time {
 	parsed, _ := time.Parse(time.RFC3339, aws.ToString(date))
 	return parsed

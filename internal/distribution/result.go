@@ -27,7 +27,7 @@ type Result struct {
 	Usage        []ReleaseUsage   // with mode = "usage"
 }
 
-// TemporaryShare is a source image or one of its snapshots that a run shared until copies are made.
+// TemporaryShare is a source image or one of its snapshots that a run shared until the copies are complete.
 type TemporaryShare struct {
 	At       Location
 	Resource string

@@ -50,8 +50,8 @@ type FastLaunch struct {
 	TargetResourceCount      int    // snapshots to keep; the default of AWS if 0
 }
 
-// Retention says which releases of an image family a target keeps: the newest, and those below an age. The zero value
-// keeps all.
+// Retention says which releases of an image family a target keeps: a number of the newest, and those below an age. The
+// zero value keeps all.
 type Retention struct {
 	Releases int           // number of newest releases, with that of this run; 0 to keep none by number
 	For      time.Duration // age since the creation of the image; 0 to keep none by age

@@ -37,11 +37,11 @@ var (
 	// DestinationVars have the same values in every run of one image.
 	DestinationVars = []string{"AMI", "AMIName", "AccountId", "Partition", "Region", "SourceAMI", "Target"}
 
-	// SessionVars are those of role sessions, which no later run has to find again.
+	// SessionVars are the variables for role sessions, which no later run must find again.
 	SessionVars = append(slices.Clone(DestinationVars), "PackerRunUUID")
 )
 
-// TemplateFunctions holds the values behind Packer's template functions.
+// TemplateFunctions holds the results of Packer's template functions.
 type TemplateFunctions struct {
 	BuildName     string
 	UserVariables map[string]string        `json:"-"` // of a legacy JSON template
@@ -52,7 +52,7 @@ type TemplateFunctions struct {
 // names of the template functions, as error messages list them.
 var functionNames = []string{"build_name", "clean_resource_name", "env", "isotime", "timestamp", "user"}
 
-// errUUID says why the function uuid cannot be used.
+// errUUID explains why the function uuid cannot be used.
 var errUUID = errors.New(
 	"uuid differs in every run, so that a resumed run would not find what it created; use {{ .AMI }}",
 )
@@ -121,7 +121,7 @@ func (t Text) Render(vars Vars, functions TemplateFunctions) (string, error) {
 	return out.String(), unwrapTemplateError(err)
 }
 
-// parse returns nil for a text without a template.
+// parse returns the parsed template. Nil for a text without template variables.
 func (t Text) parse(functions template.FuncMap) (*template.Template, error) {
 	if !strings.Contains(string(t), "{{") {
 		return nil, nil

@@ -26,7 +26,7 @@ type Parts struct {
 // ErrUnset reports that the environment names no path for a part.
 var ErrUnset = errors.New("is not set: make test and make demo build all parts and name them")
 
-// FindParts reads the paths from the environment variables in the tags of the fields. The error names the first
+// FindParts reads the paths from the environment variables that the fields of Parts name. The error names the first
 // variable that is not set (ErrUnset) or whose file does not exist.
 func FindParts() (Parts, error) {
 	var p Parts

@@ -69,7 +69,7 @@ func (w *World) Config(account, region string) aws.Config {
 	}
 }
 
-// AccessKey is what a user signs calls with; Token is a session's, "" for the user's own.
+// AccessKey holds the credentials of a user, or of a session if it has a Token.
 type AccessKey struct{ ID, Secret, Token string }
 
 // AccessKey makes an access key for a user of an account.

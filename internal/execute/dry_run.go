@@ -192,8 +192,8 @@ func listDryRuns(pool *awsclient.Pool, steps []step.Step) []step.DryRun {
 	return step.ListDryRuns(steps, step.NewRun(nil, step.RunSettings{Clients: pool}))
 }
 
-// performedFinding returns the finding for a dry run that AWS performed. An endpoint or a proxy that drops DryRun
-// is the likely cause. Without the finding resources would stay that no run knows.
+// performedFinding returns the finding for a dry run that AWS performed. The likely cause is an endpoint or a proxy
+// that drops DryRun. Without the finding, the created resource would be unknown to every run.
 func performedFinding(d step.DryRun, created string) *distribution.Finding {
 	operation, _, _ := strings.Cut(d.Action, " ")
 	changed, next := "changed "+cmp.Or(d.Resource, "something"), "Undo this change ("+d.Step.String()+")"
@@ -265,9 +265,9 @@ func dryRunFinding(
 	return &f
 }
 
-// keyUseFinding returns the finding for a key that EC2 uses for a step, and that the caller may not use directly.
-// EC2's own call may pass, because of the conditions kms:ViaService and kms:GrantIsForAWSResource (rules 3.2.3 and
-// 3.2.4). Nil if the key policy allows only EC2, as it should.
+// keyUseFinding returns the finding for a key that EC2 uses for a step, and that the caller may not use directly. EC2's
+// own call may be allowed because of the conditions kms:ViaService and kms:GrantIsForAWSResource (rules 3.2.3 and
+// 3.2.4). Nil if the key policy allows only EC2, as intended.
 func keyUseFinding(
 	ctx context.Context,
 	pool *awsclient.Pool,

@@ -15,8 +15,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// EnableProtection enables deregistration protection of images that have none, and reads it back (rule A.2). It
-// leaves a protection alone that no record of a run holds, because someone else enabled it.
+// EnableProtection enables the deregistration protection of images that have none, and reads it back (rule A.2). It
+// does not change a protection that no run record holds, because another user enabled it.
 func EnableProtection(
 	ctx context.Context,
 	pool *awsclient.Pool,
@@ -41,7 +41,7 @@ func EnableProtection(
 	})
 }
 
-// IsShown reports whether AWS shows an image. It is true if AWS cannot be asked.
+// IsShown reports whether AWS shows an image. It is also true if the lookup fails.
 func IsShown(ctx context.Context, pool *awsclient.Pool, at distribution.Location, id string) bool {
 	image, err := step.DescribeImage(ctx, pool.EC2(at), id)
 	return image != nil || err != nil

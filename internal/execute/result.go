@@ -79,7 +79,7 @@ type resultBuilder struct {
 	isExpiryReported bool                           // expired source credentials are reported
 }
 
-// addOutcome adds how a step ended. failure is nil if it succeeded or never started.
+// addOutcome adds the outcome of a step. failure is nil if the step succeeded or never started.
 func (b *resultBuilder) addOutcome(s step.Step, o step.Outcome, failure *distribution.Finding) {
 	r := &b.result
 	r.Steps = append(r.Steps, distribution.StepResult{
@@ -108,7 +108,7 @@ func (b *resultBuilder) addOutcome(s step.Step, o step.Outcome, failure *distrib
 	}
 }
 
-// addResult adds what the outcome of a step contributes.
+// addResult adds the contribution of a step's outcome to the result.
 func (b *resultBuilder) addResult(c step.Result) {
 	r := &b.result
 	r.Findings = append(r.Findings, c.Findings...)
@@ -156,7 +156,8 @@ func (b *resultBuilder) addImage(image distribution.CreatedImage) {
 	b.result.Images = append(b.result.Images, image)
 }
 
-// addRetained adds the resource that a step created and no image of this run uses. The next run reuses or deletes it.
+// addRetained adds a resource that a step created and that no image of this run uses. The next run reuses or deletes
+// it.
 func (b *resultBuilder) addRetained(c step.Result, isSkipped bool) {
 	if c.Retained != nil {
 		b.result.Left = append(b.result.Left, *c.Retained)

@@ -218,7 +218,7 @@ func (r *runner) nextStep() *stepRun {
 }
 
 // interruption returns why a step does not continue. If the run was stopped while the step waited for a quota, the
-// error names both. Otherwise it is why.
+// error names both. Otherwise it is the given error.
 func (r *runner) interruption(j *stepRun, why error) error {
 	if r.stopCause != nil && j.quotaErr != nil {
 		return fmt.Errorf("%w; until then: %w", r.stopCause, j.quotaErr)

@@ -25,7 +25,7 @@ func (h *testWorld) serving(account, region, run string) distribution.Request {
 	return req
 }
 
-// mortal is a client that stops when its run is killed.
+// mortal is a run that can be killed: its calls end, and no later call reaches AWS.
 type mortal struct {
 	ctx  context.Context
 	pool *awsclient.Pool

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// Context holds the condition keys of a request with their values. Names are in any case.
-// A key without a value counts as absent.
+// Context holds the condition keys of a request with their values. The case of the names does not matter. A key without
+// a value counts as absent.
 type Context map[string][]string
 
 // condition is one operator and one key of a Condition element. All conditions of a statement must hold.
@@ -155,8 +155,8 @@ func scalar(v any) (string, error) {
 	return "", errors.New("neither a string, a number nor a boolean")
 }
 
-// holds reports whether the condition holds. It returns an error if the request's values are not known. It also returns
-// an error for several values without a set operator, because AWS does not document what that means.
+// holds reports whether the condition is true. It returns an error if the request's values are not known. It also
+// returns an error for several values without a set operator, because AWS does not document that case.
 func (c condition) holds(e *evaluation) (bool, error) {
 	values := e.values(c.key.name)
 	matches := func(value string) bool {
@@ -269,7 +269,7 @@ func binary(value string, _ *reader) (matcher, error) {
 	}, nil
 }
 
-// address parses a range of IP addresses, or a single address.
+// address parses an IP address or a range of addresses.
 func address(value string, _ *reader) (matcher, error) {
 	want, err := netip.ParsePrefix(value)
 	if single, e := netip.ParseAddr(value); e == nil {

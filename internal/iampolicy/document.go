@@ -400,7 +400,7 @@ func decodeArray(d *json.Decoder, depth int) (any, error) {
 	return a, err
 }
 
-// list returns a list as it is, and one value as a list of one, as in the policy language.
+// list returns a list unchanged, and a single value as a list of one, as in the policy language.
 func list(v any) []any {
 	if a, ok := v.([]any); ok {
 		return a

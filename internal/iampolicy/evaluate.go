@@ -103,7 +103,7 @@ func Evaluate(r Request, p Policies) (Decision, error) {
 	return d, nil
 }
 
-// evaluation is a request with its defaults and what follows from them.
+// evaluation is a request with defaults and derived values.
 type evaluation struct {
 	Request
 	action       string // in lower case
@@ -133,7 +133,7 @@ func newEvaluation(r Request, p Policies) (*evaluation, error) {
 	}, nil
 }
 
-// layer is the policies of one kind that apply to a request. They are in levels, and each level must allow.
+// layer is the policies of one kind that apply to a request, grouped in levels. Each level must allow.
 type layer struct {
 	kind   Kind
 	levels [][]*Document
@@ -164,8 +164,8 @@ func (e *evaluation) decide(p Policies) (Decision, error) {
 	return d, err
 }
 
-// decideAllow decides a request that no statement denies. It combines the resource's side and the principal's side.
-// The error of a refusal names a statement that could not be evaluated and might allow.
+// decideAllow decides a request that no statement denies. It combines the resource's policies and the principal's
+// policies. The error of a refusal names a statement that might allow but could not be evaluated.
 func (e *evaluation) decideAllow(resource layer, grants []Grant, own []layer) (Decision, error) {
 	best, byResource, undecided := e.matchResource(resource, grants)
 	sameSide := !e.crossAccount || e.isDelegated(grants)
@@ -194,8 +194,8 @@ func (e *evaluation) decideAllow(resource layer, grants []Grant, own []layer) (D
 	return d, nil
 }
 
-// isDelegated reports whether the principal's own account passed the access to another account's key on to the
-// principal in a grant. Then no identity policy is needed (8.3), unlike with a grant of the key's owner (A.4.10).
+// isDelegated reports whether the principal's own account created the grant on another account's key. Then no identity
+// policy is needed (rule 8.3). With a grant of the key's account, one is needed (rule A.4.10).
 func (e *evaluation) isDelegated(grants []Grant) bool {
 	return slices.ContainsFunc(grants, func(g Grant) bool {
 		return principalElement(g.IssuingAccount).match(e.Principal) != noMatch && g.match(e) >= matchesRole
@@ -224,7 +224,7 @@ func (e *evaluation) organizationLayers(p Policies) []layer {
 	return all
 }
 
-// resourceControlled are the services with resource control policies, as far as the plugin uses them
+// resourceControlled are the services of the plugin that support resource control policies
 // (ORG-UG:orgs_manage_policies_rcps).
 var resourceControlled = []string{"autoscaling", "kms", "s3", "secretsmanager", "sqs", "sts"}
 
@@ -242,9 +242,9 @@ func (e *evaluation) resourceLayer(p Policies) layer {
 	return layer{p.Resource.kind, [][]*Document{{p.Resource}}}
 }
 
-// principalLayers returns the policies of the principal, the narrowest first. Where several refuse, AWS names the
-// session policy (A.4.10: kms-cross-account/grant-of-owner-needs-identity-policy-too). A service has no policies, and a
-// root user needs none.
+// principalLayers returns the policies of the principal, the narrowest first. If several refuse, AWS names the session
+// policy (A.4.10: kms-cross-account/grant-of-owner-needs-identity-policy-too). A service has no policies, and a root
+// user needs none.
 func (e *evaluation) principalLayers(p Policies) []layer {
 	if e.Principal.isService() {
 		return nil
@@ -263,7 +263,7 @@ func (e *evaluation) principalLayers(p Policies) []layer {
 	return all
 }
 
-// findDeny returns the name of the statement that denies. Empty if none does.
+// findDeny returns the name of the statement that denies. Empty if there is none.
 func (e *evaluation) findDeny(l layer) (name string, undecided error) {
 	for _, documents := range l.levels {
 		name, err := e.findStatement(documents, true)
@@ -275,7 +275,7 @@ func (e *evaluation) findDeny(l layer) (name string, undecided error) {
 	return "", undecided
 }
 
-// findAllow returns the name of the statement that allows at the last level. Empty if one of the levels does not allow.
+// findAllow returns the name of the statement that allows at the last level. Empty if any level does not allow.
 func (e *evaluation) findAllow(l layer) (name string, undecided error) {
 	for _, documents := range l.levels {
 		if name, undecided = e.findStatement(documents, false); name == "" {

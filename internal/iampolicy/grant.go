@@ -92,7 +92,7 @@ func (g Grant) covers(child Grant) bool {
 	return g.Constraints.cover(child.Constraints)
 }
 
-// cover reports whether other constraints are at least as strict.
+// cover reports whether these constraints are at most as strict as other ones.
 func (c GrantConstraints) cover(other GrantConstraints) bool {
 	switch {
 	case c.SourceARN != "" && c.SourceARN != other.SourceARN:

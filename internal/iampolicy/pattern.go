@@ -211,7 +211,7 @@ func (in *reader) pattern(text string, arn bool) (pattern, error) {
 	return p, err
 }
 
-// resolve returns the text with the values of its variables. It returns false if one has no value.
+// resolve returns the text with the values of its variables. The result is false if one has no value.
 func (t template) resolve(e *evaluation) (template, bool) {
 	resolved := slices.Clone(t)
 	for i, p := range resolved {
@@ -227,7 +227,7 @@ func (t template) resolve(e *evaluation) (template, bool) {
 	return resolved, true
 }
 
-// plain returns the text without a meaning of * and ?.
+// plain returns the text in which * and ? are ordinary characters.
 func (t template) plain(e *evaluation) (string, bool) {
 	resolved, ok := t.resolve(e)
 	var b strings.Builder

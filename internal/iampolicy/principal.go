@@ -69,8 +69,9 @@ func (r rules) isPrincipal(kind, text string) bool {
 	return false
 }
 
-// match is how a resource's policy or a grant matches a principal. It decides which of the principal's own policies
-// still limit the principal in one account (IAM-UG:reference_policies_evaluation-logic_policy-eval-denyallow).
+// match says how a resource's policy or a grant matches a principal. It decides which of the principal's own policies
+// can still restrict the principal within one account
+// (IAM-UG:reference_policies_evaluation-logic_policy-eval-denyallow).
 type match int
 
 const (

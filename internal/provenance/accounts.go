@@ -21,7 +21,7 @@ const (
 	maxPermanentTags = 5
 )
 
-// TooManyAccountsError says that the accounts with a permission do not fit into tags. Such a snapshot or image must be
+// TooManyAccountsError means that the accounts with a permission do not fit into tags. Such a snapshot or image must be
 // staged.
 type TooManyAccountsError struct{ Count, Limit int }
 
@@ -29,8 +29,8 @@ func (e TooManyAccountsError) Error() string {
 	return fmt.Sprintf("%d accounts have a permission; tags can remember %d", e.Count, e.Limit)
 }
 
-// BaselineTags returns the tags that remember which accounts had a permission on a resource before any run. Write them
-// once, before the first share, and never again: a second writer would take temporary permissions for older ones.
+// BaselineTags returns the tags that store which accounts had a permission on a resource before any run. Write them
+// once, before the first share. If they were written later, temporary permissions would count as older ones.
 func BaselineTags(accounts []string) (map[string]string, error) {
 	accounts = sortedSet(accounts)
 	if limit := accountsPerTag * maxBaselineTags; len(accounts) > limit {
@@ -43,8 +43,8 @@ func BaselineTags(accounts []string) (map[string]string, error) {
 	return tags, nil
 }
 
-// Baseline reads the tags of BaselineTags, without the accounts that RemovedTags names. It fails if there are tags and
-// they are not complete: then nothing may be withdrawn.
+// Baseline returns the accounts in the tags of BaselineTags, without those that RemovedTags names. It returns an error
+// if the tags are incomplete. No permission may be withdrawn then.
 func Baseline(tags map[string]string) (accounts []string, known bool, err error) {
 	first, known := tags[TagBaseline]
 	if !known {
@@ -67,9 +67,9 @@ func Baseline(tags map[string]string) (accounts []string, known bool, err error)
 	return slices.DeleteFunc(accounts, func(account string) bool { return slices.Contains(removed, account) }), true, nil
 }
 
-// RemovedTags returns the tags that name the accounts of the baseline whose permission was removed after it was
-// written. Write them before a run gives such an account a permission. Without them, that permission would count as
-// older than all runs and would stay. A tag is written once, because its key is a hash of its value.
+// RemovedTags returns the tags that name accounts of the baseline whose permission was removed later. Write them before
+// a run gives such an account a permission. Otherwise that permission would count as older than all runs and would
+// stay. The key of a tag is a hash of its value, so a tag never changes.
 func RemovedTags(sharedWith, permitted []string, existing map[string]string) (map[string]string, error) {
 	baseline, _, err := Baseline(existing)
 	if err != nil {
@@ -88,9 +88,9 @@ func baselineKey(i int) string {
 	return fmt.Sprintf("%s:%d", TagBaseline, i+1)
 }
 
-// PermanentTags returns the tags that remember which accounts a share block gives a permission. Write them before the
-// permission. The key is a hash of the value: no run ever changes the tag of another one. existing are the tags of the
-// image already.
+// PermanentTags returns the tags that store the accounts to which a share block gives a permission. Write them before
+// the permission. The key of a tag is a hash of its value, so no run changes the tags of another one. existing are the
+// current tags of the image.
 func PermanentTags(accounts []string, existing map[string]string) (map[string]string, error) {
 	missing := slices.DeleteFunc(sortedSet(accounts), func(account string) bool {
 		return slices.Contains(Permanent(existing), account)
@@ -102,7 +102,7 @@ func PermanentTags(accounts []string, existing map[string]string) (map[string]st
 	return tags, nil
 }
 
-// Permanent reads the tags of PermanentTags, sorted.
+// Permanent returns the sorted accounts in the tags of PermanentTags.
 func Permanent(tags map[string]string) []string { return accountsOf(tags, tagPermanent) }
 
 // hashedTags returns tags that name accounts. The key of each is a prefix and a hash of its value.
@@ -116,7 +116,7 @@ func hashedTags(prefix string, accounts []string) map[string]string {
 	return tags
 }
 
-// accountsOf reads the tags of hashedTags, sorted.
+// accountsOf returns the sorted accounts in the tags of hashedTags.
 func accountsOf(tags map[string]string, prefix string) []string {
 	var accounts []string
 	for key, value := range tags {
@@ -127,8 +127,8 @@ func accountsOf(tags map[string]string, prefix string) []string {
 	return sortedSet(accounts)
 }
 
-// WithoutBaseline returns the tags of a source image that also concern its snapshots: which accounts keep a permission
-// is written on the image alone, but each of them has a baseline of its own.
+// WithoutBaseline returns the tags of a source image that also apply to its snapshots. Permanent permissions are stored
+// on the image only, but each snapshot has its own baseline.
 func WithoutBaseline(tags map[string]string) map[string]string {
 	rest := maps.Clone(tags)
 	maps.DeleteFunc(rest, func(key, _ string) bool { return strings.HasPrefix(key, TagBaseline) })
@@ -144,8 +144,8 @@ func countPermanentTags(tags map[string]string) (count int) {
 	return count
 }
 
-// Withdrawable returns the accounts whose permission is temporary: those beyond the baseline and the permanent ones. It
-// is empty without a baseline, because then all permissions may be older than our runs.
+// Withdrawable returns the accounts whose permission is temporary: neither in the baseline nor permanent. Empty without
+// a baseline, because then all permissions may be older than our runs.
 func Withdrawable(permitted []string, owner string, tags map[string]string) ([]string, error) {
 	baseline, known, err := Baseline(tags)
 	if err != nil || !known {

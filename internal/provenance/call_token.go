@@ -11,13 +11,13 @@ import (
 )
 
 // CallToken is evidence of one creating call: a nonce with a MAC. A run puts it where AWS lets no caller change it
-// later: the description of a snapshot, the client token of an instance, the name of a grant. An existing resource
-// cannot acquire one. It has at most 64 characters, so that it serves as a client token (rule 4.2.3).
+// later: into the description of a snapshot, the client token of an instance or the name of a grant. An existing
+// resource cannot get one. It has at most 64 characters, so it can be used as a client token (rule 4.2.3).
 type CallToken string
 
 const nonceLength = 8 // bytes
 
-// Call is what a CallToken stands for.
+// Call identifies the creating call of a CallToken.
 type Call struct {
 	Kind    Kind
 	Account string // that owns the new resource. The owner of the key, for a grant
@@ -28,7 +28,7 @@ type Call struct {
 	Purpose string
 }
 
-// CallToken returns the token of one call. A repeat of the call gives the same token.
+// CallToken returns the token of one call. A repeated call has the same token.
 func (k SigningKey) CallToken(c Call) CallToken {
 	sum := sha256.Sum256([]byte(c.Purpose))
 	nonce := hex.EncodeToString(sum[:nonceLength])
@@ -47,13 +47,13 @@ var (
 	grantNamePattern = regexp.MustCompile(`^` + TagPrefix + `(ami-[0-9a-f]+):([0-9A-Za-z-]+):(` + tokenPattern + `)$`)
 )
 
-// verifyToken reports whether a token stands for such a call, whatever its purpose.
+// verifyToken reports whether a token belongs to such a call, whatever its purpose.
 func (ks SigningKeys) verifyToken(token CallToken, c Call) bool {
 	found := wholeToken.FindStringSubmatch(string(token))
 	return found != nil && ks.hasMAC(found[1], found[3], c.fields(found[2])...)
 }
 
-// Description returns the description of a snapshot: a readable text, cut to what fits, and the token.
+// Description returns the description of a snapshot: a readable text, shortened if necessary, and the token.
 func (t CallToken) Description(text string) string {
 	const limit = 255
 	end := " [" + string(t) + "]"
@@ -72,8 +72,8 @@ func tokenOfDescription(description string) CallToken {
 	return CallToken(found[1])
 }
 
-// IsIn reports whether a description ends with this token. The process that called may sign such a snapshot: the answer
-// of its own call was lost.
+// IsIn reports whether a description ends with this token. If the response of a call was lost, the calling process may
+// sign a snapshot with its token.
 func (t CallToken) IsIn(description string) bool {
 	return t != "" && tokenOfDescription(description) == t
 }
@@ -92,7 +92,7 @@ func parseGrantName(name string) (imageID, run string, token CallToken, ok bool)
 	return found[1], found[2], CallToken(found[3]), true
 }
 
-// IsGrantOf reports whether the name of a grant says that it was created for a source image. It proves nothing.
+// IsGrantOf reports whether the name of a grant names a source image. That is no proof of its creator.
 func IsGrantOf(source SourceImage, name string) bool {
 	imageID, _, _, ok := parseGrantName(name)
 	return ok && imageID == source.ImageID

@@ -24,7 +24,7 @@ const (
 	Grant    Kind = "grant"
 )
 
-// Resource is what AWS says about a resource that bears our tags, or our name if it is a grant.
+// Resource is what AWS reports about a resource that has our tags. A grant has our name instead.
 type Resource struct {
 	Kind    Kind
 	ID      string
@@ -50,11 +50,12 @@ type Expected struct {
 	SourceImageIDs []string // the source image and the staged images, for CopyImage
 }
 
-// Runs answers what the records say. runrecord.Records implements it.
+// Runs returns what the records say about runs. runrecord.Records implements it.
 type Runs interface {
-	// IsOver reports whether a run owns its resources no longer, or is the asking run or the one that it resumes.
+	// IsOver reports whether a run no longer owns its resources. It is also true for the asking run and for the run that
+	// it resumes.
 	IsOver(run string, created time.Time) bool
-	// Covers reports whether there is a record of the run, and the time lies within it.
+	// Covers reports whether there is a record of the run whose time span includes a time.
 	Covers(run string, created time.Time) bool
 }
 
@@ -69,8 +70,8 @@ const (
 	Adoptable                // signed: it may be adopted, or deleted if it is temporary
 )
 
-// Judge holds all that a verdict depends on besides the resource. Fill it with what was read in the same attempt as the
-// call.
+// Judge holds everything except the resource that a verdict depends on. Fill it with what was read in the same attempt
+// as the call.
 type Judge struct {
 	Source SourceImage
 	Keys   SigningKeys
@@ -116,7 +117,7 @@ func (j Judge) Judge(r Resource) Judgment {
 	return result
 }
 
-// evidence returns the run whose creating call made an unsigned resource. Empty if there is no evidence.
+// evidence returns the run whose creating call created an unsigned resource. Empty if there is no evidence.
 func (j Judge) evidence(r Resource) string {
 	run := r.Tags[TagRun]
 	ours := r.Tags[TagSource] == j.Source.String() && run != ""
@@ -160,8 +161,8 @@ func (j Judge) wasRegistered(r Resource) bool {
 		})
 }
 
-// DeletionProof names a resource that a run may delete. Only a Judgment gives one, so that whatever deletes has judged
-// before.
+// DeletionProof names a resource that a run may delete. Only a Judgment creates one, so nothing can be deleted without
+// a judgment.
 type DeletionProof struct {
 	id   string
 	kind Kind
@@ -189,8 +190,8 @@ func (j Judgment) Deletion() (DeletionProof, error) {
 	return DeletionProof{j.id, j.kind}, nil
 }
 
-// Replacement returns the proof that a delivered image may be deleted for a release: by force_deregister or by
-// retention. It is refused for a newer release, and for the same release while its run works.
+// Replacement returns the proof that a release may replace a delivered image, by force_deregister or by retention. It
+// is refused if the image belongs to a newer release, or to the same release while its run works.
 func (j Judgment) Replacement(release time.Time) (DeletionProof, error) {
 	switch {
 	case j.Signed == nil:
@@ -205,8 +206,8 @@ func (j Judgment) Replacement(release time.Time) (DeletionProof, error) {
 }
 
 // ReplacementByName returns the proof for an image that the template asks to replace by its name (force_deregister).
-// judge returns the Judge for a source image, and false if its signing keys are unknown: then nothing is known against
-// the image.
+// judge returns the Judge for a source image. It returns false if the signing keys are unknown, and then nothing
+// prevents the replacement.
 func ReplacementByName(r Resource, judge func(SourceImage) (Judge, bool), release time.Time) (DeletionProof, error) {
 	if source, ok := ParseSourceImage(r.Tags[TagSource]); ok {
 		if j, isKnown := judge(source); isKnown {
@@ -216,7 +217,8 @@ func ReplacementByName(r Resource, judge func(SourceImage) (Judge, bool), releas
 	return DeletionProof{r.ID, r.Kind}, nil
 }
 
-// Adoption returns what the signature must say for the run to adopt the resource: the same, with another run.
+// Adoption returns the signature with which the run adopts the resource. It differs from the existing one only in the
+// run.
 func (j Judgment) Adoption(run string) (Statement, error) {
 	if j.Verdict != Adoptable {
 		return Statement{}, fmt.Errorf("%s %s is not adopted: %s", j.kind, j.id, j.Reason)

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Role is what a resource is for. It never changes: a resource with another role is not adopted.
+// Role is the purpose of a resource. It never changes, so a resource with another role is not adopted.
 type Role string
 
 // The roles.
@@ -31,11 +31,11 @@ type Statement struct {
 	Device     string // of the source image. Empty for an image, or SharedImage
 }
 
-// SharedImage stands for the device in the signature of an image of the source account that share blocks hand out.
+// SharedImage replaces the device in the signature of an image of the source account that belongs to share blocks.
 const SharedImage = "shared"
 
-// SignedTags returns the tags that prove who created a resource. They are written in one call, when it was created and
-// when it is adopted.
+// SignedTags returns the tags that prove which run created a resource. They are written in one call after the creation,
+// and again for an adoption.
 func (k SigningKey) SignedTags(s Statement) map[string]string {
 	tags := CreationTags(s.Source, s.Run)
 	tags[TagSignature] = "kid=" + k.ID + " mac=" + k.mac(s.fields()...) + " role=" + string(s.Role) +

@@ -17,8 +17,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/invariant"
 )
 
-// SigningKey is a secret that lives in a tag of a source image. Other accounts never see the tags of an image (rule
-// 2.2.12, tags of a shared AMI are omitted), so who may write tags in a target account cannot sign. It prints as
+// SigningKey is a secret in a tag of a source image. Other accounts cannot see the tags of an image (rule 2.2.12, tags
+// of a shared AMI are omitted). A user who may write tags in a target account therefore cannot sign. It prints as
 // "(secret)".
 type SigningKey struct {
 	ID      string    // hash of the secret: an overwritten secret no longer fits the key of its tag
@@ -36,7 +36,8 @@ const (
 	keyIDLength  = 4  // bytes
 )
 
-// NewSigningKey draws a signing key. The release is the earliest creation date among the source images of a build.
+// NewSigningKey returns a random signing key. The release is the earliest creation date among the source images of a
+// build.
 func NewSigningKey(release time.Time) SigningKey {
 	var secret [secretLength]byte
 	_, _ = rand.Read(secret[:]) // never fails
@@ -61,7 +62,8 @@ func (k SigningKey) Tag() (key, value string) {
 // SigningKeys are the signing keys of one source image, sorted by id.
 type SigningKeys []SigningKey
 
-// ParseSigningKeys reads the signing keys among the tags of a source image. It leaves out one that does not fit its id.
+// ParseSigningKeys reads the signing keys among the tags of a source image. It ignores a key that does not match its
+// ID.
 func ParseSigningKeys(tags map[string]string) SigningKeys {
 	var keys SigningKeys
 	for key, value := range tags {
@@ -107,8 +109,8 @@ func (ks SigningKeys) hasMAC(id, mac string, fields ...string) bool {
 	})
 }
 
-// mac returns HMAC-SHA-256 of the fields, cut to 128 bits. Each field has its length in front, so that no two lists
-// read alike.
+// mac returns the HMAC-SHA-256 of the fields, shortened to 128 bits. Each field is preceded by its length, so that
+// different lists have different MACs.
 func (k SigningKey) mac(fields ...string) string {
 	hash := hmac.New(sha256.New, []byte(k.secret))
 	for _, field := range fields {

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// TagPrefix begins the key of every tag that this plugin writes. Tags under it are never carried over from a source
+// TagPrefix is the prefix of the keys of all tags that this plugin writes. Such tags are never copied from a source
 // image.
 const TagPrefix = "encrypted-ami:"
 
@@ -21,7 +21,7 @@ const (
 	TagSignature = TagPrefix + "signature" // proves that a run created the resource
 )
 
-// OwnTags is how many tags of this plugin each image, snapshot and instance gets that it creates.
+// OwnTags is the number of tags that this plugin adds to each image, snapshot and instance that it creates.
 const OwnTags = 3
 
 // Keys of the tags on a source image and its snapshots.
@@ -58,8 +58,7 @@ type SourceImage struct {
 	ImageID string
 }
 
-// String returns the value of TagSource. Everything that comes from one image has the same value, so that one look
-// finds all of it.
+// String returns the value of TagSource. All resources of one image have the same value, so that one lookup finds them.
 func (s SourceImage) String() string { return s.Account + "/" + s.Region + "/" + s.ImageID }
 
 var sourceImage = regexp.MustCompile(`^(\d{12})/([a-z0-9-]+)/(ami-[0-9a-f]+)$`)
@@ -73,7 +72,8 @@ func ParseSourceImage(tag string) (SourceImage, bool) {
 	return SourceImage{Account: found[1], Region: found[2], ImageID: found[3]}, true
 }
 
-// CreationTags returns the tags for the creating call: they find a resource and name its run, and prove nothing.
+// CreationTags returns the tags for the creating call. They identify the source image and the run, but they prove
+// nothing.
 func CreationTags(source SourceImage, run string) map[string]string {
 	return map[string]string{TagSource: source.String(), TagRun: run}
 }

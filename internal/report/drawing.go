@@ -11,8 +11,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Drawing is the flow of the data: source images, what is staged, and the targets, those of one block in one Region
-// together.
+// Drawing is the flow of the data between source images, staged copies and targets. The destinations of one target in
+// one Region are one box.
 type Drawing struct {
 	Nodes []Node
 	Edges []Edge
@@ -42,10 +42,10 @@ const (
 	ToTargets  Kind = "targets"
 )
 
-// All is how many destinations a node stands for.
+// All returns how many destinations a node represents.
 func (n Node) All() int { return n.Served + n.Failed + n.Open }
 
-// Edge is data that flows, or is there already where it has no copy.
+// Edge is a flow of data. It has no size if the data exists already.
 type Edge struct {
 	From, To string
 	Copies   int
@@ -53,7 +53,7 @@ type Edge struct {
 	Across   bool // from Region to Region
 }
 
-// mostBoxes is the limit of boxes for targets. Above it, all targets in a Region are one box.
+// mostBoxes is the maximum number of boxes for targets. With more, all targets in a Region are one box.
 const mostBoxes = 24
 
 type box struct {
@@ -61,7 +61,7 @@ type box struct {
 	name, region string
 }
 
-// sketch is a drawing that is being made.
+// sketch is a drawing under construction.
 type sketch struct {
 	Drawing
 	nodes map[box]int
@@ -161,7 +161,7 @@ func (s *sketch) sort() {
 	})
 }
 
-// grouping says in which box a destination is drawn.
+// grouping returns the box of each destination.
 func grouping(all []Destination) func(Destination) box {
 	boxes := map[box]bool{}
 	for _, d := range all {
@@ -175,7 +175,7 @@ func grouping(all []Destination) func(Destination) box {
 	}
 }
 
-// node finds or makes a box.
+// node returns the index of a box. It adds the box if necessary.
 func (s *sketch) node(b box) int {
 	i, known := s.nodes[b]
 	if !known {
@@ -186,8 +186,8 @@ func (s *sketch) node(b box) int {
 	return i
 }
 
-// from is where data of a Region comes from: what is staged there, else the image there, else the first image. -1:
-// nothing is known.
+// from returns the node that data in a Region comes from: the staged copies there, otherwise the image there, otherwise
+// the first image. -1 if there is none.
 func (s *sketch) from(kind Kind, region string) int {
 	for _, kind := range []Kind{kind, FromSource} {
 		if i, known := s.nodes[box{kind, "", region}]; known {

@@ -26,7 +26,7 @@ var (
 	style string
 )
 
-// page is what the template of the HTML report shows.
+// page holds the data for the template of the HTML report.
 type page struct {
 	Manifest
 	Style      template.CSS
@@ -49,8 +49,8 @@ type page struct {
 	DeletedGiB int64 // of the estimate
 }
 
-// HTML returns the report as a page that loads nothing: no script, no picture, no font, and a policy that forbids them.
-// html/template escapes the texts that come from AWS and from the template.
+// HTML returns the report as a page that loads nothing: no script, no picture, no font. Its content security policy
+// forbids them. html/template escapes the texts that come from AWS and from the template.
 func (m Manifest) HTML() ([]byte, error) {
 	parsed, err := template.New("page").Funcs(template.FuncMap{
 		"count":    distribution.Count,
@@ -103,13 +103,14 @@ func (m Manifest) HTML() ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// folded is a list whose end is folded away, and whose very end only the JSON has.
+// folded is a list of which the page shows the first items, and hides others until a reader opens them. The last items
+// of a long list are only in the JSON file.
 type folded[T any] struct {
 	First, More []T
 	Beyond      int
 }
 
-// fold keeps a page readable, and a run in which all is wrong from making it as long as its log.
+// fold splits a list, so that the page of a large or failed run stays readable.
 func fold[T any](all []T) folded[T] {
 	const open, most = 6, 200
 	first, last := min(len(all), open), min(len(all), most)
@@ -124,7 +125,7 @@ const (
 	flowWidth = 146
 )
 
-// figure is a drawing that is laid out.
+// figure is a drawing with the positions of its boxes.
 type figure struct {
 	Width, Height int
 	Boxes         []placed
@@ -195,7 +196,7 @@ const (
 	barsHeight = 12
 )
 
-// timeLine is the copies over the time of the run, a row for each account and Region.
+// timeLine shows the copies over the time of the run, with a row for each account and Region.
 type timeLine struct {
 	Width, LabelW, ChartW, Height int
 	Seconds                       int
@@ -272,7 +273,7 @@ func (m Manifest) timeLine() timeLine {
 	return t
 }
 
-// tickStep is the time between two ticks, so that there are nine at most.
+// tickStep returns the time between two ticks. There are at most nine ticks.
 func tickStep(whole time.Duration) time.Duration {
 	for _, minutes := range []time.Duration{1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720} {
 		if whole <= 8*minutes*time.Minute {
@@ -286,7 +287,7 @@ func pixels(x float64) string {
 	return strings.TrimSuffix(strconv.FormatFloat(x, 'f', 1, 64), ".0")
 }
 
-// brief is a time without the units that are zero.
+// brief returns a duration without the units that are zero.
 func brief(d time.Duration) string {
 	text := d.Round(time.Minute).String()
 	text = strings.TrimSuffix(text, "0s")
@@ -302,7 +303,7 @@ func brief(d time.Duration) string {
 // clock returns a time in UTC.
 func clock(t Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
 
-// size is GiB with thousands set apart.
+// size returns a number of GiB with thousands separators.
 func size(gib int64) string {
 	digits := strconv.FormatInt(gib, 10)
 	for i := len(digits) - 3; i > 0; i -= 3 {
@@ -320,13 +321,13 @@ func keyName(arn OptionalString, account, region string) string {
 	return string(arn)
 }
 
-// glyph returns the sign of a state, for readers who do not see colors.
+// glyph returns the symbol of a state, for readers who cannot distinguish colors.
 func glyph(state any) string { return looks[fmt.Sprint(state)].glyph }
 
 // class returns the color of a state.
 func class(state any) string { return looks[fmt.Sprint(state)].class }
 
-// looks are the signs and colors of states and of levels of findings.
+// looks are the symbols and colors of states and of levels of findings.
 var looks = map[string]struct{ glyph, class string }{
 	string(Planned):         {"○", "neutral"},
 	string(Pending):         {"○", "neutral"},

@@ -14,8 +14,8 @@ import (
 // major version removes or renames a key, or changes its type or meaning.
 const SchemaVersion = "1.0"
 
-// Manifest describes a run: as the JSON file that programs read, and as the source of the HTML and Markdown reports.
-// Every key is always present. Unknown or not applicable is null, and an empty list is [].
+// Manifest describes a run. Programs read it as a JSON file, and the HTML and Markdown reports are rendered from it.
+// Every key is always present. Unknown or inapplicable values are null, and an empty list is [].
 type Manifest struct {
 	SchemaVersion         string             `json:"schema_version"`
 	PluginVersion         string             `json:"plugin_version"`
@@ -37,7 +37,7 @@ type Manifest struct {
 	Steps                 []Step             `json:"steps"`  // by start, then those that have not started
 }
 
-// Mode is what the run was asked to do.
+// Mode is the mode of the run.
 type Mode string
 
 // Modes of a run.
@@ -302,7 +302,7 @@ type PolicyStatement struct {
 	Statement  json.RawMessage `json:"statement"`
 }
 
-// RetainedResource is a resource that the run should have removed.
+// RetainedResource is a temporary resource that the run did not delete.
 type RetainedResource struct {
 	Kind       string        `json:"kind"`
 	AccountID  string        `json:"account_id"`
@@ -334,7 +334,7 @@ type Step struct {
 // isCopy reports whether the step copies a snapshot or an image.
 func (s Step) isCopy() bool { return s.SourceRegion != "" }
 
-// JSON returns the manifest as the file that programs read.
+// JSON returns the manifest as the JSON file that programs read.
 func (m Manifest) JSON() ([]byte, error) {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
@@ -344,13 +344,13 @@ func (m Manifest) JSON() ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// OptionalString is a string that JSON has as null where it is empty.
+// OptionalString is a string that is null in JSON if it is empty.
 type OptionalString string
 
 // MarshalJSON returns null for the empty string.
 func (s OptionalString) MarshalJSON() ([]byte, error) { return marshalOptional(string(s)) }
 
-// OptionalInt64 is a number that JSON has as null where it is zero.
+// OptionalInt64 is a number that is null in JSON if it is zero.
 type OptionalInt64 int64
 
 // MarshalJSON returns null for zero.
@@ -364,7 +364,7 @@ func marshalOptional[T comparable](value T) ([]byte, error) {
 	return json.Marshal(value)
 }
 
-// Time is a time that JSON has in UTC and to the second, and as null where it is zero.
+// Time is a time that JSON shows in UTC and to the second. The zero time is null.
 type Time struct{ time.Time }
 
 // MarshalJSON returns null for the zero time.

@@ -18,7 +18,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// Input is what NewManifest describes.
+// Input holds what NewManifest describes.
 type Input struct {
 	PluginVersion string
 	Mode          Mode
@@ -112,7 +112,8 @@ func runStatus(in Input) Status {
 	return Succeeded
 }
 
-// runError returns why the run failed. With a plan that is the first line, because the manifest has the rest as data.
+// runError returns why the run failed. If there is a plan, it returns only the first line, because the manifest has the
+// rest as data.
 func runError(p plan.Plan, r distribution.Result) string {
 	if len(p.Destinations)+len(p.Steps)+len(p.Findings) == 0 {
 		return r.Failure
@@ -185,7 +186,7 @@ func newSourceAMIs(in Input) []SourceAMI {
 	return all
 }
 
-// stagedSnapshot returns the staged copy of a snapshot, in the Region of its image where there is one.
+// stagedSnapshot returns the staged copy of a snapshot, preferably in the Region of its image.
 func stagedSnapshot(in Input, region, snapshotID string) string {
 	staged := ""
 	for _, s := range in.Plan.Steps {
@@ -490,7 +491,7 @@ func (m *Manifest) addFindings(findings []distribution.Finding, labels Labels) {
 	}
 }
 
-// locations returns where a finding and the failures with the same cause are, each once.
+// locations returns the locations of a finding and of the failures with the same cause, without duplicates.
 func locations(f distribution.Finding) []distribution.Location {
 	all := []distribution.Location{f.Location}
 	for _, failure := range f.Also {
@@ -546,7 +547,7 @@ func policyType(policy string) string {
 	return resourcePolicy
 }
 
-// newSteps returns the steps of the plan, and those that the run took without one, as to clean up.
+// newSteps returns the steps of the plan, and further steps of the run, such as those of a clean-up.
 func newSteps(p plan.Plan, r distribution.Result, findings []Finding) []Step {
 	results := make(map[distribution.StepID]distribution.StepResult, len(r.Steps))
 	for _, e := range r.Steps {
@@ -651,5 +652,5 @@ func (m *Manifest) summarize() {
 	}
 }
 
-// listOf returns a copy of a list that JSON has as [] where it is empty.
+// listOf returns a copy of a list. It is never nil, so that JSON shows [] for an empty list.
 func listOf(list []string) []string { return append([]string{}, list...) }

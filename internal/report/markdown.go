@@ -11,7 +11,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Markdown returns the report for GitHub and GitLab, as for the summary of a CI job, with a Mermaid diagram.
+// Markdown returns the report for GitHub and GitLab, for example for the summary of a CI job. It has a Mermaid diagram.
 func (m Manifest) Markdown() []byte {
 	var t text
 	t.line("# %s %s\n", glyph(m.Status), words(m.Headline()))
@@ -337,8 +337,8 @@ func (t *text) retainedResources(m Manifest) {
 	}
 }
 
-// words is text of others in Markdown: what could be markup, of Markdown, of HTML or of GitHub, is a character
-// reference, which is never markup (CommonMark 2.5).
+// words escapes foreign text for Markdown. It writes characters that could be markup of Markdown, HTML or GitHub as
+// character references (CommonMark 2.5).
 func words(foreign string) string {
 	var out strings.Builder
 	for i, r := range foreign {
@@ -356,7 +356,7 @@ func words(foreign string) string {
 	return out.String()
 }
 
-// code is text of others as code, "" for none. An id needs backticks only.
+// code returns foreign text as code. Empty for an empty text. An ID only needs backticks.
 func code(foreign string) string {
 	switch {
 	case foreign == "":
@@ -367,7 +367,7 @@ func code(foreign string) string {
 	return "<code>" + words(foreign) + "</code>"
 }
 
-// label is text of others in a drawing of Mermaid's, which has character references of its own.
+// label escapes foreign text for a Mermaid diagram, which has its own character references.
 func label(foreign string) string {
 	var out strings.Builder
 	for _, r := range foreign {

@@ -23,7 +23,8 @@ func Plan(p plan.Plan) string {
 	return t.text.text()
 }
 
-// Forecast returns a plan that is not executed: Plan with its steps, all attributes, the calls and the alternatives.
+// Forecast returns the text of a plan that is not executed. It has the text of Plan, the steps, all attributes, the
+// calls and the alternatives.
 func Forecast(p plan.Plan, alternatives []plan.Alternative) string {
 	t := planText{Labels: NewLabels(p)}
 	t.line("Plan:")
@@ -47,7 +48,7 @@ type planText struct {
 	Labels
 }
 
-// subject writes what is copied or shared, and to whom.
+// subject writes what is copied or shared, and with which accounts.
 func (t *planText) subject(p plan.Plan) {
 	for _, image := range p.Images {
 		t.volumes(image, len(p.Images) > 1)
@@ -79,7 +80,7 @@ func (t *planText) volumes(image plan.ImagePlan, severalImages bool) {
 	}
 }
 
-// decision returns what a volume is encrypted with, and what will be done about it.
+// decision returns how a volume is encrypted, and whether it is staged or shared.
 func (t *planText) decision(d plan.DevicePlan) string {
 	key := "not encrypted"
 	if d.Encrypted {
@@ -165,7 +166,7 @@ func (t *planText) shares(all []plan.SharePlan) {
 	}
 }
 
-// attributes writes once for all destinations which attributes the copies will keep or lose.
+// attributes writes which attributes the copies will keep or lose, once for all destinations.
 func (t *planText) attributes(all []plan.DestinationPlan, how distribution.AttributeHandling) {
 	var names []string
 	for _, d := range all {
@@ -194,7 +195,7 @@ func (t *planText) estimate(p plan.Plan) {
 	t.line("  Cost: %s", costText(e))
 }
 
-// alternative writes a template that is cheaper or faster, and what to change for it.
+// alternative writes a cheaper or faster option, and the changes that it needs.
 func (t *planText) alternative(p plan.Plan, a plan.Alternative) {
 	advantage := "Instead"
 	if faster := p.Estimate.Takes - a.Estimate.Takes; faster > 0 {
@@ -249,7 +250,7 @@ func callsText(calls map[string]int) string {
 	return strings.Join(parts, ", ")
 }
 
-// steps writes the steps of a plan, those of one destination in one line.
+// steps writes the steps of a plan, with one line for each destination.
 func (t *planText) steps(p plan.Plan) {
 	if len(p.Steps) == 0 {
 		return

@@ -25,7 +25,7 @@ type stepSummary struct {
 	of            map[distribution.Location]*phraseTally
 }
 
-// phraseTally counts steps by their phrase, in the order of the first of each.
+// phraseTally counts steps by their phrase, in the order of their first use.
 type phraseTally struct {
 	order  []step.Phrase
 	counts map[step.Phrase]int
@@ -88,7 +88,7 @@ func (s *stepSummary) add(st step.Step) {
 	}
 }
 
-// addCompletion keeps where or with whom a group of steps in the source account works.
+// addCompletion stores the location, or the accounts, of a group of steps in the source account.
 func (s *stepSummary) addCompletion(of step.Summary) {
 	switch {
 	case of.KeyARN != "":

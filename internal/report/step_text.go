@@ -26,7 +26,7 @@ func (t StepText) Doing(s step.Step) string { return s.Doing(t) }
 // Subject returns what a failed step was doing, for every kind of step.
 func (t StepText) Subject(s step.Step) string { return cmp.Or(t.Doing(s), s.String()) }
 
-// WhereTo returns where a copy goes: to a destination, or into the source account if there is none.
+// WhereTo returns the destination of a copy as text, or the source account if it has none.
 func (t StepText) WhereTo(destination, at distribution.Location) string {
 	isOnlyRegion := len(t.plan.Images) == 1 && t.plan.Images[0].Region == at.Region
 	switch {
@@ -38,7 +38,8 @@ func (t StepText) WhereTo(destination, at distribution.Location) string {
 	return "to " + t.Location(at)
 }
 
-// CopyProgress returns how far a copy is: "Copying snap-0a (/dev/xvda) to 999999999999 in eu-west-1: 52% of 20 GiB".
+// CopyProgress returns the progress of a copy: "Copying snap-0a (/dev/xvda) to 999999999999 in eu-west-1: 52% of 20
+// GiB".
 func (t StepText) CopyProgress(s step.Step, percent int) string {
 	copying, ok := s.(step.Copying)
 	if !ok {
@@ -84,7 +85,7 @@ func (t StepText) Snapshot(r step.Ref, device string, gib int64) string {
 // Image returns an image. It has no ID before its step has ended.
 func (t StepText) Image(r step.Ref) string { return cmp.Or(t.ID(r), "the new AMI") }
 
-// Audience returns with whom an image is shared.
+// Audience returns the accounts that an image is shared with, as text.
 func (t StepText) Audience(with distribution.LaunchPermissions, region string) string {
 	if len(with.Organizations)+len(with.Units) == 0 {
 		return t.Accounts(with.Accounts, region)

@@ -21,7 +21,7 @@ import (
 // Findings returns findings as text, the most severe first. Empty for none.
 func Findings(findings []distribution.Finding) string { return strings.Join(Each(findings), "\n") }
 
-// Each returns every finding as a text of its own, the most severe first.
+// Each returns the text of every finding, the most severe first.
 func Each(findings []distribution.Finding) []string {
 	var all []string
 	for _, f := range bySeverity(findings) {
@@ -87,7 +87,7 @@ func (l Labels) Where(f distribution.Finding) string {
 		distribution.Count(len(accountsOf(all)), "account", "accounts"))
 }
 
-// Missing returns the destinations that have no image, or one that is not published.
+// Missing returns the destinations without a published image.
 func Missing(p plan.Plan, r distribution.Result) []plan.DestinationPlan {
 	return slices.DeleteFunc(slices.Clone(p.Destinations), func(d plan.DestinationPlan) bool {
 		return slices.ContainsFunc(
@@ -97,7 +97,7 @@ func Missing(p plan.Plan, r distribution.Result) []plan.DestinationPlan {
 	})
 }
 
-// Unshared returns the images that share blocks name and that are not shared, each with the grants that are missing.
+// Unshared returns the shares that were not completed, each with its missing grants.
 func Unshared(p plan.Plan, r distribution.Result) []plan.SharePlan {
 	var all []plan.SharePlan
 	for _, s := range p.Shares {
@@ -117,7 +117,7 @@ func isShared(s plan.SharePlan, r distribution.Result) bool {
 	return slices.ContainsFunc(r.Shares, func(shared distribution.Shared) bool { return shared.At == s.At })
 }
 
-// Left returns what a run leaves behind, a line each, or one line that says that nothing is left.
+// Left returns a line for each resource that a run leaves behind, or one line that nothing is left.
 func (l Labels) Left(left []distribution.RetainedResource, accounts int) []string {
 	if len(left) == 0 {
 		return []string{"Nothing is left behind (checked in " + distribution.Count(accounts, "account", "accounts") + ")"}
@@ -187,7 +187,7 @@ func (t *text) text() string { return strings.TrimSuffix(t.String(), "\n") }
 
 func (t *text) line(format string, args ...any) { fmt.Fprintf(t, format+"\n", args...) }
 
-// statements writes the statements that policies lack.
+// statements writes the statements to add to policies.
 func (t *text) statements(f distribution.Finding) {
 	for _, lack := range newFinding("", f, NewLabels(plan.Plan{})).lacks() {
 		t.line("  Add to the %s:", clean(lack.AttachTo))
@@ -206,7 +206,7 @@ func monthlyCost(usd float64) string {
 	return ""
 }
 
-// clean escapes what is not printable in a foreign text, so that a terminal does not act on it.
+// clean escapes unprintable characters of a foreign text, so that a terminal does not interpret them.
 func clean(foreign string) string {
 	if strings.IndexFunc(foreign, unprintable) < 0 {
 		return foreign
@@ -230,7 +230,7 @@ func awsError(code, message string) string {
 	return strings.Trim(code+": "+message, ": ")
 }
 
-// plainWord matches the beginning of a text that is no name of an option, a resource or an action.
+// plainWord matches the beginning of a text that does not name an option, a resource or an action.
 var plainWord = regexp.MustCompile(`^[a-z][a-z']*([ ,;]|$)`)
 
 // Sentence returns a text with a capital letter and a period. Findings of the plan are written as phrases.

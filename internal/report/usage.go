@@ -32,7 +32,7 @@ func newUsage(releases []distribution.ReleaseUsage) []ReleaseUsage {
 	return all
 }
 
-// useKind returns a kind of use by its name. A kind of a later version has its name as text.
+// useKind returns a kind of use by its name. An unknown kind, of a later version, gets its name as text.
 func useKind(name string) distribution.UseKind {
 	i := slices.IndexFunc(distribution.UseKinds, func(k distribution.UseKind) bool { return k.Name == name })
 	if i < 0 {

@@ -49,7 +49,7 @@ func (m Manifest) headlineWithoutDestinations() string {
 	return "Clean-up finished"
 }
 
-// end returns the end of the run, or the time of the manifest while the run goes on.
+// end returns the end of the run. For a run in progress, it returns the time of the manifest.
 func (m Manifest) end() time.Time {
 	if m.Run.EndedAt.IsZero() {
 		return m.Run.UpdatedAt.Time
@@ -57,7 +57,7 @@ func (m Manifest) end() time.Time {
 	return m.Run.EndedAt.Time
 }
 
-// causes returns the errors of a run that failed. Its reports show them first, and other findings after them.
+// causes returns the errors of a failed run. The reports show them before other findings.
 func (m Manifest) causes() []Finding {
 	if m.Status != Failed {
 		return nil
@@ -65,7 +65,7 @@ func (m Manifest) causes() []Finding {
 	return m.findings(func(f Finding) bool { return f.Severity == SeverityError })
 }
 
-// remarks returns the findings that are no causes.
+// remarks returns the findings that are not causes.
 func (m Manifest) remarks() []Finding {
 	return m.findings(func(f Finding) bool { return m.Status != Failed || f.Severity != SeverityError })
 }
@@ -198,7 +198,7 @@ func (m Manifest) attributes() map[string][]Attribute {
 	return found
 }
 
-// policyLack is the statements that one policy lacks.
+// policyLack holds the statements to add to one policy.
 type policyLack struct {
 	AttachTo   string
 	Statements []string
@@ -217,7 +217,7 @@ func (f Finding) lacks() []policyLack {
 	return all
 }
 
-// statementText returns a statement in one line. The file has it indented.
+// statementText returns a statement in one line. In the file it is indented.
 func statementText(statement json.RawMessage) string {
 	var line bytes.Buffer
 	if err := json.Compact(&line, statement); err != nil {

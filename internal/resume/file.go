@@ -18,7 +18,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// FilePrefix begins the name of every resume file, also of those that are kept for another AMI.
+// FilePrefix is the prefix of the names of all resume files, including those that are kept for another AMI.
 const FilePrefix = "resume"
 
 // FileName is the name of the file in the output directory of a run.
@@ -148,7 +148,7 @@ func (f File) postProcessor(body *hclwrite.Body, options map[string]any, variabl
 // headerPattern matches the first lines of a file that this package wrote.
 var headerPattern = regexp.MustCompile(`(?m)\A# Resumes the distribution of (\S*) that .*\n# Run: (\S*)$`)
 
-// Identify returns for which AMI and run a file was written. False for a file of somebody else.
+// Identify returns the AMI and the run of a resume file. The result is false for a file that the plugin did not write.
 func Identify(content []byte) (ami, runID string, ok bool) {
 	found := headerPattern.FindSubmatch(content)
 	if found == nil {

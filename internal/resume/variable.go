@@ -25,9 +25,9 @@ func isSecret(option string) bool {
 // Variable is a variable of the file that replaces a secret.
 type Variable struct {
 	Name string
-	// FromEnvironment is true if PKR_VAR_NAME has the value in the environment of this run.
+	// FromEnvironment is true if the environment of this run has the value in PKR_VAR_NAME.
 	FromEnvironment bool
-	// Optional is true for credentials: without a value, those of the environment are used.
+	// Optional is true for credentials. Without a value, the resumed run uses the credentials of its environment.
 	Optional bool
 
 	description string
@@ -116,8 +116,8 @@ func externalIDs(options map[string]any) (locations map[string][]string, values 
 
 func joined(locations []string) string { return strings.Join(locations, " and ") }
 
-// nameOf returns the name of a variable. It is that of a sensitive variable of the template if the environment has the
-// value for it, so that the same secret of a CI system works unchanged.
+// nameOf returns the name of a variable. If a sensitive variable of the template has the same value in the environment,
+// it returns the name of that variable, so that the secret of a CI system can be used unchanged.
 func (f File) nameOf(value string, used []Variable) (name string, fromEnvironment bool) {
 	taken := map[string]bool{"mode": true}
 	for _, option := range credentialOptions {

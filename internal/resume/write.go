@@ -17,7 +17,7 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 )
 
-// ownOptions are written from the state of the run, whatever the options say.
+// ownOptions are options that the file sets from the state of the run, whatever the template says.
 var ownOptions = []string{"mode", "existing_amis", "output_directory", "resume", "targets_json"}
 
 // options returns the options without those that the file writes itself, and a variable for each secret.

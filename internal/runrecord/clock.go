@@ -8,22 +8,22 @@ import (
 	"time"
 )
 
-// Clock shows AWS's time: the last Date header and what the wall clock has advanced since. The monotonic clock stops
-// while a machine is suspended, so it would let a run work on after its record has lapsed.
+// Clock shows AWS's time: the last Date header plus the time that has passed on the wall clock since. The monotonic
+// clock would not do: it stops while a machine is suspended, so a run could continue after its record has lapsed.
 type Clock struct {
 	mu   sync.Mutex
 	aws  time.Time // Zero before the first response
 	wall time.Time // when aws was received, without a monotonic reading
 }
 
-// Observe takes the Date header of a response.
+// Observe stores the Date header of a response.
 func (c *Clock) Observe(date time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.aws, c.wall = date, wallClock()
 }
 
-// Now returns AWS's time. False before the first response.
+// Now returns AWS's time. The result is false before the first response.
 func (c *Clock) Now() (time.Time, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -15,18 +15,18 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// fenceBefore is how long before until the last mutating call may be signed. AWS refuses a signature that is older than
-// 15 minutes, so whatever was signed before takes effect before the record lapses.
+// fenceBefore is how long before the record lapses the last mutating call may be signed. AWS refuses a signature that
+// is older than 15 minutes, so every signed call takes effect before the record lapses.
 const fenceBefore = 16 * time.Minute
 
-// ErrLapsed says that the record of the run was not renewed in time. Other runs may own its resources by now.
+// ErrLapsed means that the record of the run was not renewed in time. Other runs may own its resources by now.
 var ErrLapsed = errors.New("the record of this run has lapsed, because the run was suspended or could not renew it")
 
-// ErrNoRecord says that a mutating call was tried before the run had a record.
+// ErrNoRecord means that the run tried a mutating call before it had a record.
 var ErrNoRecord = errors.New("the run has no record on the source image yet")
 
-// Check is the fence: it reports whether a mutating call may be sent. signed is the date in its signature: only that
-// bounds when AWS accepts the call, whatever pause or clock comes between. Protection, signing keys and records need no
+// Check reports whether a mutating call may be sent. signed is the date in its signature. Only this date limits when
+// AWS accepts the call, whatever pauses or clock errors occur. Calls for protection, signing keys and records need no
 // record.
 func (r *Run) Check(input any, signed time.Time) error {
 	r.mu.Lock()
@@ -47,7 +47,8 @@ func (r *Run) Check(input any, signed time.Time) error {
 	return nil
 }
 
-// isExempt reports whether a call is allowed without a record. A renewal is not: a lapsed record stays lapsed.
+// isExempt reports whether a call is allowed without a record. Renewing a lapsed record is not allowed: it stays
+// lapsed.
 func (r *Run) isExempt(input any, until time.Time) bool {
 	switch in := input.(type) {
 	case *ec2.EnableImageDeregistrationProtectionInput:

@@ -17,7 +17,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// Record says on a source image that a run works on it. All times are AWS's.
+// Record says that a run works on a source image. All times are AWS's.
 type Record struct {
 	ID         string
 	Ended      bool
@@ -40,7 +40,7 @@ const (
 	ProtectionLifting Protection = "lifting" // the run has succeeded and disables it, unless another run needs it
 )
 
-// AllRegions stands for the Regions of a record that do not fit into a tag.
+// AllRegions replaces the Regions of a record that do not fit into a tag.
 const AllRegions = "*"
 
 const maxTagValue = 256
@@ -64,8 +64,8 @@ func (r Record) tag() (key, value string) {
 	return provenance.RecordKey(r.ID), value + regions
 }
 
-// parseRecord reads a tag. False if it is not the tag of a record. A record that cannot be read is an error: its run
-// may work.
+// parseRecord parses a tag. The result is false if the tag is not a record. An unreadable record is an error, because
+// its run may work.
 func parseRecord(key, value string) (Record, bool, error) {
 	id, ok := provenance.ParseRecordKey(key)
 	if !ok {
@@ -123,22 +123,22 @@ func (r Record) merge(o Record) Record {
 	return r
 }
 
-// Scope returns the digest of what a run uses besides Regions: account ids, organizational units, and keys.
+// Scope returns a digest of the accounts, organizational units and keys that a run uses.
 func Scope(used []string) string {
 	sum := sha256.Sum256([]byte(strings.Join(used, "\n")))
 	return hex.EncodeToString(sum[:4])
 }
 
-// grace is how long after until a record still counts as working. It covers the age of a Date header.
+// grace is how long a lapsed record still counts as working. It covers the age of a Date header.
 const grace = 5 * time.Minute
 
-// missingAge is how old a resource must be before a missing record means that its run is over.
+// missingAge is the minimum age of a resource at which a missing record means that its run has ended.
 const missingAge = 15 * time.Minute
 
 // isWorking reports whether the run of a record owns its resources at a time.
 func (r Record) isWorking(now time.Time) bool { return !r.Ended && !now.After(r.Until.Add(grace)) }
 
-// Records are the records on the source images of a run, as they were read, with AWS's time then.
+// Records are the records on the source images of a run, with AWS's time when they were read.
 type Records struct {
 	all          []Record // sorted by id
 	now          time.Time
@@ -147,8 +147,8 @@ type Records struct {
 	scope        string // of the asking run
 }
 
-// IsOver reports whether a run owns its resources no longer. It is also true for the run that asks and the one that it
-// resumes. created is when AWS says that the resource was created: a record that is younger than the last look may be
+// IsOver reports whether a run no longer owns its resources. It is also true for the asking run and for the run that it
+// resumes. created is AWS's creation time of the resource. A record that was written after the last read may be
 // missing.
 func (rs Records) IsOver(run string, created time.Time) bool {
 	if rs.isOurs(run) || invariant.Ownership.IsOff() {
@@ -160,7 +160,7 @@ func (rs Records) IsOver(run string, created time.Time) bool {
 	return !created.IsZero() && rs.now.Sub(created) > missingAge
 }
 
-// Covers reports whether there is a record of a run that is over, and a time lies within it.
+// Covers reports whether there is a record of an ended run whose time span includes a time.
 func (rs Records) Covers(run string, created time.Time) bool {
 	r, ok := rs.find(run)
 	return ok && !r.isWorking(rs.now) && !created.Before(r.Began) && !created.After(r.Until)
@@ -174,7 +174,7 @@ func (rs Records) Working() []Record {
 	return rs.where(func(r Record) bool { return r.isWorking(rs.now) && !rs.isOurs(r.ID) })
 }
 
-// Over returns the records of runs that are over, that of the asking run left out.
+// Over returns the records of ended runs, without that of the asking run.
 func (rs Records) Over() []Record {
 	return rs.where(func(r Record) bool { return rs.IsOver(r.ID, r.Began) && r.ID != rs.own })
 }
@@ -194,20 +194,19 @@ func (rs Records) ProtectionHolders() []Record {
 // IsWorking reports whether the run of a record owns its resources.
 func (rs Records) IsWorking(r Record) bool { return r.isWorking(rs.now) }
 
-// replaces reports whether the asking run replaces the run of a record, which is over.
+// replaces reports whether the asking run replaces an ended run.
 func (rs Records) replaces(r Record) bool {
 	isTaken := rs.takesOver == TakesOverAll || rs.takesOver == TakesOverScope && r.Scope == rs.scope
 	return isTaken && !r.isWorking(rs.now)
 }
 
-// AnyHoldsProtection reports whether any record holds the protection. A protection that no record holds was set by
-// somebody else.
+// AnyHoldsProtection reports whether any record holds the protection. If none does, another user enabled it.
 func (rs Records) AnyHoldsProtection() bool {
 	return len(rs.where(func(r Record) bool { return r.claimsProtection() })) > 0
 }
 
-// IsProtectionHeld reports whether a record among the tags of a source image holds its protection, or says that its run
-// was about to lift it.
+// IsProtectionHeld reports whether a record among the tags of a source image holds its protection. That includes the
+// record of a run that was about to disable it.
 func IsProtectionHeld(tags map[string]string) bool {
 	for key, value := range tags {
 		if r, ok, err := parseRecord(key, value); ok && (err != nil || r.claimsProtection()) {
@@ -217,7 +216,7 @@ func IsProtectionHeld(tags map[string]string) bool {
 	return false
 }
 
-// claimsProtection reports whether a run enabled the protection, as far as its record says.
+// claimsProtection reports whether a run enabled the protection, according to its record.
 func (r Record) claimsProtection() bool {
 	return r.Protection == ProtectionHeld || r.Protection == ProtectionLifting
 }

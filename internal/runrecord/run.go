@@ -42,7 +42,7 @@ type Run struct {
 	stopped chan struct{}
 }
 
-// Options are what a record says, and where it is kept.
+// Options are the contents of a record, and where it is stored.
 type Options struct {
 	Stores     []Store           // one for each source image that is used
 	Resumes    string            // id of the run that this one resumes. Empty if none
@@ -53,8 +53,8 @@ type Options struct {
 	Report     func(text string) // receives what the run waits for, from any goroutine. Nil if nothing listens
 }
 
-// Takeover says which runs that are over a run replaces, besides the one that it resumes. It lifts the protection that
-// they hold and deletes their records.
+// Takeover says which ended runs a run replaces, in addition to the run that it resumes. It disables the protection
+// that they hold and deletes their records.
 type Takeover int
 
 // These are the runs that a new run replaces.
@@ -64,10 +64,10 @@ const (
 	TakesOverAll
 )
 
-// New draws the id of a run. Its fence is closed until Begin.
+// New returns a run with a random ID. Its fence is closed until Begin.
 func New(clock *Clock) *Run { return &Run{ID: newID(), clock: clock} }
 
-// newID draws a UUID. The id of Packer's run would not do: the blocks of one build share it.
+// newID returns a UUID. The ID of Packer's run cannot be used, because all blocks of one build share it.
 func newID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails
@@ -75,20 +75,20 @@ func newID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-// IsRecorded reports whether the record was written, or tried to: the answer may have been lost.
+// IsRecorded reports whether the run has tried to write its record. It may exist even if the response was lost.
 func (r *Run) IsRecorded() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return !r.began.IsZero()
 }
 
-// Use sets where the records are and what the record of this run will say. Begin does so as well: Use is for reading
-// the records before.
+// Use sets the stores and the contents of this run's record. It is needed to read records before Begin, which also sets
+// them.
 func (r *Run) Use(options Options) { r.options = options }
 
-// Begin writes the record, renews it from then on, and waits until every other run's record is renewed, ended or
-// lapsed. The returned context ends with ErrLapsed if the record cannot be renewed. End must be called after Begin,
-// also if Begin fails.
+// Begin writes the record, renews it regularly, and waits until the record of every other run is renewed, ended or
+// lapsed. The returned context ends with ErrLapsed if the record cannot be renewed. Call End after Begin, even if Begin
+// fails.
 func (r *Run) Begin(ctx context.Context, options Options) (context.Context, error) {
 	r.options = options
 	if _, ok := r.clock.Now(); !ok { // any response brings AWS's time
@@ -112,10 +112,10 @@ func (r *Run) Begin(ctx context.Context, options Options) (context.Context, erro
 	return running, r.waitForOthers(running)
 }
 
-// errNoTime says that no response had a Date header with AWS's time.
+// errNoTime means that no response had a Date header with AWS's time.
 var errNoTime = errors.New("no response of AWS had a Date header")
 
-// put writes the record on every source image, for the next 45 minutes. until advances only if all were written.
+// put writes the record on every source image, for the next 45 minutes. until changes only if all were written.
 func (r *Run) put(ctx context.Context) error {
 	r.writing.Lock()
 	defer r.writing.Unlock()
@@ -152,7 +152,7 @@ func (r *Run) put(ctx context.Context) error {
 	return nil
 }
 
-// record returns the record until a time. mu must be held.
+// record returns the record until a time. The caller must hold mu.
 func (r *Run) record(until time.Time) Record {
 	return Record{
 		ID:         r.ID,
@@ -184,8 +184,8 @@ func (r *Run) renew(ctx context.Context) error {
 	}
 }
 
-// waitForOthers waits for other runs that seem to work: one that renews its record is alive, and works beside this run;
-// one that died lapses.
+// waitForOthers waits for other runs that seem to work. A run that renews its record is alive, and this run works
+// beside it. The record of a crashed run lapses.
 func (r *Run) waitForOthers(ctx context.Context) error {
 	first := map[string]time.Time{} // until of each record when it was seen first
 	for {
@@ -246,9 +246,10 @@ func (r *Run) Records(ctx context.Context) (Records, error) {
 	return result, nil
 }
 
-// End stops the renewal, writes that the run has ended, and reads the records of the others. The fence stays as it is,
-// so that the run can clean up. holdsProtection is true after a failure: whoever resumes the run then needs the
-// protection. After a success the record says that the run lifts it: if the run is killed before, a later one does.
+// End stops the renewal, records that the run has ended, and reads the records of other runs. The fence does not
+// change, so that the run can still clean up. holdsProtection is true after a failure, because the resumed run needs
+// the protection. After a success, the record says that this run disables the protection. If the run is killed before
+// that, a later run does it.
 func (r *Run) End(ctx context.Context, holdsProtection bool) (Records, error) {
 	if r.stop != nil {
 		r.stop()
@@ -277,8 +278,8 @@ func (r *Run) End(ctx context.Context, holdsProtection bool) (Records, error) {
 	return r.Records(ctx)
 }
 
-// Clear deletes the records of runs that are over, this run's included. It keeps one that holds the protection for a
-// run that may still be resumed. Call it after nothing temporary is left, and only while no other run works.
+// Clear deletes the records of ended runs, including this run's. It keeps a record that holds the protection for a run
+// that may be resumed. Call it only when no temporary resource is left and no other run works.
 func (r *Run) Clear(ctx context.Context) error {
 	records, err := r.Records(ctx)
 	if err != nil {

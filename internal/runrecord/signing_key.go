@@ -11,8 +11,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// keyDelay is how long after writing a signing key the tags are read again. Runs that begin at once then see both keys
-// and choose the same one. If they do not, each key still verifies what it signed.
+// keyDelay is the time after which the tags are read again after writing a signing key. Runs that start at the same
+// time then see both keys and choose the same one. If they do not, each key still verifies its signatures.
 const keyDelay = 3 * time.Second
 
 // EnsureSigningKey returns the signing keys of the source image. It writes one if there is none, with the release time

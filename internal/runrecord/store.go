@@ -22,9 +22,10 @@ type Store interface {
 	List(ctx context.Context) ([]Record, error)
 	// Put writes a record of the calling run: the first one, or a renewal.
 	Put(ctx context.Context, r Record) error
-	// End writes that the calling run has ended.
+	// End records that the calling run has ended.
 	End(ctx context.Context, r Record) error
-	// Delete deletes a record if it still is what List returned. It succeeds if the record has changed or is gone.
+	// Delete deletes a record if it has not changed since List returned it. It also succeeds if the record has changed or
+	// does not exist.
 	Delete(ctx context.Context, r Record) error
 }
 
@@ -111,10 +112,10 @@ const (
 	neededTags = 3
 )
 
-// ErrFewFreeTags says that the source image has too few free tags for a run.
+// ErrFewFreeTags means that the source image has too few free tags for a run.
 var ErrFewFreeTags = errors.New("the source image has too few free tags")
 
-// CheckFreeTags fails if the source image has too few free tags for a run.
+// CheckFreeTags returns an error if the source image has too few free tags for a run.
 func CheckFreeTags(tags map[string]string) error {
 	used := 0
 	for key := range tags {

@@ -90,8 +90,7 @@ type process struct {
 	report func(string)
 }
 
-// line is a connection that can be cut, that holds a signed request back for a time, or that answers reads of tags with
-// old ones.
+// line is a connection that can be cut, that can delay a signed request, or that can return old tags.
 type line struct {
 	world *awssim.World
 	mu    sync.Mutex
@@ -410,7 +409,7 @@ func TestEnd_failedRunHoldsProtection(t *testing.T) {
 	})
 }
 
-// After a pause, a run either continues, or sends no more calls and its context ends.
+// After a pause, a run either continues, or its context ends and it sends no further calls.
 func TestFence_pauses(t *testing.T) {
 	for _, c := range []struct {
 		pause  time.Duration

@@ -41,7 +41,7 @@ type artifact struct {
 
 var _ packersdk.Artifact = (*artifact)(nil)
 
-// artifact returns the artifact of a run that succeeded.
+// artifact returns the artifact of a successful run.
 func (r *run) artifact() *artifact {
 	return &artifact{
 		input:     r.input.Id(),
@@ -61,7 +61,7 @@ func (*artifact) BuilderId() string { return BuilderID } //nolint:revive,staticc
 func (*artifact) Files() []string { return nil }
 
 // Id returns region:ami-id:account of each image, sorted and joined by commas. Without a target, it names the shared
-// images. It is that of the input artifact if the mode creates none.
+// images. If the mode creates no image, it is the ID of the input artifact.
 func (a *artifact) Id() string { //nolint:revive,staticcheck // packer.Artifact names it so
 	if a.mode != report.Distribute {
 		return a.input
@@ -82,7 +82,7 @@ func (a *artifact) Id() string { //nolint:revive,staticcheck // packer.Artifact 
 	return strings.Join(ids, ",")
 }
 
-// String lists the AMIs, the required destinations that have none, and what was shared.
+// String lists the AMIs, the required destinations without one, and what was shared.
 func (a *artifact) String() string {
 	switch a.mode {
 	case report.PlanOnly:

@@ -16,7 +16,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// cleanUp is the whole of a run with mode = "cleanup".
+// cleanUp executes a run with mode = "cleanup".
 func (r *run) cleanUp(ctx context.Context, request distribution.Request) error {
 	ctx, err := r.begin(ctx)
 	if err != nil && !awsclient.IsNotFound(err) { // of an image that is gone, the plan says more
@@ -36,10 +36,10 @@ func (r *run) cleanUp(ctx context.Context, request distribution.Request) error {
 	return nil
 }
 
-// sweepingTime is how long removing what a failed run has left may last: the run itself may have been canceled.
+// sweepingTime is the time limit for deleting what a failed run has left. The run itself may have been canceled.
 const sweepingTime = 10 * time.Minute
 
-// clean removes what a failed run has left unfinished, and adds what came of that to its result.
+// clean deletes what a failed run has left unfinished, and adds the outcome to its result.
 func (r *run) clean(ctx context.Context, request distribution.Request, failed distribution.Result) distribution.Result {
 	r.ui.Say(`Cleaning up what this run did not finish (on_failure = "cleanup")...`)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sweepingTime)
@@ -69,7 +69,7 @@ func (r *run) clean(ctx context.Context, request distribution.Request, failed di
 	return failed
 }
 
-// sweep removes what this run and those before it have left unfinished. The error is that it could not see or remove
+// sweep deletes what this run and earlier runs have left unfinished. It returns an error if it could not see or delete
 // all of it.
 func (r *run) sweep(ctx context.Context, request distribution.Request) (distribution.Result, error) {
 	request.CleansUp = true

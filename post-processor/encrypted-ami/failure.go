@@ -19,7 +19,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
 
-// errorLines is the most lines of an error. Packer prints an error of a post-processor twice.
+// errorLines is the maximum number of lines of an error. Packer prints an error of a post-processor twice.
 const errorLines = 10
 
 // failure is the error of a run: what failed, why, what to do, and how to resume.
@@ -65,7 +65,7 @@ type explainedError struct {
 func (e *explainedError) Error() string { return e.text }
 func (e *explainedError) Unwrap() error { return e.err }
 
-// headline returns why the run failed in one line. The findings of the manifest say more, where there are any.
+// headline returns in one line why the run failed. If there are findings, they have more details.
 func (r *run) headline(err error) string {
 	outcome := r.outcome(err)
 	if _, isOutcome := errors.AsType[*outcomeError](err); !isOutcome && !r.canceled {
@@ -114,7 +114,7 @@ type outcomeError struct{ outcome string }
 
 func (e *outcomeError) Error() string { return e.outcome }
 
-// imageState returns the rest of the headline: whether the AMI of the build is kept.
+// imageState returns the end of the headline, which says whether the AMI of the build is kept.
 func (r *run) imageState() string {
 	if r.userSupplied || r.mode() == report.PlanOnly {
 		return ""
@@ -144,7 +144,7 @@ func (r *run) sourceIDs() string {
 
 func (r *run) isProtected() bool { return len(protected(r.result.Source)) > 0 }
 
-// mostCauses is the number of causes that an error lists.
+// mostCauses is the maximum number of causes that an error lists.
 const mostCauses = 3
 
 // causes returns why the run failed, a line for each cause, and what to do.
@@ -169,7 +169,7 @@ func (r *run) causes(err error) (lines []string, fix string) {
 	return limitCauses(lines), r.fix(all)
 }
 
-// explainCredentials returns the explanation of an error that is one of the source credentials. Nil for other errors.
+// explainCredentials returns the explanation of an error of the source credentials. Nil for other errors.
 func explainCredentials(err error) *distribution.Finding {
 	refusal := awsclient.Refused(awsclient.Operation(err), err)
 	isRefused := refusal.Code != "" && strings.HasPrefix(refusal.Operation, "sts:")
@@ -187,12 +187,12 @@ func explainCredentials(err error) *distribution.Finding {
 	return &f
 }
 
-// errorFindings returns the errors of the result, without those that only follow from the end of the run.
+// errorFindings returns the errors of the result, without those that are only a consequence of the end of the run.
 func (r *run) errorFindings() []distribution.Finding {
 	return slices.DeleteFunc(slices.Clone(r.result.Findings), func(f distribution.Finding) bool { return !isRefusal(f) })
 }
 
-// fix returns what to do about the causes.
+// fix returns the next step for the causes.
 func (r *run) fix(causes []distribution.Finding) string {
 	f := causes[0]
 	same := func(o distribution.Finding) bool { return o.Remediation == f.Remediation }
@@ -217,7 +217,7 @@ func (r *run) alsoInReport() string {
 	return " (also in report.md)"
 }
 
-// templateFix returns what to do about errors of options.
+// templateFix returns the next step after errors of options.
 func (r *run) templateFix() string {
 	if r.resumeFile() != "" {
 		return "Correct the options in your template and in resume.pkr.hcl."
@@ -225,7 +225,7 @@ func (r *run) templateFix() string {
 	return "Correct the options in your template."
 }
 
-// errorsOf returns the errors of all options, a line each.
+// errorsOf returns the errors of all options, with one line each.
 func errorsOf(err error) []string {
 	var lines []string
 	if several, ok := errors.AsType[*packersdk.MultiError](err); ok {
@@ -237,7 +237,7 @@ func errorsOf(err error) []string {
 	return []string{firstLine(err.Error())}
 }
 
-// limitCauses returns at most mostCauses lines, and how many more there are.
+// limitCauses returns at most mostCauses lines, and a line with the number of the others.
 func limitCauses(lines []string) []string {
 	lines = slices.Compact(lines)
 	if more := len(lines) - mostCauses; more > 0 {
@@ -249,7 +249,7 @@ func limitCauses(lines []string) []string {
 	return lines
 }
 
-// resumes reports whether the run can be resumed. Only what distributes has something to resume.
+// resumes reports whether the run can be resumed. Only a run that distributes images can.
 func (r *run) resumes() bool {
 	return r.mode() == report.Distribute && (r.userSupplied || !r.unprotected)
 }
@@ -285,7 +285,7 @@ func quotePath(path string) string {
 	return path
 }
 
-// text returns the error in at most errorLines lines. Where there are many causes, blank lines go first.
+// text returns the error in at most errorLines lines. If there are many causes, it omits blank lines first.
 func (f failure) text() string {
 	lines := f.lines(false)
 	if len(lines) > errorLines {
@@ -365,7 +365,7 @@ func howToDisableProtection(source []distribution.SourceImageResult) string {
 	return strings.Join(lines, "\n")
 }
 
-// howToDelete says that the source AMI is kept, and how to delete it.
+// howToDelete returns a text that the source AMI is kept, and how to delete it.
 func (r *run) howToDelete() []string {
 	var lines []string
 	for _, image := range r.images {
@@ -376,12 +376,12 @@ func (r *run) howToDelete() []string {
 	return lines
 }
 
-// unprotectedAdvice says what to do if the protection cannot be enabled.
+// unprotectedAdvice is the next step if the protection cannot be enabled.
 const unprotectedAdvice = "The AMI is not protected: Packer deregisters it if this post-processor fails. To keep it " +
 	"in every case, " +
 	"put the post-processor \"manifest\" before this one in the same post-processors block."
 
-// printFindings prints findings, each once in a run, errors and warnings first.
+// printFindings prints findings, each once in a run, with errors and warnings first.
 func (r *run) printFindings(findings []distribution.Finding, levels ...distribution.Level) {
 	const most = 10
 	labels := report.NewLabels(r.plan)
@@ -409,7 +409,7 @@ func (r *run) printFindings(findings []distribution.Finding, levels ...distribut
 	}
 }
 
-// setPrinted makes sure that a finding is printed once.
+// setPrinted prevents a finding from being printed again.
 func (r *run) setPrinted(text string) {
 	if r.printed == nil {
 		r.printed = map[string]bool{}

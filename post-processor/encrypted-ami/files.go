@@ -14,7 +14,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/version"
 )
 
-// file is a file in output_directory that shows the run so far.
+// file is a file in output_directory that shows the current state of the run.
 type file struct {
 	kind    string // in machine-readable output
 	path    string
@@ -24,8 +24,8 @@ type file struct {
 	rests   time.Time
 }
 
-// newFiles returns the files of output_directory. A directory that cannot be created is reported, and does not end the
-// run.
+// newFiles returns the files of output_directory. If the directory cannot be created, the run reports that and
+// continues.
 func (r *run) newFiles() []*file {
 	directory, err := r.config.RenderOutputDirectory(r.images, r.build)
 	if directory == "" && err == nil {
@@ -68,7 +68,7 @@ func (r *run) directory() string {
 	return ""
 }
 
-// manifest returns what the files show of the run so far.
+// manifest returns the manifest with the current state of the run.
 func (r *run) manifest() report.Manifest {
 	updated := r.result.Ended
 	if updated.IsZero() {
@@ -108,18 +108,18 @@ func (r *run) mode() report.Mode {
 	return report.Distribute
 }
 
-// write writes all files. A file that cannot be written is reported once, and the run goes on.
+// write writes all files. A file that cannot be written is reported once, and the run continues.
 func (r *run) write() {
 	for _, f := range r.files {
 		r.writeFile(f)
 	}
 }
 
-// twentieth is the part of a run's time that writing a file may take. A report of a thousand targets takes a tenth of a
-// second to write, and a thousand targets change their state at once.
+// twentieth is the maximum share of a run's time for writing a file. Writing the report of a thousand targets takes a
+// tenth of a second, and a thousand targets can change their state at the same time.
 const twentieth = 20
 
-// writeDue writes the files that are stale, those that take long less often.
+// writeDue writes the files that are out of date. It writes large ones less often.
 func (r *run) writeDue(changed bool) {
 	for _, f := range r.files {
 		f.stale = f.stale || changed
@@ -142,7 +142,7 @@ func (r *run) writeFile(f *file) {
 	f.rests = time.Now().Add(twentieth * time.Since(begun))
 }
 
-// replace writes a file atomically: a reader sees the old content or the new one.
+// replace writes a file atomically: a reader sees either the old or the new content.
 func replace(path string, content []byte) error {
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {

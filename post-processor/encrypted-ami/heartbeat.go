@@ -5,7 +5,7 @@ package encryptedami
 
 import "time"
 
-// heartbeatInterval is the longest time without a line.
+// heartbeatInterval is the longest time without a line of output.
 const heartbeatInterval = time.Minute
 
 // heartbeat prints a line when nothing else was printed for a minute, so that no wait is silent.
@@ -37,7 +37,7 @@ func (h *heartbeat) stop() {
 	}
 }
 
-// limit returns until when the run waits at most. Empty if unknown.
+// limit returns the time at which the current wait ends at the latest. Empty if it is unknown.
 func (h *heartbeat) limit() string {
 	if h.until.IsZero() {
 		return ""

@@ -16,7 +16,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// machineType is the type of our lines in Packer's machine-readable output. The first field is the event.
+// machineType is the type of the plugin's lines in Packer's machine-readable output. The first field is the event.
 const machineType = "encrypted-ami"
 
 // stepEvents names the events of steps in machine-readable output.
@@ -28,7 +28,7 @@ var stepEvents = map[distribution.EventKind]string{
 	distribution.Skipped:    "step_skipped",
 }
 
-// machineEvent prints an event of a step for programs.
+// machineEvent prints an event of a step in machine-readable form.
 func machineEvent(ui packersdk.Ui, s step.Step, e distribution.Event) {
 	event := stepEvents[e.Kind]
 	if event == "" {
@@ -65,8 +65,8 @@ var destinationEvents = map[distribution.State]string{
 	distribution.Excluded:             "destination_skipped",
 }
 
-// machineStart prints the start of a run for programs. The number of destinations is empty while organizational units
-// are not listed.
+// machineStart prints the start of a run in machine-readable form. The number of destinations is empty until the
+// organizational units are listed.
 func (r *run) machineStart() {
 	destinations := 0
 	for _, t := range r.config.Targets {
@@ -80,7 +80,7 @@ func (r *run) machineStart() {
 	r.ui.Machine(machineType, "run_started", string(r.mode()), r.images[0].ImageID, strconv.Itoa(destinations))
 }
 
-// machineEnd prints the end of a run for programs: the destinations that it skipped, its findings and the outcome.
+// machineEnd prints the end of a run in machine-readable form: the skipped destinations, the findings and the outcome.
 func (r *run) machineEnd(m report.Manifest) {
 	for _, d := range r.result.Destinations {
 		if d.State == distribution.Excluded {

@@ -13,7 +13,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-// show looks up and plans, and changes nothing in AWS.
+// show makes and prints the plan, and changes nothing in AWS.
 func (r *run) show(ctx context.Context, request distribution.Request) error {
 	p, _, err := r.decide(ctx, request)
 	if failure, ok := errors.AsType[*outcomeError](err); err != nil && !ok {
@@ -25,7 +25,7 @@ func (r *run) show(ctx context.Context, request distribution.Request) error {
 	return err
 }
 
-// planOutcome returns the number of findings of a plan, and whether its run would succeed.
+// planOutcome returns the number of findings of a plan as text, and whether its run would succeed.
 func planOutcome(p plan.Plan) string {
 	counts, failing := map[distribution.Level]int{}, map[distribution.Location]bool{}
 	for _, f := range p.FailUnanswered() {
@@ -57,6 +57,6 @@ func destinationsAt(p plan.Plan, locations map[distribution.Location]bool) (n in
 	return n
 }
 
-// onlyShown reports whether an error is shown and does not fail the build: a plan does not protect the AMI of a build,
+// onlyShown reports whether an error is printed without failing the build. A plan does not protect the AMI of a build,
 // so Packer would deregister it.
 func (r *run) onlyShown() bool { return r.config.Mode == config.ModePlan && !r.userSupplied }

@@ -18,7 +18,7 @@ func (r *run) movesPointers() bool {
 	return r.mode() == report.Promote || r.mode() == report.Rollback
 }
 
-// refusedOutcome returns what a refused plan did.
+// refusedOutcome returns the outcome of a refused plan as text.
 func (r *run) refusedOutcome() string {
 	if r.movesPointers() {
 		return "nothing was changed"

@@ -30,8 +30,7 @@ type PostProcessor struct {
 
 var _ packersdk.PostProcessor = (*PostProcessor)(nil)
 
-// Through makes a PostProcessor that reaches AWS by a client of the caller's, and draws the jitter between its repeats
-// from a seed.
+// Through returns a PostProcessor that sends its calls through the given client, and that draws its jitter from a seed.
 func Through(client aws.HTTPClient, seed uint64) *PostProcessor {
 	return &PostProcessor{client: client, seed: seed}
 }
@@ -39,9 +38,9 @@ func Through(client aws.HTTPClient, seed uint64) *PostProcessor {
 // ConfigSpec returns the schema of the options.
 func (p *PostProcessor) ConfigSpec() hcldec.ObjectSpec { return p.config.FlatMapstructure().HCL2Spec() }
 
-// Configure takes the options. Packer calls it when the template is read, with placeholders for what is unknown, and
-// again with the build's values right before PostProcess. An error of the second call would make Packer destroy the
-// image that has been built: it is kept, and reported by PostProcess after the image has been protected.
+// Configure sets the options. Packer calls it when it reads the template, with placeholders for unknown values, and
+// again with the values of the build right before PostProcess. If the second call returned an error, Packer would
+// destroy the new image. Its error is therefore stored, and PostProcess returns it after it has protected the image.
 func (p *PostProcessor) Configure(raws ...any) error {
 	p.raws = raws
 	err := p.config.Prepare(raws...)
@@ -53,8 +52,8 @@ func (p *PostProcessor) Configure(raws ...any) error {
 	return err
 }
 
-// memory is how much, in bytes, the garbage collector lets pile up before it takes more pains. A run of a thousand
-// targets waits for hours beside the builds: memory is dearer than the processor time.
+// memory is the amount of memory, in bytes, above which Go's garbage collector works harder. A run waits for hours
+// beside the builds, so memory matters more than processor time.
 const memory = 100 << 20
 
 // limitMemory sets the memory limit of Go until the returned function is called. The environment variable GOMEMLIMIT
@@ -67,8 +66,8 @@ func limitMemory() func() {
 	return func() { debug.SetMemoryLimit(math.MaxInt64) }
 }
 
-// PostProcess hands the images to the targets. It returns an artifact of what the targets own, and keeps the input:
-// against the template's own word where a destination is still to be served from it, or others launch from it.
+// PostProcess distributes the images to the targets. It returns an artifact with the images of the targets. It keeps
+// the input artifact, even against the template, if a destination still needs the image or if other accounts launch it.
 func (p *PostProcessor) PostProcess(
 	ctx context.Context,
 	ui packersdk.Ui,

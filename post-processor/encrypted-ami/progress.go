@@ -20,13 +20,13 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// mostDestinations is the number of destinations up to which each step of a destination has a line.
+// mostDestinations is the maximum number of destinations for which each step has its own line.
 const mostDestinations = 20
 
 // shownPercents are the percentages of a copy that get a line.
 var shownPercents = []int{25, 50, 75}
 
-// progress prints what a run does, for users and for programs. Any goroutine may use it.
+// progress prints the events of a run, for users and for programs. Any goroutine may use it.
 type progress struct {
 	packersdk.Ui
 
@@ -65,7 +65,7 @@ func newProgress(ui packersdk.Ui) *progress {
 	return p
 }
 
-// follow makes progress describe the steps of a plan.
+// follow sets the plan whose steps are described.
 func (p *progress) follow(of plan.Plan) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -108,7 +108,7 @@ func (p *progress) Error(line string) {
 	p.printError(line)
 }
 
-// begin prints what the run does now, and makes heartbeats repeat it until a step starts.
+// begin prints what the run does now. Heartbeats repeat it until a step starts.
 func (p *progress) begin(doing string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -116,7 +116,7 @@ func (p *progress) begin(doing string) {
 	p.heartbeat.doing = doing
 }
 
-// await makes heartbeats say what the run does now, without a line of its own.
+// await sets what heartbeats say that the run does now, without printing a line.
 func (p *progress) await(doing string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -133,7 +133,7 @@ func (p *progress) printError(line string) {
 	p.heartbeat.delay()
 }
 
-// cancel says that the run was canceled. The failures of canceled steps have no lines.
+// cancel prints that the run was canceled. The failures of canceled steps are not printed.
 func (p *progress) cancel() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -228,7 +228,7 @@ func (p *progress) advance(s step.Step, e distribution.Event) {
 	p.print(line)
 }
 
-// retry says why a step is retried, and for how long. Heartbeats repeat it.
+// retry prints why a step is retried, and for how long. Heartbeats repeat it.
 func (p *progress) retry(s step.Step, e distribution.Event) {
 	at := s.Meta().Location
 	if d := s.Meta().Destination; d != (distribution.Location{}) {
@@ -285,7 +285,7 @@ func (p *progress) waitForOthers() {
 	}
 }
 
-// fail prints the failure of a step with what AWS said. The cause follows at the end of the run.
+// fail prints the failure of a step with AWS's message. The cause is printed at the end of the run.
 func (p *progress) fail(s step.Step, e distribution.Event) {
 	isTest := s.Role() == step.CopiesTest || s.Role() == step.VerifiesTest
 	if isTest {
@@ -359,7 +359,7 @@ func (p *progress) printOutages() {
 	}
 }
 
-// outage says that AWS does not answer a call. Heartbeats repeat it.
+// outage prints that AWS does not answer a call. Heartbeats repeat it.
 func (p *progress) outage(o awsclient.Outage) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -404,7 +404,7 @@ func (p *progress) waiting(now time.Time) string {
 	return "Still " + strings.ToLower(doing[:1]) + doing[1:] + p.heartbeat.limit()
 }
 
-// waitingForCopies sums up all copies in progress.
+// waitingForCopies returns a summary of all copies in progress.
 func (p *progress) waitingForCopies(now time.Time, copies []*runningStep) string {
 	var gib, done int64
 	var last time.Time

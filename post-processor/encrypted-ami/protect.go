@@ -14,13 +14,13 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 )
 
-// protects reports whether the run protects its images at all.
+// protects reports whether the run protects its images.
 func (r *run) protects() bool {
 	return len(r.images) > 0 && !r.userSupplied && r.config.Mode != config.ModePlan
 }
 
-// protect protects the images of the build. It is the first call of a run, and needs only the source credentials: not
-// the identity behind them, for which STS may not answer. A denied call does not end the run.
+// protect protects the images of the build. It is the first call of a run. It needs only the source credentials and no
+// response of STS. A denied call does not end the run.
 func (r *run) protect(ctx context.Context) []distribution.Finding {
 	if !r.protects() {
 		return nil
@@ -33,7 +33,7 @@ func (r *run) protect(ctx context.Context) []distribution.Finding {
 	return findings
 }
 
-// areProtected reports whether every image is protected that AWS shows. There must be one.
+// areProtected reports whether all images that AWS shows are protected. AWS must show at least one.
 func areProtected(findings []distribution.Finding, images []distribution.SourceImageResult) bool {
 	isMissing := func(id string) bool {
 		return slices.ContainsFunc(images, func(i distribution.SourceImageResult) bool {
@@ -46,7 +46,7 @@ func areProtected(findings []distribution.Finding, images []distribution.SourceI
 
 func isShown(image distribution.SourceImageResult) bool { return !image.Missing }
 
-// printProtection says which images are protected, and why others are not.
+// printProtection prints which images are protected, and why others are not.
 func (r *run) printProtection(findings []distribution.Finding) {
 	if !r.protects() {
 		return
@@ -66,8 +66,8 @@ func (r *run) printProtection(findings []distribution.Finding) {
 	r.ui.Error(unprotectedAdvice)
 }
 
-// dropMissingImages removes the images from the run that AWS does not show, if it shows another one. With
-// skip_save_build_region the artifact of amazon-ebs names the image of the build Region, which is deregistered.
+// dropMissingImages removes images from the run that AWS does not show, if it shows another one. With
+// skip_save_build_region, the artifact of amazon-ebs names the image of the build Region although it is deregistered.
 func (r *run) dropMissingImages(ctx context.Context) error {
 	if r.userSupplied {
 		return nil
@@ -99,7 +99,7 @@ func (r *run) dropMissingImages(ctx context.Context) error {
 	return nil
 }
 
-// missingImageFinding says that an image of the artifact does not exist.
+// missingImageFinding returns the finding that an image of the artifact does not exist.
 func missingImageFinding(account string, image distribution.SourceImage) distribution.Finding {
 	return distribution.Finding{
 		Level:    distribution.Warning,
@@ -113,11 +113,11 @@ func missingImageFinding(account string, image distribution.SourceImage) distrib
 	}
 }
 
-// lastLook is how long the protection of the image of a failed build is looked after.
+// lastLook is how long a failed run tries to protect the image of its build again.
 const lastLook = 20 * time.Second
 
-// protectAgain protects the images of a build that failed once more. The first time may have been interrupted or met a
-// transient error, and a run for other accounts may have disabled the protection when it succeeded.
+// protectAgain protects the images of a failed build again. The first attempt may have been interrupted, or a
+// successful run for other accounts may have disabled the protection since.
 func (r *run) protectAgain(ctx context.Context) error {
 	if !r.protects() || r.gone {
 		return nil

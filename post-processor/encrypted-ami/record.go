@@ -23,7 +23,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// stores returns where the records are: on each source image.
+// stores returns the stores of the records, one for each source image.
 func (r *run) stores() []runrecord.Store {
 	var stores []runrecord.Store
 	for _, image := range r.images {
@@ -37,7 +37,7 @@ func (r *run) tagStore(image distribution.SourceImage) runrecord.TagStore {
 	return runrecord.TagStore{Client: r.pool.EC2(at), ImageID: image.ImageID}
 }
 
-// recordOptions returns what the record of this run says.
+// recordOptions returns the contents of this run's record.
 func (r *run) recordOptions() runrecord.Options {
 	var regions []string
 	for _, image := range r.images {
@@ -57,8 +57,8 @@ func (r *run) recordOptions() runrecord.Options {
 	}
 }
 
-// takeover returns which ended runs this one replaces. A cleanup gives up only what it has looked at: another block of
-// the build may have failed in other accounts, and waits to be resumed.
+// takeover returns which ended runs this one replaces. A clean-up replaces only runs whose accounts it has looked at.
+// Another block of the build may have failed in other accounts and may still be resumed.
 func (r *run) takeover() runrecord.Takeover {
 	switch {
 	case !r.userSupplied, r.config.Mode == config.ModePromote, r.config.Mode == config.ModeRollback:
@@ -69,8 +69,8 @@ func (r *run) takeover() runrecord.Takeover {
 	return runrecord.TakesOverAll
 }
 
-// protection returns what the record says about the protection of the images. The run of a build needs it also if
-// somebody else enabled it: another run must not disable it meanwhile.
+// protection returns the relation of this run to the protection of the images. The run of a build needs the protection
+// even if another user enabled it. No other run must disable it in the meantime.
 func (r *run) protection() runrecord.Protection {
 	switch {
 	case len(protected(r.result.Source)) > 0:
@@ -81,7 +81,7 @@ func (r *run) protection() runrecord.Protection {
 	return runrecord.NoProtection
 }
 
-// scopeOf returns the digest of the accounts and keys of a request. A run with another one does not look everywhere
+// scopeOf returns a digest of the accounts and keys of a request. A run with another digest does not look everywhere
 // where this run creates resources.
 func scopeOf(request distribution.Request) string {
 	used := []string{request.KMSKeyID, string(request.SourceKeyAccess)}
@@ -94,8 +94,8 @@ func scopeOf(request distribution.Request) string {
 	return runrecord.Scope(distribution.Union(used, nil))
 }
 
-// recordFindings returns notes about what this run has not looked at or does not change: where ended runs with other
-// accounts or keys worked, and protection that no run holds.
+// recordFindings returns notes about what this run has not looked at or does not change: accounts and keys that only
+// ended runs used, and a protection that no run holds.
 func (r *run) recordFindings(ctx context.Context, facts distribution.Facts) ([]distribution.Finding, error) {
 	var notes []distribution.Finding
 	for _, image := range r.images {
@@ -135,7 +135,7 @@ func (r *run) recordFindings(ctx context.Context, facts distribution.Facts) ([]d
 	return notes, nil
 }
 
-// records reads which runs work.
+// records reads the records of runs.
 func (r *run) records(ctx context.Context) (distribution.Runs, error) {
 	records, err := r.record.Records(ctx)
 	if awsclient.HasEnded(err) {
@@ -144,7 +144,7 @@ func (r *run) records(ctx context.Context) (distribution.Runs, error) {
 	return records, err
 }
 
-// begin writes the record of this run and waits for others. The context that it returns ends if the record lapses.
+// begin writes the record of this run and waits for others. The returned context ends if the record lapses.
 func (r *run) begin(ctx context.Context) (context.Context, error) {
 	for _, image := range r.images {
 		tags, err := r.tagStore(image).Tags(ctx)
@@ -260,15 +260,15 @@ func (r *run) isLast(ctx context.Context) (bool, error) {
 	return err == nil && len(records.Working()) == 0, err
 }
 
-// endTime is how long the end of a run may last: withdrawals are read back.
+// endTime is the time limit for the end of a run, which verifies that permissions are withdrawn.
 const endTime = 6 * time.Minute
 
-// canceledEndTime is how long the end of a canceled run may last. What it does not withdraw is listed, and a later run
-// does.
+// canceledEndTime is the time limit for the end of a canceled run. It lists what it has not withdrawn, and a later run
+// withdraws it.
 const canceledEndTime = 30 * time.Second
 
-// protectionHolders returns why the protection must stay: a line for each run that needs it. If the records cannot be
-// read, another run may need it.
+// protectionHolders returns a line for each run that still needs the protection. If the records cannot be read, another
+// run may need it.
 func (r *run) protectionHolders(ctx context.Context) []string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), liftTime)
 	defer cancel()
@@ -287,8 +287,7 @@ func (r *run) protectionHolders(ctx context.Context) []string {
 	return lines
 }
 
-// conclude lifts the protection after a success, unless another run needs it, and deletes the records of runs that are
-// over.
+// conclude disables the protection after a success, unless another run needs it, and deletes the records of ended runs.
 func (r *run) conclude(ctx context.Context) {
 	holders := r.protectionHolders(ctx) // another run may have begun since this one ended
 	if r.held && len(holders) == 0 {
@@ -322,7 +321,7 @@ func (r *run) conclude(ctx context.Context) {
 	}
 }
 
-// lapsed adds to an error that the record of the run could not be renewed, if that is why the context ended.
+// lapsed adds to an error that the record of the run could not be renewed, if that ended the context.
 func lapsed(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); errors.Is(cause, runrecord.ErrLapsed) && !errors.Is(err, cause) {
 		return fmt.Errorf("%w\n%w", cause, err)

@@ -16,10 +16,10 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// removalTime is how long taking the images away may last: Packer gives no context for it.
+// removalTime is the time limit for deregistering images. Packer passes no context for it.
 const removalTime = 5 * time.Minute
 
-// remove deregisters images of this run and deletes their snapshots. It goes on after an error.
+// remove deregisters images of this run and deletes their snapshots. It continues after an error.
 func remove(pool *awsclient.Pool, images []distribution.CreatedImage) error {
 	ctx, cancel := context.WithTimeout(context.Background(), removalTime)
 	defer cancel()

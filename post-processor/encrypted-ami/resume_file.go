@@ -24,8 +24,8 @@ func (r *run) resumeFile() string { return r.resumePath }
 // resumeNeeds returns which variables the resume file needs. Empty if it needs none.
 func (r *run) resumeNeeds() string { return resume.Needed(r.resumeVariables) }
 
-// writeResumeFile writes the file that resumes the run. If that fails, the run goes on: its error says how to resume
-// without the file.
+// writeResumeFile writes the resume file. If that fails, the run continues, and its error says how to resume without
+// the file.
 func (r *run) writeResumeFile() {
 	if r.mode() != report.Distribute || r.directory() == "" || r.resumePath != "" {
 		return
@@ -67,7 +67,7 @@ func (r *run) resumeTemplate(path string) resume.File {
 	}
 }
 
-// imagesByBuildRegion returns the source AMIs, that of the build's Region first.
+// imagesByBuildRegion returns the source AMIs, starting with that of the build's Region.
 func (r *run) imagesByBuildRegion() []distribution.SourceImage {
 	images := slices.Clone(r.images)
 	slices.SortStableFunc(images, func(a, b distribution.SourceImage) int {
@@ -82,8 +82,8 @@ func (r *run) imagesByBuildRegion() []distribution.SourceImage {
 	return images
 }
 
-// chooseResumePath returns the path of the resume file. The file of another AMI in the same directory gets another
-// name. That of another block of the same build keeps its name, because the error of that block has it.
+// chooseResumePath returns the path of the resume file. A file of another AMI in the same directory gets another name.
+// The file of another block of the same build keeps its name, because the error of that block names it.
 func (r *run) chooseResumePath() (string, error) {
 	path := filepath.Join(r.directory(), resume.FileName)
 	ami, run, err := identifyResumeFile(path)
@@ -100,7 +100,8 @@ func (r *run) chooseResumePath() (string, error) {
 	return filepath.Join(r.directory(), fmt.Sprintf("%s-%.8s.pkr.hcl", resume.FilePrefix, r.record.ID)), nil
 }
 
-// identifyResumeFile returns the AMI and the run of a resume file. It is an error if somebody else wrote the file.
+// identifyResumeFile returns the AMI and the run of a resume file. It returns an error if the plugin did not write the
+// file.
 func identifyResumeFile(path string) (ami, run string, err error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -113,7 +114,7 @@ func identifyResumeFile(path string) (ami, run string, err error) {
 	return ami, run, nil
 }
 
-// removeResumeFiles deletes the resume files that a successful run makes useless: its own, that of the run that it
+// removeResumeFiles deletes the resume files that are obsolete after a successful run: its own, that of the run that it
 // resumed, and with existing AMIs those of the same AMI.
 func (r *run) removeResumeFiles() {
 	r.resumePath = ""
@@ -152,8 +153,7 @@ func (r *run) resumeOfManifest() *report.Resume {
 	return m
 }
 
-// checkResumedAccount verifies the account of a run that is resumed: with other credentials nothing of it would be
-// found.
+// checkResumedAccount checks the account of a resumed run. With other credentials, nothing of the run could be found.
 func (r *run) checkResumedAccount() error {
 	if r.config.Resume == nil || r.config.Resume.SourceAccountID == "" || r.config.Resume.SourceAccountID == r.account {
 		return nil
@@ -161,7 +161,7 @@ func (r *run) checkResumedAccount() error {
 	return fmt.Errorf("the credentials are of %s, the run to resume is of %s", r.account, r.config.Resume.SourceAccountID)
 }
 
-// isFinished reports whether nothing is left that a resumed run would do.
+// isFinished reports whether a resumed run would have nothing to do.
 func (r *run) isFinished() bool {
 	switch r.mode() {
 	case report.CleanUp:
@@ -172,7 +172,7 @@ func (r *run) isFinished() bool {
 	return false
 }
 
-// printResumeFile names the resume file before anything is created.
+// printResumeFile prints the path of the resume file before the run creates anything.
 func (r *run) printResumeFile() {
 	if r.resumePath != "" {
 		r.ui.Say("Writing " + r.resumePath + " to resume this run if it stops...")

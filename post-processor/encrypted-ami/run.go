@@ -87,7 +87,7 @@ func newRun(p *PostProcessor, ui packersdk.Ui, input packersdk.Artifact) *run {
 	return r
 }
 
-// run does all of it, and leaves the result behind in every outcome.
+// run executes the run, and stores its result in every outcome.
 func (r *run) run(ctx context.Context) error {
 	r.result.Begun = time.Now()
 	defer r.progress.stop()
@@ -174,7 +174,7 @@ func (r *run) do(ctx context.Context) error {
 	return r.share(ctx, request)
 }
 
-// open creates the AWS clients. Without them, an image of the build stays without protection.
+// open creates the AWS clients. Without them, the run cannot protect the image of a build.
 func (r *run) open(ctx context.Context) error {
 	r.unprotected = !r.userSupplied
 	access := r.config.Credentials()
@@ -189,7 +189,7 @@ func (r *run) open(ctx context.Context) error {
 	return nil
 }
 
-// identify asks STS whose the source credentials are. The protection does not need the answer.
+// identify gets the identity of the source credentials from STS. The protection does not depend on it.
 func (r *run) identify(ctx context.Context) error {
 	r.progress.await("Reading the identity of the source credentials")
 	who, err := r.pool.Source(ctx)
@@ -201,7 +201,7 @@ func (r *run) identify(ctx context.Context) error {
 	return r.checkResumedAccount()
 }
 
-// share looks, decides, shows and does.
+// share makes the plan, prints it and executes it.
 func (r *run) share(ctx context.Context, request distribution.Request) error {
 	ctx, request, p, err := r.prepare(ctx, request)
 	if err != nil {
@@ -235,8 +235,8 @@ func (r *run) share(ctx context.Context, request distribution.Request) error {
 	return nil
 }
 
-// prepare makes the plan. The record of a build's run is written before anything is looked at. For existing images it
-// is written only if the plan has something to do, so that a run which finds everything finished changes nothing.
+// prepare makes the plan. For a build, it writes the run record before any lookup. For existing images, it writes the
+// record only if the plan has steps, so that a finished run changes nothing.
 func (r *run) prepare(
 	ctx context.Context, request distribution.Request,
 ) (context.Context, distribution.Request, plan.Plan, error) {
@@ -258,7 +258,8 @@ func (r *run) prepare(
 	return ctx, request, p, err
 }
 
-// decide looks, decides and proves. The error is that it could not look, or that the plan is refused.
+// decide looks up the facts, makes the plan and tries dry runs. It returns an error if the lookup fails or the plan is
+// refused.
 func (r *run) decide(ctx context.Context, request distribution.Request) (plan.Plan, distribution.Facts, error) {
 	facts, err := r.look(ctx, request)
 	if err != nil {
@@ -310,7 +311,7 @@ func (r *run) ensureSigningKeys(ctx context.Context) ([]distribution.SourceImage
 	return images, nil
 }
 
-// look surveys, and sees which images of the caller's bear a protection that a run before this one has set.
+// look looks up the facts, and which of the existing images an earlier run has protected.
 func (r *run) look(ctx context.Context, request distribution.Request) (distribution.Facts, error) {
 	r.printReading(request)
 	facts, err := discover.Look(ctx, r.pool, request)
@@ -333,13 +334,13 @@ func (r *run) look(ctx context.Context, request distribution.Request) (distribut
 	return facts, nil
 }
 
-// bearsProtection reports whether an image is protected, and the record of a run holds that protection.
+// bearsProtection reports whether an image is protected and a run record holds the protection.
 func bearsProtection(image distribution.Image) bool {
 	return image.Image != nil && step.IsProtected(*image.Image) && runrecord.IsProtectionHeld(tagsOf(image.Image.Tags))
 }
 
-// lift switches the protection off that this run has set, or one before it that it completed, also if the run is
-// canceled after its last step. If that fails, the images stay protected, and nothing is lost.
+// lift disables the protection that this run, or an earlier run that it completed, has enabled. It does so even if the
+// run is canceled after its last step. After an error, the images stay protected.
 func (r *run) lift(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), liftTime)
 	defer cancel()
@@ -362,10 +363,10 @@ func (r *run) lift(ctx context.Context) {
 	}
 }
 
-// liftTime is how long lifting the protection may last.
+// liftTime is the time limit for disabling the protection.
 const liftTime = time.Minute
 
-// failureSummary returns what a run did not achieve, as the beginning of its error.
+// failureSummary returns what a run did not achieve. Its error begins with that.
 func failureSummary(p plan.Plan, missing []plan.DestinationPlan, unshared []plan.SharePlan) string {
 	if len(missing) == 0 {
 		return fmt.Sprintf(

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// configurationError is an error of the template. Running the same command again cannot help.
+// configurationError is an error of the template. Repeating the same command cannot help.
 type configurationError struct{ err error }
 
 func (e *configurationError) Error() string { return e.err.Error() }
@@ -28,7 +28,7 @@ type canceledError struct{ err error }
 func (*canceledError) Error() string   { return "the run was canceled before its plan was ready" }
 func (e *canceledError) Unwrap() error { return e.err }
 
-// explainCancel returns the error of a run. That of a canceled look-up would blame the call that was canceled.
+// explainCancel returns the error of a run. The error of a canceled lookup would blame the call that was canceled.
 func explainCancel(err error) error {
 	isCanceled := errors.Is(err, context.Canceled)
 	if isCanceled && strings.HasSuffix(err.Error(), context.Canceled.Error()) {

@@ -14,7 +14,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
 
-// printStart prints what the run is about to do.
+// printStart prints what the run will do.
 func (r *run) printStart() {
 	r.machineStart()
 	from := " from " + r.account
@@ -32,7 +32,7 @@ func (r *run) printStart() {
 	}
 }
 
-// reading returns what the run looks up, with the number of accounts if the template names them all.
+// reading returns what the run looks up. It has the number of accounts if the template names all of them.
 func (r *run) reading(request distribution.Request) string {
 	const what = "Reading snapshots, keys and settings"
 	accounts := []string{r.account}
@@ -118,7 +118,8 @@ func (r *run) printResult(result distribution.Result) {
 	}
 }
 
-// notesOfPlan are the codes of a plan's notes about what stays after the run. The others are about the run to come.
+// notesOfPlan are the codes of the plan's notes about resources that stay after the run. Other notes are about the run
+// to come.
 var notesOfPlan = map[string]bool{
 	distribution.CodeNewerReleasePublished: true,
 	distribution.CodeOlderReleasesUnproven: true,
@@ -130,7 +131,7 @@ var notesOfPlan = map[string]bool{
 	distribution.CodeShareKept:             true,
 }
 
-// printNotes prints a line for each note about what the run found and left as it is.
+// printNotes prints a line for each note about an existing resource that the run did not change.
 func (r *run) printNotes(findings []distribution.Finding) {
 	const most = 10
 	labels := report.NewLabels(r.plan)
@@ -157,7 +158,7 @@ func (r *run) printNotes(findings []distribution.Finding) {
 	}
 }
 
-// keptForResume returns a line for each kind of resource that a resumed run continues with, and the other resources.
+// keptForResume returns a line for each kind of resource that a resumed run uses, and the remaining resources.
 func (r *run) keptForResume(
 	left []distribution.RetainedResource,
 ) (lines []string, other []distribution.RetainedResource) {
@@ -208,7 +209,7 @@ func (r *run) followCleanup(p plan.Plan) {
 	r.progress.follow(p)
 }
 
-// printEnd prints which files the run wrote, and its end for programs.
+// printEnd prints the files of the run, and its end in machine-readable form.
 func (r *run) printEnd() {
 	var names []string
 	for _, f := range r.files {
@@ -236,7 +237,7 @@ func joinNames(names []string) string {
 	return strings.Join(slices.Clone(names[:last]), ", ") + " and " + names[last]
 }
 
-// printMissing says how to try the destinations again that may fail.
+// printMissing prints how to repeat failed destinations that are optional.
 func (r *run) printMissing(missing []plan.DestinationPlan) {
 	if len(missing) == 0 {
 		return

@@ -30,13 +30,13 @@ var builders = map[string]string{
 	"mitchellh.amazon.ebsvolume": "amazon-ebsvolume makes volumes, not an image",
 }
 
-// errNoAMI says that there is nothing to distribute.
+// errNoAMI means that there is nothing to distribute.
 var errNoAMI = errors.New("existing_amis: empty, and source \"null\" builds no AMI; name one for each Region")
 
-// nullBuilder makes nothing: it stands for images that are there already.
+// nullBuilder is the builder that creates nothing. Templates use it for existing images.
 const nullBuilder = "fnoeding.null"
 
-// accepted judges the maker of an artifact.
+// accepted returns why the artifacts of a builder are not supported. Nil if they are.
 func accepted(builder string) error {
 	against, known := builders[builder]
 	switch {
@@ -49,8 +49,8 @@ func accepted(builder string) error {
 		"amazon-import, or those that existing_amis names under source \"null\"", against)
 }
 
-// resolveSourceImages finds the images: those of the artifact or, if it has none, those of existing_amis. What is wrong
-// with an artifact that names an image is an error only after the image is protected.
+// resolveSourceImages finds the images of the artifact or, if it has none, those of existing_amis. Problems of an
+// artifact that names an image become an error only after the image is protected.
 func (r *run) resolveSourceImages() error {
 	images, err := imagesOf(r.input.Id())
 	if len(images) > 0 {
@@ -67,7 +67,7 @@ func (r *run) resolveSourceImages() error {
 	return cmp.Or(accepted(r.input.BuilderId()), err)
 }
 
-// validateSourceImages returns what is wrong with the artifact, or with naming images beside its own.
+// validateSourceImages returns the problems of the artifact, or of existing_amis together with an artifact.
 func (r *run) validateSourceImages() error {
 	if r.userSupplied {
 		return nil
@@ -84,8 +84,8 @@ func (r *run) validateSourceImages() error {
 
 var imageID = regexp.MustCompile(`^([a-z0-9-]+):(ami-[0-9a-f]{8,17})$`)
 
-// imagesOf returns the images that an artifact's id names, as region:ami-id pairs, sorted by Region. With an error it
-// returns those that it could read.
+// imagesOf returns the images in the ID of an artifact, which are region:ami-id pairs, sorted by Region. With an error,
+// it returns those that it could parse.
 func imagesOf(id string) (images []distribution.SourceImage, err error) {
 	for pair := range strings.SplitSeq(id, ",") {
 		found := imageID.FindStringSubmatch(pair)
@@ -108,7 +108,7 @@ func imagesOf(id string) (images []distribution.SourceImage, err error) {
 // build.
 var secretData = []string{"Password", "SSHPrivateKey", "WinRMPassword"}
 
-// generated returns what the build reports about itself, under the names of Packer's build variables, without secrets.
+// generated returns the data of the build under the names of Packer's build variables, without secrets.
 func generated(artifact packersdk.Artifact) map[string]any {
 	data := map[string]any{}
 	switch given := artifact.State("generated_data").(type) {
@@ -125,7 +125,7 @@ func generated(artifact packersdk.Artifact) map[string]any {
 	return data
 }
 
-// buildOf takes of that what a plan may know.
+// buildOf returns the part of the build's data that a plan may use.
 func buildOf(data map[string]any, name string) distribution.Build {
 	text := func(name string) string {
 		value, _ := data[name].(string)

@@ -106,7 +106,7 @@ func (r *run) advance(newStep step.Step, e distribution.Event) bool {
 	return d.State != before
 }
 
-// keep makes the result of a plan that of the run.
+// keep stores the result of a plan as the result of the run.
 func (r *run) keep(result distribution.Result) {
 	result.Begun, result.Source, result.Destinations = r.result.Begun, r.result.Source, r.result.Destinations
 	for i := range result.Destinations {

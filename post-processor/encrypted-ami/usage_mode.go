@@ -14,7 +14,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
 
-// showUsage is the whole of a run with mode = "usage". It reads what uses the releases, and changes nothing.
+// showUsage executes a run with mode = "usage". It reads what uses the releases, and changes nothing.
 func (r *run) showUsage(ctx context.Context, request distribution.Request) error {
 	if !r.userSupplied {
 		return &configurationError{errors.New(
@@ -45,7 +45,7 @@ func (r *run) showUsage(ctx context.Context, request distribution.Request) error
 	return nil
 }
 
-// printUsage prints a line for each release at each destination, and each use for programs.
+// printUsage prints a line for each release at each destination, and each use in machine-readable form.
 func (r *run) printUsage(all []report.ReleaseUsage) {
 	if len(all) == 0 {
 		r.ui.Say("No target has a release.")

@@ -13,7 +13,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 )
 
-// check is the whole of a run with mode = "verify": it looks whether all still stands, and changes nothing.
+// check executes a run with mode = "verify". It compares the destinations with the template, and changes nothing.
 func (r *run) check(ctx context.Context, request distribution.Request) error {
 	if !r.userSupplied {
 		return errors.New("mode: \"verify\" has no effect on the image of a build, which no target has yet; name the image " +
@@ -43,7 +43,7 @@ func (r *run) check(ctx context.Context, request distribution.Request) error {
 	return nil
 }
 
-// unchangedText counts the destinations that are as the last run left them.
+// unchangedText returns the number of destinations that did not change since the last run, as text.
 func unchangedText(unchanged, all int) string {
 	are := "are"
 	if all == 1 {

@@ -42,7 +42,7 @@ var (
 	}
 )
 
-// representative is an existing option with which the files of the next one are counted.
+// representative is an existing option that represents new options of its kind. The files that mention it are counted.
 type representative struct {
 	option              string
 	identifier, literal *regexp.Regexp
@@ -64,10 +64,11 @@ const (
 	extended  = "golang.org/x/"
 )
 
-// imports are what a folder may import beside the standard library: folders of ours, and modules of others by prefix.
+// imports lists what a folder may import in addition to the standard library: folders of this module, and other modules
+// by prefix.
 type imports struct{ ours, others []string }
 
-// leaves are folders that import nothing of ours. Every folder may import them.
+// leaves are folders that import nothing of this module. Every folder may import them.
 var leaves = []string{
 	"internal/awslimits", // what AWS limits, and where AWS says so
 	"internal/iampolicy",
@@ -77,7 +78,7 @@ var leaves = []string{
 	"version",
 }
 
-// layout is the import direction. A folder that is not in it fails.
+// layout defines the import directions. A folder that is missing here is an error.
 var layout = map[string]imports{
 	".": {[]string{"post-processor/encrypted-ami", "datasource/preflight"}, []string{packer}},
 

@@ -20,7 +20,7 @@ import (
 	"strings"
 )
 
-// pkg is a package of ours with its types, without tests.
+// pkg is a package of this module with its types, without tests.
 type pkg struct {
 	folder string // in the repository
 	files  []*ast.File
@@ -37,7 +37,7 @@ type code struct {
 	root     string
 }
 
-// listed is what go list prints of a package.
+// listed is the output of go list for a package.
 type listed struct {
 	ImportPath string
 	Dir        string
@@ -148,7 +148,7 @@ func (c *code) add(path string, sources map[string]any, imported types.Importer)
 	return nil
 }
 
-// folder returns the folder of a package of ours, "." for the top one. Empty for other modules.
+// folder returns the folder of a package of this module, "." for the top one. Empty for other modules.
 func (c *code) folder(importPath string) string {
 	if importPath == c.module {
 		return "."
@@ -170,7 +170,7 @@ func (c *code) in(folder string) *pkg {
 	return nil
 }
 
-// at returns the position as a user writes it: file and line, relative to the top folder.
+// at returns a position as file and line, relative to the top folder.
 func (c *code) at(pos token.Pos) string {
 	return fmt.Sprintf("%s:%d", c.file(pos), c.fset.Position(pos).Line)
 }
@@ -196,7 +196,7 @@ func (p *pkg) inspect(visit func(ast.Node)) {
 	}
 }
 
-// isNamed reports whether a type, or what it points to, has one of the names and is declared in the folder.
+// isNamed reports whether a type, or the type that it points to, has one of the names and is declared in the folder.
 func (c *code) isNamed(t types.Type, folder string, names ...string) bool {
 	name, declared := c.name(t)
 	if declared != folder {
@@ -210,7 +210,7 @@ func (c *code) isNamed(t types.Type, folder string, names ...string) bool {
 	return false
 }
 
-// name returns the name of a type of ours, or of what it points to, and the folder that declares it.
+// name returns the name of a type of this module, or of the type that it points to, and the folder that declares it.
 func (c *code) name(t types.Type) (name, folder string) {
 	if pointer, ok := types.Unalias(t).(*types.Pointer); ok {
 		t = pointer.Elem()

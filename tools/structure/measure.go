@@ -15,7 +15,7 @@ import (
 	"strings"
 )
 
-// measurement is a number of the code and its limit.
+// measurement is a number about the code and its limit.
 type measurement struct {
 	subject string
 	absent  string   // the package that is not there yet; then there is no value
@@ -149,7 +149,7 @@ func stepKinds(c *code) map[string]bool {
 	return kinds
 }
 
-// parsers are functions that take a text apart.
+// parsers are functions that split or search a text.
 var parsers = []string{
 	"Contains",
 	"Count",
@@ -170,7 +170,7 @@ var parsers = []string{
 	"Dir",
 }
 
-// stepIDParsers finds code that reads a meaning from a step's id: an id is compared, printed and nothing else.
+// stepIDParsers finds code that parses the ID of a step. An ID may only be compared and printed.
 func stepIDParsers(c *code) measurement {
 	m := measurement{subject: "code that parses a step's id", limit: maxStepIDParsers}
 	if c.in(stepFolder) == nil {
@@ -202,8 +202,8 @@ func stepIDParsers(c *code) measurement {
 	return m
 }
 
-// isParser reports whether the call takes a text apart.
-// It is a call of strings, path or fmt, or of a regular expression.
+// isParser reports whether a call splits or searches a text: a call of strings, path or fmt, or of a regular
+// expression.
 func isParser(p *pkg, call *ast.CallExpr) bool {
 	selector, ok := call.Fun.(*ast.SelectorExpr)
 	if !ok {
@@ -242,7 +242,7 @@ func isStepID(c *code, p *pkg, e ast.Expr) bool {
 	return ok && method.Sel.Name == "String" && isStepID(c, p, method.X)
 }
 
-// stepIDPrefixes returns the texts with which ids begin where they are made, with their slash.
+// stepIDPrefixes returns the prefixes, with their slash, of all IDs that are created.
 func stepIDPrefixes(c *code) map[string]bool {
 	prefixes := map[string]bool{}
 
@@ -313,8 +313,8 @@ func stepCallsWithinPlan(c *code) measurement {
 	return m
 }
 
-// requestAndFacts finds the functions that take both, and the structs that give both to their methods.
-// Only the top functions may: they compute once what derives from the two.
+// requestAndFacts finds functions that take both a Request and Facts, and structs that hold both. Only the top
+// functions may: they derive once what all others need.
 func requestAndFacts(c *code) measurement {
 	m := measurement{subject: "functions and structs with both a Request and Facts", limit: maxRequestAndFacts, list: true}
 	if c.in(distributionFolder) == nil {
@@ -386,9 +386,9 @@ func importDirections(c *code) measurement {
 	return m
 }
 
-// filesOf lists the files of the plugin that name a representative option: the next such option changes the same ones.
-// Tests, generated files, and packages that the plugin does not contain are not counted. Neither are the explanations
-// of AWS errors: a run reports an error that has none in the words of AWS.
+// filesOf lists the files of the plugin that mention a representative option, because the next option of this kind
+// changes the same files. It does not count tests, generated files and packages outside the plugin. It also ignores
+// explanations of AWS errors, which are optional.
 func filesOf(c *code, r representative, kind string, limit int) measurement {
 	m := measurement{subject: "files of a " + kind + " (" + r.option + ")", limit: limit, list: true}
 
@@ -433,8 +433,7 @@ func mentions(c *code, p *pkg, r representative) []token.Pos {
 	return found
 }
 
-// isOurs reports whether an identifier is of this module and not that of a local variable, which a file names as it
-// likes.
+// isOurs reports whether an identifier belongs to this module and is not a local variable, whose name is arbitrary.
 func (c *code) isOurs(p *pkg, ident *ast.Ident) bool {
 	object := p.info.Defs[ident]
 	if object == nil {
@@ -443,7 +442,7 @@ func (c *code) isOurs(p *pkg, ident *ast.Ident) bool {
 	return object != nil && object.Pkg() != nil && c.folder(object.Pkg().Path()) != "" && !isLocal(object)
 }
 
-// isLocal reports whether the object is a variable or a parameter of a function, which a file names as it likes.
+// isLocal reports whether an object is a variable or a parameter of a function, whose name is arbitrary.
 func isLocal(object types.Object) bool {
 	variable, ok := object.(*types.Var)
 	return ok && !variable.IsField() && object.Parent() != object.Pkg().Scope()

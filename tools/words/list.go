@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// list holds the phrases to look for, by their first word.
+// list holds the phrases to find, by their first word.
 type list map[string][]phrase
 
 // phrase is a banned word or sequence of words, or an exempt sequence.
@@ -50,7 +50,7 @@ func parseList(text string) (list, error) {
 	return banned, nil
 }
 
-// add files a phrase under each of its words, so that an exempt phrase is found from the banned word in it.
+// add stores a phrase under each of its words, so that an exempt phrase is found by the banned word in it.
 func (l list) add(text, replacement string) {
 	words := strings.Fields(text)
 
@@ -108,7 +108,7 @@ func (p phrase) isAt(words []word, i int) bool {
 	return true
 }
 
-// exception is a text on whose lines a banned word stays.
+// exception is a text on whose lines a banned word is allowed.
 type exception struct {
 	file, text string
 	used       bool

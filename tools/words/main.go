@@ -104,7 +104,7 @@ func trackedFiles(paths []string) ([]string, error) {
 	return slices.Compact(files), nil
 }
 
-// isText reports whether the file holds words of ours: code, prose, templates, scripts.
+// isText reports whether a file contains text of the project: code, prose, templates or scripts.
 func isText(file string) bool {
 	switch path.Ext(file) {
 	case ".go",
@@ -127,7 +127,7 @@ func isText(file string) bool {
 	return path.Base(file) == "GNUmakefile" || strings.HasPrefix(file, ".ci/")
 }
 
-// finding is a banned word in a file. Line is 0 if it is in the name of the file.
+// finding is a banned word in a file. line is 0 if the name of the file contains it.
 type finding struct {
 	file              string
 	line, column      int

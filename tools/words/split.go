@@ -17,7 +17,8 @@ type word struct {
 	follows    bool // only a space, a hyphen, an underscore or nothing separates it from the word before
 }
 
-// separator matches what may stand between the words of a phrase: also a line break inside a comment or a paragraph.
+// separator matches the characters between the words of a phrase, including a line break inside a comment or a
+// paragraph.
 var separator = regexp.MustCompile(`^(|[-_]|[ \t]+|[ \t]*\r?\n[ \t]*(//|#|>|\*)?[ \t]*)$`)
 
 // split returns the words of a text. Letters of escape sequences such as \n are not part of words.
@@ -63,7 +64,7 @@ func isEscape(text string, at int) bool {
 	return text[at] == '\\' && at+1 < len(text) && strings.IndexByte("abdfnrstvwx", text[at+1]) >= 0
 }
 
-// letters returns the length of the letters with which the text begins.
+// letters returns the number of letters at the beginning of the text.
 func letters(text string) int {
 	end := strings.IndexFunc(text, func(r rune) bool { return !unicode.IsLetter(r) })
 	if end < 0 {
