@@ -20,7 +20,7 @@ type measured struct {
 	Refused        int            // calls that AWS throttled
 	Changed        map[string]int // mutating calls by action
 	MutatingExcess int            // difference to the calls that the job needs, summed over the actions
-	Canaries       int            // mutating calls for canaries
+	TestCopies     int            // mutating calls for test copies
 	AtOnce         int            // most concurrent copies of an account to a Region
 	OverLimit      int            // copies that AWS refused because of its limit
 	Entities       int            // most launch permissions of an image at once
@@ -57,10 +57,10 @@ func (c course) measured() measured {
 	for _, n := range c.calls {
 		m.Calls += n
 	}
-	wanted, canaries := c.necessary(), c.canaries()
-	for action, n := range canaries {
+	wanted, testCopies := c.necessary(), c.testCopies()
+	for action, n := range testCopies {
 		wanted[action] += n
-		m.Canaries += n
+		m.TestCopies += n
 	}
 	for action, n := range wanted {
 		m.MutatingExcess += max(n-c.changed[action], c.changed[action]-n)
@@ -167,9 +167,9 @@ func (c course) necessary() map[string]int {
 	}
 }
 
-// canaries returns the mutating calls of test copies: in each Region an empty snapshot is created, and each account
+// testCopies returns the mutating calls of test copies: in each Region an empty snapshot is created, and each account
 // copies it.
-func (c course) canaries() map[string]int {
+func (c course) testCopies() map[string]int {
 	regions := c.shared()
 	if c.Bare || c.Targets*len(regions) < 2 {
 		return nil

@@ -303,7 +303,7 @@ func calls(results map[scenario]series) (figures []figure) {
 	for _, all := range results {
 		excess = max(excess, all.worst(func(s sample) float64 { return float64(s.MutatingExcess) }))
 	}
-	changed := results[plain(1000, 1)].worst(func(s sample) float64 { return float64(s.Canaries) })
+	changed := results[plain(1000, 1)].worst(func(s sample) float64 { return float64(s.TestCopies) })
 	figures = append(figures,
 		figure{
 			Name:  "throttled_share_1000",

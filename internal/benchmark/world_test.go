@@ -55,7 +55,7 @@ type scenario struct {
 	Throttled float64 `json:",omitempty"` // share of calls that AWS throttles
 	Limit     int     `json:",omitempty"` // limit of concurrent copies from the source account to a Region; 0 for 20
 	Others    int     `json:",omitempty"` // copies of another process, 30 GiB each, in progress when the run begins
-	Bare      bool    `json:",omitempty"` // without canaries
+	Bare      bool    `json:",omitempty"` // without test copies
 	ByImage   bool    `json:",omitempty"` // copied by CopyImage
 }
 

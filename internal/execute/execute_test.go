@@ -134,7 +134,7 @@ func TestRun_threeAccountsTwoRegions(t *testing.T) {
 		h.complete(result)
 		h.unshared()
 		if n := h.calls("ec2:CopySnapshot"); n != 2+3+3*2*(3+1) {
-			t.Errorf("%d copies, want 2 staged in the image's own Region, 3 in the other, and 3 and a canary for each of 6 "+
+			t.Errorf("%d copies, want 2 staged in the image's own Region, 3 in the other, and 3 and a test copy for each of 6 "+
 				"destinations", n)
 		}
 		var steps strings.Builder

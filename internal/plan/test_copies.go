@@ -19,7 +19,7 @@ import (
 const (
 	testCopyGiB  = 1
 	testCopyTime = time.Minute // rough duration of creating or copying an empty snapshot (rule 4.6.4)
-	testDevice   = "canary"    // replaces the device in the ID of a test copy's step
+	testDevice   = "test-copy" // replaces the device in the ID of a test copy's step
 )
 
 // addTestCopies adds the test copies of the destinations that wait for staged copies.
@@ -32,7 +32,7 @@ func (b *builder) addTestCopies(o *preparedSource, states []destinationState) {
 	signing := o.signing(b.Assessment, provenance.Snapshot, testDevice)
 	source := &step.CreateEmptySnapshot{
 		Base: step.Base{
-			ID:               step.NewID("canary", o.location.Region),
+			ID:               step.NewID("test-copy-snapshot", o.location.Region),
 			Location:         o.location,
 			ExpectedDuration: testCopyTime,
 		},
@@ -53,7 +53,7 @@ func (b *builder) addTestCopies(o *preparedSource, states []destinationState) {
 
 	b.add(&step.DeleteSnapshot{
 		Base: step.Base{
-			ID:               step.NewID("canary-delete", o.location.Region),
+			ID:               step.NewID("test-copy-delete", o.location.Region),
 			Location:         o.location,
 			RunsAfter:        done,
 			ExpectedDuration: callTime,
@@ -88,7 +88,7 @@ func (b *builder) shareEmptySnapshot(
 	for i, chunk := range slices.Collect(slices.Chunk(accounts, maxShared)) {
 		newStep := &step.ShareSnapshot{
 			Base: step.Base{
-				ID:               step.NewID("canary-share", o.location.Region),
+				ID:               step.NewID("test-copy-share", o.location.Region),
 				Location:         o.location,
 				DependsOn:        slices.Clone(ready),
 				ExpectedDuration: callTime,
@@ -123,7 +123,7 @@ func (b *builder) addTestCopy(
 
 	signing := b.copySigning(g.Destination, testDevice)
 	copied := &step.CopySnapshot{
-		Base:        base("canary-copy"),
+		Base:        base("test-copy"),
 		Source:      step.Ref{From: source.ID},
 		FromRegion:  o.location.Region,
 		FromKeyARN:  o.keyARN,
@@ -145,7 +145,7 @@ func (b *builder) addTestCopy(
 	b.add(copied)
 
 	verify := &step.VerifySnapshot{
-		Base: base("canary-verify"),
+		Base: base("test-copy-verify"),
 		ExpectedSnapshot: step.ExpectedSnapshot{
 			Snapshot: step.Ref{From: copied.ID},
 			KeyARN:   g.keyARN,
@@ -157,7 +157,7 @@ func (b *builder) addTestCopy(
 	b.add(verify)
 
 	end := &step.DeleteSnapshot{
-		Base:     base("canary-delete"),
+		Base:     base("test-copy-delete"),
 		Snapshot: step.Ref{From: copied.ID},
 		Device:   testDevice,
 		Trial:    true,

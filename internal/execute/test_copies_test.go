@@ -32,7 +32,7 @@ func TestTestCopy_failureReportedDuringStaging(t *testing.T) {
 		var reported, staged time.Duration
 		result := runPlan(t.Context(), pool, p, options(h.request()), func(e distribution.Event) {
 			switch {
-			case e.Kind == distribution.Failed && strings.HasPrefix(string(e.Step), "canary-copy/222222222222"):
+			case e.Kind == distribution.Failed && strings.HasPrefix(string(e.Step), "test-copy/222222222222"):
 				reported = time.Since(begun)
 			case e.Kind == distribution.Finished && strings.HasPrefix(string(e.Step), "stage/"):
 				staged = time.Since(begun)
@@ -47,7 +47,7 @@ func TestTestCopy_failureReportedDuringStaging(t *testing.T) {
 		if f := result.Findings[0]; f.Reference != "1.8.4" || f.Location.Account != "222222222222" {
 			t.Errorf("got %+v, want rule 1.8.4 in account 222222222222", f)
 		}
-		if n := len(h.Records().Calls("ec2:CopySnapshot").ByAccount("222222222222")); n != 3 { // the canary, and twice again
+		if n := len(h.Records().Calls("ec2:CopySnapshot").ByAccount("222222222222")); n != 3 { // 1 and 2 retries
 			t.Errorf("%d copies", n)
 		}
 		type counts struct{ missing, duplicates, orphans int }
@@ -68,9 +68,9 @@ func TestTestCopy_whileStaging(t *testing.T) {
 	took := map[string]time.Duration{}
 	for _, row := range []struct {
 		name     string
-		canary   *bool
+		testCopy *bool
 		targets  []string
-		canaries int
+		copies   int
 	}{
 		{"two destinations", nil, []string{"222222222222", "333333333333"}, 2},
 		{"two, switched off", aws.Bool(false), []string{"222222222222", "333333333333"}, 0},
@@ -80,18 +80,18 @@ func TestTestCopy_whileStaging(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			h := build(t, big, row.targets, []string{home})
 			req := h.request()
-			req.TestCopy = row.canary
+			req.TestCopy = row.testCopy
 			begun := time.Now()
 			_, result := h.run(t.Context(), req)
 			took[row.name] = time.Since(begun)
 			h.complete(result)
-			if n := h.calls("ec2:CopySnapshot") - 1 - len(row.targets); n != row.canaries {
-				t.Errorf("%s: %d canaries were copied, want %d", row.name, n, row.canaries)
+			if n := h.calls("ec2:CopySnapshot") - 1 - len(row.targets); n != row.copies {
+				t.Errorf("%s: %d test copies were made, want %d", row.name, n, row.copies)
 			}
 		})
 	}
 	if with, without := took["two destinations"], took["two, switched off"]; with > without+without/20 {
-		t.Errorf("with canaries %v, without %v", with, without)
+		t.Errorf("with test copies %v, without %v", with, without)
 	}
 }
 
@@ -103,14 +103,14 @@ func TestTestCopy_withoutStaging(t *testing.T) {
 		req.TestCopy = aws.Bool(true)
 		p, result := h.run(t.Context(), req)
 		h.complete(result)
-		if slices.ContainsFunc(p.Steps, func(s step.Step) bool { return strings.HasPrefix(string(s.Meta().ID), "canary") }) {
-			t.Error("there is a canary")
+		if slices.ContainsFunc(p.Steps, func(s step.Step) bool { return strings.HasPrefix(string(s.Meta().ID), "test-copy") }) {
+			t.Error("there is a test copy")
 		}
 	})
 }
 
 // A test copy that cannot be created is reported and delays no other copy.
-func TestCanary_missingPermissionDoesNotFailRun(t *testing.T) {
+func TestTestCopy_missingPermissionDoesNotFailRun(t *testing.T) {
 	for _, action := range []string{"ebs:StartSnapshot", "ebs:CompleteSnapshot", "kms:GenerateDataKey"} {
 		synctest.Test(t, func(t *testing.T) {
 			h := build(t, big, []string{"222222222222", "333333333333"}, []string{home})
