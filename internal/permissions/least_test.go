@@ -51,6 +51,15 @@ func TestPolicies_refuseWhatTheJobDoesNotNeed(t *testing.T) {
 		foreign, err := ec2.NewFromConfig(targets).
 			CreateSnapshot(t.Context(), &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
 		s.must(err)
+		time.Sleep(time.Minute) // AWS limits the rate of CreateSnapshot of one volume
+		copied, err := ec2.NewFromConfig(targets).CreateSnapshot(t.Context(), &ec2.CreateSnapshotInput{
+			VolumeId: volume.VolumeId,
+			TagSpecifications: []ec2types.TagSpecification{{
+				ResourceType: ec2types.ResourceTypeSnapshot,
+				Tags:         []ec2types.Tag{{Key: aws.String("encrypted-ami:source"), Value: aws.String("x")}},
+			}},
+		})
+		s.must(err)
 
 		buildRole := s.as(s.user, s.buildRole())
 		targetRole := s.as(
@@ -97,6 +106,9 @@ func TestPolicies_refuseWhatTheJobDoesNotNeed(t *testing.T) {
 		if err := share(ec2types.CreateVolumePermission{UserId: &target}); err != nil {
 			t.Errorf("the share of the job itself: %v", err)
 		}
+		if err := tag(work, copied.SnapshotId, "encrypted-ami:signature"); err != nil {
+			t.Errorf("the signature of the job itself: %v", err)
+		}
 		if err := letScale(granting, s.roleARN(user, linkedRole), kmstypes.GrantOperationDecrypt); err != nil {
 			t.Errorf("the grant of the job itself: %v", err)
 		}
@@ -125,7 +137,15 @@ func TestPolicies_refuseWhatTheJobDoesNotNeed(t *testing.T) {
 				_, err := work.DeleteSnapshot(t.Context(), &ec2.DeleteSnapshotInput{SnapshotId: foreign.SnapshotId})
 				return err
 			}(),
-			"the target role marks something as ours": tag(work, foreign.SnapshotId, "encrypted-ami:source"),
+			"the target role marks something as ours":           tag(work, foreign.SnapshotId, "encrypted-ami:source"),
+			"the target role signs what is not ours":            tag(work, foreign.SnapshotId, "encrypted-ami:signature"),
+			"the target role tags what is ours with other keys": tag(work, copied.SnapshotId, "team"),
+			"the target role disables deregistration protection": func() error {
+				_, err := work.DisableImageDeregistrationProtection(
+					t.Context(), &ec2.DisableImageDeregistrationProtectionInput{ImageId: aws.String(step.StandInImage)},
+				)
+				return err
+			}(),
 			"the target role shares on": func() error {
 				_, err := work.ModifySnapshotAttribute(t.Context(), &ec2.ModifySnapshotAttributeInput{
 					SnapshotId: foreign.SnapshotId, Attribute: ec2types.SnapshotAttributeNameCreateVolumePermission,
