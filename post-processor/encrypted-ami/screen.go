@@ -237,12 +237,26 @@ func joinNames(names []string) string {
 	return strings.Join(slices.Clone(names[:last]), ", ") + " and " + names[last]
 }
 
-// printMissing prints how to repeat failed destinations that are optional.
+// printMissing prints how to repeat failed and skipped destinations that are optional.
 func (r *run) printMissing(missing []plan.DestinationPlan) {
 	if len(missing) == 0 {
 		return
 	}
+	skipped := 0
+	for _, d := range missing {
+		if d.LeftOut {
+			skipped++
+		}
+	}
+	var outcomes []string
+	if failed := len(missing) - skipped; failed > 0 {
+		outcomes = append(outcomes, fmt.Sprintf("%d failed", failed))
+	}
+	if skipped > 0 {
+		outcomes = append(outcomes, distribution.Count(skipped, "was skipped", "were skipped"))
+	}
 	command, _ := r.resumeCommand()
-	r.ui.Say(fmt.Sprintf("%d of %s, not required, failed. To try again: %s", len(missing),
-		distribution.Count(len(r.plan.Destinations), "destination", "destinations"), strings.Join(command, "; ")))
+	r.ui.Say(fmt.Sprintf("Of %s, %s, which the template allows. To try again: %s",
+		distribution.Count(len(r.plan.Destinations), "destination", "destinations"),
+		joinNames(outcomes), strings.Join(command, "; ")))
 }
