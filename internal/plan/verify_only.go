@@ -78,8 +78,8 @@ func (a *Assessment) verifiedPlan(d distribution.Destination) (DestinationPlan, 
 	return planned, differences
 }
 
-// unseenDestinations returns a finding for each kind of lookup that failed. Without a destination at the location, there
-// is no existing image to warn about.
+// unseenDestinations returns a finding for each kind of lookup that failed. Without a destination at the location,
+// there is no existing image to warn about.
 func (a *Assessment) unseenDestinations(destinations []distribution.Destination) []distribution.Finding {
 	found := unseenFindings(a.facts)
 	for i := range found {
