@@ -8,6 +8,7 @@ package diagnose
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -34,8 +35,24 @@ type Case struct {
 // Explain returns the finding for an error. An error that no rule matches is shown without a cause.
 func Explain(c Case) distribution.Finding {
 	m := newMatch(c)
-	r := m.rule()
+	f := m.finding(m.rule())
+	if m.isInconclusive() {
+		f.Level = distribution.Warning
+		f.Remediation += " " + mayBeAllowed
+	}
+	return f
+}
 
+// ExplainKeyPolicy returns the finding for a key whose policy is known not to allow the caller. AWS may name another
+// policy in its message, because it names only one of those that lack a statement.
+func ExplainKeyPolicy(c Case) distribution.Finding {
+	f := newMatch(c).finding(&keyPolicyMissing)
+	f.AWSCode, f.AWSMessage = "", ""
+	return f
+}
+
+// finding returns the finding of a rule.
+func (m match) finding(r *rule) distribution.Finding {
 	f := distribution.Finding{
 		Level:      distribution.Refused,
 		Code:       m.findingCode(r),
@@ -61,10 +78,6 @@ func Explain(c Case) distribution.Finding {
 	if f.Remediation == "" { // the values of the documented condition are unknown
 		f.Remediation = m.fillPlaceholders("Allow {who} to {action} under the conditions of docs/policies.")
 	}
-	if m.isInconclusive() {
-		f.Level = distribution.Warning
-		f.Remediation += " " + mayBeAllowed
-	}
 	return f
 }
 
@@ -79,8 +92,8 @@ func (m match) tagAdvice() string {
 	return "If the deny is for missing tags, set them in run_tags, tags and snapshot_tags, and change no policy. "
 }
 
-// mayBeAllowed is the last sentence of advice for a refused dry run if EC2's own call may still be allowed.
-const mayBeAllowed = "The key policy may allow calls through EC2 only. In that case the copy succeeds."
+// mayBeAllowed ends the advice for a denied call of KMS. EC2's own call may be allowed.
+const mayBeAllowed = "This may be a false alarm: a policy that allows the call only through EC2 looks the same."
 
 // IsEventualConsistency reports whether a retry may succeed because AWS may not have seen yet what the call depends on:
 // a share, a completed snapshot, a policy or a grant (4.4.4).
@@ -102,29 +115,39 @@ const createGrantDenied = "kms_create_grant_denied"
 // isInconclusive reports whether KMS denied us a lookup that EC2 may still be allowed. A key policy can allow calls
 // through EC2 only (3.2.4, 6.8). A denied lookup of an alias is conclusive, because a copy needs the key's ARN.
 func (m match) isInconclusive() bool {
-	isDeniedLookup := m.Step == nil && m.Refusal.Code == "AccessDeniedException"
+	isDeniedLookup := m.Step == nil && m.Refusal.Code == "AccessDeniedException" && !m.isExplicitDeny()
 	return isDeniedLookup && strings.HasPrefix(m.Refusal.Operation, "kms:") &&
 		!strings.HasPrefix(m.requestedResource, "alias/")
 }
 
+// isExplicitDeny reports whether a statement denies the call. No other statement can allow it then.
+func (m match) isExplicitDeny() bool { return strings.Contains(m.Refusal.Message, "explicit deny") }
+
 // statementInstruction returns what to do with the statements of a finding. The ARN of a session lacks the path of its
 // role, so a statement with a principal may need it.
 func (m match) statementInstruction(additions []distribution.Addition) string {
-	text := ""
-	switch len(additions) {
-	case 0:
-		return ""
-	case 1:
-		text = "Add the statement to the " + additions[0].Policy
-	default:
-		text = "Add each statement to its policy"
-	}
-
+	text := StatementInstruction(additions, "")
 	hasPrincipal := func(a distribution.Addition) bool { return a.Statement.Principal != nil }
 	if m.caller().isSession && slices.ContainsFunc(additions, hasPrincipal) {
-		text += ", with the role's path in the principal if it has one"
+		text = strings.TrimSuffix(text, ".") + ", with the role's path in the principal if it has one."
 	}
-	return text + "."
+	return text
+}
+
+// StatementInstruction returns what to do with policy statements: "Add the 2 statements printed above to the key policy
+// of ...". Empty for none.
+func StatementInstruction(additions []distribution.Addition, where string) string {
+	if len(additions) == 0 {
+		return ""
+	}
+	isOther := func(a distribution.Addition) bool { return a.Policy != additions[0].Policy }
+	switch {
+	case slices.ContainsFunc(additions, isOther):
+		return "Add each statement" + where + " to the policy that is named with it."
+	case len(additions) == 1:
+		return "Add the statement" + where + " to the " + additions[0].Policy + "."
+	}
+	return fmt.Sprintf("Add the %d statements%s to the %s.", len(additions), where, additions[0].Policy)
 }
 
 func withoutEmpty(texts []string) []string {

@@ -59,7 +59,11 @@ func deniedGrants(known []distribution.Finding, failed distribution.Finding) []d
 
 	var denied []distribution.Finding
 	for _, f := range known {
-		for _, refusal := range append([]distribution.Finding{f}, f.Refusals...) {
+		refusals := f.Refusals
+		if len(refusals) == 0 {
+			refusals = []distribution.Finding{f}
+		}
+		for _, refusal := range refusals {
 			isByCaller := refusal.Principal == failed.Principal && refusal.Location == failed.Location
 			isAboutKey := refusal.Operation == "kms:CreateGrant" && namesKey(failed, refusal.Resource)
 			if isByCaller && isAboutKey {
@@ -95,17 +99,17 @@ func connectDryRun(failed distribution.Finding, denied []distribution.Finding) d
 	}
 	who := cmp.Or(match{Case: Case{Principal: failed.Principal}}.caller().name, "the caller")
 	failed.Code = createGrantDenied
-	failed.Summary = who + " may not kms:CreateGrant on " + strings.Join(keys, " and ")
-	failed.Detail = "EC2 creates a grant on the key of the copy and on the key of the source. The dry run was denied: " +
-		denied[0].AWSMessage + "."
-	switch n := len(failed.PolicyStatements); {
-	case n == 1:
-		steps = append([]string{"Add the statement to the " + failed.PolicyStatements[0].Policy + "."}, steps...)
-	case n > 1:
-		steps = append([]string{"Add each statement to its policy."}, steps...)
+	failed.Summary = who + " may not kms:CreateGrant on " + strings.Join(keys, " or ")
+	failed.Detail = "EC2 creates a grant on the key of the copy and on the key of the source. " +
+		strings.Replace("The dry run was denied: "+denied[0].AWSMessage+".", ": with ", " with ", 1)
+	steps = append([]string{StatementInstruction(failed.PolicyStatements, "")}, slices.Compact(steps)...)
+	if len(failed.PolicyStatements) == 0 { // a deny, which no statement overrides
+		failed.Code = denied[0].Code
+	} else {
+		steps = append(steps, "If the policies allow it already, allow kms:GenerateDataKeyWithoutPlaintext on the key of "+
+			"the copy, and check the state of the keys.")
 	}
-	failed.Remediation = strings.Join(slices.Compact(steps), " ") + " If the policies allow it already, allow " +
-		"kms:GenerateDataKeyWithoutPlaintext on the key of the copy, and check the state of the keys."
+	failed.Remediation = strings.Join(withoutEmpty(steps), " ")
 	return failed
 }
 

@@ -112,6 +112,18 @@ var fallbackRules = []rule{
 	},
 }
 
+// keyPolicyMissing explains that a key policy, which the run has read, does not allow EC2 to use the key for the caller.
+var keyPolicyMissing = rule{
+	code:       "resource_policy_missing",
+	references: "3.2.1",
+	aboutKey:   true,
+	summary:    "the policy of {key} does not allow {who} to {action}",
+	detail: "EC2 creates a grant on the key as {who} of account {whose}. The key policy must allow it, whatever the " +
+		"policies of {who} allow.",
+	remediation: "If a template sets the key policy, change it there.",
+	statements:  allowInResourcePolicy,
+}
+
 // foreignEndpoint explains an operation that the endpoint does not have.
 var foreignEndpoint = rule{
 	code:     "endpoint_not_aws",

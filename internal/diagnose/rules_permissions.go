@@ -53,7 +53,7 @@ var permissionRules = []rule{
 		summary:         "{who} is denied {action}",
 		detail:          "An identity policy of {who} denies it explicitly.",
 		remediation: explicitDenyNote +
-			"Remove the deny from that policy, or use another role.",
+			"Remove the deny from the identity policies of {who}, or use another role.",
 	},
 	{
 		code:            "trust_policy_deny",

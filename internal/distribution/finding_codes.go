@@ -48,6 +48,7 @@ const (
 	CodeKeyOfOtherRegion          = "key_of_other_region"
 	CodeKeyUnreadable             = "kms_describe_key_denied"
 	CodeKeyUnusable               = "kms_key_unusable"
+	CodeKeyUseUnchecked           = "kms_key_use_unchecked"
 	CodeLookupDenied              = "lookup_denied"
 	CodeMarketplaceImage          = "marketplace_image"
 	CodeNewerReleasePublished     = "newer_release_published"

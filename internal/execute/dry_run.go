@@ -98,6 +98,7 @@ func DryRun(ctx context.Context, pool *awsclient.Pool, p plan.Plan, mayFail int)
 		}
 	}
 
+	findings = mergeDenials(findings)
 	return append(tolerateRefusals(p, findings, mayFail), mergeUnproven(unproven)...)
 }
 
@@ -153,11 +154,37 @@ func mergeUnproven(unproven []distribution.Finding) []distribution.Finding {
 	note := unproven[0]
 	note.Refusals = unproven
 	note.Location, note.Principal, note.Resource, note.PolicyStatements = distribution.Location{}, "", "", nil
+	note.Code = distribution.CodeKeyUseUnchecked
 	note.Summary = "a dry run cannot show whether EC2 may use " + strings.Join(keys, ", ")
 	note.Detail = "creating a grant directly is denied, by a policy that allows only AWS services to create " +
 		"grants or because a permission is missing. " + unproven[0].Detail
 	note.Remediation = "nothing, if the policies are those of the documentation: the test copies or the copies show it"
 	return []distribution.Finding{note}
+}
+
+// mergeDenials merges the warnings about keys that a statement denies to a caller. One statement usually covers all keys
+// of a copy, so each key would add a warning for the same cause.
+func mergeDenials(findings []distribution.Finding) []distribution.Finding {
+	var merged []distribution.Finding
+	for _, f := range findings {
+		isSameDenial := func(o distribution.Finding) bool {
+			return o.Location == f.Location && o.Principal == f.Principal && o.Code == f.Code && o.AWSMessage == f.AWSMessage
+		}
+		i := slices.IndexFunc(merged, func(o distribution.Finding) bool { return len(o.Refusals) > 0 && isSameDenial(o) })
+		isDenial := f.Level == distribution.Warning && f.Reference == unprovenRule
+		switch {
+		case isDenial && i < 0:
+			f.Refusals = []distribution.Finding{f}
+			merged = append(merged, f)
+		case isDenial:
+			last := merged[i].Refusals[len(merged[i].Refusals)-1].Resource
+			merged[i].Refusals = append(merged[i].Refusals, f)
+			merged[i].Summary = strings.Replace(merged[i].Summary, last, last+" and "+f.Resource, 1)
+		default:
+			merged = append(merged, f)
+		}
+	}
+	return merged
 }
 
 // tolerateRefusals turns refusals into warnings if the run can continue without their destinations.
@@ -254,7 +281,8 @@ func dryRunFinding(
 	f.Location = d.Step.Meta().Location
 	switch {
 	case isForEC2 && !isKeyUnusable:
-		return keyUseFinding(ctx, pool, d, who, f, refusal.Message)
+		request.At = d.Step.Meta().Location
+		return keyUseFinding(ctx, pool, request, who, f)
 	case strings.Contains(refusal.Message, step.StandInSnapshot), strings.Contains(refusal.Message, step.StandInImage):
 		// the policy may have a condition on tags of the real resource
 		f.Level, f.Summary = distribution.Warning, "a dry run cannot show this before the resource exists: "+f.Summary
@@ -265,31 +293,37 @@ func dryRunFinding(
 	return &f
 }
 
-// keyUseFinding returns the finding for a key that EC2 uses for a step, and that the caller may not use directly. EC2's
-// own call may be allowed because of the conditions kms:ViaService and kms:GrantIsForAWSResource (rules 3.2.3 and
-// 3.2.4). Nil if the key policy allows only EC2, as intended.
+// unprovenRule is the rule that a dry run cannot show whether EC2 may use a key.
+const unprovenRule = "6.8"
+
+// keyUseFinding returns the finding for a key that EC2 uses for a step, and that the caller may not use directly.
+// EC2's own call may pass, because of the conditions kms:ViaService and kms:GrantIsForAWSResource (rules 3.2.3 and
+// 3.2.4). Nil if the key policy allows only EC2, as it should.
 func keyUseFinding(
 	ctx context.Context,
 	pool *awsclient.Pool,
-	d step.DryRun,
+	denied diagnose.Case,
 	who distribution.CallerIdentity,
 	f distribution.Finding,
-	message string,
 ) *distribution.Finding {
+	message := denied.Refusal.Message
 	isExplicit := strings.Contains(message, "explicit deny")
-	f.Level, f.Reference = distribution.Note, "6.8"
+	isOfKeyPolicy := strings.Contains(message, "resource-based policy")
+	f.Level, f.Reference = distribution.Note, unprovenRule
 	if isExplicit {
 		f.Level = distribution.Warning
 	}
 
-	switch isAllowed, isKnown := isAllowedByKeyPolicy(ctx, pool, d.Resource, who); {
+	isAllowed, isKnown := isAllowedByKeyPolicy(ctx, pool, denied.Resource, who)
+	switch isDeniedByKey := isExplicit && isOfKeyPolicy; {
+	case isKnown && !isAllowed && isDeniedByKey:
+		f.Level = distribution.Refused
 	case isKnown && !isAllowed:
-		f.Level, f.Reference = distribution.Refused, "3.2.1"
-		f.Summary = "the policy of the key " + d.Resource + " does not allow " + who.ARN
-	case isKnown && !isExplicit && strings.Contains(message, "resource-based policy"):
+		f = diagnose.ExplainKeyPolicy(denied)
+	case isKnown && !isExplicit && isOfKeyPolicy:
 		return nil
 	default:
-		f.Summary = "a dry run cannot show whether EC2 may use " + d.Resource + ": " + f.Summary
+		f.Summary = "a dry run cannot show whether EC2 may use " + denied.Resource + ": " + f.Summary
 	}
 
 	return &f

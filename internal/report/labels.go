@@ -74,17 +74,20 @@ func accountsOf(locations []distribution.Location) []string {
 	return slices.Compact(all)
 }
 
-// summary returns the summary of a finding with the aliases of its keys. Keys with the same alias get their accounts.
-func (l Labels) summary(f distribution.Finding) string {
+// summary returns the summary of a finding with the aliases of its keys.
+func (l Labels) summary(f distribution.Finding) string { return l.WithAliases(f.Summary) }
+
+// WithAliases returns a text with the aliases of keys in place of their ARNs. Keys with the same alias get their
+// accounts.
+func (l Labels) WithAliases(text string) string {
 	var named []string
 	uses := map[string]int{}
 	for arn, alias := range l.plan.KeyAliases {
-		if strings.Contains(f.Summary, arn) {
+		if strings.Contains(text, arn) {
 			named = append(named, arn)
 			uses[alias]++
 		}
 	}
-	text := f.Summary
 	for _, arn := range named {
 		alias := l.plan.KeyAliases[arn]
 		if uses[alias] > 1 {

@@ -65,9 +65,14 @@ func (m Manifest) causes() []Finding {
 	return m.findings(func(f Finding) bool { return f.Severity == SeverityError })
 }
 
-// remarks returns the findings that are not causes.
+// remarks returns the findings that are no causes. Every run with the documented policies has a note about the use of
+// keys, so only the report of a plan shows it.
 func (m Manifest) remarks() []Finding {
-	return m.findings(func(f Finding) bool { return m.Status != Failed || f.Severity != SeverityError })
+	return m.findings(func(f Finding) bool {
+		isCause := m.Status == Failed && f.Severity == SeverityError
+		isUsual := m.Mode != PlanOnly && f.Code == distribution.CodeKeyUseUnchecked
+		return !isCause && !isUsual
+	})
 }
 
 func (m Manifest) findings(match func(Finding) bool) []Finding {

@@ -200,10 +200,9 @@ func (r *run) fix(causes []distribution.Finding) string {
 	switch {
 	case !isOne:
 		return "See the next steps printed above" + r.alsoInReport() + "."
-	case len(f.PolicyStatements) == 1:
-		return "Add the statement printed above" + r.alsoInReport() + " to the " + f.PolicyStatements[0].Policy + "."
-	case len(f.PolicyStatements) > 1:
-		return "Add the statements printed above" + r.alsoInReport() + " to their policies."
+	case len(f.PolicyStatements) > 0:
+		return report.NewLabels(r.plan).WithAliases(
+			diagnose.StatementInstruction(f.PolicyStatements, " printed above"+r.alsoInReport()))
 	case f.Field != "" && r.resumeFile() != "":
 		return report.Sentence(f.Remediation) + " Correct " + f.Field + " in your template and in resume.pkr.hcl."
 	}

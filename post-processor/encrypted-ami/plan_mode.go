@@ -7,10 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // show makes and prints the plan, and changes nothing in AWS.
@@ -39,13 +41,29 @@ func planOutcome(p plan.Plan) string {
 	all := len(p.Destinations)
 	switch at := destinationsAt(p, failing); {
 	case counts[distribution.Refused] == 0:
-		return text + ": this run would succeed"
+		return text + ": this run would succeed" + unknownKeyUse(p)
 	case at == 0 || at == all:
 		return text + ": this run would create nothing"
 	default:
 		return fmt.Sprintf("%s: this run would fail in %d of %d destinations", text, at, all)
 	}
 }
+
+// unknownKeyUse says what the dry runs of a plan cannot show: whether EC2 may use the keys. Empty if they have shown it.
+func unknownKeyUse(p plan.Plan) string {
+	if !slices.ContainsFunc(p.Findings, isKeyUseUnchecked) {
+		return ""
+	}
+	isTest := func(s step.Step) bool { return s.Role() == step.CopiesTest }
+	if slices.ContainsFunc(p.Steps, isTest) {
+		return " if EC2 may use the keys, which only the test copies show"
+	}
+	return " if EC2 may use the keys, which only a copy shows"
+}
+
+// isKeyUseUnchecked reports whether a finding is about keys that the dry runs cannot check. With the documented policies
+// every run has it, so the screen has only the last line of a plan about it.
+func isKeyUseUnchecked(f distribution.Finding) bool { return f.Code == distribution.CodeKeyUseUnchecked }
 
 // destinationsAt counts the destinations at locations.
 func destinationsAt(p plan.Plan, locations map[distribution.Location]bool) (n int) {

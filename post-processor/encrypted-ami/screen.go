@@ -97,7 +97,7 @@ func (r *run) printPlanFindings(p plan.Plan) {
 	if r.mode() == report.PlanOnly {
 		levels = append(levels, distribution.Note)
 	}
-	r.printFindings(p.Findings, levels...)
+	r.printFindings(slices.DeleteFunc(slices.Clone(p.Findings), isKeyUseUnchecked), levels...)
 }
 
 // printResult prints the findings of a run, and what it leaves behind.

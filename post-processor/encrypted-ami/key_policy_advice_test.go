@@ -1,0 +1,137 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package encryptedami
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
+)
+
+// onlyAWSCreatesGrants are the statements of a role as the documented policies have them: EC2 alone creates grants.
+const onlyAWSCreatesGrants = `
+	{"Effect":"Allow","Action":["ec2:*","ssm:*","kms:Decrypt","kms:DescribeKey","kms:Encrypt",
+		"kms:GenerateDataKeyWithoutPlaintext","kms:ReEncryptFrom","kms:ReEncryptTo"],"Resource":"*"},
+	{"Effect":"Allow","Action":"kms:CreateGrant","Resource":"*",
+		"Condition":{"Bool":{"kms:GrantIsForAWSResource":"true"}}}`
+
+// setTargetStatements replaces the policy of the role in a target account.
+func (s *stage) setTargetStatements(account, statements string) {
+	s.Helper()
+	_, err := iam.NewFromConfig(s.world.Config(account, tokyo)).PutRolePolicy(s.Context(), &iam.PutRolePolicyInput{
+		RoleName:       aws.String("golden-image-target"),
+		PolicyName:     aws.String("all"),
+		PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[` + statements + `]}`),
+	})
+	if err != nil {
+		s.Fatal(err)
+	}
+	time.Sleep(time.Minute) // until it is seen everywhere
+}
+
+// setSourceKeyStatements replaces the policy of the source key by one that allows its own account, and more.
+func (s *stage) setSourceKeyStatements(statements ...string) {
+	s.Helper()
+	keys := kms.NewFromConfig(s.world.Config(source, tokyo))
+	key, err := keys.DescribeKey(s.Context(), &kms.DescribeKeyInput{KeyId: aws.String("alias/golden")})
+	if err != nil {
+		s.Fatal(err)
+	}
+	own := `{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + source + `:root"},"Action":"kms:*","Resource":"*"}`
+	document := `{"Version":"2012-10-17","Statement":[` + strings.Join(append(statements, own), ",") + `]}`
+	_, err = keys.PutKeyPolicy(s.Context(), &kms.PutKeyPolicyInput{
+		KeyId:  key.KeyMetadata.KeyId,
+		Policy: aws.String(document),
+	})
+	if err != nil {
+		s.Fatal(err)
+	}
+	time.Sleep(time.Minute) // until it is seen everywhere
+}
+
+// printedStatements returns the policy statements on the screen.
+func (s *stage) printedStatements() (statements []string) {
+	for line := range strings.Lines(s.screen.String()) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, `{"Sid"`) {
+			statements = append(statements, line)
+		}
+	}
+	return statements
+}
+
+// The source key's policy lacks the account, and the role has the documented policy. The role's policy was to be
+// changed, which already had the statement. With the printed statement in the key policy, the run succeeds.
+func TestScreen_keyPolicyLacksAccount(t *testing.T) {
+	onStage(t, func(s *stage) {
+		s.setTargetStatements(prod, onlyAWSCreatesGrants)
+		s.setSourceKeyStatements()
+		_, err := s.run(s.Context(), s.screenOptions(prod))
+		s.checkError(err)
+		golden.Equal(s.T, "testdata/screen-key-policy.golden", s.shown(err))
+
+		statements := s.printedStatements()
+		if len(statements) != 1 {
+			s.Fatalf("got %d statements, want 1", len(statements))
+		}
+		s.setSourceKeyStatements(statements...)
+		if _, err := s.run(s.Context(), s.options(prod)); err != nil {
+			s.Errorf("got %v with the printed statement in the key policy", err)
+		}
+	})
+}
+
+// A deny has one warning for all keys of a copy, and no advice that contradicts it. It cannot be known before the copy
+// whether the deny covers calls of EC2.
+func TestScreen_explicitDeny(t *testing.T) {
+	onStage(t, func(s *stage) {
+		s.setTargetStatements(prod, onlyAWSCreatesGrants+
+			`,{"Effect":"Deny","Action":"kms:CreateGrant","Resource":"*"}`)
+		options := s.screenOptions(prod)
+		options["test_copy"] = false
+		_, err := s.run(s.Context(), options)
+		s.checkError(err)
+		golden.Equal(s.T, "testdata/screen-explicit-deny.golden", s.shown(err))
+	})
+}
+
+// A plan cannot know whether EC2 may use the keys if its dry runs are denied, as they are with the documented policies.
+// Its last line says so, and no note repeats it.
+func TestPlan_lastLineSaysWhatIsUnknown(t *testing.T) {
+	const known = "0 errors, 0 warnings: this run would succeed"
+	for name, c := range map[string]struct {
+		accounts   []string
+		statements string
+		want       string
+	}{
+		"every permission": {[]string{prod}, `{"Effect":"Allow","Action":"*","Resource":"*"}`, known},
+		"documented": {
+			[]string{prod},
+			onlyAWSCreatesGrants,
+			known + " if EC2 may use the keys, which only a copy shows",
+		},
+		"documented, several destinations": {
+			[]string{prod, other},
+			onlyAWSCreatesGrants,
+			known + " if EC2 may use the keys, which only the test copies show",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onStage(t, func(s *stage) {
+				s.setTargetStatements(prod, c.statements)
+				if _, err := s.run(s.Context(), s.planOptions(c.accounts...)); err != nil {
+					s.Fatal(err)
+				}
+				if !strings.Contains(s.screen.String(), c.want+"\n") || s.mentions("Note:", nil) {
+					s.Errorf("got no line %q, or a note, in:\n%s", c.want, s.screen)
+				}
+			})
+		})
+	}
+}
