@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -84,10 +85,8 @@ func TestResume_giveUp(t *testing.T) {
 	if err := packer.Wait(); err == nil {
 		t.Errorf("packer calls it a success:\n%s", output.String())
 	}
-	given := h.packer(
-		t, 0, "build", "-color=false", "-var", "mode=cleanup", "-var", "external_id=golden-images-4711",
-		resumeFile(t, output.String()),
-	)
+	path := resumeFile(t, output.String())
+	given := h.packer(t, 0, printedArguments("Give up:", output.String(), path)...)
 	says(
 		t, given,
 		"Nothing is left behind", "Disabling deregistration protection", "To delete it: aws ec2 deregister-image",
@@ -144,9 +143,24 @@ func TestResume_afterKill(t *testing.T) {
 	}
 }
 
-// resumeFiles matches the path of the resume file, in the error of a run and in the line before the run creates
-// anything.
-var resumeFiles = regexp.MustCompile(`(?:Resume:  packer build |Writing )(\S*resume\.pkr\.hcl)`)
+// resumeFiles matches the path of the resume file, in the error of a run and in the line before it creates anything.
+var resumeFiles = regexp.MustCompile(`(?:Resume:  packer build (?:-var \S+ )*|Writing )(\S*resume\.pkr\.hcl)`)
+
+// printedFlags matches the flags of the commands in the error of a run. They must be before the file.
+var printedFlags = regexp.MustCompile(`(Resume: |Give up:) packer build ((?:-var \S+ )*)\S*resume\.pkr\.hcl\n`)
+
+// printedArguments returns the arguments of a printed command, with the value of the external ID. A run that was killed
+// has printed none.
+func printedArguments(command, output, path string) []string {
+	flags := "-var external_id=... "
+	for _, found := range printedFlags.FindAllStringSubmatch(output, -1) {
+		if found[1] == command {
+			flags = found[2]
+		}
+	}
+	flags = strings.ReplaceAll(flags, "external_id=...", "external_id=golden-images-4711")
+	return slices.Concat([]string{"build", "-color=false"}, strings.Fields(flags), []string{path})
+}
 
 // resume resumes a run with only the file that it printed, on a machine without a template. It returns the output and
 // that machine.
@@ -168,7 +182,7 @@ func (h Host) resume(t *testing.T, output string) (string, Host) {
 		t.Fatal(err)
 	}
 	h.packer(t, 0, "init", path)
-	return h.packer(t, 0, "build", "-color=false", "-var", "external_id=golden-images-4711", path), h
+	return h.packer(t, 0, printedArguments("Resume: ", output, path)...), h
 }
 
 // resumeFile returns the path of the resume file that a run has printed.

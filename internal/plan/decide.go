@@ -122,6 +122,9 @@ func (a *Assessment) openDestinations(
 func (a *Assessment) CleanUp() Plan {
 	// Which accounts and Regions can be used?
 	p := Plan{KeyAliases: keyAliases(a.facts)}
+	for _, source := range a.req.Images {
+		p.Images = append(p.Images, imagePlan(source, a.facts, nil, nil))
+	}
 	destinations, findings := a.Expand()
 	p.find(validateRequest(a.req, destinations), findings)
 	open, findings := a.reachableDestinations(destinations)

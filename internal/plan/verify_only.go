@@ -44,6 +44,7 @@ func (a *Assessment) Verify() Plan {
 func (a *Assessment) missingSources() []distribution.Finding {
 	var found []distribution.Finding
 	for _, source := range a.req.Images {
+		p.Images = append(p.Images, imagePlan(source, a.facts, nil, nil))
 		if a.facts.Images[source.Region].Image == nil {
 			found = append(found, distribution.Finding{
 				Level:       distribution.Refused,

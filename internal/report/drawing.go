@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
@@ -28,7 +29,8 @@ type Node struct {
 	Copies  int // staged snapshots or images
 	GiB     int64
 	Served  int // of the destinations
-	Failed  int // those left out among them
+	Failed  int
+	Skipped int
 	Open    int // pending or in progress
 }
 
@@ -42,15 +44,44 @@ const (
 	ToTargets  Kind = "targets"
 )
 
-// All returns how many destinations a node represents.
-func (n Node) All() int { return n.Served + n.Failed + n.Open }
+// All is how many destinations a node stands for.
+func (n Node) All() int { return n.Served + n.Failed + n.Skipped + n.Open }
 
-// Edge is a flow of data. It has no size if the data exists already.
+// Without counts the destinations that get no image: "1 failed, 2 skipped". Empty for none.
+func (n Node) Without() string {
+	var parts []string
+	if n.Failed > 0 {
+		parts = append(parts, fmt.Sprintf("%d failed", n.Failed))
+	}
+	if n.Skipped > 0 {
+		parts = append(parts, fmt.Sprintf("%d skipped", n.Skipped))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// sizeSuffix returns the size after the Region. Empty if it is unknown.
+func (n Node) sizeSuffix() string {
+	if n.GiB == 0 {
+		return ""
+	}
+	return ", " + size(n.GiB)
+}
+
+// Edge is data that is copied, or that needs no copy because a destination has it already.
 type Edge struct {
 	From, To string
 	Copies   int
 	GiB      int64
 	Across   bool // from Region to Region
+	IsUnused bool // no destination gets an image
+}
+
+// emptyText returns the text of an edge without copies.
+func (e Edge) emptyText() string {
+	if e.IsUnused {
+		return "not copied"
+	}
+	return "no copy needed"
 }
 
 // mostBoxes is the maximum number of boxes for targets. With more, all targets in a Region are one box.
@@ -136,14 +167,26 @@ func (s *sketch) addDestinations(m Manifest) {
 		switch d.Status {
 		case Succeeded:
 			s.Nodes[n].Served++
-		case Failed, Skipped:
+		case Failed:
 			s.Nodes[n].Failed++
+		case Skipped:
+			s.Nodes[n].Skipped++
 		default:
 			s.Nodes[n].Open++
 		}
 		if !copied[distribution.Location{Account: d.AccountID, Region: d.Region}] {
 			s.link(s.from(AsStaged, string(d.SourceRegion)), n)
 		}
+	}
+	s.markUnused()
+}
+
+// markUnused marks the edges to targets of which no destination gets an image.
+func (s *sketch) markUnused() {
+	for i, e := range s.Edges {
+		to := slices.IndexFunc(s.Nodes, func(n Node) bool { return n.ID == e.To })
+		n := s.Nodes[to]
+		s.Edges[i].IsUnused = n.Kind == ToTargets && n.Served+n.Open == 0
 	}
 }
 

@@ -39,6 +39,7 @@ type page struct {
 	Drawing    figure
 	TimeLine   timeLine
 	Attributes map[string][]Attribute
+	HasReasons bool       // a destination has no image for a known reason
 	Grants     []KMSGrant // that stay
 	Took       time.Duration
 	Expected   time.Duration
@@ -63,7 +64,6 @@ func (m Manifest) HTML() ([]byte, error) {
 		"class":    class,
 		"price":    Estimate.costText,
 		"hits":     m.hits,
-		"needs":    Resume.needs,
 		"lacks":    Finding.lacks,
 		"audience": Share.audience,
 		"purpose":  KMSGrant.purpose,
@@ -86,6 +86,7 @@ func (m Manifest) HTML() ([]byte, error) {
 		Headline:   m.Headline(),
 		Causes:     fold(m.causes()),
 		Remarks:    fold(m.remarks()),
+		HasReasons: m.hasReasons(),
 		States:     m.states(),
 		LeftBehind: fold(m.LeftBehind),
 		Drawing:    m.Drawing().figure(),
@@ -165,7 +166,7 @@ func (d Drawing) figure() figure {
 		for _, n := range column {
 			p := placed{Node: n, X: 1 + i*(boxWidth+flowWidth), Y: y, W: boxWidth, H: boxHeight, BarW: boxWidth - 24}
 			if all := n.All(); all > 0 {
-				p.ServedW, p.FailedW = p.BarW*n.Served/all, p.BarW*n.Failed/all
+				p.ServedW, p.FailedW = p.BarW*n.Served/all, p.BarW*(n.Failed+n.Skipped)/all
 				p.FailedX = p.ServedW
 			}
 			at[n.ID] = p
@@ -179,7 +180,7 @@ func (d Drawing) figure() figure {
 		l := flow{Edge: e, X1: from.X + boxWidth, Y1: from.Y + boxHeight/2, X2: to.X, Y2: to.Y + boxHeight/2}
 		l.XM = l.X2 - flowWidth/2
 		l.TextX, l.TextY = l.X2-10, l.Y2-7
-		l.Text = "no copy needed"
+		l.Text = e.emptyText()
 		if e.Copies > 0 {
 			l.Text = distribution.Count(e.Copies, "copy", "copies") + ", " + size(e.GiB)
 		}
@@ -312,8 +313,12 @@ func size(gib int64) string {
 	return digits + " GiB"
 }
 
-// keyName returns the key without the account and Region, which the report shows beside it.
-func keyName(arn OptionalString, account, region string) string {
+// keyName returns the alias of a key, as the screen shows it. A key without an alias has the part of its ARN after the
+// account and Region, which the report shows beside it.
+func keyName(alias, arn OptionalString, account, region string) string {
+	if alias != "" {
+		return string(alias)
+	}
 	_, rest, found := strings.Cut(string(arn), ":kms:"+region+":"+account+":")
 	if found && account != "" {
 		return rest

@@ -85,9 +85,10 @@ type Run struct {
 
 // Resume names the file that resumes the run.
 type Resume struct {
-	File      string   `json:"file"` // in the directory of the manifest
-	Command   string   `json:"command"`
-	Variables []string `json:"variables"` // that need values
+	File           string   `json:"file"` // in the directory of the manifest
+	Command        string   `json:"command"`
+	CleanupCommand string   `json:"cleanup_command"` // gives the run up
+	Variables      []string `json:"variables"`       // that need values
 }
 
 // Summary counts destinations by status.
@@ -141,6 +142,7 @@ type Volume struct {
 	Staged           bool           `json:"staged"`
 	StagedSnapshotID OptionalString `json:"staged_snapshot_id"`
 	StagedKMSKeyARN  OptionalString `json:"staged_kms_key_arn"`
+	StagedKeyAlias   OptionalString `json:"staged_kms_key_alias"`
 	StagingReason    OptionalString `json:"staging_reason"` // why it is staged, or why it is not
 }
 
@@ -161,6 +163,7 @@ type Destination struct {
 	// null if it does not exist, or if an earlier run created it
 	CreatedByRunID OptionalString `json:"created_by_run_id"`
 	KMSKeyARN      OptionalString `json:"kms_key_arn"`
+	KMSKeyAlias    OptionalString `json:"kms_key_alias"`
 	StartedAt      Time           `json:"started_at"`
 	EndedAt        Time           `json:"ended_at"`
 	Snapshots      []Snapshot     `json:"snapshots"`

@@ -158,6 +158,7 @@ func newSourceAMIs(in Input) []SourceAMI {
 				Staged:           d.Staged,
 				StagedSnapshotID: OptionalString(stagedSnapshot(in, image.Region, d.SnapshotID)),
 				StagedKMSKeyARN:  OptionalString(d.StageKeyARN),
+				StagedKeyAlias:   OptionalString(in.Plan.KeyAliases[d.StageKeyARN]),
 				StagingReason:    OptionalString(d.Why),
 			})
 		}
@@ -256,6 +257,7 @@ func newDestination(p plan.Plan, d plan.DestinationPlan) Destination {
 		CopyMethod:       OptionalString(d.Method),
 		CopyMethodReason: OptionalString(d.MethodWhy),
 		KMSKeyARN:        OptionalString(d.KeyARN),
+		KMSKeyAlias:      OptionalString(p.KeyAliases[d.KeyARN]),
 		Snapshots:        []Snapshot{},
 		Attributes:       newAttributes(d.Carried),
 		Published:        newPublications(d.Pointers),

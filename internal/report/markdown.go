@@ -4,7 +4,9 @@
 package report
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -39,7 +41,7 @@ func (m Manifest) Markdown() []byte {
 	t.line("%s of snapshots planned, %s at full size, %s between Regions; %s stored by the targets, %s left behind.\n",
 		distribution.Count(m.Estimate.Copies, "copy", "copies"), size(m.Estimate.CopiedGiB), size(m.Estimate.CrossRegionGiB),
 		size(m.storedGiB()), size(m.leftBehindGiB()))
-	t.line("List prices: %s.\n", words(m.Estimate.costText()))
+	t.line("%s.\n", words(m.Estimate.costText()))
 	t.retainedResources(m)
 	return []byte(t.text() + "\n")
 }
@@ -60,7 +62,7 @@ func (t *text) mermaid(d Drawing) {
 		lines := []string{n.Name, n.Region, fmt.Sprintf("%d of %d succeeded", n.Served, n.All())}
 		switch {
 		case n.Kind == FromSource:
-			lines = []string{"source AMI " + n.Account, n.Name, n.Region + ", " + size(n.GiB)}
+			lines = []string{strings.TrimSpace("source AMI " + n.Account), n.Name, n.Region + n.sizeSuffix()}
 		case n.Kind == AsStaged:
 			lines = []string{
 				"staged " + n.Account,
@@ -70,8 +72,8 @@ func (t *text) mermaid(d Drawing) {
 		case n.Name == "":
 			lines[0] = "all targets"
 		}
-		if n.Failed > 0 {
-			lines = append(lines, fmt.Sprintf("%d failed", n.Failed))
+		if without := n.Without(); without != "" {
+			lines = append(lines, without)
 		}
 		for i := range lines {
 			lines[i] = label(lines[i])
@@ -79,7 +81,7 @@ func (t *text) mermaid(d Drawing) {
 		t.line("  %s[\"%s\"]", n.ID, strings.Join(lines, "<br/>"))
 	}
 	for _, e := range d.Edges {
-		arrow, moved := "-->", "no copy needed"
+		arrow, moved := "-->", e.emptyText()
 		if e.Across {
 			arrow = "-.->"
 		}
@@ -102,9 +104,10 @@ func (t *text) failure(m Manifest) {
 	t.markdownFindings(m, "Why the run failed", m.causes())
 	if m.Resume != nil {
 		t.line("## Resume the run\n")
-		t.line("%s\n", code(strings.TrimSpace(m.Resume.Command+" "+m.Resume.needs())))
-		t.line("If you correct an option in your template, correct it in %s as well. To give up and clean up, add %s.\n",
-			code(m.Resume.File), code("-var mode=cleanup"))
+		t.fence("", "sh", m.Resume.Command)
+		t.line("If you correct an option in your template, correct it in %s as well. To give up and clean up:\n",
+			code(m.Resume.File))
+		t.fence("", "sh", m.Resume.CleanupCommand)
 	}
 }
 
@@ -122,9 +125,9 @@ func (t *text) markdownFindings(m Manifest, title string, all []Finding) {
 			behind("  <br>Next step: ", words(string(f.NextStep))),
 			behind("  <br>Called by: ", code(string(f.Principal))))
 		for _, lack := range f.lacks() {
-			t.line("  <br>Add to the %s:", words(lack.AttachTo))
+			t.line("\n  Add to the %s:\n", words(lack.AttachTo))
 			for _, s := range lack.Statements {
-				t.line("  <br>%s", code(s))
+				t.fence("  ", "json", indented(s))
 			}
 		}
 	}
@@ -148,7 +151,7 @@ func (t *text) decisions(all []SourceAMI) {
 		for _, v := range s.Volumes {
 			key := "not encrypted"
 			if v.KMSKeyARN != "" {
-				key = code(keyName(v.KMSKeyARN, string(s.AccountID), s.Region))
+				key = code(keyName(v.KMSKeyAlias, v.KMSKeyARN, string(s.AccountID), s.Region))
 			}
 			t.line("| %s | %s | %d | %s | %s |", code(v.DeviceName), code(v.SnapshotID), v.SizeGiB, key, decision(s, v))
 		}
@@ -157,15 +160,18 @@ func (t *text) decisions(all []SourceAMI) {
 	}
 }
 
+// noDecision stands for the use of a volume in a run that decided nothing about it, such as one with errors in its plan.
+const noDecision = "–"
+
 func decision(s SourceAMI, v Volume) string {
 	reason := words(v.reason())
 	switch {
 	case v.Staged:
-		return reason + ": copied with " + code(keyName(v.StagedKMSKeyARN, string(s.AccountID), s.Region)) + " first"
+		return reason + ": copied with " + code(keyName(v.StagedKeyAlias, v.StagedKMSKeyARN, string(s.AccountID), s.Region)) + " first"
 	case reason != "":
 		return reason
 	}
-	return "not used"
+	return noDecision
 }
 
 func (t *text) encryptionReasons(reasons []string) {
@@ -187,20 +193,24 @@ func (t *text) destinationTable(m Manifest) {
 	if len(m.Destinations) == 0 {
 		return
 	}
-	reason := m.reasons()
+	reason, hasReasons := m.reasons(), m.hasReasons()
 	t.line("## Destinations\n")
 	t.fold(len(m.Destinations), "destinations", func() {
-		t.line("| Account | Region | State | AMI | Target | Name | Took |\n|---|---|---|---|---|---|---:|")
+		head, rule := "| Account | Region | State | AMI | Target | Name | Took |", "|---|---|---|---|---|---|---:|"
+		if hasReasons {
+			head, rule = head+" Reason |", rule+"---|"
+		}
+		t.line("%s\n%s", head, rule)
 		for _, d := range m.Destinations {
-			image, took := code(string(d.AMIID)), ""
-			if d.AMIID == "" {
-				image = words(reason(d))
+			took, last := "", ""
+			if hasReasons {
+				last = " " + words(reason(d)) + " |"
 			}
 			if !d.StartedAt.IsZero() && !d.EndedAt.IsZero() {
 				took = Duration(d.EndedAt.Sub(d.StartedAt.Time))
 			}
-			t.line("| %s | %s | %s %s | %s | %s | %s | %s |", code(d.AccountID), code(d.Region), glyph(d.Status),
-				d.Status.Label(), image, words(d.Target), words(string(d.AMIName)), took)
+			t.line("| %s | %s | %s %s | %s | %s | %s | %s |%s", code(d.AccountID), code(d.Region), glyph(d.Status),
+				d.Status.Label(), code(string(d.AMIID)), words(d.Target), words(string(d.AMIName)), took, last)
 		}
 	})
 }
@@ -332,13 +342,36 @@ func (t *text) retainedResources(m Manifest) {
 		}
 		t.beyond(len(m.LeftBehind))
 		if cost := monthlyCost(m.LeftBehindUSDPerMonth); cost != "" {
-			t.line("\nTogether %s%s.", size(m.leftBehindGiB()), words(cost))
+			t.line("\nTogether %s, %s.", size(m.leftBehindGiB()), words(cost))
 		}
 	}
 }
 
-// words escapes foreign text for Markdown. It writes characters that could be markup of Markdown, HTML or GitHub as
-// character references (CommonMark 2.5).
+// fence writes a block of code, in a list item if it is indented. The text cannot end the block, because the fence is
+// longer than the text's own backticks.
+func (t *text) fence(indent, language, foreign string) {
+	mark := "```"
+	for strings.Contains(foreign, mark) {
+		mark += "`"
+	}
+	t.line("%s%s%s", indent, mark, language)
+	for line := range strings.SplitSeq(foreign, "\n") {
+		t.line("%s%s", indent, clean(line))
+	}
+	t.line("%s%s\n", indent, mark)
+}
+
+// indented returns a document in JSON with an element a line. Any other text is returned as it is.
+func indented(document string) string {
+	var out bytes.Buffer
+	if err := json.Indent(&out, []byte(document), "", "  "); err != nil {
+		return document
+	}
+	return out.String()
+}
+
+// words is text of others in Markdown: what could be markup, of Markdown, of HTML or of GitHub, is a character
+// reference, which is never markup (CommonMark 2.5).
 func words(foreign string) string {
 	var out strings.Builder
 	for i, r := range foreign {

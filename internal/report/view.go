@@ -96,15 +96,6 @@ func (m Manifest) hits(f Finding) string {
 	return string(f.AccountID) + " " + string(f.Region)
 }
 
-// needs returns which variables a resumed run needs. Empty if it needs none.
-func (r Resume) needs() string {
-	flags := make([]string, len(r.Variables))
-	for i, name := range r.Variables {
-		flags[i] = "-var " + name + "=..."
-	}
-	return strings.Join(flags, " ")
-}
-
 // states counts the destinations by state, in the order of the filter of the page.
 func (m Manifest) states() []stateCount {
 	var all []stateCount
@@ -136,11 +127,18 @@ func (m Manifest) reasons() func(Destination) string {
 		}
 	}
 	return func(d Destination) string {
-		if hasFailed := d.Status == Failed || d.Status == Skipped; hasFailed && len(d.FindingIDs) > 0 {
+		hasFailed := d.Status == Failed || d.Status == Skipped
+		if hasFailed && d.AMIID == "" && len(d.FindingIDs) > 0 {
 			return summaries[d.FindingIDs[0]]
 		}
 		return ""
 	}
+}
+
+// hasReasons reports whether a destination has no image for a reason that a finding names.
+func (m Manifest) hasReasons() bool {
+	reason := m.reasons()
+	return slices.ContainsFunc(m.Destinations, func(d Destination) bool { return reason(d) != "" })
 }
 
 // copies returns the copies that have started: the staged ones first, then by account, Region and device.

@@ -83,29 +83,35 @@ func (f File) Content() ([]byte, []Variable) {
 	f.postProcessor(build.AppendNewBlock("post-processor", []string{"encrypted-ami"}).Body(), options, variables)
 
 	var text bytes.Buffer
-	text.WriteString(f.header())
+	text.WriteString(f.header(variables))
 	text.Write(hclwrite.Format(out.Bytes()))
 	return text.Bytes(), variables
 }
 
-func (f File) header() string {
+func (f File) header(variables []Variable) string {
 	version := "a development version of packer-plugin-encrypted-ami"
 	if f.PluginVersion != "" {
 		version = "packer-plugin-encrypted-ami " + f.PluginVersion
 	}
-	return strings.Join([]string{
+	lines := []string{
 		fmt.Sprintf("# Resumes the distribution of %s that started at %s.", f.ami(), f.Started.UTC().Format(time.RFC3339)),
 		"# Run: " + f.RunID,
-		"# Written by " + version + ". It holds no secrets and is deleted when a run succeeds.",
+		"# Written by " + version + ". It holds no secrets. A run that finishes every destination deletes it.",
 		"#",
-		"#   packer init  " + f.Path + "     # on a machine without the plugin",
-		"#   packer build " + f.Path,
+		"#   packer init " + f.Path + "     # on a machine without the plugin",
+		"#   " + Command(f.Path, variables),
 		"#",
-		"# Give up instead: add -var mode=cleanup.",
-		"# The options are a copy. If you correct one in your template, correct it here as well.",
-		"",
-		"",
-	}, "\n")
+		"# Give up instead, and clean up:",
+		"#",
+		"#   " + CleanupCommand(f.Path, variables),
+		"#",
+	}
+	if names := UsedEnvironment(variables); names != "" {
+		lines = append(lines, "# It uses "+names+" of the environment.")
+	}
+	lines = append(lines,
+		"# The options are a copy. If you correct one in your template, correct it here as well.", "", "")
+	return strings.Join(lines, "\n")
 }
 
 func (f File) requirePlugin(body *hclwrite.Body) {

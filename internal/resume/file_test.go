@@ -24,6 +24,19 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
+// checkCommands fails the test unless the commands have the flags before the path: Packer takes none after it.
+func checkCommands(t *testing.T, variables []resume.Variable, flags string) {
+	t.Helper()
+	const path = "encrypted-ami/ami 0a/resume.pkr.hcl"
+	if got, want := resume.Command(path, variables), "packer build "+flags+` "`+path+`"`; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	want := "packer build -var mode=cleanup " + flags + ` "` + path + `"`
+	if got := resume.CleanupCommand(path, variables); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // sample returns the file of a run with two targets.
 func sample() resume.File {
 	target := func(name, account, externalID string) map[string]any {
@@ -72,10 +85,7 @@ func sample() resume.File {
 func TestContent_golden(t *testing.T) {
 	content, variables := sample().Content()
 	golden.Equal(t, "testdata/resume.pkr.hcl.golden", string(content))
-	want := "needs -var external_id=... (or PKR_VAR_external_id), needs -var external_id_2=... (or PKR_VAR_external_id_2)"
-	if got := resume.Needed(variables); got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
+	checkCommands(t, variables, "-var external_id=... -var external_id_2=...")
 }
 
 func TestContent_noSecret(t *testing.T) {
@@ -94,9 +104,12 @@ func TestContent_variableOfTheTemplate(t *testing.T) {
 	environment := map[string]string{"PKR_VAR_shared_secret": "hush-external", "PKR_VAR_mode": "hush-lab"}
 	f.Getenv = func(name string) string { return environment[name] }
 	content, variables := f.Content()
-	want := "uses PKR_VAR_shared_secret, needs -var external_id=... (or PKR_VAR_external_id)"
-	if got := resume.Needed(variables); got != want {
-		t.Errorf("got %q, want %q", got, want)
+	checkCommands(t, variables, "-var external_id=...")
+	if got := resume.UsedEnvironment(variables); got != "PKR_VAR_shared_secret" {
+		t.Errorf("got %q as the variables of the environment", got)
+	}
+	if !strings.Contains(string(content), "# It uses PKR_VAR_shared_secret of the environment.\n") {
+		t.Errorf("the header does not name the variable of the environment:\n%s", content)
 	}
 	if n := strings.Count(string(content), "= var.shared_secret"); n != 2 {
 		t.Errorf("got %d uses of the variable, want 2:\n%s", n, content)

@@ -46,18 +46,36 @@ func (v Variable) write(body *hclwrite.Body) {
 	body.AppendNewline()
 }
 
-// Needed describes the variables that a resumed run needs, for the error of a run. Empty if it needs none.
-func Needed(variables []Variable) string {
-	var parts []string
+// Command returns the command that resumes a run, with a flag for each variable that needs a value. Packer takes flags
+// only before the template.
+func Command(path string, variables []Variable) string { return command(path, "", variables) }
+
+// CleanupCommand returns the command that gives a run up and cleans up.
+func CleanupCommand(path string, variables []Variable) string {
+	return command(path, " -var mode=cleanup", variables)
+}
+
+func command(path, flags string, variables []Variable) string {
 	for _, v := range variables {
-		switch {
-		case v.FromEnvironment:
-			parts = append(parts, "uses PKR_VAR_"+v.Name)
-		case !v.Optional:
-			parts = append(parts, fmt.Sprintf("needs -var %s=... (or PKR_VAR_%s)", v.Name, v.Name))
+		if !v.FromEnvironment && !v.Optional {
+			flags += " -var " + v.Name + "=..."
 		}
 	}
-	return strings.Join(parts, ", ")
+	if strings.ContainsAny(path, " '\"$&;()") {
+		path = `"` + path + `"`
+	}
+	return "packer build" + flags + " " + path
+}
+
+// UsedEnvironment names the variables of the environment that a resumed run uses. Empty if it uses none.
+func UsedEnvironment(variables []Variable) string {
+	var names []string
+	for _, v := range variables {
+		if v.FromEnvironment {
+			names = append(names, "PKR_VAR_"+v.Name)
+		}
+	}
+	return joined(names)
 }
 
 // variables returns a variable for each distinct external ID, and for each credential that is set.

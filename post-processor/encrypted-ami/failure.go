@@ -17,6 +17,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/diagnose"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/resume"
 )
 
 // errorLines is the maximum number of lines of an error. Packer prints an error of a post-processor twice.
@@ -260,11 +261,11 @@ func (r *run) resumeCommand() (lines []string, giveUp string) {
 		return []string{"the same options with source \"null\" and existing_amis = " +
 			"" + r.imagesAsHCL()}, `the same with mode = "cleanup"`
 	}
-	lines = []string{"packer build " + quotePath(path)}
-	if variables := r.resumeNeeds(); variables != "" {
-		lines = append(lines, variables)
+	lines = []string{resume.Command(path, r.resumeVariables)}
+	if names := resume.UsedEnvironment(r.resumeVariables); names != "" {
+		lines = append(lines, "uses "+names)
 	}
-	return lines, "the same command with -var mode=cleanup"
+	return lines, resume.CleanupCommand(path, r.resumeVariables)
 }
 
 // imagesAsHCL returns the source AMIs as a value of existing_amis.
@@ -276,15 +277,8 @@ func (r *run) imagesAsHCL() string {
 	return "{ " + strings.Join(pairs, ", ") + " }"
 }
 
-// quotePath returns a path as an argument of a command.
-func quotePath(path string) string {
-	if strings.ContainsAny(path, " '\"$&;()") {
-		return `"` + path + `"`
-	}
-	return path
-}
-
-// text returns the error in at most errorLines lines. If there are many causes, it omits blank lines first.
+// text returns the error in at most errorLines lines. Where there are many causes, it has no blank
+// lines and does not name the environment's variables.
 func (f failure) text() string {
 	lines := f.lines(false)
 	if len(lines) > errorLines {
@@ -309,15 +303,12 @@ func (f failure) lines(dense bool) []string {
 	blank()
 	add("Failed:", f.failed...)
 	add("Fix:", nonEmpty(f.fix)...)
-	resume := f.resume
-	if dense && f.giveUp != "" && len(resume) > 0 {
-		resume = slices.Clone(resume)
-		resume[len(resume)-1] += "; to give up, " + f.giveUp
+	if dense && len(f.resume) > 0 {
+		add("Resume:", f.resume[0])
+	} else {
+		add("Resume:", f.resume...)
 	}
-	add("Resume:", resume...)
-	if !dense {
-		add("Give up:", nonEmpty(f.giveUp)...)
-	}
+	add("Give up:", nonEmpty(f.giveUp)...)
 	add("Report:", nonEmpty(f.report)...)
 	if f.note != "" {
 		blank()

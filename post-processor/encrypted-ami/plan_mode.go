@@ -63,7 +63,9 @@ func unknownKeyUse(p plan.Plan) string {
 
 // isKeyUseUnchecked reports whether a finding is about keys that the dry runs cannot check. With the documented policies
 // every run has it, so the screen has only the last line of a plan about it.
-func isKeyUseUnchecked(f distribution.Finding) bool { return f.Code == distribution.CodeKeyUseUnchecked }
+func isKeyUseUnchecked(f distribution.Finding) bool {
+	return f.Code == distribution.CodeKeyUseUnchecked
+}
 
 // destinationsAt counts the destinations at locations.
 func destinationsAt(p plan.Plan, locations map[distribution.Location]bool) (n int) {

@@ -21,11 +21,8 @@ import (
 // resumeFile returns the path of the file that resumes the run. Empty if there is none.
 func (r *run) resumeFile() string { return r.resumePath }
 
-// resumeNeeds returns which variables the resume file needs. Empty if it needs none.
-func (r *run) resumeNeeds() string { return resume.Needed(r.resumeVariables) }
-
-// writeResumeFile writes the resume file. If that fails, the run continues, and its error says how to resume without
-// the file.
+// writeResumeFile writes the file that resumes the run. If that fails, the run goes on: its error says how to resume
+// without the file.
 func (r *run) writeResumeFile() {
 	if r.mode() != report.Distribute || r.directory() == "" || r.resumePath != "" {
 		return
@@ -141,9 +138,10 @@ func (r *run) resumeOfManifest() *report.Resume {
 		return nil
 	}
 	m := &report.Resume{
-		File:      filepath.Base(r.resumePath),
-		Command:   "packer build " + quotePath(r.resumePath),
-		Variables: []string{},
+		File:           filepath.Base(r.resumePath),
+		Command:        resume.Command(r.resumePath, r.resumeVariables),
+		CleanupCommand: resume.CleanupCommand(r.resumePath, r.resumeVariables),
+		Variables:      []string{},
 	}
 	for _, v := range r.resumeVariables {
 		if !v.Optional {

@@ -351,8 +351,8 @@ func TestFailure_lines(t *testing.T) {
 		headline: "12 of 20 destinations failed; ami-0a is kept and protected from deregistration",
 		failed:   []string{"cause 1", "cause 2", "cause 3", "and 2 more causes, see above"},
 		fix:      "see the next steps printed above (also in report.md)",
-		resume:   []string{"packer build encrypted-ami/ami-0a/resume.pkr.hcl", "needs -var external_id=..."},
-		giveUp:   "the same command with -var mode=cleanup",
+		resume:   []string{"packer build encrypted-ami/ami-0a/resume.pkr.hcl", "uses PKR_VAR_external_id"},
+		giveUp:   "packer build -var mode=cleanup encrypted-ami/ami-0a/resume.pkr.hcl",
 		report:   "encrypted-ami/ami-0a/report.html",
 		note:     `"Error destroying builder artifact" below is expected`,
 	}
