@@ -87,7 +87,7 @@ func withoutFences(text string) string {
 	return strings.Join(rest, "\n")
 }
 
-// elements are those that a report writes into its Markdown.
+// elements are the HTML elements that a report writes into its Markdown.
 var elements = []string{"<br>", "<br/>", "<code>", "</code>", "<details>", "</details>", "<summary>", "</summary>"}
 
 func TestMarkdown_foreignTextIsNoMarkup(t *testing.T) {
