@@ -121,10 +121,7 @@ func (a *Assessment) openDestinations(
 // others.
 func (a *Assessment) CleanUp() Plan {
 	// Which accounts and Regions can be used?
-	p := Plan{KeyAliases: keyAliases(a.facts)}
-	for _, source := range a.req.Images {
-		p.Images = append(p.Images, imagePlan(source, a.facts, nil, nil))
-	}
+	p := Plan{KeyAliases: keyAliases(a.facts), Images: a.uncopiedImages()}
 	destinations, findings := a.Expand()
 	p.find(validateRequest(a.req, destinations), findings)
 	open, findings := a.reachableDestinations(destinations)
@@ -141,6 +138,15 @@ func (a *Assessment) CleanUp() Plan {
 	p.find(findings)
 	p.Estimate, p.Keys = estimate(p.Steps), a.facts.SigningKeys()
 	return p
+}
+
+// uncopiedImages returns the source AMIs of a plan that copies none of them.
+func (a *Assessment) uncopiedImages() []ImagePlan {
+	var images []ImagePlan
+	for _, source := range a.req.Images {
+		images = append(images, imagePlan(source, a.facts, nil, nil))
+	}
+	return images
 }
 
 // reachableDestinations returns the destinations that a clean-up can use, and warnings about the others. A destination

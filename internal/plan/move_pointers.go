@@ -44,9 +44,7 @@ func (a *Assessment) decideMove() Plan {
 	p.Findings = append(validateRequest(a.req, destinations), findings...)
 	p.Findings = append(p.Findings, a.validateMove()...)
 	p.Findings = append(p.Findings, unseenFindings(a.facts)...)
-	for _, source := range a.req.Images {
-		p.Images = append(p.Images, imagePlan(source, a.facts, nil, nil))
-	}
+	p.Images = a.uncopiedImages()
 
 	var open []destinationMoves
 	for _, d := range destinations {

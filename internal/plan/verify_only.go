@@ -22,7 +22,7 @@ const keyExpiryWarning = 30 * 24 * time.Hour
 // targets are warnings.
 func (a *Assessment) Verify() Plan {
 	// Which accounts and Regions have a copy, and what proves it?
-	p := Plan{KeyAliases: keyAliases(a.facts)}
+	p := Plan{KeyAliases: keyAliases(a.facts), Images: a.uncopiedImages()}
 	destinations, findings := a.Expand()
 	p.find(validateRequest(a.req, destinations), findings, a.missingSources())
 
@@ -44,7 +44,6 @@ func (a *Assessment) Verify() Plan {
 func (a *Assessment) missingSources() []distribution.Finding {
 	var found []distribution.Finding
 	for _, source := range a.req.Images {
-		p.Images = append(p.Images, imagePlan(source, a.facts, nil, nil))
 		if a.facts.Images[source.Region].Image == nil {
 			found = append(found, distribution.Finding{
 				Level:       distribution.Refused,
