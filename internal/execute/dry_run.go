@@ -296,9 +296,9 @@ func dryRunFinding(
 // unprovenRule is the rule that a dry run cannot show whether EC2 may use a key.
 const unprovenRule = "6.8"
 
-// keyUseFinding returns the finding for a key that EC2 uses for a step, and that the caller may not use directly.
-// EC2's own call may pass, because of the conditions kms:ViaService and kms:GrantIsForAWSResource (rules 3.2.3 and
-// 3.2.4). Nil if the key policy allows only EC2, as it should.
+// keyUseFinding returns the finding for a key that EC2 uses for a step, and that the caller may not use directly. EC2's
+// own call may be allowed because of the conditions kms:ViaService and kms:GrantIsForAWSResource (rules 3.2.3 and
+// 3.2.4). Nil if the key policy allows only EC2, as intended.
 func keyUseFinding(
 	ctx context.Context,
 	pool *awsclient.Pool,

@@ -44,7 +44,7 @@ const (
 	ToTargets  Kind = "targets"
 )
 
-// All is how many destinations a node stands for.
+// All returns how many destinations a node represents.
 func (n Node) All() int { return n.Served + n.Failed + n.Skipped + n.Open }
 
 // Without counts the destinations that get no image: "1 failed, 2 skipped". Empty for none.

@@ -370,8 +370,8 @@ func indented(document string) string {
 	return out.String()
 }
 
-// words is text of others in Markdown: what could be markup, of Markdown, of HTML or of GitHub, is a character
-// reference, which is never markup (CommonMark 2.5).
+// words escapes foreign text for Markdown. It writes characters that could be markup of Markdown, HTML or GitHub as
+// character references (CommonMark 2.5).
 func words(foreign string) string {
 	var out strings.Builder
 	for i, r := range foreign {

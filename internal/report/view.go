@@ -65,7 +65,7 @@ func (m Manifest) causes() []Finding {
 	return m.findings(func(f Finding) bool { return f.Severity == SeverityError })
 }
 
-// remarks returns the findings that are no causes. Every run with the documented policies has a note about the use of
+// remarks returns the findings that are not causes. Every run with the documented policies has a note about the use of
 // keys, so only the report of a plan shows it.
 func (m Manifest) remarks() []Finding {
 	return m.findings(func(f Finding) bool {

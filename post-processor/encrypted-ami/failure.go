@@ -277,8 +277,8 @@ func (r *run) imagesAsHCL() string {
 	return "{ " + strings.Join(pairs, ", ") + " }"
 }
 
-// text returns the error in at most errorLines lines. Where there are many causes, it has no blank
-// lines and does not name the environment's variables.
+// text returns the error in at most errorLines lines. If there are many causes, it omits blank lines and the variables
+// of the environment.
 func (f failure) text() string {
 	lines := f.lines(false)
 	if len(lines) > errorLines {

@@ -21,8 +21,8 @@ import (
 // resumeFile returns the path of the file that resumes the run. Empty if there is none.
 func (r *run) resumeFile() string { return r.resumePath }
 
-// writeResumeFile writes the file that resumes the run. If that fails, the run goes on: its error says how to resume
-// without the file.
+// writeResumeFile writes the resume file. If that fails, the run continues, and its error says how to resume without
+// the file.
 func (r *run) writeResumeFile() {
 	if r.mode() != report.Distribute || r.directory() == "" || r.resumePath != "" {
 		return
