@@ -390,7 +390,9 @@ func (p *progress) waiting(now time.Time) string {
 	if len(copies) > 0 {
 		return p.waitingForCopies(now, copies)
 	}
-	slices.SortFunc(others, func(a, b *runningStep) int { return a.started.Compare(b.started) })
+	slices.SortFunc(others, func(a, b *runningStep) int {
+		return cmp.Or(a.started.Compare(b.started), cmp.Compare(a.step.Meta().ID, b.step.Meta().ID))
+	})
 	doing := p.heartbeat.doing
 	for _, r := range others {
 		if text := cmp.Or(r.retrying, p.text.Doing(r.step)); text != "" {
