@@ -38,6 +38,9 @@ func (s Setup) build() *holder {
 	if s.with("share") {
 		assumed = distinct(slices.Concat(s.Targets, s.Users))
 	}
+	if s.Organization != "" {
+		assumed = []string{"*"} // the condition names the organization
+	}
 	for _, account := range assumed {
 		h.need("sts:AssumeRole", s.roleARN(account, s.TargetRole))
 	}
@@ -133,6 +136,7 @@ func (h *holder) makesGrants() distribution.Statement {
 			grantee = strings.Replace(grantee, "::"+grant.At.Account+":", "::${aws:PrincipalAccount}:", 1)
 		} else {
 			keys = append(keys, grant.KeyARN)
+			grantee = h.inAnyAccount(grantee, grant)
 		}
 		grantees, operations = append(grantees, grantee), append(operations, grant.Operations...)
 	}
@@ -208,9 +212,12 @@ func (h *holder) terms() []term {
 		"ForAllValues:StringEquals": {"ec2:Add/userId": distinct(allowed)},
 		"Null":                      {"ec2:Add/userId": {"false"}, "ec2:Add/group": {"true"}},
 	}
+	if !h.target && h.Organization != "" {
+		share = sharedInOrganization()
+	}
 	terms := []term{
 		{"Describe", has("ec2:Describe", "ec2:Get"), anything, nil},
-		{"AssumeTargetRole", is("sts:AssumeRole"), whole, nil},
+		{"AssumeTargetRole", is("sts:AssumeRole"), whole, h.resourceInOrganization()},
 		{"Create", has("ebs:", "ec2:Copy", "ec2:Register", "ec2:EnableImage", "ec2:EnableFastLaunch"), anywhere, nil},
 		{"Share", is("ec2:ModifySnapshotAttribute"), anywhere, share},
 		{"ShareImage", is("ec2:ModifyImageAttribute"), anywhere, share},

@@ -29,11 +29,7 @@ func (s Setup) sourceKey() Document {
 	// role is a new principal
 	when := distribution.Condition{"ArnLike": {"aws:PrincipalArn": {s.roleARN("*", s.TargetRole)}}}
 	if s.Organization != "" {
-		principal, when = distribution.Principals{
-			"*",
-		}, when.And(
-			distribution.Condition{"StringEquals": {"aws:PrincipalOrgID": {s.Organization}}},
-		)
+		principal, when = distribution.Everyone, when.And(s.principalInOrganization())
 	}
 	return document(
 		s.administered(s.SourceAccount),
@@ -139,6 +135,9 @@ func (s Setup) launchRole() Document {
 
 // Policies returns all policies of a setup by file name.
 func (s Setup) Policies() map[string]Document {
+	if s.Organization != "" && len(s.Targets) > 1 {
+		s.Targets = s.Targets[:1] // no policy names one
+	}
 	all := map[string]Document{
 		"build-role.json":        s.build().policy(),
 		"target-role.json":       s.target().policy(),

@@ -77,9 +77,23 @@ func texts(policies map[string]Document) map[string]string {
 
 // furnishWith creates a world with the policies of a setup, which policiesOf returns by file name.
 func furnishWith(t *testing.T, policiesOf func(*testing.T, Setup) map[string]string, options ...string) *site {
+	return furnishIn(t, nil, policiesOf, options...)
+}
+
+// furnishIn is furnishWith for accounts that organize has put into an organization. organize sets the organization of
+// the set-up. Nil for accounts without one.
+func furnishIn(
+	t *testing.T,
+	organize func(*site, *awssim.Builder),
+	policiesOf func(*testing.T, Setup) map[string]string,
+	options ...string,
+) *site {
 	s := &site{T: t, World: awssim.New(awssim.WithSeed(1)), Setup: Example()}
 	s.Options = options
 	s.must(s.Build(func(b *awssim.Builder) error {
+		if organize != nil {
+			organize(s, b)
+		}
 		source, target := s.SourceAccount, s.Targets[0]
 		keys := kms.NewFromConfig(b.Config(source, home))
 		made, err := keys.CreateKey(t.Context(), &kms.CreateKeyInput{})
@@ -385,92 +399,100 @@ func writeProblems(out io.Writer, findings []distribution.Finding) {
 	}
 }
 
+// distribute runs the whole job for one of the requests that use every option. It reports the problems.
+func (s *site) distribute(
+	reported *strings.Builder, name string, of int, change ...func(*distribution.Request),
+) {
+	s.Helper()
+	time.Sleep(20 * time.Minute) // until then, what a run without a record created may belong to a run that works
+	clock := &runrecord.Clock{}
+	record := runrecord.New(clock)
+	access := s.access
+	access.Guard = awsclient.Guard{Fence: record.Check, Observe: clock.Observe}
+	pool, err := awsclient.New(s.Context(), access)
+	s.must(err)
+	req := s.request(name, of)
+	for _, change := range change {
+		change(&req)
+	}
+	quiet := func(distribution.Event) {}
+	show := func(findings []distribution.Finding) { writeProblems(reported, findings) }
+	sources, findings := execute.EnableProtection(s.Context(), pool, s.SourceAccount, req.Images, quiet)
+	show(findings)
+	store := runrecord.TagStore{
+		Client:  pool.EC2(distribution.Location{Account: s.SourceAccount, Region: req.Images[0].Region}),
+		ImageID: req.Images[0].ImageID,
+	}
+	failed := func(err error) bool {
+		if err != nil {
+			fmt.Fprintln(reported, err)
+		}
+		return err != nil
+	}
+	at := distribution.Location{Account: s.SourceAccount, Region: req.Images[0].Region}
+	created, err := execute.CreationDate(s.Context(), pool, at, req.Images[0].ImageID)
+	if failed(err) {
+		return
+	}
+	_, err = record.Begin(s.Context(), runrecord.Options{
+		Stores:    []runrecord.Store{store},
+		TakesOver: runrecord.TakesOverAll,
+	})
+	defer func() {
+		_, endErr := record.End(context.WithoutCancel(s.Context()), false)
+		failed(endErr)
+		failed(record.Clear(context.WithoutCancel(s.Context())))
+	}()
+	if failed(err) {
+		return
+	}
+	keys, err := store.EnsureSigningKey(s.Context(), created)
+	if failed(err) {
+		return
+	}
+	req.RunID = record.ID
+	req.Records = func(ctx context.Context) (distribution.Runs, error) { return record.Records(ctx) }
+	req.Images = slices.Clone(req.Images)
+	req.Images[0].Keys = keys
+	facts, err := discover.Look(s.Context(), pool, req)
+	if err != nil {
+		fmt.Fprintln(reported, err)
+		return
+	}
+	p := plan.Assess(req, facts).Decide()
+	p.Findings = append(p.Findings, execute.DryRun(s.Context(), pool, p, 0)...)
+	show(p.Findings)
+	if p.Refused() {
+		return
+	}
+	result := execute.Run(
+		s.Context(),
+		pool,
+		p,
+		execute.Options{
+			CopyTimeout:  req.CopyTimeout,
+			PollInterval: req.PollInterval,
+			Evidence:     step.Evidence{Run: req.RunID, Records: req.Records},
+		},
+		quiet,
+	)
+	show(result.Findings)
+	for _, left := range result.Left {
+		fmt.Fprintf(reported, "left: %+v\n", left)
+	}
+	if len(result.Images) < len(p.Destinations) && reported.Len() == 0 {
+		fmt.Fprintln(reported, "an image is missing, and nothing says why")
+	}
+	_, findings = execute.DisableProtection(s.Context(), pool, s.SourceAccount, sources, quiet)
+	show(findings)
+}
+
 // problems returns what users read about the problems of whole runs that use every option. Empty if there were none.
 func (s *site) problems() string {
 	s.Helper()
 	var reported strings.Builder
 	run := func(name string, of int, change ...func(*distribution.Request)) {
-		time.Sleep(20 * time.Minute) // until then, what a run without a record created may belong to a run that works
-		clock := &runrecord.Clock{}
-		record := runrecord.New(clock)
-		access := s.access
-		access.Guard = awsclient.Guard{Fence: record.Check, Observe: clock.Observe}
-		pool, err := awsclient.New(s.Context(), access)
-		s.must(err)
-		req := s.request(name, of)
-		for _, change := range change {
-			change(&req)
-		}
-		quiet := func(distribution.Event) {}
-		show := func(findings []distribution.Finding) { writeProblems(&reported, findings) }
-		sources, findings := execute.EnableProtection(s.Context(), pool, s.SourceAccount, req.Images, quiet)
-		show(findings)
-		store := runrecord.TagStore{
-			Client:  pool.EC2(distribution.Location{Account: s.SourceAccount, Region: req.Images[0].Region}),
-			ImageID: req.Images[0].ImageID,
-		}
-		failed := func(err error) bool {
-			if err != nil {
-				fmt.Fprintln(&reported, err)
-			}
-			return err != nil
-		}
-		at := distribution.Location{Account: s.SourceAccount, Region: req.Images[0].Region}
-		created, err := execute.CreationDate(s.Context(), pool, at, req.Images[0].ImageID)
-		if failed(err) {
-			return
-		}
-		_, err = record.Begin(s.Context(), runrecord.Options{
-			Stores:    []runrecord.Store{store},
-			TakesOver: runrecord.TakesOverAll,
-		})
-		defer func() {
-			_, endErr := record.End(context.WithoutCancel(s.Context()), false)
-			failed(endErr)
-			failed(record.Clear(context.WithoutCancel(s.Context())))
-		}()
-		if failed(err) {
-			return
-		}
-		keys, err := store.EnsureSigningKey(s.Context(), created)
-		if failed(err) {
-			return
-		}
-		req.RunID = record.ID
-		req.Records = func(ctx context.Context) (distribution.Runs, error) { return record.Records(ctx) }
-		req.Images = slices.Clone(req.Images)
-		req.Images[0].Keys = keys
-		facts, err := discover.Look(s.Context(), pool, req)
-		if err != nil {
-			fmt.Fprintln(&reported, err)
-			return
-		}
-		p := plan.Assess(req, facts).Decide()
-		p.Findings = append(p.Findings, execute.DryRun(s.Context(), pool, p, 0)...)
-		show(p.Findings)
-		if p.Refused() {
-			return
-		}
-		result := execute.Run(
-			s.Context(),
-			pool,
-			p,
-			execute.Options{
-				CopyTimeout:  req.CopyTimeout,
-				PollInterval: req.PollInterval,
-				Evidence:     step.Evidence{Run: req.RunID, Records: req.Records},
-			},
-			quiet,
-		)
-		show(result.Findings)
-		for _, left := range result.Left {
-			fmt.Fprintf(&reported, "left: %+v\n", left)
-		}
-		if len(result.Images) < len(p.Destinations) && reported.Len() == 0 {
-			fmt.Fprintln(&reported, "an image is missing, and nothing says why")
-		}
-		_, findings = execute.DisableProtection(s.Context(), pool, s.SourceAccount, sources, quiet)
-		show(findings)
+		s.distribute(&reported, name, of, change...)
 	}
 	s.Inject(awssim.FaultRule{Fault: awssim.LateCopyFailure, Account: s.Targets[0], Action: "ec2:CopySnapshot", Nth: 1})
 	run("run-1", 0)
@@ -663,50 +685,77 @@ var documented = map[string]string{ // file and action -> rule
 }
 
 // The test removes one permission at a time from one policy. Either whole runs and launches report it as missing, or
-// only AWS's guides require it, and the runs succeed.
+// only AWS's guides require it, and the runs succeed. The policies of the organization form are tested in one.
 func TestPolicies_everyPermissionIsNeeded(t *testing.T) {
-	type permission struct{ file, sid, action string }
-	problemsWithout := func(without permission) (text string) {
+	proved := map[string]proof{} // by the name and text of a policy, which may be the same in both forms
+	for _, form := range []struct {
+		name     string
+		organize func(*site, *awssim.Builder)
+	}{{"", nil}, {" (organization)", organizeExample}} {
+		s := Example()
+		if form.organize != nil {
+			s.Organization, s.Paths = "o-1234567890", []string{"o-1234567890/r-ab12/ou-ab12-11111111/*"}
+		}
+
+		var total proof
+		for file, d := range s.Policies() {
+			key := file + string(d.Text())
+			if _, done := proved[key]; !done {
+				proved[key] = prove(t, file, d, form.organize)
+			}
+			total.add(proved[key])
+		}
+		fmt.Printf("actions%s: %d, proved: %d, documented: %d, unexplained: %d\n",
+			form.name, total.actions, total.proved, total.documented, total.unexplained)
+	}
+}
+
+// proof counts the actions of a policy.
+type proof struct{ actions, proved, documented, unexplained int }
+
+func (p *proof) add(other proof) {
+	p.actions += other.actions
+	p.proved += other.proved
+	p.documented += other.documented
+	p.unexplained += other.unexplained
+}
+
+// prove removes each action of a policy once.
+func prove(t *testing.T, file string, d Document, organize func(*site, *awssim.Builder)) (total proof) {
+	t.Helper()
+	problemsWithout := func(sid, action string) (text string) {
 		synctest.Test(t, func(t *testing.T) {
-			text = furnish(t, func(file string, d *Document) {
-				if file == without.file {
-					d.take(without.sid, without.action)
-				}
-			}, optionsFor(without.file)...).problems()
+			text = furnishIn(t, organize, func(_ *testing.T, s Setup) map[string]string {
+				policies := s.Policies()
+				changed := policies[file]
+				changed.take(sid, action)
+				policies[file] = changed
+				return texts(policies)
+			}, optionsFor(file)...).problems()
 		})
 		return text
 	}
-	undisturbed := map[string]string{
-		"":                problemsWithout(permission{}),
-		"target-key.json": problemsWithout(permission{file: "target-key.json"}),
-	}
-	var permissions, proved, unneeded, unexplained int
-	for file, d := range Example().Policies() {
-		for _, statement := range d.Statement {
-			if statement.Sid == ownAccount { // every key has it
-				continue
-			}
-			for _, action := range statement.Action {
-				permissions++
-				text := problemsWithout(permission{file, statement.Sid, action})
-				rule := documented[file+" "+action]
-				well, special := undisturbed[file]
-				if !special {
-					well = undisturbed[""]
-				}
-				switch missed := text != well; {
-				case missed && strings.Contains(text, action):
-					proved++
-				case !missed && rule != "":
-					unneeded++
-				default:
-					unexplained++
-					t.Errorf("%s: without %s in %s, is it missed: %v; %s", file, action, statement.Sid, missed, text)
-				}
+
+	undisturbed := problemsWithout("", "")
+	for _, statement := range d.Statement {
+		if statement.Sid == ownAccount { // every key has it
+			continue
+		}
+		for _, action := range statement.Action {
+			total.actions++
+			text := problemsWithout(statement.Sid, action)
+			switch missed := text != undisturbed; {
+			case missed && strings.Contains(text, action):
+				total.proved++
+			case !missed && documented[file+" "+action] != "":
+				total.documented++
+			default:
+				total.unexplained++
+				t.Errorf("%s: without %s in %s, is it missed: %v; %s", file, action, statement.Sid, missed, text)
 			}
 		}
 	}
-	fmt.Printf("actions: %d, proved: %d, documented: %d, unexplained: %d\n", permissions, proved, unneeded, unexplained)
+	return total
 }
 
 // optionsFor returns the options of the runs that test a policy. A grant would permit the same as the key policy of a

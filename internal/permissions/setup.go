@@ -4,10 +4,12 @@
 package permissions
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
@@ -22,12 +24,17 @@ type Setup struct {
 	TargetAlias   string   // "alias/...", the target's own key in every Region
 	// name of the SSM parameter that names the images, such as "/golden/ami". A SecureString parameter has the suffix
 	// "-secret"
-	Parameter    string
-	Template     string   // launch template, by name
-	ExternalID   string   // "": none
-	Options      []string // those of Options and OnRequest that the template uses; nil: all of Options
-	Users        []string // accounts that may launch: of ami_users, and of share blocks; none: neither is used
-	Organization string   // "o-...": its accounts may use the source key, instead of a list of accounts; empty for none
+	Parameter  string
+	Template   string   // launch template, by name
+	ExternalID string   // "": none
+	Options    []string // those of Options and OnRequest that the template uses; nil: all of Options
+	Users      []string // accounts that may launch: of ami_users, and of share blocks; none: neither is used
+	// Organization is the organization, "o-...", whose accounts the policies allow in place of a list of accounts. Empty
+	// for a list.
+	Organization string
+	// Paths are the organizational units whose accounts the policies allow, "o-.../r-.../ou-.../*". Empty for all of the
+	// organization.
+	Paths []string
 }
 
 // Example returns the setup of the documentation.
@@ -42,10 +49,12 @@ func Example() Setup {
 }
 
 var (
-	account  = regexp.MustCompile(`^\d{12}$`)
-	roleName = regexp.MustCompile(`^([!-~]+/)?[\w+=,.@-]{1,64}$`)
-	keyARN   = regexp.MustCompile(`^arn:([\w-]+):kms:([\w-]+):(\d{12}):key/([\w-]+)$`)
-	keyAlias = regexp.MustCompile(`^alias/[\w/-]+$`)
+	account          = regexp.MustCompile(`^\d{12}$`)
+	roleName         = regexp.MustCompile(`^([!-~]+/)?[\w+=,.@-]{1,64}$`)
+	keyARN           = regexp.MustCompile(`^arn:([\w-]+):kms:([\w-]+):(\d{12}):key/([\w-]+)$`)
+	organization     = regexp.MustCompile(`^o-[a-z0-9]{10,32}$`)
+	organizationPath = regexp.MustCompile(`^o-[a-z0-9]{10,32}/r-[a-z0-9]{4,32}/(ou-[a-z0-9]{4,32}-[a-z0-9]{8,32}/)*\*$`)
+	keyAlias         = regexp.MustCompile(`^alias/[\w/-]+$`)
 )
 
 // Check returns all problems of a setup.
@@ -80,6 +89,12 @@ func (s Setup) Check() error {
 			slices.Concat(Options, OnRequest),
 		)
 		demand(len(s.Users) > 0 || !slices.Contains(forUsers, option), "option %q: no account that may launch", option)
+	}
+	demand(s.Organization == "" || organization.MatchString(s.Organization),
+		"organization %q: not the ID of an organization", s.Organization)
+	for _, path := range s.Paths {
+		demand(organizationPath.MatchString(path) && strings.HasPrefix(path, s.Organization+"/"),
+			"organization path %q: not of the form %s/r-ab12/ou-ab12-11111111/*", path, cmp.Or(s.Organization, "o-..."))
 	}
 	demand(keyAlias.MatchString(s.TargetAlias), "target key %q: not an alias", s.TargetAlias)
 	return errors.Join(all...)

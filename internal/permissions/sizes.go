@@ -48,15 +48,44 @@ func (s Setup) keyTooLarge(own, share Document) []string {
 }
 
 func roleTooLarge(file string, policy Document) []string {
-	size := len(strings.Join(strings.Fields(string(policy.Text())), ""))
-	next := "split its statements and their lists of accounts into several managed policies"
-	if size <= maxInline {
-		next = "make it an inline policy of the role, or several managed policies"
-	}
+	size := policy.characters()
 	if size <= maxManaged {
 		return nil
+	}
+
+	next := fmt.Sprintf("name fewer accounts, or allow them by their organization with -organization, because a "+
+		"statement has more than the %d characters of a managed policy", maxManaged)
+	if parts := policy.Split(); len(parts) > 0 {
+		next = fmt.Sprintf("split it into %d managed policies with -split", len(parts))
+	}
+	if size <= maxInline {
+		next = "make it an inline policy of the role, or " + next
 	}
 	return []string{fmt.Sprintf("%s has %d characters without white space; a managed policy may have %d, all inline "+
 		"policies of a role together %d: %s. -options keeps only the permissions of the options that you use",
 		file, size, maxManaged, maxInline, next)}
+}
+
+// characters returns the size of an identity policy as IAM counts it.
+func (d Document) characters() int {
+	return len(strings.Join(strings.Fields(string(d.Text())), ""))
+}
+
+// Split returns the statements of a policy as managed policies that IAM accepts. Nil if a statement is too large for
+// one. Statements are not split: with two lists of accounts, no statement allows a call that shares with accounts of both.
+func (d Document) Split() (parts []Document) {
+	for _, statement := range d.Statement {
+		if document(statement).characters() > maxManaged {
+			return nil
+		}
+		if last := len(parts) - 1; last >= 0 {
+			larger := document(append(slices.Clone(parts[last].Statement), statement)...)
+			if larger.characters() <= maxManaged {
+				parts[last] = larger
+				continue
+			}
+		}
+		parts = append(parts, document(statement))
+	}
+	return parts
 }

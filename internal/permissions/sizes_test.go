@@ -5,8 +5,13 @@ package permissions
 
 import (
 	"fmt"
+	"maps"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
 func TestTooLarge_reportsEachPolicy(t *testing.T) {
@@ -17,9 +22,9 @@ func TestTooLarge_reportsEachPolicy(t *testing.T) {
 	}{
 		{accounts: 10},
 		{accounts: 50, want: []string{"build-role.json has 10121 characters", "inline policy of the role"}},
-		{accounts: 60, want: []string{"build-role.json has 11481 characters", "several managed policies"}},
+		{accounts: 60, want: []string{"build-role.json has 11481 characters", "split it into 3 managed policies"}},
 		{accounts: 400, want: []string{"build-role.json", "source-key.json has 3", "-organization"}},
-		{accounts: 400, organization: "o-1234567890", want: []string{"build-role.json"}},
+		{accounts: 400, organization: "o-1234567890"},
 		{accounts: 1, users: 100, want: []string{"build-role.json", "source-key.json with share-key.json has"}},
 	} {
 		s := Example()
@@ -36,6 +41,48 @@ func TestTooLarge_reportsEachPolicy(t *testing.T) {
 		if len(c.want) == 0 && reported != "" || c.organization != "" && strings.Contains(reported, "key.json") {
 			t.Errorf("%d accounts, %d users, %q: %s", c.accounts, c.users, c.organization, reported)
 		}
+	}
+}
+
+// The policies of an organization have the same size for any number of accounts, and need no inline policy.
+func TestOrganizationPolicies_sizes(t *testing.T) {
+	sizes := map[string]map[int]int{}
+	for _, accounts := range []int{1, 20, 1000} {
+		s := Example()
+		s.Users = nil
+		s.Targets = ids('2', accounts)
+		s.Organization, s.Paths = "o-1234567890", []string{"o-1234567890/r-ab12/ou-ab12-11111111/*"}
+		for file, policy := range s.Policies() {
+			if sizes[file] == nil {
+				sizes[file] = map[int]int{}
+			}
+			sizes[file][accounts] = policy.characters()
+		}
+	}
+	for _, file := range slices.Sorted(maps.Keys(sizes)) {
+		fmt.Printf("characters of %s with 1, 20 and 1,000 accounts: %d, %d, %d\n",
+			file, sizes[file][1], sizes[file][20], sizes[file][1000])
+		if sizes[file][1] != sizes[file][20] || sizes[file][1] != sizes[file][1000] {
+			t.Errorf("%s: %v characters by number of accounts", file, sizes[file])
+		}
+	}
+}
+
+// The parts of a policy are small enough for managed policies and have all of its statements.
+func TestSplit_managedPolicies(t *testing.T) {
+	s := Example()
+	s.Targets = ids('2', 30)
+	whole := s.Policies()["build-role.json"]
+	var all []distribution.Statement
+	parts := whole.Split()
+	for _, part := range parts {
+		if part.characters() > maxManaged {
+			t.Errorf("a part has %d characters", part.characters())
+		}
+		all = append(all, part.Statement...)
+	}
+	if len(parts) < 2 || !reflect.DeepEqual(all, whole.Statement) {
+		t.Errorf("%d parts with %d of %d statements", len(parts), len(all), len(whole.Statement))
 	}
 }
 

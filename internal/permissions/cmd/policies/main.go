@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,8 +48,12 @@ func run(args []string, warn io.Writer) error {
 	})
 	flags.StringVar(&s.ExternalID, "external-id", s.ExternalID, "external ID that the target role requires; empty for "+
 		"none")
-	flags.StringVar(&s.Organization, "organization", s.Organization, "organization (o-...) whose accounts may all use "+
-		"the source key")
+	flags.StringVar(&s.Organization, "organization", s.Organization, "organization (o-...) whose accounts the policies "+
+		"allow, instead of a list of accounts")
+	list(flags, &s.Paths, "organization-paths", "organizational units of it whose accounts the policies allow "+
+		"(o-.../r-.../ou-.../*)")
+	split := flags.Bool("split", false, "write a policy that is too large for a managed policy as several: "+
+		"build-role-1.json, build-role-2.json, ...")
 	if err := flags.Parse(args); err != nil { // ExitOnError has ended the program
 		return err
 	}
@@ -57,7 +62,7 @@ func run(args []string, warn io.Writer) error {
 	}
 	policies, files := s.Policies(), map[string][]byte{}
 	for name, policy := range policies {
-		files[name] = policy.Text()
+		maps.Copy(files, texts(name, policy, *split))
 	}
 	for _, text := range s.TooLarge(policies) {
 		fmt.Fprintln(warn, text)
@@ -66,6 +71,19 @@ func run(args []string, warn io.Writer) error {
 		return write(*folder, files)
 	}
 	return errors.Join(write(*folder, files), write(*templates, permissions.Templates()))
+}
+
+// texts returns the text of a policy by the name of its file, or those of its parts.
+func texts(name string, policy permissions.Document, split bool) map[string][]byte {
+	isIdentityPolicy := strings.HasSuffix(name, "role.json")
+	if parts := policy.Split(); split && isIdentityPolicy && len(parts) > 1 {
+		files := map[string][]byte{}
+		for i, part := range parts {
+			files[fmt.Sprintf("%s-%d.json", strings.TrimSuffix(name, ".json"), i+1)] = part.Text()
+		}
+		return files
+	}
+	return map[string][]byte{name: policy.Text()}
 }
 
 func write(folder string, files map[string][]byte) error {
