@@ -1,4 +1,4 @@
-# Builds a release and copies it to the target, where nothing names it yet. After an approval, the same template promotes it or rolls it back.
+# Builds a release and copies it to the target, where no parameter and no launch template names it yet. After an approval, the same template promotes it or rolls it back.
 #
 # You need keys, a role, and the launch template "web" in the target account. workflow.yml is the workflow for GitHub Actions.
 
@@ -42,7 +42,7 @@ variable "existing_amis" {
   default = {}
 }
 
-# hold: nothing names the new AMI before it is promoted.
+# hold: no parameter and no launch template names the new AMI before it is promoted.
 variable "publish" {
   type    = string
   default = "hold"

@@ -127,6 +127,10 @@ Each finding of a run has a code: in the report, in ` + "`manifest.json`" + ` an
 This page has a heading for each code: first those of the plugin's own checks, then those of AWS's errors with their
 messages. Search for a part of your message that holds no ID. The accounts, roles and keys are examples: source account
 111111111111, target account 999999999999, role ` + "`golden-image-target`" + `.
+
+A copy that fails after a dry run of ` + "`kms:CreateGrant`" + ` was denied has the code
+[kms_create_grant_denied](#kms_create_grant_denied). Its message names the keys of the copy and of the source, because AWS
+does not say which one it refused.
 `
 
 // readExplanation reads one block of the golden file.
