@@ -26,6 +26,7 @@ type storageState struct {
 	copyQuotas       map[location]*copyEndTimes // end times of copies in progress
 	timeBasedCopies  map[string][]timeBasedCopy // by account (rule 4.8.2)
 	tokenBuckets     map[tokenBucketKey]*tokenBucket
+	usageReports     []*usageReport
 
 	snapshotCopyQuotas map[string]int // by account, if AWS Support raised the quota (rule 4.1.1)
 	snapshotDuration   func(SnapshotJob) time.Duration

@@ -220,3 +220,28 @@ func (f fixture) expectReferences(image, instance string) {
 		f.Errorf("references: %+v", found)
 	}
 }
+
+// TestScenario_usageReport asks which accounts use a shared image.
+func TestScenario_usageReport(t *testing.T) {
+	runWithFixture(t, func(f fixture) {
+		image := f.createImage("")
+		data := &types.RequestLaunchTemplateData{ImageId: &image}
+		for _, account := range []string{owner, member} {
+			client := f.inLocation(account, home).ec2
+			requireNoError(client.CreateLaunchTemplate(f.Context(), &ec2.CreateLaunchTemplateInput{
+				LaunchTemplateName: aws.String("golden"), LaunchTemplateData: data,
+			}))(f)
+		}
+		requireNoError(f.ec2.CreateImageUsageReport(f.Context(), &ec2.CreateImageUsageReportInput{
+			ImageId:       &image,
+			ResourceTypes: []types.ImageUsageResourceTypeRequest{{ResourceType: aws.String("ec2:LaunchTemplate")}},
+		}))(f)
+		entries := func() []types.ImageUsageReportEntry {
+			in := &ec2.DescribeImageUsageReportEntriesInput{ImageIds: []string{image}}
+			return requireOutput(f.ec2.DescribeImageUsageReportEntries(f.Context(), in))(f).ImageUsageReportEntries
+		}
+		expectEqual(f, "entries of a pending report (9.26)", len(entries()), 0)
+		time.Sleep(time.Hour)
+		expectEqual(f, "entries of other accounts (9.25)", len(entries()), 1)
+	})
+}

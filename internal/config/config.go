@@ -1,7 +1,7 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-//go:generate packer-sdc mapstructure-to-hcl2 -type Config,Target,Share,AssumeRole,LaunchCheck,SubnetFilter,KMSGrant,DeregistrationProtection,FastLaunch,Retention,Resume
+//go:generate packer-sdc mapstructure-to-hcl2 -type Config,Target,Share,AssumeRole,LaunchCheck,SubnetFilter,KMSGrant,DeregistrationProtection,FastLaunch,Retention,SourceRetention,Resume
 //go:generate packer-sdc struct-markdown
 
 // Package config holds the options of a template, validates them, and converts them into a request.
@@ -100,8 +100,10 @@ type Config struct {
 	// changed, for a promotion in stages. Default: all targets.
 	OnlyTargets []string `mapstructure:"only_targets"`
 	// The image family that this AMI is a release of, such as `web-server`, 1 to 256 characters. A tag of the source
-	// AMI stores it. Required with `retention`, which finds older releases by it. Default: none.
+	// AMI stores it. Required with `retention` and `source_retention`, which find older releases by it. Default: none.
 	ImageFamily string `mapstructure:"image_family"`
+	// Removes source AMIs of older releases: see [source_retention](#source_retention).
+	SourceRetention *SourceRetention `mapstructure:"source_retention"`
 	// The maximum duration of a run. At its end each unfinished destination fails. Default: `12h`.
 	Timeout time.Duration `mapstructure:"timeout"`
 	// How many destinations may fail without failing the run. Those of targets with `required = false` do not count.
@@ -386,6 +388,12 @@ func (c *Config) checkFailures(p *diagnostics) {
 // checkFamily checks image_family and the options that require it.
 func (c *Config) checkFamily(p *diagnostics) {
 	p.limit("image_family", awslimits.TagValue, c.ImageFamily)
+	if r := (*Retention)(c.SourceRetention); r != nil {
+		r.check(p.in("source_retention"))
+		if c.ImageFamily == "" {
+			p.add("source_retention", "no effect without image_family, by which older releases are found; set image_family")
+		}
+	}
 	for i := range c.Targets {
 		if t := &c.Targets[i]; c.ImageFamily == "" && t.Retention != nil {
 			p.in(t.label()).
@@ -497,6 +505,7 @@ func (c *Config) Request(images []distribution.SourceImage, build distribution.B
 		PublishAll:            c.Publish == publishAll,
 		Hold:                  c.Publish == publishHold,
 		Usage:                 c.Mode == ModeUsage,
+		SourceRetention:       (*Retention)(c.SourceRetention).retention(),
 		ImageFamily:           c.ImageFamily,
 		AssumeRoleFrom:        c.AssumeRoleFrom,
 		Strict:                c.OnAttributeLoss == failOnLosses,

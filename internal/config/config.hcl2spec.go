@@ -51,45 +51,46 @@ func (*FlatAssumeRole) HCL2Spec() map[string]hcldec.Spec {
 // FlatConfig is an auto-generated flat version of Config.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatConfig struct {
-	PackerBuildName       *string           `mapstructure:"packer_build_name" cty:"packer_build_name" hcl:"packer_build_name"`
-	PackerBuilderType     *string           `mapstructure:"packer_builder_type" cty:"packer_builder_type" hcl:"packer_builder_type"`
-	PackerCoreVersion     *string           `mapstructure:"packer_core_version" cty:"packer_core_version" hcl:"packer_core_version"`
-	PackerDebug           *bool             `mapstructure:"packer_debug" cty:"packer_debug" hcl:"packer_debug"`
-	PackerForce           *bool             `mapstructure:"packer_force" cty:"packer_force" hcl:"packer_force"`
-	PackerOnError         *string           `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
-	PackerUserVars        map[string]string `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
-	PackerSensitiveVars   []string          `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
-	Profile               *string           `mapstructure:"profile" cty:"profile" hcl:"profile"`
-	AccessKey             *string           `mapstructure:"access_key" cty:"access_key" hcl:"access_key"`
-	SecretKey             *string           `mapstructure:"secret_key" cty:"secret_key" hcl:"secret_key"`
-	Token                 *string           `mapstructure:"token" cty:"token" hcl:"token"`
-	SharedCredentialsFile *string           `mapstructure:"shared_credentials_file" cty:"shared_credentials_file" hcl:"shared_credentials_file"`
-	AssumeRole            *FlatAssumeRole   `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
-	KMSKeyID              *string           `mapstructure:"kms_key_id" cty:"kms_key_id" hcl:"kms_key_id"`
-	RegionKMSKeyIDs       map[string]string `mapstructure:"region_kms_key_ids" cty:"region_kms_key_ids" hcl:"region_kms_key_ids"`
-	Targets               []FlatTarget      `mapstructure:"target" cty:"target" hcl:"target"`
-	Shares                []FlatShare       `mapstructure:"share" cty:"share" hcl:"share"`
-	ExistingAMIs          map[string]string `mapstructure:"existing_amis" cty:"existing_amis" hcl:"existing_amis"`
-	Mode                  *string           `mapstructure:"mode" cty:"mode" hcl:"mode"`
-	AssumeRoleFrom        *string           `mapstructure:"assume_role_from" cty:"assume_role_from" hcl:"assume_role_from"`
-	OrganizationsRole     *FlatAssumeRole   `mapstructure:"organizations_role" cty:"organizations_role" hcl:"organizations_role"`
-	SourceKeyAccess       *string           `mapstructure:"source_key_access" cty:"source_key_access" hcl:"source_key_access"`
-	AllowUnencryptedShare *bool             `mapstructure:"allow_unencrypted_share" cty:"allow_unencrypted_share" hcl:"allow_unencrypted_share"`
-	TargetsJSON           *string           `mapstructure:"targets_json" cty:"targets_json" hcl:"targets_json"`
-	OnAttributeLoss       *string           `mapstructure:"on_attribute_loss" cty:"on_attribute_loss" hcl:"on_attribute_loss"`
-	Publish               *string           `mapstructure:"publish" cty:"publish" hcl:"publish"`
-	AllowOlderRelease     *bool             `mapstructure:"allow_older_release" cty:"allow_older_release" hcl:"allow_older_release"`
-	OnlyTargets           []string          `mapstructure:"only_targets" cty:"only_targets" hcl:"only_targets"`
-	ImageFamily           *string           `mapstructure:"image_family" cty:"image_family" hcl:"image_family"`
-	Timeout               *string           `mapstructure:"timeout" cty:"timeout" hcl:"timeout"`
-	MaxFailedDestinations *int              `mapstructure:"max_failed_destinations" cty:"max_failed_destinations" hcl:"max_failed_destinations"`
-	OnFailure             *string           `mapstructure:"on_failure" cty:"on_failure" hcl:"on_failure"`
-	OutputDirectory       *string           `mapstructure:"output_directory" cty:"output_directory" hcl:"output_directory"`
-	HCPPacker             *bool             `mapstructure:"hcp_packer" cty:"hcp_packer" hcl:"hcp_packer"`
-	RunTags               map[string]string `mapstructure:"run_tags" cty:"run_tags" hcl:"run_tags"`
-	TestCopy              *bool             `mapstructure:"test_copy" cty:"test_copy" hcl:"test_copy"`
-	PollInterval          *string           `mapstructure:"poll_interval" cty:"poll_interval" hcl:"poll_interval"`
-	Resume                *FlatResume       `mapstructure:"resume" undocumented:"true" cty:"resume" hcl:"resume"`
+	PackerBuildName       *string              `mapstructure:"packer_build_name" cty:"packer_build_name" hcl:"packer_build_name"`
+	PackerBuilderType     *string              `mapstructure:"packer_builder_type" cty:"packer_builder_type" hcl:"packer_builder_type"`
+	PackerCoreVersion     *string              `mapstructure:"packer_core_version" cty:"packer_core_version" hcl:"packer_core_version"`
+	PackerDebug           *bool                `mapstructure:"packer_debug" cty:"packer_debug" hcl:"packer_debug"`
+	PackerForce           *bool                `mapstructure:"packer_force" cty:"packer_force" hcl:"packer_force"`
+	PackerOnError         *string              `mapstructure:"packer_on_error" cty:"packer_on_error" hcl:"packer_on_error"`
+	PackerUserVars        map[string]string    `mapstructure:"packer_user_variables" cty:"packer_user_variables" hcl:"packer_user_variables"`
+	PackerSensitiveVars   []string             `mapstructure:"packer_sensitive_variables" cty:"packer_sensitive_variables" hcl:"packer_sensitive_variables"`
+	Profile               *string              `mapstructure:"profile" cty:"profile" hcl:"profile"`
+	AccessKey             *string              `mapstructure:"access_key" cty:"access_key" hcl:"access_key"`
+	SecretKey             *string              `mapstructure:"secret_key" cty:"secret_key" hcl:"secret_key"`
+	Token                 *string              `mapstructure:"token" cty:"token" hcl:"token"`
+	SharedCredentialsFile *string              `mapstructure:"shared_credentials_file" cty:"shared_credentials_file" hcl:"shared_credentials_file"`
+	AssumeRole            *FlatAssumeRole      `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
+	KMSKeyID              *string              `mapstructure:"kms_key_id" cty:"kms_key_id" hcl:"kms_key_id"`
+	RegionKMSKeyIDs       map[string]string    `mapstructure:"region_kms_key_ids" cty:"region_kms_key_ids" hcl:"region_kms_key_ids"`
+	Targets               []FlatTarget         `mapstructure:"target" cty:"target" hcl:"target"`
+	Shares                []FlatShare          `mapstructure:"share" cty:"share" hcl:"share"`
+	ExistingAMIs          map[string]string    `mapstructure:"existing_amis" cty:"existing_amis" hcl:"existing_amis"`
+	Mode                  *string              `mapstructure:"mode" cty:"mode" hcl:"mode"`
+	AssumeRoleFrom        *string              `mapstructure:"assume_role_from" cty:"assume_role_from" hcl:"assume_role_from"`
+	OrganizationsRole     *FlatAssumeRole      `mapstructure:"organizations_role" cty:"organizations_role" hcl:"organizations_role"`
+	SourceKeyAccess       *string              `mapstructure:"source_key_access" cty:"source_key_access" hcl:"source_key_access"`
+	AllowUnencryptedShare *bool                `mapstructure:"allow_unencrypted_share" cty:"allow_unencrypted_share" hcl:"allow_unencrypted_share"`
+	TargetsJSON           *string              `mapstructure:"targets_json" cty:"targets_json" hcl:"targets_json"`
+	OnAttributeLoss       *string              `mapstructure:"on_attribute_loss" cty:"on_attribute_loss" hcl:"on_attribute_loss"`
+	Publish               *string              `mapstructure:"publish" cty:"publish" hcl:"publish"`
+	AllowOlderRelease     *bool                `mapstructure:"allow_older_release" cty:"allow_older_release" hcl:"allow_older_release"`
+	OnlyTargets           []string             `mapstructure:"only_targets" cty:"only_targets" hcl:"only_targets"`
+	ImageFamily           *string              `mapstructure:"image_family" cty:"image_family" hcl:"image_family"`
+	SourceRetention       *FlatSourceRetention `mapstructure:"source_retention" cty:"source_retention" hcl:"source_retention"`
+	Timeout               *string              `mapstructure:"timeout" cty:"timeout" hcl:"timeout"`
+	MaxFailedDestinations *int                 `mapstructure:"max_failed_destinations" cty:"max_failed_destinations" hcl:"max_failed_destinations"`
+	OnFailure             *string              `mapstructure:"on_failure" cty:"on_failure" hcl:"on_failure"`
+	OutputDirectory       *string              `mapstructure:"output_directory" cty:"output_directory" hcl:"output_directory"`
+	HCPPacker             *bool                `mapstructure:"hcp_packer" cty:"hcp_packer" hcl:"hcp_packer"`
+	RunTags               map[string]string    `mapstructure:"run_tags" cty:"run_tags" hcl:"run_tags"`
+	TestCopy              *bool                `mapstructure:"test_copy" cty:"test_copy" hcl:"test_copy"`
+	PollInterval          *string              `mapstructure:"poll_interval" cty:"poll_interval" hcl:"poll_interval"`
+	Resume                *FlatResume          `mapstructure:"resume" undocumented:"true" cty:"resume" hcl:"resume"`
 }
 
 // FlatMapstructure returns a new FlatConfig.
@@ -134,6 +135,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"allow_older_release":        &hcldec.AttrSpec{Name: "allow_older_release", Type: cty.Bool, Required: false},
 		"only_targets":               &hcldec.AttrSpec{Name: "only_targets", Type: cty.List(cty.String), Required: false},
 		"image_family":               &hcldec.AttrSpec{Name: "image_family", Type: cty.String, Required: false},
+		"source_retention":           &hcldec.BlockSpec{TypeName: "source_retention", Nested: hcldec.ObjectSpec((*FlatSourceRetention)(nil).HCL2Spec())},
 		"timeout":                    &hcldec.AttrSpec{Name: "timeout", Type: cty.String, Required: false},
 		"max_failed_destinations":    &hcldec.AttrSpec{Name: "max_failed_destinations", Type: cty.Number, Required: false},
 		"on_failure":                 &hcldec.AttrSpec{Name: "on_failure", Type: cty.String, Required: false},
@@ -346,6 +348,33 @@ func (*FlatShare) HCL2Spec() map[string]hcldec.Spec {
 		"kms_grant":                &hcldec.BlockListSpec{TypeName: "kms_grant", Nested: hcldec.ObjectSpec((*FlatKMSGrant)(nil).HCL2Spec())},
 		"assume_role":              &hcldec.BlockListSpec{TypeName: "assume_role", Nested: hcldec.ObjectSpec((*FlatAssumeRole)(nil).HCL2Spec())},
 		"profile":                  &hcldec.AttrSpec{Name: "profile", Type: cty.String, Required: false},
+	}
+	return s
+}
+
+// FlatSourceRetention is an auto-generated flat version of SourceRetention.
+// Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
+type FlatSourceRetention struct {
+	KeepReleases *int    `mapstructure:"keep_releases" cty:"keep_releases" hcl:"keep_releases"`
+	KeepFor      *string `mapstructure:"keep_for" cty:"keep_for" hcl:"keep_for"`
+	DryRun       *bool   `mapstructure:"dry_run" cty:"dry_run" hcl:"dry_run"`
+}
+
+// FlatMapstructure returns a new FlatSourceRetention.
+// FlatSourceRetention is an auto-generated flat version of SourceRetention.
+// Where the contents a fields with a `mapstructure:,squash` tag are bubbled up.
+func (*SourceRetention) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spec } {
+	return new(FlatSourceRetention)
+}
+
+// HCL2Spec returns the hcl spec of a SourceRetention.
+// This spec is used by HCL to read the fields of SourceRetention.
+// The decoded values from this spec will then be applied to a FlatSourceRetention.
+func (*FlatSourceRetention) HCL2Spec() map[string]hcldec.Spec {
+	s := map[string]hcldec.Spec{
+		"keep_releases": &hcldec.AttrSpec{Name: "keep_releases", Type: cty.Number, Required: false},
+		"keep_for":      &hcldec.AttrSpec{Name: "keep_for", Type: cty.String, Required: false},
+		"dry_run":       &hcldec.AttrSpec{Name: "dry_run", Type: cty.Bool, Required: false},
 	}
 	return s
 }

@@ -271,6 +271,24 @@ var options = []struct {
 		func(r run) any { return len(r.Targets) },
 		0,
 	},
+	{
+		"source_retention.keep_releases",
+		prod + "\nimage_family = \"web\"\nsource_retention {\n  keep_releases = 3\n}",
+		func(r run) any { return r.SourceRetention },
+		distribution.Retention{Releases: 3},
+	},
+	{
+		"source_retention.keep_for",
+		prod + "\nimage_family = \"web\"\nsource_retention {\n  keep_for = \"2160h\"\n}",
+		func(r run) any { return r.SourceRetention },
+		distribution.Retention{For: 2160 * time.Hour},
+	},
+	{
+		"source_retention.dry_run",
+		prod + "\nimage_family = \"web\"\nsource_retention {\n  keep_releases = 1\n  dry_run = true\n}",
+		func(r run) any { return r.SourceRetention },
+		distribution.Retention{Releases: 1, DryRun: true},
+	},
 	{"image_family", prod + "\nimage_family = \"web\"", func(r run) any { return r.ImageFamily }, "web"},
 	{"resume.run_id", prod + resumed(`run_id = "run-1"`), func(r run) any { return r.config.ResumedRun() }, "run-1"},
 	{

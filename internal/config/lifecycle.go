@@ -117,6 +117,19 @@ type Retention struct {
 	DryRun bool `mapstructure:"dry_run"`
 }
 
+// SourceRetention deregisters source AMIs of older releases in the source account and deletes their snapshots, once
+// every target has the new release. A source AMI stays if an instance, a launch template, a parameter or a recipe of
+// the account uses it, or an account that it is shared with. See [Older releases](#older-releases).
+type SourceRetention struct {
+	// How many source AMIs of the image family are kept in each Region, including that of this run.
+	KeepReleases int `mapstructure:"keep_releases"`
+	// How long source AMIs are kept after their creation. With `keep_releases`, a source AMI is kept that either
+	// option keeps.
+	KeepFor time.Duration `mapstructure:"keep_for"`
+	// `true` reports what would be removed, and removes nothing. Default: `false`.
+	DryRun bool `mapstructure:"dry_run"`
+}
+
 func (r *Retention) retention() distribution.Retention {
 	if r == nil {
 		return distribution.Retention{}

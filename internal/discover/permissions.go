@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
@@ -47,6 +48,13 @@ func RequiredPermissions(requests ...distribution.Request) (source, target []ste
 		func(r distribution.Request) bool { return r.SourceKeyAccess == distribution.ByGrant },
 	) {
 		source = append(source, step.Permission{Action: "kms:ListGrants", Resource: "*", Rule: "3.2.9"})
+	}
+	if slices.ContainsFunc(requests, func(r distribution.Request) bool { return r.SourceRetention.On() }) {
+		source = append(source, step.Permission{
+			Action:   "ssm:GetParameters",
+			Resource: "arn:aws:ssm:*:*:parameter" + provenance.RetiredSourceParameters + "*",
+			Rule:     "7.2",
+		})
 	}
 	return source, target
 }

@@ -8,10 +8,12 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
@@ -72,6 +74,9 @@ func (s *survey) sources(ctx context.Context) {
 	for _, region := range slices.Sorted(maps.Keys(wanted)) {
 		at := distribution.Location{Account: s.facts.Source.Account, Region: region}
 		found, err := imagesByID(ctx, s.pool.EC2(at), wanted[region])
+		if err == nil {
+			found = append(found, s.retiredSources(ctx, at, wanted[region], found)...)
+		}
 		if err != nil {
 			s.lookupFailed(at, "", "ec2:DescribeImages", err)
 		}
@@ -79,6 +84,64 @@ func (s *survey) sources(ctx context.Context) {
 			source := provenance.SourceImage{Account: at.Account, Region: region, ImageID: aws.ToString(image.ImageId)}
 			s.facts.Sources[source] = image
 		}
+	}
+}
+
+// retiredSources returns what source_retention has kept of source images that it deregistered: their IDs, and the tags
+// that prove their copies. Without it, these copies would be unproven, and would stay forever.
+func (s *survey) retiredSources(
+	ctx context.Context, at distribution.Location, wanted []string, found []ec2types.Image,
+) (retired []ec2types.Image) {
+	var names []string
+	for _, id := range sortedSet(wanted) {
+		exists := slices.ContainsFunc(found, func(image ec2types.Image) bool { return aws.ToString(image.ImageId) == id })
+		if !exists {
+			names = append(names, provenance.RetiredSourceParameter(id))
+		}
+	}
+
+	for chunk := range slices.Chunk(names, parametersPerCall) {
+		out, err := s.pool.SSM(at).GetParameters(ctx, &ssm.GetParametersInput{
+			Names:          chunk,
+			WithDecryption: aws.Bool(true),
+		})
+		if err != nil {
+			if s.req.SourceRetention.On() { // without the option, the permission is optional
+				s.lookupFailed(at, "", "ssm:GetParameters", err)
+			}
+			return retired
+		}
+		for _, parameter := range out.Parameters {
+			image := ec2types.Image{
+				ImageId: aws.String(strings.TrimPrefix(aws.ToString(parameter.Name), provenance.RetiredSourceParameters)),
+			}
+			for key, value := range provenance.ParseRetiredSource(aws.ToString(parameter.Value)) {
+				image.Tags = append(image.Tags, ec2types.Tag{Key: aws.String(key), Value: aws.String(value)})
+			}
+			retired = append(retired, image)
+		}
+	}
+	return retired
+}
+
+// parametersPerCall is the number of parameters that one call of GetParameters takes (rule 7.7).
+const parametersPerCall = 10
+
+// sourceReleases looks for the source images of the image family.
+func (s *survey) sourceReleases(ctx context.Context) {
+	if !s.req.SourceRetention.On() {
+		return
+	}
+	s.facts.SourceReleases = map[string][]ec2types.Image{}
+	for _, source := range s.req.Images {
+		at := distribution.Location{Account: s.facts.Source.Account, Region: source.Region}
+		found, err := images(ctx, s.pool.EC2(at), ec2types.Filter{
+			Name: aws.String("tag:" + provenance.TagImageFamily), Values: []string{literal(s.req.ImageFamily)},
+		})
+		if err != nil {
+			s.lookupFailed(at, "", "ec2:DescribeImages", err)
+		}
+		s.facts.SourceReleases[source.Region] = found
 	}
 }
 

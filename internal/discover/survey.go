@@ -75,6 +75,7 @@ func Look(ctx context.Context, pool *awsclient.Pool, req distribution.Request) (
 	err = errors.Join(err, s.existingElsewhere(ctx, destinations))
 	s.grants(ctx)
 	s.sources(ctx)
+	s.sourceReleases(ctx)
 	err = errors.Join(err, s.usage(ctx, destinations))
 	return s.facts, err
 }

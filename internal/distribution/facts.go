@@ -39,6 +39,9 @@ type Facts struct {
 	// Published holds the accounts' own images that parameters and default versions of launch templates name, by ID.
 	Published map[Location]map[string]ec2types.Image
 
+	// SourceReleases holds the source images of the image family, by Region. Empty without source_retention.
+	SourceReleases map[string][]ec2types.Image
+
 	Usage map[Location]ImageUseFacts // what uses the releases of the image family; empty without mode = "usage"
 
 	// Sources holds the source images of Releases and of other images that a run may replace. Deleted ones are missing.

@@ -42,6 +42,7 @@ type Request struct {
 	PublishAll            bool              // publish no image before those of all required destinations are verified
 	Hold                  bool              // verify the images, and publish none
 	Move                  PointerMove       // move published references only; empty to distribute
+	SourceRetention       Retention         // of source images of older releases
 	Usage                 bool              // report what uses the releases of the image family, and do nothing
 	AllowOlderRelease     bool              // with Promote: replace references to a newer release
 	ImageFamily           string            // of the images; empty for none

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -114,4 +115,41 @@ func expectPublished(t *testing.T, w *World, after, want string) {
 	if got != [2]string{want, want} {
 		t.Errorf("after %s the parameter and the launch template name %v, want %s", after, got, want)
 	}
+}
+
+// TestSourceRetention_afterBuild builds two releases. The source AMI of the first one is deregistered, and its copy is
+// still one of the plugin's: mode = "usage" finds it.
+func TestSourceRetention_afterBuild(t *testing.T) {
+	text := string(must(os.ReadFile("../../example/promote/template.pkr.hcl"))(t))
+	h := newHost(t, strings.Replace(text, `"golden"
+    kms_key_id`, `"golden"
+    source_retention {
+      keep_releases = 1
+    }
+    kms_key_id`, 1))
+	prepareWeb(t, h.World)
+	addBuilderPolicy(t, h.World, `{"Version":"2012-10-17","Statement":[{
+		"Effect":"Allow",
+		"Action":["ec2:*","ssm:*","imagebuilder:*"],
+		"Resource":"*"
+	}]}`)
+
+	build := func() (built, owned string) {
+		h.packer(t, 0, "build", "-color=false", "-only=amazon-ebs.golden", "-var=poll_interval=1s",
+			"-var=publish=each", externalID, ".")
+		return h.newestManifest(t)
+	}
+	first, copied := build()
+	second, _ := build()
+	images := must(h.World.ec2(source).DescribeImages(t.Context(), &ec2.DescribeImagesInput{
+		Owners:  []string{"self"},
+		Filters: []types.Filter{{Name: aws.String("image-id"), Values: []string{first, second}}},
+	}))(t).Images
+	if len(images) != 1 || *images[0].ImageId != second {
+		t.Errorf("the source account has %d of both source AMIs", len(images))
+	}
+
+	says(t, h.packer(t, 0, "build", "-color=false", "-only=null.release", "-var=poll_interval=1s", externalID,
+		"-var=mode=usage", "-var=existing_amis="+string(must(json.Marshal(map[string]string{region: second}))(t)), "."),
+		"Release "+first, copied+": 1 launch template")
 }

@@ -49,6 +49,20 @@ func everyStep(s Setup) []step.Step {
 			}
 		}
 	}
+	if s.with("mode = rollback") {
+		for _, region := range s.regions() {
+			for _, target := range s.Targets {
+				at := distribution.Location{Account: target, Region: region}
+				steps = append(steps, &step.VerifyRelease{Base: step.Base{Location: at}})
+			}
+		}
+	}
+	if s.with("source_retention") {
+		for _, region := range s.regions() {
+			at := distribution.Location{Account: s.SourceAccount, Region: region}
+			steps = append(steps, &step.RetireSource{Base: step.Base{Location: at}, ImageID: "*"})
+		}
+	}
 	for _, req := range requests {
 		p := plan.Assess(req, facts).Decide()
 		if p.Refused() {
@@ -107,6 +121,9 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 	target := &req.Targets[0]
 	if s.with("retention") {
 		req.ImageFamily, target.Retention.Releases = "golden", 1
+	}
+	if s.with("source_retention") {
+		req.ImageFamily, req.SourceRetention.Releases = "golden", 1
 	}
 	if s.with("launch_check") {
 		target.LaunchCheck = &distribution.LaunchCheck{

@@ -182,7 +182,7 @@ func (h *holder) resources(t term, action string) []string {
 // isCreation reports whether an EC2 action creates a resource, which it can tag.
 func isCreation(action string) bool {
 	call, isEC2 := strings.CutPrefix(action, "ec2:")
-	if !isEC2 || call == "CreateTags" {
+	if !isEC2 || call == "CreateTags" || call == "CreateImageUsageReport" {
 		return false
 	}
 	return slices.ContainsFunc(
@@ -239,7 +239,7 @@ func (h *holder) terms() []term {
 				"ssm:DescribeParameters",
 				"ssm:GetParameters",
 			),
-			whole,
+			notRetired,
 			distribution.Condition{"ForAnyValue:StringEquals": {"aws:CalledVia": {"ec2-images.amazonaws.com"}}},
 		},
 		{"ListLicenses", is("license-manager:ListLicenseSpecificationsForResource"), whole, nil},
@@ -249,6 +249,16 @@ func (h *holder) terms() []term {
 	}
 	if h.target && h.with("force_deregister") { // IAM has no condition on the name of an image
 		terms = append(terms, term{"DeregisterImagesByName", is("ec2:DeregisterImage"), anywhere, nil})
+	}
+	if !h.target && h.with("source_retention") { // the snapshots of a build have no common tag
+		family := distribution.Condition{"Null": {"aws:ResourceTag/" + provenance.TagImageFamily: {"false"}}}
+		terms = append(
+			terms,
+			term{"RetireSourceImages", is("ec2:DeregisterImage"), anywhere, family},
+			term{"DeleteSourceSnapshots", is("ec2:DeleteSnapshot"), anywhere, nil},
+			term{"RequestUsageReport", is("ec2:CreateImageUsageReport"), anywhere, nil},
+			term{"ReadSigningKeys", is("ssm:GetParameters"), retired, nil},
+		)
 	}
 	if h.target && h.with("force_delete_snapshot") {
 		terms = append(terms, term{"DeleteTheirSnapshots", is("ec2:DeleteSnapshot"), anywhere, nil})
@@ -358,6 +368,22 @@ func has(prefixes ...string) func(string) bool {
 }
 
 func whole(resource string) string { return resource }
+
+// notRetired returns every resource but the parameters of retired source images.
+func notRetired(resource string) string {
+	if strings.Contains(resource, provenance.RetiredSourceParameters) {
+		return ""
+	}
+	return resource
+}
+
+// retired returns the parameters of retired source images.
+func retired(resource string) string {
+	if notRetired(resource) == "" {
+		return here(resource)
+	}
+	return ""
+}
 
 // anything returns the resource of actions without resource types, such as most reading actions.
 func anything(string) string { return "*" }

@@ -247,6 +247,23 @@ func TestPolicies_foreignImage(t *testing.T) {
 	}
 }
 
+// The policies for source_retention let a run deregister the source image of an older release.
+func TestPolicies_sourceRetention(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := furnish(t, func(string, *Document) {}, append(slices.Clone(Options), "source_retention")...)
+		first := s.image
+		if problems := s.problems(); problems != "" {
+			t.Error(problems)
+		}
+		images, err := ec2.NewFromConfig(s.Config(s.SourceAccount, home)).DescribeImages(
+			t.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
+		s.must(err)
+		if slices.ContainsFunc(images.Images, func(image ec2types.Image) bool { return *image.ImageId == first }) {
+			t.Errorf("the source image %s of the first release is still there", first)
+		}
+	})
+}
+
 // If a kind of step were missing from the plans here, no policy would have its permissions.
 func TestEveryOption_everyKindOfStep(t *testing.T) {
 	planned := map[string]bool{}
@@ -255,7 +272,9 @@ func TestEveryOption_everyKindOfStep(t *testing.T) {
 		// adds the signature of a resource, like the steps that create resources
 		"TagResource": true,
 	}
-	for _, step := range everyStep(Example()) {
+	every := Example()
+	every.Options = slices.Concat(Options, OnRequest)
+	for _, step := range everyStep(every) {
 		planned[strings.TrimPrefix(fmt.Sprintf("%T", step), "*step.")] = true
 	}
 	files, err := filepath.Glob("../step/*.go")

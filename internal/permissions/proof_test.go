@@ -412,6 +412,9 @@ func (s *site) distribute(
 	pool, err := awsclient.New(s.Context(), access)
 	s.must(err)
 	req := s.request(name, of)
+	if name != "run-8" && name != "run-9" { // the others need the first release
+		req.SourceRetention = distribution.Retention{}
+	}
 	for _, change := range change {
 		change(&req)
 	}
@@ -535,7 +538,10 @@ func (s *site) problems() string {
 	first := s.image
 	s.release(admin)
 	run("run-8", 0, func(req *distribution.Request) { req.Targets[0].AMIName = "golden 2" })
-	if s.with("mode = rollback") { // nothing names the first release any more, but what was named before is read
+	if s.with("source_retention") { // the first release is shared: the report of its usage was requested
+		time.Sleep(time.Hour)
+		run("run-9", 0, func(req *distribution.Request) { req.Targets[0].AMIName = "golden 2" })
+	} else if s.with("mode = rollback") { // nothing names the first release any more, but what was named before is read
 		run("run-9", 0, func(req *distribution.Request) {
 			req.Images[0].ImageID, req.Move = first, distribution.Rollback
 		})

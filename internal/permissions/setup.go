@@ -124,9 +124,9 @@ var Options = []string{
 // forUsers are the options about other accounts than the targets.
 var forUsers = []string{"ami_users", "share"}
 
-// OnRequest are the options that let a target role delete foreign resources. No policy has them unless the user
+// OnRequest are the options that let a role delete foreign resources. No policy has them unless the user
 // requests it.
-var OnRequest = []string{"force_delete_snapshot", "force_deregister"}
+var OnRequest = []string{"force_delete_snapshot", "force_deregister", "source_retention"}
 
 // with reports whether an option is used.
 func (s Setup) with(option string) bool {

@@ -160,9 +160,13 @@ func (a *Assessment) buildSteps(
 	}
 
 	b.addPublishBarrier(states)
+	var done []distribution.StepID
 	for _, g := range states {
-		b.deleteReleases(g, b.publish(g))
+		published := b.publish(g)
+		b.deleteReleases(g, published)
+		done = append(append(done, g.verifications...), published...)
 	}
+	b.retireSources(len(all), len(destinations), done)
 
 	for _, o := range prepared {
 		b.revokeShares(o)

@@ -358,6 +358,7 @@ func (a *Assessment) moveSteps(all []distribution.Destination, open []destinatio
 		for i, d := range open {
 			b.deleteReleases(destinationState{Destination: d.Destination, verifications: verifications[i]}, moved)
 		}
+		b.retireSources(len(all), len(open), slices.Concat(slices.Concat(verifications...), moved))
 	}
 
 	return b.steps

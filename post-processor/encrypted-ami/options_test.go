@@ -126,6 +126,12 @@ var worlds = append(
 			{Option: "target.retention.keep_for", Value: "72h"},
 			{Option: "target.retention.dry_run", Value: true},
 		}},
+		{Name: "an older source image", Run: afterBuild(olderSource), Cases: []optioncoverage.Case{
+			{Option: "source_retention"},
+			{Option: "source_retention.keep_releases", Without: "keep_releases: missing"},
+			{Option: "source_retention.keep_for", Value: "72h"},
+			{Option: "source_retention.dry_run", Value: true},
+		}},
 		{Name: "a Windows image", Run: afterBuild(windows("")), Cases: optioncoverage.FastLaunchCases("")},
 		{Name: "a Windows image with a launch template by its " +
 			"name", Run: afterBuild(windows("template_name")), Cases: optioncoverage.FastLaunchCases("template_name")},

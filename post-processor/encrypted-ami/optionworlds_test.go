@@ -262,6 +262,19 @@ func olderRelease(s *stage) pairs {
 	return o
 }
 
+// olderSource is the next release of an image family whose source images go.
+func olderSource(s *stage) pairs {
+	o := s.options(prod)
+	o["image_family"] = "web"
+	_, err := s.run(s.Context(), o)
+	s.must(err)
+	time.Sleep(48 * time.Hour)
+	f := s.fixtures()
+	s.rebuilt(f.Image(source, "golden 2", f.Snapshot(source, "")))
+	o["source_retention"] = pairs{"keep_releases": 1}
+	return o
+}
+
 // olderPromotion promotes a release whose successor is published in two targets.
 func olderPromotion(s *stage) pairs {
 	o := s.options(prod, other)
