@@ -52,7 +52,7 @@ func RequiredPermissions(requests ...distribution.Request) (source, target []ste
 	if slices.ContainsFunc(requests, func(r distribution.Request) bool { return r.SourceRetention.On() }) {
 		source = append(source, step.Permission{
 			Action:   "ssm:GetParameters",
-			Resource: "arn:aws:ssm:*:*:parameter" + provenance.RetiredSourceParameters + "*",
+			Resource: "arn:aws:ssm:*:*:parameter" + provenance.RetiredSourcePath + "*",
 			Rule:     "7.2",
 		})
 	}

@@ -96,11 +96,11 @@ func (s *survey) retiredSources(
 	for _, id := range sortedSet(wanted) {
 		exists := slices.ContainsFunc(found, func(image ec2types.Image) bool { return aws.ToString(image.ImageId) == id })
 		if !exists {
-			names = append(names, provenance.RetiredSourceParameter(id))
+			names = append(names, provenance.RetiredSourceName(id))
 		}
 	}
 
-	for chunk := range slices.Chunk(names, parametersPerCall) {
+	for chunk := range slices.Chunk(names, namesPerCall) {
 		out, err := s.pool.SSM(at).GetParameters(ctx, &ssm.GetParametersInput{
 			Names:          chunk,
 			WithDecryption: aws.Bool(true),
@@ -111,11 +111,11 @@ func (s *survey) retiredSources(
 			}
 			return retired
 		}
-		for _, parameter := range out.Parameters {
+		for _, stored := range out.Parameters {
 			image := ec2types.Image{
-				ImageId: aws.String(strings.TrimPrefix(aws.ToString(parameter.Name), provenance.RetiredSourceParameters)),
+				ImageId: aws.String(strings.TrimPrefix(aws.ToString(stored.Name), provenance.RetiredSourcePath)),
 			}
-			for key, value := range provenance.ParseRetiredSource(aws.ToString(parameter.Value)) {
+			for key, value := range provenance.ParseRetiredSource(aws.ToString(stored.Value)) {
 				image.Tags = append(image.Tags, ec2types.Tag{Key: aws.String(key), Value: aws.String(value)})
 			}
 			retired = append(retired, image)
@@ -124,8 +124,8 @@ func (s *survey) retiredSources(
 	return retired
 }
 
-// parametersPerCall is the number of parameters that one call of GetParameters takes (rule 7.7).
-const parametersPerCall = 10
+// namesPerCall is the number of names that one call of GetParameters takes (rule 7.7).
+const namesPerCall = 10
 
 // sourceReleases looks for the source images of the image family.
 func (s *survey) sourceReleases(ctx context.Context) {

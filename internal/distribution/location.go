@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
 // Location is an account in a Region. A step runs there with credentials of that account.
@@ -93,4 +95,9 @@ func ARNAccount(text string) string {
 		return ""
 	}
 	return parsed.AccountID
+}
+
+// RetiredSourceARN returns the ARN of what keeps the signing keys of a deregistered source image.
+func (l Location) RetiredSourceARN(imageID string) string {
+	return l.arn("ssm", l.Account, "parameter"+provenance.RetiredSourceName(imageID))
 }

@@ -103,6 +103,16 @@ func publish(s Setup, target *distribution.Target) {
 	}
 }
 
+// retain adds the options that remove older releases.
+func retain(s Setup, req *distribution.Request) {
+	if s.with("retention") {
+		req.ImageFamily, req.Targets[0].Retention.Releases = "golden", 1
+	}
+	if s.with("source_retention") {
+		req.ImageFamily, req.SourceRetention.Releases = "golden", 1
+	}
+}
+
 // everyOption returns requests that use all options between them. Each has images with its own name.
 func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 	const sourceAlias, staged, shared = "alias/source", "snap-0aaaaaaaaaaaaaaaa", "snap-0bbbbbbbbbbbbbbbb"
@@ -119,12 +129,7 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 		RunID: "run", Build: distribution.Build{Name: "golden", Region: home.Region},
 	}
 	target := &req.Targets[0]
-	if s.with("retention") {
-		req.ImageFamily, target.Retention.Releases = "golden", 1
-	}
-	if s.with("source_retention") {
-		req.ImageFamily, req.SourceRetention.Releases = "golden", 1
-	}
+	retain(s, &req)
 	if s.with("launch_check") {
 		target.LaunchCheck = &distribution.LaunchCheck{
 			InstanceType:  "t3.nano",

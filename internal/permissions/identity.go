@@ -250,16 +250,6 @@ func (h *holder) terms() []term {
 	if h.target && h.with("force_deregister") { // IAM has no condition on the name of an image
 		terms = append(terms, term{"DeregisterImagesByName", is("ec2:DeregisterImage"), anywhere, nil})
 	}
-	if !h.target && h.with("source_retention") { // the snapshots of a build have no common tag
-		family := distribution.Condition{"Null": {"aws:ResourceTag/" + provenance.TagImageFamily: {"false"}}}
-		terms = append(
-			terms,
-			term{"RetireSourceImages", is("ec2:DeregisterImage"), anywhere, family},
-			term{"DeleteSourceSnapshots", is("ec2:DeleteSnapshot"), anywhere, nil},
-			term{"RequestUsageReport", is("ec2:CreateImageUsageReport"), anywhere, nil},
-			term{"ReadSigningKeys", is("ssm:GetParameters"), retired, nil},
-		)
-	}
 	if h.target && h.with("force_delete_snapshot") {
 		terms = append(terms, term{"DeleteTheirSnapshots", is("ec2:DeleteSnapshot"), anywhere, nil})
 	}
@@ -283,7 +273,22 @@ func (h *holder) terms() []term {
 			term{"UnshareImage", is("ec2:ModifyImageAttribute"), anywhere, withdraw},
 			term{"WritePluginTags", is("ec2:CreateTags", "ec2:DeleteTags"), anywhere, tagged(provenance.TagPrefix + "*")})
 	}
-	return append(terms, h.keyTerms()...)
+	return slices.Concat(terms, h.retirementTerms(), h.keyTerms())
+}
+
+// retirementTerms returns the conditions of what deregisters source images. The snapshots of a build have no common
+// tag.
+func (h *holder) retirementTerms() []term {
+	if h.target || !h.with("source_retention") {
+		return nil
+	}
+	family := distribution.Condition{"Null": {"aws:ResourceTag/" + provenance.TagImageFamily: {"false"}}}
+	return []term{
+		{"RetireSourceImages", is("ec2:DeregisterImage"), anywhere, family},
+		{"DeleteSourceSnapshots", is("ec2:DeleteSnapshot"), anywhere, nil},
+		{"RequestUsageReport", is("ec2:CreateImageUsageReport"), anywhere, nil},
+		{"ReadSigningKeys", is("ssm:GetParameters"), retired, nil},
+	}
 }
 
 // tags reports whether the resources of an action get tags.
@@ -371,7 +376,7 @@ func whole(resource string) string { return resource }
 
 // notRetired returns every resource but the parameters of retired source images.
 func notRetired(resource string) string {
-	if strings.Contains(resource, provenance.RetiredSourceParameters) {
+	if strings.Contains(resource, provenance.RetiredSourcePath) {
 		return ""
 	}
 	return resource

@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// RetiredSourceParameters is the path of the parameters that keep the signing keys of deregistered source images.
-const RetiredSourceParameters = "/encrypted-ami/sources/"
+// RetiredSourcePath is the path of the parameters that keep the signing keys of deregistered source images.
+const RetiredSourcePath = "/encrypted-ami/sources/"
 
-// RetiredSourceParameter returns the name of the SecureString with the signing keys of a source image. It is in the
+// RetiredSourceName returns the name of the SecureString with the signing keys of a source image. It is in the
 // account and Region of the image.
-func RetiredSourceParameter(imageID string) string { return RetiredSourceParameters + imageID }
+func RetiredSourceName(imageID string) string { return RetiredSourcePath + imageID }
 
 // FormatRetiredSource returns the tags of a source image that prove its copies, one a line.
 func FormatRetiredSource(tags map[string]string) string {

@@ -49,7 +49,7 @@ func (s *RetireSource) Permissions() []Permission {
 	return append([]Permission{
 		{"ec2:DeregisterImage", image, "2.5.9"},
 		{"ec2:DeleteSnapshot", s.Location.SnapshotARN("*"), "9.11"},
-		{"ssm:PutParameter", s.Location.ParameterARN(provenance.RetiredSourceParameter(s.ImageID)), "7.2"},
+		{"ssm:PutParameter", s.Location.RetiredSourceARN(s.ImageID), "7.2"},
 	}, all...)
 }
 
@@ -133,7 +133,7 @@ func (r *Run) retireSource(ctx context.Context, _ *attempt, s *RetireSource) (Ou
 // keepSigningKeys stores the tags that prove the copies of an image. The same call again changes nothing.
 func (r *Run) keepSigningKeys(ctx context.Context, s *RetireSource, image *ec2types.Image) error {
 	_, err := r.Clients.SSM(s.Location).PutParameter(ctx, &ssm.PutParameterInput{
-		Name:        aws.String(provenance.RetiredSourceParameter(s.ImageID)),
+		Name:        aws.String(provenance.RetiredSourceName(s.ImageID)),
 		Type:        ssmtypes.ParameterTypeSecureString,
 		Value:       aws.String(provenance.FormatRetiredSource(distribution.TagMap(image.Tags))),
 		Description: aws.String("Proves the copies of a deregistered source AMI. Delete it when no copy is left."),
