@@ -88,7 +88,7 @@ func (b *resultBuilder) addOutcome(s step.Step, o step.Outcome, failure *distrib
 		Begun:   o.Begun,
 		Ended:   o.Ended,
 		Made:    o.ID,
-		Skipped: errors.Is(o.Err, step.ErrSkipped),
+		Skipped: errors.Is(o.Err, step.ErrSkipped) || isUntestedDestination(s, o.Err),
 		Failure: failure,
 	})
 

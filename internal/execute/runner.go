@@ -239,10 +239,21 @@ func (r *runner) applyBackoff(q *callQueue, delay time.Duration) {
 // schedule queues a step whose dependencies have ended, or skips it.
 func (r *runner) schedule(j *stepRun) {
 	if r.mustSkip(j) {
-		r.finish(j, step.Outcome{Err: step.ErrSkipped})
+		r.finish(j, step.Outcome{Err: j.skipCause()})
 		return
 	}
 	j.queue.push(j)
+}
+
+// skipCause returns the error of a step that is skipped. Without the snapshot for test copies, a destination has not
+// failed: it is not tested.
+func (j *stepRun) skipCause() error {
+	for _, id := range j.base.DependsOn {
+		if step.IsUntested(j.outcomes[id].Err) {
+			return &step.Untested{Err: step.ErrSkipped}
+		}
+	}
+	return step.ErrSkipped
 }
 
 func (r *runner) mustSkip(j *stepRun) bool {
@@ -364,7 +375,8 @@ func (r *runner) finish(j *stepRun, d step.Outcome) {
 	stored := d
 	stored.Snapshot = nil // only direct dependents need the snapshot, and it is large
 	r.outcomes[j.base.ID] = stored
-	if d.Err != nil && j.base.Destination != (distribution.Location{}) {
+	hasFailed := d.Err != nil && !step.IsUntested(d.Err)
+	if hasFailed && j.base.Destination != (distribution.Location{}) {
 		r.failedDestinations[j.base.Destination] = true
 	}
 
@@ -380,6 +392,12 @@ func (r *runner) finish(j *stepRun, d step.Outcome) {
 	}
 }
 
+// isUntestedDestination reports whether a test copy to a destination has no result. Its failure would be that of the
+// destination.
+func isUntestedDestination(s step.Step, err error) bool {
+	return step.IsUntested(err) && s.Meta().Destination != (distribution.Location{})
+}
+
 func finishedEvent(j *stepRun, d step.Outcome) distribution.Event {
 	e := distribution.Event{
 		Time:     d.Ended,
@@ -392,7 +410,7 @@ func finishedEvent(j *stepRun, d step.Outcome) distribution.Event {
 	}
 
 	switch {
-	case errors.Is(d.Err, step.ErrSkipped):
+	case errors.Is(d.Err, step.ErrSkipped), isUntestedDestination(j.step, d.Err):
 		e.Kind, e.Percent = distribution.Skipped, -1
 	case d.Err != nil:
 		e.Kind, e.Percent, e.Text = distribution.Failed, -1, j.step.String()+": "+step.Reason(d.Err)

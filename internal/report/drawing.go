@@ -121,7 +121,7 @@ func (s *sketch) addSources(images []SourceAMI) {
 
 func (s *sketch) addStagedCopies(steps []Step) {
 	for _, step := range steps {
-		if !step.isCopy() || !step.Staged {
+		if !step.isCopy() || !step.Staged || step.Status == Skipped {
 			continue
 		}
 		n := s.node(box{AsStaged, "", step.Region})
@@ -150,7 +150,7 @@ func (s *sketch) addDestinations(m Manifest) {
 	for _, step := range m.Steps {
 		at := distribution.Location{Account: step.AccountID, Region: step.Region}
 		to, known := boxes[at]
-		if !step.isCopy() || step.Staged || !known {
+		if !step.isCopy() || step.Staged || !known || step.Status == Skipped || step.isTest() {
 			continue
 		}
 		kind := AsStaged

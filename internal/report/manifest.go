@@ -337,6 +337,9 @@ type Step struct {
 // isCopy reports whether the step copies a snapshot or an image.
 func (s Step) isCopy() bool { return s.SourceRegion != "" }
 
+// isTest reports whether a step is the copy of an empty snapshot, which is deleted again.
+func (s Step) isTest() bool { return strings.HasPrefix(s.ID, "test-copy") }
+
 // JSON returns the manifest as the JSON file that programs read.
 func (m Manifest) JSON() ([]byte, error) {
 	var out bytes.Buffer

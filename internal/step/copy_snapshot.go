@@ -169,10 +169,6 @@ func (r *Run) copySnapshot(ctx context.Context, a *attempt, s *CopySnapshot) (Ou
 		return Outcome{Snapshot: failed.snapshot}, a.repeatOrFail()
 	}
 
-	if s.Trial && a.id(s.Source) == "" { // the snapshot for the test copy could not be created
-		return Outcome{}, nil
-	}
-
 	err := r.startSnapshotCopy(ctx, a, s)
 	if err == nil {
 		err = r.sign(ctx, a, s.Signing)
@@ -194,7 +190,7 @@ func (r *Run) copySnapshot(ctx context.Context, a *attempt, s *CopySnapshot) (Ou
 		GiB:         s.GiB,
 		Ended: func(status *CopyStatus, err error) (Outcome, error) {
 			if note := canaryLostNote(err); s.Trial && note != nil {
-				return Outcome{ID: id, Notes: []distribution.Finding{*note}}, nil
+				return Outcome{ID: id}, &Untested{Err: err, finding: note}
 			}
 			return r.handleCopyEnd(a, id, status, err)
 		},

@@ -80,8 +80,7 @@ func (r *Run) createEmptySnapshot(ctx context.Context, a *attempt, s *CreateEmpt
 		Ended: func(status *CopyStatus, err error) (Outcome, error) {
 			outcome := Outcome{ID: id}
 			if note := canaryLostNote(err); note != nil {
-				outcome.Notes = []distribution.Finding{*note}
-				return outcome, nil
+				return outcome, &Untested{Err: err, finding: note}
 			}
 			if status != nil {
 				outcome.Snapshot = status.snapshot
@@ -158,11 +157,12 @@ func (r *Run) endWithoutCanary(ctx context.Context, a *attempt, err error) (Outc
 	a.resourceID = ""
 	f := r.Explain(ctx, a.step, err)
 	f.Level, f.Field = distribution.Warning, "test_copy"
-	outcome := Outcome{Notes: []distribution.Finding{*f}}
+	f.Summary = "the test copies could not be made: " + f.Summary
+	var outcome Outcome
 	if id != "" {
 		outcome.Retained = r.discard(ctx, a.base.Location, id)
 	}
-	return outcome, nil
+	return outcome, &Untested{Err: err, finding: f}
 }
 
 // canaryLostNote returns a note if another run of the same destinations deleted the snapshot for test copies.

@@ -22,6 +22,25 @@ type ExplainedError interface {
 	Finding(s Step) *distribution.Finding
 }
 
+// Untested ends a step of the test copies that has no result. The run continues, because it shows nothing about the
+// destinations. It wraps ErrSkipped in the steps that depend on such a step.
+type Untested struct {
+	Err     error
+	finding *distribution.Finding
+}
+
+func (e *Untested) Error() string { return e.Err.Error() }
+func (e *Untested) Unwrap() error { return e.Err }
+
+// Finding returns why there is no result.
+func (e *Untested) Finding(Step) *distribution.Finding { return e.finding }
+
+// IsUntested reports whether a step of the test copies has no result.
+func IsUntested(err error) bool {
+	var untested *Untested
+	return errors.As(err, &untested)
+}
+
 // QuotaExceeded says that AWS refused a call because a quota is used up (rule 4.1.5, concurrent copies).
 type QuotaExceeded struct {
 	Limit int   // quota of the account. Zero if AWS does not report it

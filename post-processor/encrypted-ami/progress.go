@@ -39,14 +39,17 @@ type progress struct {
 	groups    map[step.Phrase]string // lines of cleanup steps that are printed once
 	brief     bool                   // destinations have no lines for their steps
 	canceled  bool
-	tested    int // destinations whose test copy succeeded
-	untested  int // destinations whose test copy has not ended
+	testing   map[distribution.Location]bool // destinations whose test copy has not ended
+	ended     testOutcomes
 	verified  map[distribution.Location]bool
 	retries   map[string]bool // lines that said why a step is retried
 	heartbeat heartbeat
 
 	outages func() []awsclient.Outage // that calls wait for. Nil before there are clients
 }
+
+// testOutcomes counts the destinations whose test copy has ended.
+type testOutcomes struct{ succeeded, failed, withoutResult int }
 
 // runningStep is a step that has started and not ended.
 type runningStep struct {
@@ -77,16 +80,16 @@ func (p *progress) follow(of plan.Plan) {
 	p.steps, p.running = map[distribution.StepID]step.Step{}, map[distribution.StepID]*runningStep{}
 	p.verified, p.retries = map[distribution.Location]bool{}, map[string]bool{}
 	p.tests = report.TestSteps(of.Steps)
-	p.tested, p.untested = 0, 0
+	p.testing, p.ended = map[distribution.Location]bool{}, testOutcomes{}
 	for _, s := range of.Steps {
 		p.steps[s.Meta().ID] = s
 		if s.Role() == step.CopiesTest {
-			p.untested++
+			p.testing[s.Meta().Destination] = true
 		}
 	}
 	p.groups = report.CleanupLines(of.Steps)
-	if p.untested > 0 {
-		p.groups[testCopies] = report.TestCopyLine(p.untested)
+	if len(p.testing) > 0 {
+		p.groups[testCopies] = report.TestCopyLine(len(p.testing))
 	}
 	p.brief = len(of.Destinations) > mostDestinations
 }
@@ -176,6 +179,10 @@ func (p *progress) say(e distribution.Event) {
 		p.fail(s, e)
 	case distribution.Retrying:
 		p.retry(s, e)
+	case distribution.Skipped:
+		if s.Role() == step.VerifiesTest {
+			p.endTest(s, &p.ended.withoutResult)
+		}
 	case distribution.Noted:
 		p.print(p.text.Subject(s) + strings.TrimPrefix(e.Text, s.String()))
 	}
@@ -249,26 +256,31 @@ func (p *progress) retry(s step.Step, e distribution.Event) {
 func (p *progress) finish(s step.Step) {
 	switch s.Role() {
 	case step.VerifiesTest:
-		p.tested++
-		p.endTest()
+		p.endTest(s, &p.ended.succeeded)
 	case step.VerifiesImage:
 		p.verified[s.Meta().Destination] = true
 		p.waitForOthers()
 	}
 }
 
-// endTest prints how many test copies succeeded, once all have ended.
-func (p *progress) endTest() {
-	p.untested--
-	all := 0
-	for _, s := range p.steps {
-		if s.Role() == step.CopiesTest {
-			all++
-		}
+// endTest counts the end of a test copy. After the last one it prints how many succeeded. If none could be made, the
+// failure of their source has been printed.
+func (p *progress) endTest(s step.Step, count *int) {
+	at := s.Meta().Destination
+	if !p.testing[at] { // the verification of a copy that failed
+		return
 	}
-	if p.untested == 0 && !p.canceled {
-		p.print(fmt.Sprintf("Test copies succeeded: %d of %d", p.tested, all))
+	delete(p.testing, at)
+	*count++
+	if len(p.testing) > 0 || p.canceled || p.ended.withoutResult > 0 && p.ended.succeeded+p.ended.failed == 0 {
+		return
 	}
+	line := fmt.Sprintf("Test copies succeeded: %d of %d",
+		p.ended.succeeded, p.ended.succeeded+p.ended.failed+p.ended.withoutResult)
+	if n := p.ended.withoutResult; n > 0 {
+		line += fmt.Sprintf(", without a result: %d", n)
+	}
+	p.print(line)
 }
 
 // waitForOthers says how many destinations must be verified before any is published.
@@ -289,7 +301,7 @@ func (p *progress) waitForOthers() {
 func (p *progress) fail(s step.Step, e distribution.Event) {
 	isTest := s.Role() == step.CopiesTest || s.Role() == step.VerifiesTest
 	if isTest {
-		defer p.endTest()
+		defer p.endTest(s, &p.ended.failed)
 	}
 	reason := strings.TrimPrefix(e.Text, s.String()+": ")
 	if p.canceled || strings.Contains(reason, "context canceled") {
@@ -297,6 +309,8 @@ func (p *progress) fail(s step.Step, e distribution.Event) {
 	}
 	at := s.Meta().Destination
 	switch {
+	case s.Role() == step.PreparesTest:
+		p.printError("Test copies could not be made: " + reason)
 	case isTest:
 		p.printError("Test copy to " + p.text.Location(at) + " failed: " + reason)
 	case p.brief && at != (distribution.Location{}):
