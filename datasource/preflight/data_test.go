@@ -51,7 +51,7 @@ type stage struct {
 func onStage(t *testing.T, play func(s *stage)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stage{T: t, World: awssim.New(awssim.WithSeed(1))}
-		s.must(s.Build(s.furnish))
+		s.must(s.Build(s.createResources))
 		s.begun = len(s.Records())
 		play(s)
 		time.Sleep(10 * time.Minute)
@@ -65,7 +65,7 @@ func (s *stage) must(err error) {
 	}
 }
 
-func (s *stage) furnish(b *awssim.Builder) error {
+func (s *stage) createResources(b *awssim.Builder) error {
 	ctx := s.Context()
 	users := iam.NewFromConfig(b.Config(source, tokyo))
 	_, err := users.CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("ci")})

@@ -124,7 +124,7 @@ func TestCopyImage_keepsImageAttributes(t *testing.T) {
 		id := requireOutput(f.copyImage(client, source))(f)
 		early := f.describeImage(client, id)
 		if early.State != types.ImageStatePending || len(early.BlockDeviceMappings) != 0 {
-			// 4.6.3
+			// rule 4.6.3
 			t.Errorf("at first the copy is %s with %v", early.State, early.BlockDeviceMappings)
 		}
 
@@ -151,7 +151,7 @@ func TestCopyImage_keepsImageAttributes(t *testing.T) {
 			t.Errorf("the snapshot is %+v", root)
 		}
 
-		// 9.14
+		// rule 9.14
 		ancestry := requireOutput(client.GetImageAncestry(f.Context(), &ec2.GetImageAncestryInput{
 			ImageId: &id,
 		}))(f).ImageAncestryEntries

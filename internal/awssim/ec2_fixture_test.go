@@ -148,7 +148,7 @@ func requireError(t testing.TB, err error, code, text string) {
 	}
 }
 
-// runWithSnapshotJobs is runWithFixture and passes all snapshot jobs to the test.
+// runWithSnapshotJobs is like runWithFixture, and passes all snapshot jobs to the test.
 func runWithSnapshotJobs(t *testing.T, test func(f fixture, jobs *[]SnapshotJob)) {
 	t.Helper()
 	runWithFixture(t, func(f fixture) {

@@ -148,7 +148,7 @@ func TestRegisterImage_defaults(t *testing.T) {
 			in.BlockDeviceMappings = append(in.BlockDeviceMappings,
 				types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdb"), VirtualName: aws.String("ephemeral0")},
 				types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdc"), NoDevice: aws.String("")},
-				// 1.5.5
+				// rule 1.5.5
 				types.BlockDeviceMapping{
 					DeviceName: aws.String("/dev/sdd"),
 					Ebs:        &types.EbsBlockDevice{VolumeSize: aws.Int32(3), Encrypted: aws.Bool(true)},

@@ -391,7 +391,7 @@ var tagFilters = filterFields[types.TagDescription]{
 	},
 }
 
-// tagOfDescription lets the filter tag:<key> look at a tag. The filter tag-key is none of DescribeTags.
+// tagOfDescription returns the tag of a description, for the filter tag:<key>. DescribeTags has no filter tag-key.
 func tagOfDescription(t types.TagDescription) []types.Tag {
 	return []types.Tag{{Key: t.Key, Value: t.Value}}
 }

@@ -155,7 +155,7 @@ func TestIAM_boundariesAndManagedPolicies(t *testing.T) {
 			RoleName: name, PermissionsBoundary: bound,
 		}))(f)
 
-		// A.4.11
+		// rule A.4.11
 		requireErrorMessage(
 			f, look(), "UnauthorizedOperation", "because no permissions boundary allows the ec2:DescribeRegions action",
 		)
@@ -213,7 +213,7 @@ func TestServiceLinkedRole_cannotBeChanged(t *testing.T) {
 		created := requireOutput(create("autoscaling.amazonaws.com", aws.String("blue")))(f).Role
 		if *created.Arn != "arn:aws:iam::"+owner+
 			":role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling_blue" {
-			// 8.1
+			// rule 8.1
 			f.Errorf("8.1: %s", *created.Arn)
 		}
 

@@ -520,7 +520,7 @@ func TestEncrypt_roundTrip(t *testing.T) {
 			f.Error(err)
 		}
 
-		// 3.7
+		// rule 3.7
 		requireErrorCode(f, open(f.kms, &kms.DecryptInput{CiphertextBlob: sealed}), "InvalidCiphertextException")
 		requireErrorCode(
 			f, open(f.kms, &kms.DecryptInput{CiphertextBlob: sealed[1:], EncryptionContext: context}),
@@ -541,7 +541,7 @@ func TestEncrypt_roundTrip(t *testing.T) {
 			open(kms.NewFromConfig(f.world.Config(owner, away)), &kms.DecryptInput{
 				CiphertextBlob: sealed, EncryptionContext: context,
 			}),
-			// 3.4.3
+			// rule 3.4.3
 			"AccessDeniedException",
 			"The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are "+
 				"not allowed to access.")

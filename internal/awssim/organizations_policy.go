@@ -109,7 +109,8 @@ func parseOrganizationPolicy(text *string, kind orgtypes.PolicyType) (*policyDoc
 	return created, nil
 }
 
-// createOrganizationPolicy is CreatePolicy of Organizations. IAM has an operation of the same name with another input.
+// createOrganizationPolicy implements CreatePolicy of Organizations. IAM has an operation of the same name with another
+// input.
 func (w *World) createOrganizationPolicy(
 	c *Call, in *organizations.CreatePolicyInput,
 ) (*organizations.CreatePolicyOutput, error) {
@@ -161,7 +162,7 @@ func showPolicy(p *organizationPolicy) *orgtypes.Policy {
 	return &orgtypes.Policy{Content: &p.text, PolicySummary: &p.PolicySummary}
 }
 
-// authorizeOrganizationPolicy is authorizeManager and returns the policy in a request.
+// authorizeOrganizationPolicy is like authorizeManager, and returns the policy in a request.
 func (w *World) authorizeOrganizationPolicy(c *Call, id *string) (*organization, *organizationPolicy, error) {
 	o, err := w.authorizeManager(c, "*")
 	if err != nil {
@@ -214,7 +215,7 @@ func (w *World) updateOrganizationPolicy(
 	return &organizations.UpdatePolicyOutput{Policy: showPolicy(found)}, nil
 }
 
-// authorizeAttachment is authorizeOrganizationPolicy and also returns the target in a request.
+// authorizeAttachment is like authorizeOrganizationPolicy, and also returns the target in a request.
 func (w *World) authorizeAttachment(c *Call, id, target *string) (*node, *organizationPolicy, error) {
 	o, found, err := w.authorizeOrganizationPolicy(c, id)
 	if err != nil {

@@ -172,8 +172,8 @@ func (w *World) authorizeMember(c *Call, resource string) (*organization, error)
 	return c.caller.account.node.organization, nil
 }
 
-// authorizeManager is authorizeMember for operations of the management account. A delegated administrator may perform
-// those that only read.
+// authorizeManager is like authorizeMember, for operations of the management account. A delegated administrator may
+// perform those that only read.
 func (w *World) authorizeManager(c *Call, resource string) (*organization, error) {
 	o, err := w.authorizeMember(c, resource)
 	if err != nil {
@@ -198,7 +198,7 @@ func organizationARN(c *Call, id *string) string {
 	return "*"
 }
 
-// authorizeParent is authorizeManager and returns the root or unit in a request.
+// authorizeParent is like authorizeManager, and returns the root or unit in a request.
 func (w *World) authorizeParent(c *Call, id *string) (*node, error) {
 	o, err := w.authorizeManager(c, organizationARN(c, id))
 	if err != nil {
@@ -211,7 +211,7 @@ func (w *World) authorizeParent(c *Call, id *string) (*node, error) {
 	return found, nil
 }
 
-// authorizeAccount is authorizeManager and returns the account in a request.
+// authorizeAccount is like authorizeManager, and returns the account in a request.
 func (w *World) authorizeAccount(c *Call, id *string) (*node, error) {
 	if !matchesPattern(id, accountNumber) {
 		return nil, badRequest("InvalidInputException", "You provided a value that does not match the required pattern.")
@@ -300,7 +300,7 @@ func showAll[T any](nodes []*node, show func(*node) T) []T {
 	return view
 }
 
-// paginateOrganizations is paginate with the limits of Organizations: 1 to 20 items, 20 by default.
+// paginateOrganizations is like paginate, with the limits of Organizations: 1 to 20 items, 20 by default.
 func paginateOrganizations[T any](all []T, limit *int32, token *string) ([]T, *string, error) {
 	if limit == nil {
 		limit = aws.Int32(20)

@@ -242,12 +242,20 @@ Organizations, SSM and License Manager, on the loopback interface only.
 
 ## The world demo
 
-~-world demo~ creates two accounts in ap-northeast-1:
+~-world demo~ creates two accounts in ap-northeast-1.
 
-| Account | What it has |
-|---|---|
-| 111111111111, the source | EBS encryption by default; the unencrypted AMI ~base-1~ with 8 and 20 GiB; the user ~builder~, who may do everything in EC2 and KMS and assume the target's role; the key ~alias/golden-source~, which the target may use to copy |
-| 999999999999, the target | the key ~alias/golden-target~; the role ~golden-image-target~ with every permission in EC2 and KMS. The source account may assume it with the external ID ~golden-images-4711~ |
+The source account 111111111111 has:
+
+- EBS encryption by default
+- the unencrypted AMI ~base-1~ with 8 and 20 GiB
+- the user ~builder~, who may do everything in EC2 and KMS and assume the target's role
+- the key ~alias/golden-source~, which the target may use to copy
+
+The target account 999999999999 has:
+
+- the key ~alias/golden-target~
+- the role ~golden-image-target~ with every permission in EC2 and KMS. The source account may assume it with the
+  external ID ~golden-images-4711~.
 
 ## How it differs from AWS
 

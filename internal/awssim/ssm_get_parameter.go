@@ -243,7 +243,7 @@ func isBelowPath(name, path string, anywhere bool) bool {
 	return ok && (anywhere || !strings.Contains(rest, "/"))
 }
 
-// paginateParameters is paginate with the limits of Parameter Store.
+// paginateParameters is like paginate, with the limits of Parameter Store.
 func paginateParameters[T any](c *Call, all []T, limit *int32, most int32, token *string) ([]T, *string, error) {
 	if limit == nil {
 		limit = &most

@@ -332,7 +332,7 @@ func TestParameter_secureString(t *testing.T) {
 			Name: aws.String("/secret"), WithDecryption: aws.Bool(true),
 		})
 
-		// 7.10
+		// rule 7.10
 		requireErrorMessage(
 			f, err, "AccessDeniedException",
 			"The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are "+
@@ -382,7 +382,7 @@ func TestParameter_permissions(t *testing.T) {
 		client := ssm.NewFromConfig(config, withoutSSMRetries)
 		requireNoError(f.putParameter(client, "/golden/image", "value"))(f)
 		_, err := f.putParameter(client, "/other/image", "value")
-		// 7.6
+		// rule 7.6
 		requireErrorMessage(
 			f, err, "AccessDeniedException", "because no identity-based policy allows the ssm:PutParameter action",
 		)

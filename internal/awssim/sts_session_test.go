@@ -352,7 +352,7 @@ func TestAssumeRole_roleChaining(t *testing.T) {
 		})
 
 		_, err := f.assumeRole(one, second, lasting(time.Hour+time.Second))
-		// 5.2
+		// rule 5.2
 		requireErrorMessage(f, err, "ValidationError", "exceeds the 1 hour session limit for roles assumed by role chaining")
 		_, err = f.assumeRole(one, second, func(in *sts.AssumeRoleInput) {
 			in.Tags = []ststypes.Tag{{Key: aws.String("Team"), Value: aws.String("other")}}
@@ -414,7 +414,7 @@ func TestAssumeRole_sessionPolicyOnlyLimits(t *testing.T) {
 		}))
 
 		_, err := limited.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{})
-		// A.4.11
+		// rule A.4.11
 		requireErrorMessage(
 			f, err, "UnauthorizedOperation", "because no session policy allows the ec2:DescribeRegions action",
 		)

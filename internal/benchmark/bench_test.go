@@ -34,12 +34,12 @@ var others = scenario{Targets: 1, Regions: 1, Volumes: 20, GiB: 100, Others: 19}
 // throttled refuses 30 % of all calls.
 var throttled = scenario{Targets: 10, Regions: 1, Volumes: 4, Throttled: 0.3}
 
-// plain is the most frequent scenario.
+// plain returns the most frequent scenario.
 func plain(targets, regions int) scenario {
 	return scenario{Targets: targets, Regions: regions, Volumes: 4}
 }
 
-// polling has an image of one volume or of many.
+// polling returns a scenario with an image of one volume or of many.
 func polling(volumes int) scenario {
 	return scenario{Targets: 4, Regions: 1, Volumes: volumes, GiB: 100}
 }

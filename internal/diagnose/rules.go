@@ -112,7 +112,8 @@ var fallbackRules = []rule{
 	},
 }
 
-// keyPolicyMissing explains that a key policy, which the run has read, does not allow EC2 to use the key for the caller.
+// keyPolicyMissing explains that a key policy, which the run has read, does not allow EC2 to use the key for the
+// caller.
 var keyPolicyMissing = rule{
 	code:       "resource_policy_missing",
 	references: "3.2.1",

@@ -96,9 +96,9 @@ func (s *survey) permissions(ctx context.Context, at distribution.Location, isWa
 	s.keep(func(f *distribution.Facts) { f.Earlier[at] = found })
 }
 
-// isHandedOut reports whether the signature of an image says that it belongs to share blocks. The plan verifies the
+// isOfShareBlocks reports whether the signature of an image says that it belongs to share blocks. The plan verifies the
 // signature.
-func isHandedOut(image ec2types.Image) bool {
+func isOfShareBlocks(image ec2types.Image) bool {
 	signature := distribution.TagMap(image.Tags)[provenance.TagSignature]
 	return strings.HasSuffix(signature, " device="+provenance.SharedImage)
 }

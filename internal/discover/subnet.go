@@ -79,8 +79,8 @@ func compareSubnets(a, b ec2types.Subnet) int {
 	)
 }
 
-// instanceType describes the instance type of a launch check. It uses a filter, because the name of a type that does not
-// exist would be an error.
+// instanceType describes the instance type of a launch check. It uses a filter, because the name of a type that does
+// not exist would be an error.
 func (s *survey) instanceType(ctx context.Context, d distribution.Destination) distribution.InstanceTypeFacts {
 	byType := ec2types.Filter{
 		Name:   aws.String("instance-type"),

@@ -187,7 +187,7 @@ func (s *survey) staging(ctx context.Context, all []distribution.Location) error
 		at := all[i]
 		s.keys(ctx, at, plan.SourceKey(s.req, at.Region))
 		s.existing(ctx, at, true)
-		s.permissions(ctx, at, isHandedOut)
+		s.permissions(ctx, at, isOfShareBlocks)
 	})
 }
 

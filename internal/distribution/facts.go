@@ -35,7 +35,8 @@ type Facts struct {
 	Runs     Runs                           `json:"-"` // which runs work; nil if no other run does
 	Unseen   []FailedLookup                 // which failed
 
-	Releases map[Location][]ec2types.Image // own images with our source tag, sorted by id; empty without retention and usage
+	// Releases holds the accounts' own images with our source tag, sorted by ID. Empty without retention and usage.
+	Releases map[Location][]ec2types.Image
 	// Published holds the accounts' own images that parameters and default versions of launch templates name, by ID.
 	Published map[Location]map[string]ec2types.Image
 

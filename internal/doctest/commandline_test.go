@@ -26,8 +26,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 )
 
-// commandLine is AWS's command line as far as the guides use it: aws [--profile P] [--region R] SERVICE OPERATION
-// --parameter value... An operation or a parameter that AWS does not have is an error.
+// commandLine implements the part of AWS's command line that the guides use: aws [--profile P] [--region R] SERVICE
+// OPERATION --parameter value... An operation or a parameter that AWS does not have is an error.
 func commandLine(arguments []string, out, complaints io.Writer) int {
 	if err := call(arguments, out); err != nil {
 		fmt.Fprintln(complaints, "aws:", err)

@@ -95,7 +95,7 @@ func (r row) volume() *distribution.LaunchVolume {
 // builder or AWS refuses the build, the prediction must have the same reason.
 func TestPrediction_matchesBuilder(t *testing.T) {
 	host, inside := newHostInside(t, "")
-	shops := furnish(t, inside)
+	shops := createAccounts(t, inside)
 	outcomes := make([]map[string]int, len(shops))
 	t.Run("settings", func(t *testing.T) {
 		for half := range 2 { // a build of a hundred rows takes gigabytes: two at a time
@@ -182,9 +182,9 @@ func (o outcome) kind() string {
 	return "mixed"
 }
 
-// furnish creates the building accounts. Each has source AMIs in every state, with two volumes each, and keys in both
-// Regions.
-func furnish(t *testing.T, inside *awssim.World) (shops []*workshop) {
+// createAccounts creates the building accounts. Each has source AMIs in every state, with two volumes each, and keys in
+// both Regions.
+func createAccounts(t *testing.T, inside *awssim.World) (shops []*workshop) {
 	t.Helper()
 	for i, byDef := range []bool{false, true, false, true} {
 		shops = append(
@@ -206,7 +206,7 @@ func furnish(t *testing.T, inside *awssim.World) (shops []*workshop) {
 		sold := makeKey(t, b, seller, region, "alias/base", users...)
 		plain, encrypted := makeBase(t, b, seller, "", users[1:]...), makeBase(t, b, seller, sold, users[1:]...)
 		for _, shop := range shops {
-			shop.furnish(t, b)
+			shop.createResources(t, b)
 			shop.images["another's, plain"], shop.images["another's, encrypted"] = plain, encrypted
 		}
 		return nil
@@ -217,7 +217,7 @@ func furnish(t *testing.T, inside *awssim.World) (shops []*workshop) {
 	return shops
 }
 
-func (s *workshop) furnish(t *testing.T, b *awssim.Builder) {
+func (s *workshop) createResources(t *testing.T, b *awssim.Builder) {
 	ctx := t.Context()
 	for _, at := range []string{region, second} {
 		for _, alias := range []string{"alias/boot", "alias/launch", "alias/default", "alias/base"} {

@@ -158,7 +158,7 @@ func (got sbom) checkModules(t *testing.T, path string, info *buildinfo.BuildInf
 	}
 }
 
-// unpack takes the one file out of an archive.
+// unpack extracts the only file of an archive.
 func unpack(t *testing.T, path string) string {
 	t.Helper()
 	archive, err := zip.OpenReader(path)
@@ -187,8 +187,8 @@ func unpack(t *testing.T, path string) string {
 	return to.Name()
 }
 
-// isInstalled lets packer install the binary, find it again as what a template requires, and read a template of ours
-// with it.
+// isInstalled checks that packer installs the binary, finds it for the requirements of a template, and validates that
+// template.
 func isInstalled(t *testing.T, binary, version, protocol string) {
 	t.Helper()
 	text, err := exec.CommandContext(t.Context(), binary, "describe").Output()

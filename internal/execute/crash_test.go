@@ -166,7 +166,7 @@ func (h *testWorld) orphanedSnapshots(account, region string, images []ec2types.
 		if !used[aws.ToString(s.SnapshotId)] {
 			orphans++
 		}
-		orphans += h.strangers(h.permissions(account, region, aws.ToString(s.SnapshotId)))
+		orphans += h.unexpectedPermissions(h.permissions(account, region, aws.ToString(s.SnapshotId)))
 	}
 	return orphans
 }
@@ -189,8 +189,8 @@ func isShared(tag ec2types.Tag) bool {
 		strings.HasSuffix(aws.ToString(tag.Value), "device="+provenance.SharedImage)
 }
 
-// strangers counts the permissions of accounts that no share block names.
-func (h *testWorld) strangers(permissions []ec2types.CreateVolumePermission) (n int) {
+// unexpectedPermissions counts the permissions of accounts that no share block names.
+func (h *testWorld) unexpectedPermissions(permissions []ec2types.CreateVolumePermission) (n int) {
 	for _, p := range permissions {
 		if !slices.Contains(h.friends, aws.ToString(p.UserId)) {
 			n++
@@ -245,7 +245,7 @@ func TestResume_afterCrashByImage(t *testing.T) {
 	}
 	crashes(t, func(t *testing.T) *testWorld {
 		h := build(t, volumes, targets, regions)
-		h.befriend(imagesAndShares)
+		h.addShareBlock(imagesAndShares)
 		return h
 	})
 }
@@ -272,8 +272,8 @@ func imagesAndShares(req *distribution.Request) {
 	req.Shares = []distribution.Share{{Name: "friends", AccountIDs: []string{friend}}}
 }
 
-// befriend adds a share block to the requests of the world.
-func (h *testWorld) befriend(with func(*distribution.Request)) {
+// addShareBlock adds a share block to the requests of the world.
+func (h *testWorld) addShareBlock(with func(*distribution.Request)) {
 	h.with = with
 	for _, share := range h.request().Shares {
 		h.friends = append(h.friends, share.AccountIDs...)

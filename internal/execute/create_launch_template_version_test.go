@@ -228,7 +228,7 @@ func TestCreateLaunchTemplateVersion_unsignedImage(t *testing.T) {
 		p := h.decide(t.Context(), pool, req)
 		result := runPlan(t.Context(), pool, p, options(req), func(e distribution.Event) {
 			if strings.HasPrefix(string(e.Step), "register/") && e.Kind == distribution.Begun {
-				h.forbidSealing(target)
+				h.forbidSigning(target)
 			}
 		})
 		if len(result.Images) != 1 || result.Images[0].Published() || len(h.versions()) != 1 {

@@ -186,9 +186,13 @@ func TestDeleteRelease_needed(t *testing.T) {
 			func(h *testWorld, _ ec2types.Image) { h.forbid(target, "ec2:DeregisterImage") },
 			"UnauthorizedOperation",
 		},
-		{"its source image is gone", func(h *testWorld, _ ec2types.Image) { h.unmake() }, "no valid signature proves"},
-		{"its line is not known", func(h *testWorld, _ ec2types.Image) { h.relined("") }, "no valid signature proves"},
-		{"of another line", func(h *testWorld, _ ec2types.Image) { h.relined("db") }, ""},
+		{
+			"its source image is gone",
+			func(h *testWorld, _ ec2types.Image) { h.deregisterSourceImage() },
+			"no valid signature proves",
+		},
+		{"its line is not known", func(h *testWorld, _ ec2types.Image) { h.setImageFamily("") }, "no valid signature proves"},
+		{"of another line", func(h *testWorld, _ ec2types.Image) { h.setImageFamily("db") }, ""},
 		{"a seal that is not correct", func(h *testWorld, old ec2types.Image) {
 			_, err := h.ec2(target, home).CreateTags(h.t.Context(), &ec2.CreateTagsInput{
 				Resources: []string{*old.ImageId},
@@ -217,16 +221,16 @@ func TestDeleteRelease_needed(t *testing.T) {
 	}
 }
 
-// unmake deregisters the source image of the first release.
-func (h *testWorld) unmake() {
+// deregisterSourceImage deregisters the source image of the first release.
+func (h *testWorld) deregisterSourceImage() {
 	h.t.Helper()
 	_, err := h.ec2(source, home).
 		DeregisterImage(h.t.Context(), &ec2.DeregisterImageInput{ImageId: aws.String(h.oldest())})
 	h.must(err)
 }
 
-// relined sets the image family of the source image of the first release. Empty removes it.
-func (h *testWorld) relined(to string) {
+// setImageFamily sets the image family of the source image of the first release. Empty removes it.
+func (h *testWorld) setImageFamily(to string) {
 	h.t.Helper()
 	tag := ec2types.Tag{Key: aws.String(provenance.TagImageFamily), Value: aws.String(to)}
 	client := h.ec2(source, home)

@@ -162,8 +162,8 @@ func mergeUnproven(unproven []distribution.Finding) []distribution.Finding {
 	return []distribution.Finding{note}
 }
 
-// mergeDenials merges the warnings about keys that a statement denies to a caller. One statement usually covers all keys
-// of a copy, so each key would add a warning for the same cause.
+// mergeDenials merges the warnings about keys that a statement denies to a caller. One statement usually covers all
+// keys of a copy, so each key would add a warning for the same cause.
 func mergeDenials(findings []distribution.Finding) []distribution.Finding {
 	var merged []distribution.Finding
 	for _, f := range findings {

@@ -33,7 +33,7 @@ func everything(t *testing.T, method distribution.Method) *testWorld {
 	h.template(target, home, "web")
 	h.occupy(target, home, "web")
 	license := h.licensed(target, home)
-	h.befriend(func(req *distribution.Request) {
+	h.addShareBlock(func(req *distribution.Request) {
 		everyWish(req, method)
 		req.Targets[0].Licenses = []distribution.Text{distribution.Text(license)}
 	})

@@ -531,14 +531,14 @@ func TestRun_concurrentImageCopies(t *testing.T) {
 	}
 }
 
-// thief copies a snapshot with the target's own permissions. The copy has the tags and the description of the run's
+// tagCopier copies a snapshot with the target's own permissions. The copy has the tags and the description of the run's
 // copy whose response was lost.
-type thief struct {
+type tagCopier struct {
 	*testWorld
 	stolen *string
 }
 
-func (c thief) Do(r *http.Request) (*http.Response, error) {
+func (c tagCopier) Do(r *http.Request) (*http.Response, error) {
 	answer, err := c.World.Do(r)
 	if calls := c.Records().Calls("ec2:CopySnapshot").ByAccount("222222222222"); err != nil && *c.stolen == "" &&
 		len(calls) == 1 {
@@ -560,7 +560,7 @@ func TestRun_copiedTagsAndToken(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
 		h.Inject(awssim.FaultRule{Fault: awssim.LostResponse, Action: "ec2:CopySnapshot", Account: "222222222222", Nth: 1})
 		stolen := ""
-		pool := h.pool(t.Context(), thief{h, &stolen})
+		pool := h.pool(t.Context(), tagCopier{h, &stolen})
 		p := h.decide(t.Context(), pool, h.request())
 		result := runPlan(t.Context(), pool, p, options(h.request()), func(distribution.Event) {})
 		if stolen == "" || len(result.Images) != 1 || len(result.Findings) != 0 {
@@ -657,10 +657,10 @@ func TestEvents_everyStep(t *testing.T) {
 	})
 }
 
-// giver adds a permission again as soon as a run has removed it.
-type giver struct{ *testWorld }
+// permissionRestorer adds a permission again as soon as a run has removed it.
+type permissionRestorer struct{ *testWorld }
 
-func (c giver) Do(r *http.Request) (*http.Response, error) {
+func (c permissionRestorer) Do(r *http.Request) (*http.Response, error) {
 	before := len(c.Records().Calls("ec2:ModifySnapshotAttribute"))
 	answer, err := c.World.Do(r)
 	calls := c.Records().Calls("ec2:ModifySnapshotAttribute")
@@ -679,7 +679,7 @@ func (c giver) Do(r *http.Request) (*http.Response, error) {
 func TestRun_permissionStillVisible(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
-		pool := h.pool(t.Context(), giver{h})
+		pool := h.pool(t.Context(), permissionRestorer{h})
 		p := h.decide(t.Context(), pool, h.request())
 		result := runPlan(t.Context(), pool, p, options(h.request()), func(distribution.Event) {})
 		if len(result.Left) != 1 || result.Left[0].Kind != "share" || !strings.Contains(result.Left[0].Why, "222222222222") {

@@ -54,7 +54,7 @@ func TestFinished_neverDeleted(t *testing.T) {
 					h := build(t, mixed[1:2], []string{target}, []string{home})
 					method, alone, _ := strings.Cut(variant, ", ")
 					if alone != "" {
-						h.forbidSealing(target)
+						h.forbidSigning(target)
 						time.Sleep(time.Minute)
 					}
 					h.images[0].ImageID, _ = h.occupy(source, home, "golden") // of no demands on IMDS
@@ -152,7 +152,7 @@ func TestSignature_denied(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h, req := published(t, named)
 				req.Targets[0].Method = method
-				h.forbidSealing(target)
+				h.forbidSigning(target)
 				time.Sleep(time.Minute)
 				_, result := h.run(t.Context(), req)
 				if len(result.Images) > 0 && result.Images[0].Published() || h.calls("ssm:PutParameter") > 0 {

@@ -209,7 +209,7 @@ func unsealedStaysUnpublished(t *testing.T, method distribution.Method) {
 		result := runPlan(t.Context(), pool, p, options(req), func(e distribution.Event) {
 			if (strings.HasPrefix(string(e.Step), "register/") || strings.HasPrefix(string(e.Step), "copy/")) &&
 				e.Kind == distribution.Begun {
-				h.forbidSealing(target)
+				h.forbidSigning(target)
 			}
 		})
 		if len(result.Images) != 1 || result.Images[0].Published() || h.calls("ssm:PutParameter") > 0 {

@@ -25,21 +25,21 @@ func (h *testWorld) serving(account, region, run string) distribution.Request {
 	return req
 }
 
-// mortal is a run that can be killed: its calls end, and no later call reaches AWS.
-type mortal struct {
+// killableRun is a run that can be killed: its calls end, and no later call reaches AWS.
+type killableRun struct {
 	ctx  context.Context
 	pool *awsclient.Pool
 	kill func()
 }
 
-func (h *testWorld) mortal() mortal {
+func (h *testWorld) newKillableRun() killableRun {
 	ctx, die := context.WithCancelCause(h.t.Context())
 	line := &cord{World: h.World}
-	return mortal{ctx, h.pool(ctx, line), func() { line.cut.Store(true); die(awssim.ErrCrashed) }}
+	return killableRun{ctx, h.pool(ctx, line), func() { line.cut.Store(true); die(awssim.ErrCrashed) }}
 }
 
 // run executes a plan, and kills it some time after its first copy to a destination starts.
-func (m mortal) run(h *testWorld, p plan.Plan, after time.Duration) {
+func (m killableRun) run(h *testWorld, p plan.Plan, after time.Duration) {
 	h.diesAt(m.ctx, func() {
 		runPlan(m.ctx, m.pool, p, options(h.request()), func(e distribution.Event) {
 			if e.Kind == distribution.Begun && strings.HasPrefix(string(e.Step), "copy/") {
@@ -52,7 +52,7 @@ func (m mortal) run(h *testWorld, p plan.Plan, after time.Duration) {
 // killed runs a request, and kills the run some time after its first copy to a destination starts.
 func (h *testWorld) killed(req distribution.Request, after time.Duration) {
 	h.t.Helper()
-	m := h.mortal()
+	m := h.newKillableRun()
 	m.run(h, h.decide(m.ctx, m.pool, req), after)
 }
 

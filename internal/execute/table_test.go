@@ -126,8 +126,8 @@ func TestCalls_everyFeature(t *testing.T) {
 					called := func(with func(*distribution.Request)) (counts map[string]int) {
 						synctest.Test(t, func(t *testing.T) {
 							h := build(t, of.volumes, accounts, []string{region})
-							h.furnished()
-							h.befriend(func(r *distribution.Request) {
+							h.addFeatures()
+							h.addShareBlock(func(r *distribution.Request) {
 								r.Targets[0].Method = method
 								with(r)
 							})
@@ -164,9 +164,9 @@ func TestCalls_everyFeature(t *testing.T) {
 	golden.Equal(t, "testdata/calls.golden", text.String())
 }
 
-// furnished creates what the features need: a launch template and an image named "taken" in every target, and a role in
-// the account of the share block.
-func (h *testWorld) furnished() {
+// addFeatures creates what the features need: a launch template and an image named "taken" in every target, and a role
+// in the account of the share block.
+func (h *testWorld) addFeatures() {
 	h.t.Helper()
 	h.role(h.t.Context(), iam.NewFromConfig(h.Config(friend, home)))
 	for _, account := range h.targets {
@@ -177,11 +177,11 @@ func (h *testWorld) furnished() {
 	}
 }
 
-// goods is an image and its snapshot that a vendor shares with the source account.
-type goods struct{ image, snapshot string }
+// vendorImage is an image and its snapshot that a vendor shares with the source account.
+type vendorImage struct{ image, snapshot string }
 
 // vendors creates an image whose data is billed as a product. Only a vendor can name products (rule 2.3.3).
-func (h *testWorld) vendors(name, product string) goods {
+func (h *testWorld) vendors(name, product string) vendorImage {
 	h.t.Helper()
 	maker := h.ec2(vendor, home)
 	snapshot := h.snapshot(vendor, home, 8)
@@ -194,7 +194,7 @@ func (h *testWorld) vendors(name, product string) goods {
 		},
 	})
 	h.must(err)
-	return goods{h.billed(name, product, snapshot), snapshot}
+	return vendorImage{h.billed(name, product, snapshot), snapshot}
 }
 
 const vendor = "801119661308"

@@ -246,9 +246,9 @@ func adds(f distribution.Finding, action string) bool {
 	)
 }
 
-// forbidSealing denies the target's role tags on existing resources. Tags in creating calls are still allowed (rule
+// forbidSigning denies the target's role tags on existing resources. Tags in creating calls are still allowed (rule
 // 6.5).
-func (h *testWorld) forbidSealing(account string) {
+func (h *testWorld) forbidSigning(account string) {
 	h.t.Helper()
 	_, err := iam.NewFromConfig(h.Config(account, h.home)).PutRolePolicy(h.t.Context(), &iam.PutRolePolicyInput{
 		RoleName:   aws.String(roleName),

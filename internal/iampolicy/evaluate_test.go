@@ -48,7 +48,7 @@ func evaluate(t testing.TB, r iampolicy.Request, p iampolicy.Policies) iampolicy
 	return d
 }
 
-// may is a policy with one statement; effect, actions and further elements.
+// may returns a policy with one statement, with its effect, actions and further elements.
 func may(effect, action string, elements ...string) string {
 	all := strings.Join(
 		elements,

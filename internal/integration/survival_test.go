@@ -129,11 +129,15 @@ func earlyFailures(t *testing.T) []earlyFailure {
 		{name: "credentials file is missing", change: fixture.WithCredentialsFile(missing), fates: onlyConfigure},
 		{name: "timeout has no unit", change: fixture.WithOption("timeout", "12"), fates: onlyConfigure},
 		{name: "option is misspelled", change: fixture.WithOption("kms_keyid", "alias/a"), fates: onlyConfigure},
-		{name: "template of a name is invalid", change: fixture.WithImageName("{{ .Nmae }}"), fates: onlyConfigure},
+		{name: "template of a name is invalid", change: fixture.WithImageName("{{ .AMINane }}"), fates: onlyConfigure},
 		{name: "description is too long", change: fixture.WithDescription(strings.Repeat("x", 300)), fates: onlyConfigure},
 		{name: "output directory is a file", change: fixture.WithOption("output_directory", file), fates: survives},
 
-		{name: "STS is silent", prepare: inject(awssim.FaultRule{Fault: awssim.Silent, Action: "sts:*"}), fates: onlyProtected},
+		{
+			name:    "STS is silent",
+			prepare: inject(awssim.FaultRule{Fault: awssim.Silent, Action: "sts:*"}),
+			fates:   onlyProtected,
+		},
 		{
 			name:    "STS breaks connections",
 			prepare: inject(awssim.FaultRule{Fault: awssim.ConnectionReset, Action: "sts:*"}),

@@ -96,7 +96,11 @@ func TestUsage_deniedReferences(t *testing.T) {
 		run := r.in("usage", r.first)
 		w.RequireFailure(run)
 		r.expectUnchanged("usage", run)
-		for _, want := range []string{"the usage of 1 of 2 destinations is not known", "ec2:DescribeImageReferences", "unknown"} {
+		for _, want := range []string{
+			"the usage of 1 of 2 destinations is not known",
+			"ec2:DescribeImageReferences",
+			"unknown",
+		} {
 			if !strings.Contains(run.Text()+run.Err.Error(), want) {
 				w.Errorf("the output lacks %q: %s %v", want, run.Text(), run.Err)
 			}

@@ -5,5 +5,5 @@
 
 package invariant
 
-// IsOff is false: invariants hold.
+// IsOff returns false: all invariants hold.
 func (Invariant) IsOff() bool { return false }

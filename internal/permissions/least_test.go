@@ -38,7 +38,7 @@ func (s *site) as(base aws.Config, role string, options ...func(*stscreds.Assume
 // The policies deny what no run needs. IAM and KMS refuse each attempt here because of a missing permission.
 func TestPolicies_refuseWhatTheJobDoesNotNeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := furnish(t, func(string, *Document) {})
+		s := newSite(t, func(string, *Document) {})
 		source, target := s.SourceAccount, s.Targets[0]
 		owner := ec2.NewFromConfig(s.Config(source, home))
 		seen, err := owner.DescribeSnapshots(t.Context(), &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}})
@@ -196,7 +196,7 @@ func TestPolicies_foreignImage(t *testing.T) {
 		"force_deregister,force_delete_snapshot": "DryRunOperation",
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			s := furnish(
+			s := newSite(
 				t,
 				func(string, *Document) {},
 				append(slices.Clone(Options), strings.FieldsFunc(options, func(r rune) bool { return r == ',' })...)...)

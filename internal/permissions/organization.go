@@ -38,8 +38,8 @@ func sharedInOrganization() distribution.Condition {
 	return distribution.Condition{"Null": {"ec2:Add/userId": {"false"}, "ec2:Add/group": {"true"}}}
 }
 
-// inAnyAccount returns the grantee of a temporary grant for the policy of the build role: the target role of any account
-// if the policies allow an organization. IAM has no condition key for the organization of a grantee.
+// inAnyAccount returns the grantee of a temporary grant for the policy of the build role: the target role of any
+// account if the policies allow an organization. IAM has no condition key for the organization of a grantee.
 func (h *holder) inAnyAccount(grantee string, grant distribution.KeyGrantResult) string {
 	if h.Organization == "" {
 		return grantee

@@ -54,9 +54,9 @@ type site struct {
 	license  string     // ARN of a license configuration of the target account
 }
 
-// furnish creates a world. It applies change to the policies before the accounts get them.
-func furnish(t *testing.T, change func(file string, d *Document), options ...string) *site {
-	return furnishWith(t, func(_ *testing.T, s Setup) map[string]string {
+// newSite creates a world. It applies change to the policies before the accounts get them.
+func newSite(t *testing.T, change func(file string, d *Document), options ...string) *site {
+	return newSiteWith(t, func(_ *testing.T, s Setup) map[string]string {
 		policies := s.Policies()
 		for file, d := range policies {
 			change(file, &d)
@@ -75,12 +75,12 @@ func texts(policies map[string]Document) map[string]string {
 	return all
 }
 
-// furnishWith creates a world with the policies of a setup, which policiesOf returns by file name.
-func furnishWith(t *testing.T, policiesOf func(*testing.T, Setup) map[string]string, options ...string) *site {
+// newSiteWith creates a world with the policies of a setup, which policiesOf returns by file name.
+func newSiteWith(t *testing.T, policiesOf func(*testing.T, Setup) map[string]string, options ...string) *site {
 	return furnishIn(t, nil, policiesOf, options...)
 }
 
-// furnishIn is furnishWith for accounts that organize has put into an organization. organize sets the organization of
+// furnishIn is newSiteWith for accounts that organize has put into an organization. organize sets the organization of
 // the set-up. Nil for accounts without one.
 func furnishIn(
 	t *testing.T,
@@ -311,11 +311,11 @@ func (s *site) build(b *awssim.Builder) {
 	})
 	s.must(err)
 	s.image = *image.ImageId
-	s.sell(b)
+	s.addWindowsImage(b)
 }
 
-// sell creates a second image: a copy of one that AWS bills as Windows.
-func (s *site) sell(b *awssim.Builder) {
+// addWindowsImage creates a second image: a copy of one that AWS bills as Windows.
+func (s *site) addWindowsImage(b *awssim.Builder) {
 	s.Helper()
 	vendor, buyer := ec2.NewFromConfig(b.Config("801119661308", home)), ec2.NewFromConfig(b.Config(s.SourceAccount, home))
 	volume, err := vendor.CreateVolume(

@@ -29,7 +29,7 @@ func TestSetUp_allowsEveryRun(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			problems := func(policies func(*testing.T, Setup) map[string]string) (text string) {
-				synctest.Test(t, func(t *testing.T) { text = furnishWith(t, policies).problems() })
+				synctest.Test(t, func(t *testing.T) { text = newSiteWith(t, policies).problems() })
 				return text
 			}
 			got, want := problems(policies), problems(

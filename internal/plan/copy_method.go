@@ -24,7 +24,7 @@ func copyMethod(
 	if strict {
 		for _, a := range step.CarryTable {
 			isKeptByCopyImage := a.How == distribution.Lost && a.By(distribution.ByImage) != distribution.Lost
-			if isKeptByCopyImage && a.Text(image) != "" && a.Weighs == nil {
+			if isKeptByCopyImage && a.Text(image) != "" && a.Obstacle == nil {
 				reasons = append(reasons, `on_attribute_loss = "fail", and `+a.Name+" would be lost")
 			}
 		}
@@ -122,7 +122,7 @@ func regionalFinding(d distribution.Destination, a step.Attribute, image ec2type
 
 // registerFinding returns a finding if RegisterImage cannot take the value of an attribute.
 func registerFinding(d distribution.Destination, a step.Attribute, image ec2types.Image) (distribution.Finding, bool) {
-	if d.Method != distribution.BySnapshot || a.Weighs == nil || a.Weighs(image) == "" {
+	if d.Method != distribution.BySnapshot || a.Obstacle == nil || a.Obstacle(image) == "" {
 		return distribution.Finding{}, false
 	}
 
@@ -131,12 +131,12 @@ func registerFinding(d distribution.Destination, a step.Attribute, image ec2type
 	case "TpmSupport":
 		f.Level = distribution.Refused
 		f.Summary = "the image's TPM support cannot be registered with its boot mode"
-		f.Detail = a.Weighs(image)
+		f.Detail = a.Obstacle(image)
 		f.Remediation = `set copy_method = "image", or build the image with boot mode uefi`
 	case "UsageOperation":
 		f.Level, f.Code = distribution.Warning, distribution.CodeBillingUncertain
 		f.Summary = "the image's billing may be lost"
-		f.Detail = a.Weighs(image) + "; it comes from the snapshots, or it does not"
+		f.Detail = a.Obstacle(image) + "; it comes from the snapshots, or it does not"
 		f.Remediation = `the image is discarded if its billing is another than the source's; copy_method = "image" keeps it`
 	default:
 		return distribution.Finding{}, false

@@ -30,8 +30,8 @@ const (
 
 var others = []string{"444444444444", "555555555555", "999999999999"}
 
-// world is a source image of three volumes (under aws/ebs, under the configured key, unencrypted), and three accounts
-// in two Regions that receive copies.
+// world returns a request and facts. The source image has three volumes (under aws/ebs, under the configured key,
+// unencrypted), and three accounts in two Regions get copies.
 func world() (distribution.Request, distribution.Facts) {
 	req := distribution.Request{
 		Images:   []distribution.SourceImage{{Region: tokyo, ImageID: "ami-0aaaaaaaaaaaaaaaa"}},
@@ -247,7 +247,7 @@ func TestDecide_steps(t *testing.T) {
 	}
 }
 
-// taken lets another image of an account have the wanted name.
+// taken adds an image with the requested name to an account.
 func taken(f *distribution.Facts, account string) {
 	at := distribution.Location{Account: account, Region: tokyo}
 	s := f.Sites[at]
@@ -685,7 +685,7 @@ func TestBaseline_tooManyAccounts(t *testing.T) {
 	}
 }
 
-// numbered are so many names that begin alike.
+// numbered returns n names with a common prefix.
 func numbered(name string, n int) []string {
 	var all []string
 	for i := range n {
@@ -694,7 +694,7 @@ func numbered(name string, n int) []string {
 	return all
 }
 
-// written is a finding in a golden file.
+// written returns a finding in the form of the golden files.
 func written(f distribution.Finding) string {
 	text := fmt.Sprintf(
 		"%s %s [%s] %s: %s\n  because: %s\n",

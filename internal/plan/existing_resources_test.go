@@ -35,7 +35,7 @@ const (
 	signed
 )
 
-// earlier is a world with one destination and a signing key on the source image.
+// earlier returns a request and facts with one destination and a signing key on the source image.
 func earlier() (distribution.Request, distribution.Facts) {
 	req, facts := world()
 	req.Targets[0].AccountIDs, req.Targets[0].Regions = []string{there.Account}, nil
@@ -71,7 +71,7 @@ func tags(s provenance.Statement, how proof) []ec2types.Tag {
 	return list
 }
 
-// left is a snapshot that an earlier run left, a copy for a destination or a staged one.
+// left returns a snapshot of an earlier run: a copy for a destination, or a staged copy.
 func left(
 	at distribution.Location,
 	id, device, key string,
@@ -130,13 +130,13 @@ func finished() (distribution.Request, distribution.Facts) {
 	return req, facts
 }
 
-// unfinished makes the image one that was registered wrongly, and whose run ended before it signed it.
+// unfinished makes the image differ from the request. Its run ended before it signed the image.
 func unfinished(facts *distribution.Facts) {
 	image := &facts.Earlier[there].Images[0]
 	image.EnaSupport, image.Tags = nil, delivered(*image.ImageId, keyARN(there.Account, tokyo, "own"), unsigned)
 }
 
-// turned makes the alias of the destination's key lead to another one.
+// turned makes the alias of the destination's key name another key.
 func turned(facts *distribution.Facts) {
 	for asked := range facts.Keys[there] {
 		facts.Keys[there][asked] = key(there.Account, tokyo, "new")

@@ -59,8 +59,8 @@ func newImageSpec(image distribution.Image) step.ImageSpec {
 // so.
 func reasonsForImageCopy(image ec2types.Image, from, region string) (reasons, rules []string) {
 	for _, a := range step.CarryTable {
-		if a.Weighs != nil && a.Weighs(image) != "" {
-			reasons, rules = append(reasons, a.Weighs(image)), append(rules, a.Rule)
+		if a.Obstacle != nil && a.Obstacle(image) != "" {
+			reasons, rules = append(reasons, a.Obstacle(image)), append(rules, a.Rule)
 		}
 		if a.Regional && from != region && a.Text(image) != "" {
 			reasons = append(reasons, fmt.Sprintf("%s %s means nothing in %s", a.Name, a.Text(image), region))

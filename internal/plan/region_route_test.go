@@ -18,8 +18,8 @@ const (
 	virginia  = "us-east-1"
 )
 
-// abroad is an unencrypted image of 100 GiB in Tokyo that is copied to one account in some Regions, and the source's
-// keys elsewhere.
+// abroad returns a request and facts for an unencrypted image of 100 GiB in Tokyo. One account in some Regions gets
+// copies, and the source has keys in other Regions.
 func abroad(keys []string, targets ...string) (distribution.Request, distribution.Facts) {
 	req, facts := world()
 	req.Targets[0].AccountIDs, req.Targets[0].Regions = others[:1], targets

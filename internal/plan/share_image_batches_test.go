@@ -16,7 +16,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// manyCopies is a request whose targets copy the image with CopyImage, in one Region.
+// manyCopies returns a request whose targets copy the image with CopyImage, in one Region.
 func manyCopies(targets int) (distribution.Request, distribution.Facts) {
 	req, facts := world()
 	req.TestCopy = aws.Bool(false)

@@ -24,7 +24,7 @@ func ec2Tags(tags map[string]string) (list []ec2types.Tag) {
 	return list
 }
 
-// tagSnapshots gives each snapshot of the source image tags of its own, and one that all have.
+// tagSnapshots adds tags to the snapshots of the source image: individual ones, and one that all have.
 func tagSnapshots(w *limitWorld, own map[string]string) {
 	n := 0
 	for _, m := range w.facts.Images[tokyo].Image.BlockDeviceMappings {

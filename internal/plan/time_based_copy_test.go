@@ -19,8 +19,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
-// sized is the world with volumes of these sizes in GiB that need no staged copy. One account must have
-// them within minutes.
+// sized returns a request and facts for volumes of these sizes in GiB that need no staged copy. One account requests
+// time-based copies.
 func sized(minutes int, gib ...int32) (distribution.Request, distribution.Facts) {
 	req, facts := world()
 	req.Targets[0].AccountIDs, req.Targets[0].Regions, req.Targets[0].CopyMinutes = others[:1], []string{tokyo}, minutes

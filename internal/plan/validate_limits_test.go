@@ -38,7 +38,7 @@ func newLimitWorld() *limitWorld {
 
 func (w *limitWorld) target() *distribution.Target { return &w.req.Targets[0] }
 
-// role is the target's role, given by an ARN.
+// role sets and returns the target's role, which is given by an ARN.
 func (w *limitWorld) role() *distribution.Role {
 	w.target().Roles = []distribution.Role{{RoleARN: "arn:aws:iam::999999999999:role/golden-image-target"}}
 	return &w.target().Roles[0]

@@ -123,7 +123,7 @@ func TestVerify_everyDifference(t *testing.T) {
 	golden.Equal(t, "testdata/check.golden", out.String())
 }
 
-// blinded is a look that nothing is done without, and that AWS refused.
+// blinded returns a required lookup that AWS refused.
 func blinded(at distribution.Location, operation string) []distribution.FailedLookup {
 	return []distribution.FailedLookup{
 		{

@@ -32,10 +32,10 @@ type page struct {
 	Style      template.CSS
 	StyleHash  string
 	Headline   string
-	Causes     folded[Finding]
-	Remarks    folded[Finding]
+	Causes     collapsible[Finding]
+	Remarks    collapsible[Finding]
 	States     []stateCount
-	LeftBehind folded[RetainedResource]
+	LeftBehind collapsible[RetainedResource]
 	Drawing    figure
 	TimeLine   timeLine
 	Attributes map[string][]Attribute
@@ -84,11 +84,11 @@ func (m Manifest) HTML() ([]byte, error) {
 		Style:      template.CSS(style),
 		StyleHash:  base64.StdEncoding.EncodeToString(hash[:]),
 		Headline:   m.Headline(),
-		Causes:     fold(m.causes()),
-		Remarks:    fold(m.remarks()),
+		Causes:     collapse(m.causes()),
+		Remarks:    collapse(m.remarks()),
 		HasReasons: m.hasReasons(),
 		States:     m.states(),
-		LeftBehind: fold(m.LeftBehind),
+		LeftBehind: collapse(m.LeftBehind),
 		Drawing:    m.Drawing().figure(),
 		TimeLine:   m.timeLine(),
 		Attributes: m.attributes(),
@@ -104,18 +104,18 @@ func (m Manifest) HTML() ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// folded is a list of which the page shows the first items, and hides others until a reader opens them. The last items
-// of a long list are only in the JSON file.
-type folded[T any] struct {
+// collapsible is a list of which the page shows the first items, and hides others until a reader opens them. The last
+// items of a long list are only in the JSON file.
+type collapsible[T any] struct {
 	First, More []T
 	Beyond      int
 }
 
-// fold splits a list, so that the page of a large or failed run stays readable.
-func fold[T any](all []T) folded[T] {
+// collapse splits a list, so that the page of a large or failed run stays readable.
+func collapse[T any](all []T) collapsible[T] {
 	const open, most = 6, 200
 	first, last := min(len(all), open), min(len(all), most)
-	return folded[T]{all[:first], all[first:last], len(all) - last}
+	return collapsible[T]{all[:first], all[first:last], len(all) - last}
 }
 
 // Sizes of the drawing, in its own units.

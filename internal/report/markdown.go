@@ -160,7 +160,8 @@ func (t *text) decisions(all []SourceAMI) {
 	}
 }
 
-// noDecision stands for the use of a volume in a run that decided nothing about it, such as one with errors in its plan.
+// noDecision stands for the use of a volume in a run that decided nothing about it, such as one with errors in its
+// plan.
 const noDecision = "–"
 
 func decision(s SourceAMI, v Volume) string {
@@ -195,7 +196,7 @@ func (t *text) destinationTable(m Manifest) {
 	}
 	reason, hasReasons := m.reasons(), m.hasReasons()
 	t.line("## Destinations\n")
-	t.fold(len(m.Destinations), "destinations", func() {
+	t.collapse(len(m.Destinations), "destinations", func() {
 		head, rule := "| Account | Region | State | AMI | Target | Name | Took |", "|---|---|---|---|---|---|---:|"
 		if hasReasons {
 			head, rule = head+" Reason |", rule+"---|"
@@ -247,7 +248,7 @@ func (t *text) grantTable(all []KMSGrant) {
 		return
 	}
 	t.line("## KMS grants\n")
-	t.fold(len(all), "grants", func() {
+	t.collapse(len(all), "grants", func() {
 		t.line("| Account | Region | Grantee | Key | For | Name | State |\n|---|---|---|---|---|---|---|")
 		for _, g := range all {
 			state := "missing"
@@ -267,7 +268,7 @@ func (t *text) copyTable(m Manifest) {
 		return
 	}
 	t.line("## Timeline of the copies\n")
-	t.fold(started, "copies", func() {
+	t.collapse(started, "copies", func() {
 		t.line("| Account | Region | Volume | GiB | Started | Took | |\n|---|---|---|---:|---:|---:|---|")
 		for _, row := range m.timeLine().Rows {
 			for _, b := range row.Bars {
@@ -283,8 +284,8 @@ func (t *text) copyTable(m Manifest) {
 	})
 }
 
-// fold hides a long table until a reader opens it.
-func (t *text) fold(n int, what string, table func()) {
+// collapse hides a long table until a reader opens it.
+func (t *text) collapse(n int, what string, table func()) {
 	const short = 20
 	if n > short {
 		t.line("<details><summary>%d %s</summary>\n", n, what)

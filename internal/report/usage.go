@@ -85,7 +85,7 @@ func (t *text) usageTable(all []ReleaseUsage) {
 		return
 	}
 	t.line("## Usage of the releases\n")
-	t.fold(len(all), "releases by account", func() {
+	t.collapse(len(all), "releases by account", func() {
 		t.line("| Release | Of | Account | Region | AMI | Used by |\n|---|---|---|---|---|---|")
 		for _, r := range all {
 			used := words(r.Summary())

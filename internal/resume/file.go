@@ -50,7 +50,7 @@ type File struct {
 	Getenv func(string) string
 }
 
-// ami names the source AMI in comments, and in the name of a file that is kept for another AMI.
+// ami returns the ID of the source AMI, for comments and for the name of a file that is kept for another AMI.
 func (f File) ami() string {
 	if len(f.Images) == 0 {
 		return ""

@@ -27,8 +27,8 @@ type Attribute struct {
 	Copied   distribution.AttributeHandling // with CopyImage; How applies if empty
 	Regional bool                           // the value is valid in one Region; CopyImage maps it
 
-	// Weighs returns why an image with the attribute cannot be registered from snapshots. Empty if it can.
-	Weighs func(ec2types.Image) string
+	// Obstacle returns why an image with the attribute cannot be registered from snapshots. Empty if it can.
+	Obstacle func(ec2types.Image) string
 }
 
 // By returns the handling of the attribute with a method.
@@ -105,11 +105,11 @@ var CarryTable = []Attribute{
 		Text: func(i ec2types.Image) string { return aws.ToString(i.SriovNetSupport) },
 	},
 	{
-		Name:   "TpmSupport",
-		How:    distribution.Kept,
-		Rule:   "2.4",
-		Weighs: reasonTPM,
-		Text:   func(i ec2types.Image) string { return string(i.TpmSupport) },
+		Name:     "TpmSupport",
+		How:      distribution.Kept,
+		Rule:     "2.4",
+		Obstacle: reasonTPM,
+		Text:     func(i ec2types.Image) string { return string(i.TpmSupport) },
 	},
 	{
 		Name: "VirtualizationType",
@@ -148,11 +148,11 @@ var CarryTable = []Attribute{
 		Text: func(i ec2types.Image) string { return aws.ToString(i.PlatformDetails) },
 	},
 	{
-		Name:   "UsageOperation",
-		How:    distribution.Kept,
-		Rule:   "2.3.3",
-		Weighs: reasonBilling,
-		Text:   func(i ec2types.Image) string { return aws.ToString(i.UsageOperation) },
+		Name:     "UsageOperation",
+		How:      distribution.Kept,
+		Rule:     "2.3.3",
+		Obstacle: reasonBilling,
+		Text:     func(i ec2types.Image) string { return aws.ToString(i.UsageOperation) },
 	},
 
 	{Name: "Name", How: distribution.Set, Rule: "2.5.2"},
@@ -167,22 +167,22 @@ var CarryTable = []Attribute{
 		Text: func(i ec2types.Image) string { return aws.ToString(i.DeprecationTime) },
 	},
 	{
-		Name:   "ImageWatermarks",
-		How:    distribution.Lost,
-		Rule:   "9.17",
-		Why:    "watermarks cannot be given to a registered image",
-		Copied: distribution.Kept,
-		Weighs: reasonWatermarks,
-		Text:   func(i ec2types.Image) string { return countText(len(i.ImageWatermarks)) },
+		Name:     "ImageWatermarks",
+		How:      distribution.Lost,
+		Rule:     "9.17",
+		Why:      "watermarks cannot be given to a registered image",
+		Copied:   distribution.Kept,
+		Obstacle: reasonWatermarks,
+		Text:     func(i ec2types.Image) string { return countText(len(i.ImageWatermarks)) },
 	},
 	{
-		Name:   "InstanceTypeSpecification",
-		How:    distribution.Lost,
-		Rule:   "9.18",
-		Why:    "the instance types that the image allows cannot be given to a registered image",
-		Copied: distribution.Kept,
-		Weighs: reasonInstanceTypes,
-		Text:   instanceTypesText,
+		Name:     "InstanceTypeSpecification",
+		How:      distribution.Lost,
+		Rule:     "9.18",
+		Why:      "the instance types that the image allows cannot be given to a registered image",
+		Copied:   distribution.Kept,
+		Obstacle: reasonInstanceTypes,
+		Text:     instanceTypesText,
 	},
 	{
 		Name:   "SourceImageId",

@@ -144,7 +144,7 @@ func (r *Run) keysOf(ctx context.Context, source provenance.SourceImage) (proven
 	return provenance.ParseSigningKeys(distribution.TagMap(image.Tags)), nil
 }
 
-// noRuns serves judgments that do not depend on runs.
+// noRuns implements provenance.Runs for judgments that do not depend on runs.
 type noRuns struct{}
 
 func (noRuns) IsOver(string, time.Time) bool { return true }
@@ -155,7 +155,7 @@ func isReplaceable(replaces []string, imageID string) bool {
 	return len(replaces) == 0 || slices.Contains(replaces, imageID)
 }
 
-// movedError says that another run or a user changed a reference after the plan was made.
+// movedError returns the error that another run or a user changed a reference after the plan was made.
 func movedError(name, imageID string) error {
 	return fmt.Errorf("%s names %q since the plan was made, and is left as it is", name, imageID)
 }

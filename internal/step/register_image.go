@@ -153,7 +153,7 @@ func (r *Run) register(
 }
 
 // findImage looks for the image of a call whose response was lost. It has the name, this run's tags, and exactly
-// the snapshots of this  A later step verifies its other attributes.
+// the snapshots of this step. A later step verifies its other attributes.
 func (r *Run) findImage(ctx context.Context, a *attempt, s *RegisterImage) (string, error) {
 	tags := s.Signing.CreationTags()
 	filters := []ec2types.Filter{

@@ -15,7 +15,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// members are the exported fields of a struct of the SDK.
+// members returns the names of the exported fields of an SDK struct.
 func members[T any]() []string {
 	var names []string
 	for field := range fields(reflect.TypeFor[T]()) {
@@ -128,7 +128,7 @@ func fullStep() *RegisterImage {
 
 var ownSnapshots = map[string]string{"/dev/xvda": "snap-own"}
 
-// fill gives every member a value.
+// fill sets every member to a value.
 func fill(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Struct:

@@ -50,7 +50,7 @@ func (b Batch) String() string {
 // maxNamed is how many accounts the line of a step names. More are counted.
 const maxNamed = 20
 
-// accountList names accounts, or counts them if they are many.
+// accountList returns the accounts as text, or their number if there are many.
 func accountList(accounts []string) string {
 	if len(accounts) > maxNamed {
 		return distribution.Count(len(accounts), "account", "accounts")

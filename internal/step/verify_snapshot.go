@@ -15,7 +15,7 @@ type VerifySnapshot struct {
 	ExpectedSnapshot
 }
 
-// Permissions are those of the polls that found the copy completed.
+// Permissions returns the permissions of the polls that found the copy completed.
 func (s *VerifySnapshot) Permissions() []Permission {
 	return []Permission{{"ec2:DescribeSnapshots", "*", "4.6.1"}}
 }

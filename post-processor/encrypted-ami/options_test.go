@@ -21,7 +21,7 @@ func TestOptions_omitted(t *testing.T) {
 var worlds = append(
 	optioncoverage.CommonWorlds(func(template func(optioncoverage.Setup) pairs) optioncoverage.Run {
 		return afterBuild(func(s *stage) pairs {
-			return template(optioncoverage.Setup{Fixtures: s.fixtures(), Target: prod, Other: other, With: s.furnished})
+			return template(optioncoverage.Setup{Fixtures: s.fixtures(), Target: prod, Other: other, With: s.withAllPermissions})
 		})
 	}),
 	[]optioncoverage.World{

@@ -148,9 +148,9 @@ func (s *stage) with(more pairs) pairs {
 	return o
 }
 
-// furnished is like with, but the target's role has all permissions. There are further keys: alias/second of the source
-// and of the target, and the target's alias/golden in another Region.
-func (s *stage) furnished(more pairs) pairs {
+// withAllPermissions is like with, but the target's role has all permissions. There are further keys: alias/second of
+// the source and of the target, and the target's alias/golden in another Region.
+func (s *stage) withAllPermissions(more pairs) pairs {
 	f := s.fixtures()
 	f.Key(source, tokyo, "alias/second", source, prod)
 	f.Key(prod, tokyo, "alias/second", prod)
@@ -161,7 +161,7 @@ func (s *stage) furnished(more pairs) pairs {
 	return o
 }
 
-func aTarget(s *stage) pairs { return s.furnished(nil) }
+func aTarget(s *stage) pairs { return s.withAllPermissions(nil) }
 
 func aSession(s *stage) pairs { return s.session(prod) }
 

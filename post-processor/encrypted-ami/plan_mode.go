@@ -49,7 +49,8 @@ func planOutcome(p plan.Plan) string {
 	}
 }
 
-// unknownKeyUse says what the dry runs of a plan cannot show: whether EC2 may use the keys. Empty if they have shown it.
+// unknownKeyUse says what the dry runs of a plan cannot show: whether EC2 may use the keys. Empty if they have shown
+// it.
 func unknownKeyUse(p plan.Plan) string {
 	if !slices.ContainsFunc(p.Findings, isKeyUseUnchecked) {
 		return ""
@@ -61,8 +62,8 @@ func unknownKeyUse(p plan.Plan) string {
 	return " if EC2 may use the keys, which only a copy shows"
 }
 
-// isKeyUseUnchecked reports whether a finding is about keys that the dry runs cannot check. With the documented policies
-// every run has it, so the screen has only the last line of a plan about it.
+// isKeyUseUnchecked reports whether a finding is about keys that the dry runs cannot check. With the documented
+// policies every run has it, so the screen has only the last line of a plan about it.
 func isKeyUseUnchecked(f distribution.Finding) bool {
 	return f.Code == distribution.CodeKeyUseUnchecked
 }

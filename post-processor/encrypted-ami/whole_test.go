@@ -37,7 +37,7 @@ type stage struct {
 	image string
 	// access key of the user ci, who may do everything in the source account. A root user cannot assume roles
 	key       *iamtypes.AccessKey
-	begun     int // calls that furnished the world
+	begun     int // calls that created the world
 	screen    *screen
 	runs      int
 	started   int    // calls of after: each has a run id of its own
@@ -50,7 +50,7 @@ type stage struct {
 func onStage(t *testing.T, play func(s *stage)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stage{T: t, world: awssim.New(awssim.WithSeed(1)), screen: new(screen)}
-		if err := s.world.Build(s.furnish); err != nil {
+		if err := s.world.Build(s.createResources); err != nil {
 			t.Fatal(err)
 		}
 		s.begun = len(s.world.Records())
@@ -59,7 +59,7 @@ func onStage(t *testing.T, play func(s *stage)) {
 	})
 }
 
-func (s *stage) furnish(b *awssim.Builder) error {
+func (s *stage) createResources(b *awssim.Builder) error {
 	ctx := s.Context()
 	users := iam.NewFromConfig(b.Config(source, tokyo))
 	if _, err := users.CreateUser(ctx, &iam.CreateUserInput{UserName: aws.String("ci")}); err != nil {

@@ -85,7 +85,7 @@ func (r *Request) decodeREST(into reflect.Value) error {
 	return nil
 }
 
-// RefuseWithReason is Refuse with the reason that some errors of the EBS direct APIs have.
+// RefuseWithReason is like Refuse, with the reason that some errors of the EBS direct APIs have.
 func (r *Request) RefuseWithReason(requestID string, status int, code, message, reason string) *http.Response {
 	if !r.api.rest || reason == "" {
 		return r.Refuse(requestID, status, code, message)

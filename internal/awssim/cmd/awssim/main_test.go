@@ -27,7 +27,7 @@ func start(t *testing.T, arguments ...string) string {
 	return address
 }
 
-// started is start, and also returns the server's further output.
+// started is like start, and also returns the server's further output.
 func started(t *testing.T, arguments ...string) (string, *bufio.Reader) {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
