@@ -250,7 +250,7 @@ func TestPolicies_foreignImage(t *testing.T) {
 // The policies for source_retention let a run deregister the source image of an older release.
 func TestPolicies_sourceRetention(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := furnish(t, func(string, *Document) {}, append(slices.Clone(Options), "source_retention")...)
+		s := newSite(t, func(string, *Document) {}, append(slices.Clone(Options), "source_retention")...)
 		first := s.image
 		if problems := s.problems(); problems != "" {
 			t.Error(problems)

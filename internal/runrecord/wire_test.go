@@ -111,7 +111,7 @@ func (l *line) Do(r *http.Request) (*http.Response, error) {
 		return nil, errors.New("connection refused")
 	}
 	time.Sleep(delay)
-	r = r.WithContext(context.WithoutCancel(r.Context())) // a request on its way reaches AWS after its caller gave up
+	r = r.WithContext(context.WithoutCancel(r.Context())) // a sent request reaches AWS even if its caller gives up
 	if !l.stale {
 		return l.world.Do(r)
 	}
