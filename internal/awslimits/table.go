@@ -29,29 +29,31 @@ const (
 	SessionTagValue        Subject = "session tag value"
 	TransitiveTagKeys      Subject = "transitive tag keys"
 
-	KeyID           Subject = "KMS key"
-	KeyAlias        Subject = "KMS alias"
-	GrantName       Subject = "KMS grant name"
-	Grantee         Subject = "KMS grantee principal"
-	GrantOperation  Subject = "KMS grant operation"
-	ImageID         Subject = "image ID"
-	ImageName       Subject = "image name"
-	Description     Subject = "image description"
-	UEFIData        Subject = "UEFI data"
-	SnapshotText    Subject = "snapshot description"
-	CopyToken       Subject = "client token of CopyImage"
-	LaunchToken     Subject = "client token of RunInstances"
-	CopyMinutes     Subject = "completion duration of a copy in minutes"
-	DeprecationTime Subject = "deprecation time"
-	Tags            Subject = "tags"
-	TagKey          Subject = "tag key"
-	TagValue        Subject = "tag value"
-	ShareBatch      Subject = "accounts of one sharing call"
-	ImageShares     Subject = "launch permissions of an image"
-	LicenseARN      Subject = "license configuration ARN"
-	FilterNames     Subject = "filters"
-	FilterName      Subject = "filter name"
-	FilterValue     Subject = "filter value"
+	KeyID          Subject = "KMS key"
+	KeyAlias       Subject = "KMS alias"
+	GrantName      Subject = "KMS grant name"
+	Grantee        Subject = "KMS grantee principal"
+	GrantOperation Subject = "KMS grant operation"
+	ImageID        Subject = "image ID"
+	ImageName      Subject = "image name"
+	Description    Subject = "image description"
+	UEFIData       Subject = "UEFI data"
+	SnapshotText   Subject = "snapshot description"
+	CopyToken      Subject = "client token of CopyImage"
+	LaunchToken    Subject = "client token of RunInstances"
+	// InitializationRate is the rate at which EBS loads the blocks of a volume.
+	InitializationRate Subject = "volume initialization rate in MiB/s"
+	CopyMinutes        Subject = "completion duration of a copy in minutes"
+	DeprecationTime    Subject = "deprecation time"
+	Tags               Subject = "tags"
+	TagKey             Subject = "tag key"
+	TagValue           Subject = "tag value"
+	ShareBatch         Subject = "accounts of one sharing call"
+	ImageShares        Subject = "launch permissions of an image"
+	LicenseARN         Subject = "license configuration ARN"
+	FilterNames        Subject = "filters"
+	FilterName         Subject = "filter name"
+	FilterValue        Subject = "filter value"
 
 	InstanceType       Subject = "instance type"
 	SubnetID           Subject = "subnet ID"
@@ -291,6 +293,8 @@ var Table = []Limit{
 	{Subject: CopyMinutes, Kind: MinNumber, Number: 15, Source: timeBasedCopies},
 	{Subject: CopyMinutes, Kind: MaxNumber, Number: 2880, Source: timeBasedCopies},
 	{Subject: CopyMinutes, Kind: MultipleOf, Number: 15, Source: timeBasedCopies},
+	{Subject: InitializationRate, Kind: MinNumber, Number: 100, Source: "EC2 API model, EbsBlockDevice; rule 9.10"},
+	{Subject: InitializationRate, Kind: MaxNumber, Number: 300, Source: "EC2 API model, EbsBlockDevice; rule 9.10"},
 	{Subject: DeprecationTime, Kind: Future, Source: deprecation},
 	{Subject: DeprecationTime, Kind: MaxYears, Number: 10, Source: deprecation},
 	{

@@ -421,6 +421,7 @@ type FlatTarget struct {
 	SnapshotTags                map[string]string             `mapstructure:"snapshot_tags" cty:"snapshot_tags" hcl:"snapshot_tags"`
 	CopyMethod                  *string                       `mapstructure:"copy_method" cty:"copy_method" hcl:"copy_method"`
 	SnapshotCopyDurationMinutes *int                          `mapstructure:"snapshot_copy_duration_minutes" cty:"snapshot_copy_duration_minutes" hcl:"snapshot_copy_duration_minutes"`
+	VolumeInitializationRate    *int                          `mapstructure:"volume_initialization_rate" cty:"volume_initialization_rate" hcl:"volume_initialization_rate"`
 	ForceDeregister             *bool                         `mapstructure:"force_deregister" cty:"force_deregister" hcl:"force_deregister"`
 	ForceDeleteSnapshot         *bool                         `mapstructure:"force_delete_snapshot" cty:"force_delete_snapshot" hcl:"force_delete_snapshot"`
 	LicenseConfigurationARNs    []string                      `mapstructure:"license_configuration_arns" cty:"license_configuration_arns" hcl:"license_configuration_arns"`
@@ -466,6 +467,7 @@ func (*FlatTarget) HCL2Spec() map[string]hcldec.Spec {
 		"snapshot_tags":                  &hcldec.AttrSpec{Name: "snapshot_tags", Type: cty.Map(cty.String), Required: false},
 		"copy_method":                    &hcldec.AttrSpec{Name: "copy_method", Type: cty.String, Required: false},
 		"snapshot_copy_duration_minutes": &hcldec.AttrSpec{Name: "snapshot_copy_duration_minutes", Type: cty.Number, Required: false},
+		"volume_initialization_rate":     &hcldec.AttrSpec{Name: "volume_initialization_rate", Type: cty.Number, Required: false},
 		"force_deregister":               &hcldec.AttrSpec{Name: "force_deregister", Type: cty.Bool, Required: false},
 		"force_delete_snapshot":          &hcldec.AttrSpec{Name: "force_delete_snapshot", Type: cty.Bool, Required: false},
 		"license_configuration_arns":     &hcldec.AttrSpec{Name: "license_configuration_arns", Type: cty.List(cty.String), Required: false},

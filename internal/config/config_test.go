@@ -390,6 +390,12 @@ var options = []struct {
 		30,
 	},
 	{
+		"target.volume_initialization_rate",
+		target(`volume_initialization_rate = 200`),
+		func(r run) any { return r.target().VolumeRate },
+		200,
+	},
+	{
 		"target.deprecate_at",
 		target(`deprecate_at = "2027-06-30T00:00:00Z"`),
 		func(r run) any { return r.target().DeprecateAt },

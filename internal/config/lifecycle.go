@@ -41,6 +41,11 @@ func (t *Target) lifecycle() distribution.Lifecycle {
 // checkLifecycle checks the settings that the copies get after they are registered.
 func (t *Target) checkLifecycle(p *diagnostics) {
 	p.numberLimit("snapshot_copy_duration_minutes", awslimits.CopyMinutes, t.SnapshotCopyDurationMinutes)
+	p.numberLimit("volume_initialization_rate", awslimits.InitializationRate, t.VolumeInitializationRate)
+	if t.VolumeInitializationRate != 0 && t.CopyMethod == string(distribution.ByImage) {
+		p.add("volume_initialization_rate", "no effect with copy_method = %q, which keeps that of the source AMI",
+			distribution.ByImage)
+	}
 	t.checkDeprecation(p)
 	if t.Retention != nil {
 		t.Retention.check(p.in("retention"))

@@ -138,6 +138,9 @@ var withNumber = map[awslimits.Subject]func(n int) string{
 	awslimits.CopyMinutes: func(n int) string {
 		return target(fmt.Sprintf("snapshot_copy_duration_minutes = %d", n))
 	},
+	awslimits.InitializationRate: func(n int) string {
+		return target(fmt.Sprintf("volume_initialization_rate = %d", n))
+	},
 	awslimits.Tags: func(n int) string { return target("tags = " + tags(n-provenance.OwnTags)) },
 	awslimits.ImageShares: func(n int) string {
 		return target("ami_users = " + list(n, func(i int) string { return fmt.Sprintf("%012d", i+1) }))

@@ -109,6 +109,7 @@ var onlyForRuns = []string{
 	"mode",
 	"allow_older_release",
 	"only_targets",
+	"source_retention",
 	"on_failure",
 	"output_directory",
 	"hcp_packer",

@@ -12,6 +12,7 @@ type TargetOptions struct {
 	SkipMissingRole bool   // skip an account whose role cannot be assumed
 	Profile         string // profile of the shared configuration. Empty for none
 	CopyMinutes     int    // completion duration of copies, 15 to 2880 in steps of 15; 0 without time-based copy (4.8)
+	VolumeRate      int    // initialization rate of volumes in MiB/s; 0 for that of the source image (9.10)
 	Lifecycle       Lifecycle
 	Retention       Retention
 	LaunchCheck     *LaunchCheck // nil for none

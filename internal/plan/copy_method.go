@@ -11,6 +11,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
+const codeVolumeRateUnused = "volume_rate_unused"
+
 // copyMethod returns how a destination gets its copy, and why Auto has become ByImage. CopySnapshot reports errors
 // and progress and takes a key for each device. So CopyImage is chosen only for what a registered image would lose.
 func copyMethod(
@@ -61,6 +63,18 @@ func (a *Assessment) validateMethod(d distribution.Destination) []distribution.F
 			Detail:    "AWS does not allow copies of such AMIs in another account",
 			Remediation: "subscribe in account " + d.At.Account + ", launch an instance from the image there, " +
 				"and make an image of that (2.3.2)",
+		})
+	}
+
+	if d.VolumeRate > 0 && d.Method == distribution.ByImage {
+		add(distribution.Finding{
+			Level:       distribution.Refused,
+			Code:        codeVolumeRateUnused,
+			Reference:   "9.10",
+			Field:       field(d.Target, "volume_initialization_rate"),
+			Summary:     "the volume initialization rate cannot be set",
+			Detail:      "CopyImage keeps that of the source AMI; it is used because " + d.MethodWhy,
+			Remediation: `leave out volume_initialization_rate, or set copy_method = "snapshot"`,
 		})
 	}
 

@@ -5,6 +5,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
@@ -17,6 +18,7 @@ import (
 // destinationImageSpec returns the expected image of a destination.
 func (a *Assessment) destinationImageSpec(d distribution.Destination) step.ImageSpec {
 	l := newImageSpec(a.facts.Images[d.FromRegion])
+	l.Source = withVolumeRate(l.Source, d.VolumeRate)
 	l.Method, l.Abroad = d.Method, d.FromRegion != d.At.Region
 	l.Name, l.Description = d.Name, d.Description
 	l.Signing = a.deliverySigning(d)
@@ -53,6 +55,22 @@ func newImageSpec(image distribution.Image) step.ImageSpec {
 		l.Source = *image.Image
 	}
 	return l
+}
+
+// withVolumeRate returns an image whose volumes of snapshots have an initialization rate (rule 9.10).
+func withVolumeRate(image ec2types.Image, rate int) ec2types.Image {
+	if rate == 0 {
+		return image
+	}
+	image.BlockDeviceMappings = slices.Clone(image.BlockDeviceMappings)
+	for i, device := range image.BlockDeviceMappings {
+		if device.Ebs != nil && device.Ebs.SnapshotId != nil {
+			volume := *device.Ebs
+			volume.VolumeInitializationRate = aws.Int32(int32(rate))
+			image.BlockDeviceMappings[i].Ebs = &volume
+		}
+	}
+	return image
 }
 
 // reasonsForImageCopy returns why an image cannot be registered from snapshots in a Region, with the rules that say
