@@ -79,6 +79,12 @@ var worlds = append(
 			{Option: "hcp_packer", Value: true, With: nothingMade},
 			{Option: "poll_interval", Value: "1m", With: nothingMade},
 		}},
+		{Name: "a block of runs", Run: on(aSourceRetention), Cases: []optioncoverage.Case{
+			{Option: "source_retention", With: nothingMade},
+			{Option: "source_retention.keep_releases", With: nothingMade, Without: "keep_releases: missing"},
+			{Option: "source_retention.keep_for", Value: "72x", With: "72x", Without: nothingMade},
+			{Option: "source_retention.dry_run", Value: "maybe", With: "maybe", Without: nothingMade},
+		}},
 		{Name: "a session", Run: on(aSession), Cases: []optioncoverage.Case{
 			{Option: "token", Without: "InvalidClientTokenId"},
 		}},

@@ -90,6 +90,13 @@ func (s *stage) built(more pairs) pairs {
 
 func aBuild(s *stage) pairs { return s.with(nil) }
 
+// aSourceRetention has a block that has no effect in a preflight.
+func aSourceRetention(s *stage) pairs {
+	o := s.with(nil)
+	o["image_family"], o["source_retention"] = "web", pairs{"keep_releases": 1}
+	return o
+}
+
 func aSession(s *stage) pairs {
 	o := s.options()
 	maps.Copy(o, s.fixtures().Session(source, o["access_key"].(string), o["secret_key"].(string)))
