@@ -129,8 +129,8 @@ messages. Search for a part of your message that holds no ID. The accounts, role
 111111111111, target account 999999999999, role ` + "`golden-image-target`" + `.
 
 A copy that fails after a dry run of ` + "`kms:CreateGrant`" + ` was denied has the code
-[kms_create_grant_denied](#kms_create_grant_denied). Its message names the keys of the copy and of the source, because AWS
-does not say which one it refused.
+[kms_create_grant_denied](#kms_create_grant_denied). Its message names the keys of the copy and of the source, because
+AWS does not say which one it refused.
 `
 
 // readExplanation reads one block of the golden file.

@@ -103,7 +103,8 @@ func TestTestCopy_withoutStaging(t *testing.T) {
 		req.TestCopy = aws.Bool(true)
 		p, result := h.run(t.Context(), req)
 		h.complete(result)
-		if slices.ContainsFunc(p.Steps, func(s step.Step) bool { return strings.HasPrefix(string(s.Meta().ID), "test-copy") }) {
+		isTestCopy := func(s step.Step) bool { return strings.HasPrefix(string(s.Meta().ID), "test-copy") }
+		if slices.ContainsFunc(p.Steps, isTestCopy) {
 			t.Error("there is a test copy")
 		}
 	})

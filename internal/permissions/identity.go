@@ -191,6 +191,18 @@ func isCreation(action string) bool {
 	)
 }
 
+// mayShareWith returns the accounts that a holder may share with.
+func (h *holder) mayShareWith() (accounts []string) {
+	option := "ami_users"
+	if !h.target {
+		option, accounts = "share", h.Targets
+	}
+	if h.with(option) {
+		accounts = slices.Concat(accounts, h.Users)
+	}
+	return accounts
+}
+
 // terms returns the conditions of a holder's permissions. Each action has at least one.
 func (h *holder) terms() []term {
 	makers := h.actions(func(action string) bool { return isCreation(action) && h.tags(action) })
@@ -198,18 +210,11 @@ func (h *holder) terms() []term {
 		makers[i] = strings.TrimPrefix(maker, "ec2:")
 	}
 	ours := distribution.Condition{"Null": {"aws:ResourceTag/" + provenance.TagSource: {"false"}}}
-	allowed := h.Targets
-	if h.target {
-		allowed = nil
-	}
-	if s := h.Setup; h.target && s.with("ami_users") || !h.target && s.with("share") {
-		allowed = slices.Concat(allowed, h.Users)
-	}
 	withdraw := distribution.Condition{
 		"Null": {"ec2:Remove/userId": {"false"}, "ec2:Add/userId": {"true"}, "ec2:Add/group": {"true"}},
 	}
 	share := distribution.Condition{
-		"ForAllValues:StringEquals": {"ec2:Add/userId": distinct(allowed)},
+		"ForAllValues:StringEquals": {"ec2:Add/userId": distinct(h.mayShareWith())},
 		"Null":                      {"ec2:Add/userId": {"false"}, "ec2:Add/group": {"true"}},
 	}
 	if !h.target && h.Organization != "" {

@@ -164,21 +164,26 @@ func (s *sketch) addDestinations(m Manifest) {
 	for _, d := range m.Destinations {
 		n := s.node(group(d))
 		s.Nodes[n].Name = group(d).name
-		switch d.Status {
-		case Succeeded:
-			s.Nodes[n].Served++
-		case Failed:
-			s.Nodes[n].Failed++
-		case Skipped:
-			s.Nodes[n].Skipped++
-		default:
-			s.Nodes[n].Open++
-		}
+		s.Nodes[n].count(d.Status)
 		if !copied[distribution.Location{Account: d.AccountID, Region: d.Region}] {
 			s.link(s.from(AsStaged, string(d.SourceRegion)), n)
 		}
 	}
 	s.markUnused()
+}
+
+// count adds a destination with a status to a node.
+func (n *Node) count(status Status) {
+	switch status {
+	case Succeeded:
+		n.Served++
+	case Failed:
+		n.Failed++
+	case Skipped:
+		n.Skipped++
+	default:
+		n.Open++
+	}
 }
 
 // markUnused marks the edges to targets of which no destination gets an image.

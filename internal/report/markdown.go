@@ -168,7 +168,8 @@ func decision(s SourceAMI, v Volume) string {
 	reason := words(v.reason())
 	switch {
 	case v.Staged:
-		return reason + ": copied with " + code(keyName(v.StagedKeyAlias, v.StagedKMSKeyARN, string(s.AccountID), s.Region)) + " first"
+		key := keyName(v.StagedKeyAlias, v.StagedKMSKeyARN, string(s.AccountID), s.Region)
+		return reason + ": copied with " + code(key) + " first"
 	case reason != "":
 		return reason
 	}
