@@ -179,15 +179,17 @@ func (p *Pool) Identity(ctx context.Context, at distribution.Location) (distribu
 		return *identity, nil
 	}
 	cfg.Region = cmp.Or(p.sourceConfig.Region, at.Region)
-	identity, err := getCallerIdentity(ctx, cfg)
+	identity, err := getCallerIdentity(ctx, cfg, withKnownIdentity(s.parent.identity.Load))
 	if err == nil {
 		s.parent.identity.Store(&identity)
 	}
 	return identity, err
 }
 
-func getCallerIdentity(ctx context.Context, cfg aws.Config) (distribution.CallerIdentity, error) {
-	out, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, nil)
+func getCallerIdentity(
+	ctx context.Context, cfg aws.Config, options ...func(*sts.Options),
+) (distribution.CallerIdentity, error) {
+	out, err := sts.NewFromConfig(cfg, options...).GetCallerIdentity(ctx, nil)
 	if err != nil {
 		return distribution.CallerIdentity{}, err
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	ststypes "github.com/aws/aws-sdk-go-v2/service/sts/types"
@@ -56,7 +57,7 @@ func (e *SessionError) RetryableError() bool { return IsTransient(e.Err) }
 type session struct {
 	*aws.CredentialsCache
 	parent   *session                                    // whose credentials assumed the role; nil for the first
-	identity atomic.Pointer[distribution.CallerIdentity] // nil until the first GetCallerIdentity
+	identity atomic.Pointer[distribution.CallerIdentity] // nil until AWS has returned it
 
 	// lock is a mutex whose Lock can be canceled. It is held during GetCallerIdentity, so that it is called once.
 	lock chan struct{}
@@ -102,9 +103,10 @@ func (p *Pool) assumeRoles(cfg aws.Config, roles []distribution.Role) *session {
 		last = newSession(cfg.Credentials, nil)
 	}
 	for _, role := range roles {
-		client := p.credentialClient(cfg, accountOf(string(role.RoleARN)), last)
+		client := &assumeRoleClient{client: p.credentialClient(cfg, accountOf(string(role.RoleARN)), last)}
 		provider := stscreds.NewAssumeRoleProvider(client, string(role.RoleARN), assumeRoleOptions(role))
 		last = newSession(roleProvider{provider}, last)
+		client.session = last
 	}
 	return last
 }
@@ -121,6 +123,55 @@ func (p *Pool) credentialClient(cfg aws.Config, account string, s *session) *sts
 		return stack.Finalize.Insert(attempts, "Retry", middleware.After)
 	})
 	return sts.NewFromConfig(cfg)
+}
+
+// assumeRoleClient stores the identity of the assumed role, which the response contains, in the session. It saves a
+// call of GetCallerIdentity for each account.
+type assumeRoleClient struct {
+	client  *sts.Client
+	session *session
+}
+
+func (c *assumeRoleClient) AssumeRole(
+	ctx context.Context, in *sts.AssumeRoleInput, options ...func(*sts.Options),
+) (*sts.AssumeRoleOutput, error) {
+	out, err := c.client.AssumeRole(ctx, in, options...)
+	if err == nil && out.AssumedRoleUser != nil {
+		if identity := newCallerIdentity(aws.ToString(out.AssumedRoleUser.Arn)); identity.Account != "" {
+			c.session.identity.Store(&identity)
+		}
+	}
+	return out, err
+}
+
+// newCallerIdentity returns the identity with an ARN. Its account is empty if the ARN has none.
+func newCallerIdentity(text string) distribution.CallerIdentity {
+	parsed, err := arn.Parse(text)
+	if err != nil {
+		return distribution.CallerIdentity{}
+	}
+	return distribution.CallerIdentity{Account: parsed.AccountID, ARN: text, Partition: parsed.Partition}
+}
+
+// withKnownIdentity answers GetCallerIdentity from an identity that is known once the credentials are. AWS is called if
+// it is not. Errors of the credentials are retried and reported as for any call.
+func withKnownIdentity(known func() *distribution.CallerIdentity) func(*sts.Options) {
+	answer := func(
+		ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler,
+	) (middleware.FinalizeOutput, middleware.Metadata, error) {
+		identity := known()
+		if identity == nil {
+			return next.HandleFinalize(ctx, in)
+		}
+		out := &sts.GetCallerIdentityOutput{Account: &identity.Account, Arn: &identity.ARN}
+		return middleware.FinalizeOutput{Result: out}, middleware.Metadata{}, nil
+	}
+	return func(o *sts.Options) {
+		o.APIOptions = append(slices.Clip(o.APIOptions), func(stack *middleware.Stack) error {
+			named := middleware.FinalizeMiddlewareFunc("encrypted-ami:identity", answer)
+			return stack.Finalize.Insert(named, "Signing", middleware.Before)
+		})
+	}
 }
 
 // roleProvider assumes a role. Its errors do not show the external id.

@@ -34,6 +34,14 @@ var others = scenario{Targets: 1, Regions: 1, Volumes: 20, GiB: 100, Others: 19}
 // throttled refuses 30 % of all calls.
 var throttled = scenario{Targets: 10, Regions: 1, Volumes: 4, Throttled: 0.3}
 
+// compared returns the job whose calls other tools were counted for. Its two volumes have the source key.
+func compared(targets int) scenario {
+	return scenario{Targets: targets, Regions: 1, Volumes: 2, GiB: 8, Shareable: true}
+}
+
+// callLimits holds the most calls of a run by number of targets, without those of the run record.
+var callLimits = map[int]int{1: 54, 3: 94, 10: 228}
+
 // plain returns the most frequent scenario.
 func plain(targets, regions int) scenario {
 	return scenario{Targets: targets, Regions: regions, Volumes: 4}
@@ -103,6 +111,20 @@ func TestRun_repeatable(t *testing.T) {
 	one, two := run(t, plain(3, 2), 7).measured(), run(t, plain(3, 2), 7).measured()
 	if one, two := fmt.Sprintf("%+v", one), fmt.Sprintf("%+v", two); one != two {
 		t.Errorf("the first run: %s\nthe second: %s", one, two)
+	}
+}
+
+// A change must not make a run ask AWS again for what it knows.
+func TestCalls_comparedJob(t *testing.T) {
+	for targets, limit := range callLimits {
+		for seed := range uint64(3) {
+			m := run(t, compared(targets), seed+1).measured()
+			if m.Calls > limit || m.MutatingExcess != 0 {
+				t.Errorf("%d targets, seed %d: %d calls, the limit is %d; %d mutating calls too many or too few: %v",
+					targets, seed+1, m.Calls, limit, m.MutatingExcess, m.Changed)
+			}
+			t.Logf("%d targets, seed %d: %d calls", targets, seed+1, m.Calls)
+		}
 	}
 }
 

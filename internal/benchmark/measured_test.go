@@ -153,6 +153,10 @@ func (c course) necessary() map[string]int {
 	}
 	regions := c.shared()
 	staged, copied, shares := c.Volumes*len(regions), c.Volumes*c.Targets, 0
+	baselines := 0 // tags with the accounts that had access to a source snapshot before
+	if c.Shareable {
+		staged, baselines = 0, staged
+	}
 	for _, accounts := range regions {
 		shares += c.Volumes * chunks(accounts)
 	}
@@ -161,7 +165,7 @@ func (c course) necessary() map[string]int {
 		"ec2:RegisterImage":                        c.Targets,
 		"ec2:ModifySnapshotAttribute":              2 * shares, // and unshared
 		"ec2:DeleteSnapshot":                       staged,
-		"ec2:CreateTags":                           staged + copied + c.Targets, // signatures
+		"ec2:CreateTags":                           staged + copied + c.Targets + baselines, // signatures
 		"ec2:EnableImageDeregistrationProtection":  1,
 		"ec2:DisableImageDeregistrationProtection": 1,
 	}
@@ -171,7 +175,7 @@ func (c course) necessary() map[string]int {
 // copies it.
 func (c course) testCopies() map[string]int {
 	regions := c.shared()
-	if c.Bare || c.Targets*len(regions) < 2 {
+	if c.Bare || c.Shareable || c.Targets*len(regions) < 2 {
 		return nil
 	}
 	n, copies, shares := len(regions), 0, 0

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"runtime"
@@ -182,6 +183,9 @@ func TestFigures(t *testing.T) {
 	for _, n := range sizes {
 		scenarios = append(scenarios, plain(n, 1), plain(n, 4))
 	}
+	for n := range callLimits {
+		scenarios = append(scenarios, compared(n))
+	}
 	results, err := measure(scenarios)
 	if err != nil {
 		t.Fatal(err)
@@ -296,6 +300,15 @@ func calls(results map[scenario]series) (figures []figure) {
 		figures = append(figures, figure{
 			Name: fmt.Sprintf("calls_per_target_%d", n), Value: results[plain(n, 1)].callsPerTarget(n),
 			Means: fmt.Sprintf("calls of all services, with repeats, for each target: %s in one Region", targets(n)),
+		})
+	}
+	for _, n := range slices.Sorted(maps.Keys(callLimits)) {
+		figures = append(figures, figure{
+			Name:  fmt.Sprintf("calls_%d", n),
+			Value: results[compared(n)].worst(func(s sample) float64 { return float64(s.Calls) }),
+			Limit: float64(callLimits[n]),
+			Means: fmt.Sprintf("calls of all services, without those of the run record: %s in the Region of an image "+
+				"of two volumes that have the source key", targets(n)),
 		})
 	}
 	refused := results[plain(1000, 1)].worst(func(s sample) float64 { return float64(s.Refused) / float64(s.Calls) })

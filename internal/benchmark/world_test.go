@@ -57,6 +57,7 @@ type scenario struct {
 	Others    int     `json:",omitempty"` // copies of another process, 30 GiB each, in progress when the run begins
 	Bare      bool    `json:",omitempty"` // without test copies
 	ByImage   bool    `json:",omitempty"` // copied by CopyImage
+	Shareable bool    `json:",omitempty"` // the volumes are encrypted with the source key, so nothing is staged
 }
 
 // copyLimit returns the limit of concurrent copies from an account to a Region.
@@ -318,11 +319,12 @@ func (f *fixture) occupy(ctx context.Context, client *ec2.Client) error {
 }
 
 // snapshot creates a snapshot of a new volume.
-func snapshot(b *awssim.Builder, client *ec2.Client, gib int32) (*string, error) {
-	volume, err := client.CreateVolume(
-		context.Background(),
-		&ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(gib)},
-	)
+func snapshot(b *awssim.Builder, client *ec2.Client, gib int32, key *string) (*string, error) {
+	in := &ec2.CreateVolumeInput{AvailabilityZone: aws.String(home + "a"), Size: aws.Int32(gib), KmsKeyId: key}
+	if key != nil {
+		in.Encrypted = aws.Bool(true)
+	}
+	volume, err := client.CreateVolume(context.Background(), in)
 	if err != nil {
 		return nil, err
 	}
@@ -334,12 +336,17 @@ func snapshot(b *awssim.Builder, client *ec2.Client, gib int32) (*string, error)
 	return made.SnapshotId, nil
 }
 
-// createImage creates an image of unencrypted volumes, so that all shared snapshots must be staged.
+// createImage creates an image. Its volumes are unencrypted, so that all shared snapshots must be staged, or encrypted
+// with the source key.
 func (f *fixture) createImage(b *awssim.Builder, client *ec2.Client) error {
 	ctx := context.Background()
+	var key *string
+	if f.Shareable {
+		key = aws.String(alias)
+	}
 	var devices []ec2types.BlockDeviceMapping
 	for i, gib := range f.sizes {
-		made, err := snapshot(b, client, gib)
+		made, err := snapshot(b, client, gib, key)
 		if err != nil {
 			return err
 		}
@@ -352,7 +359,7 @@ func (f *fixture) createImage(b *awssim.Builder, client *ec2.Client) error {
 		)
 	}
 	if f.Others > 0 {
-		made, err := snapshot(b, client, 30)
+		made, err := snapshot(b, client, 30, nil)
 		if err != nil {
 			return err
 		}

@@ -75,7 +75,8 @@ func (s *survey) image(ctx context.Context, source distribution.SourceImage) {
 	} else {
 		seen.SharedWith = distribution.NewLaunchPermissions(launch.LaunchPermissions)
 	}
-	keys := []string{plan.SourceKey(s.req, source.Region), s.ebsDefaults(ctx, at).KMSKeyID}
+	defaultKey := s.ebsDefaults(ctx, at).KMSKeyID
+	keys := []string{plan.SourceKey(s.req, source.Region)}
 	snapshots := s.snapshots(ctx, client, at, image)
 	for _, id := range slices.Sorted(maps.Keys(snapshots)) { // requests in a repeatable order
 		snapshot := distribution.Snapshot{Snapshot: snapshots[id], SharedWith: s.sharedWith(ctx, client, at, id)}
@@ -84,12 +85,34 @@ func (s *survey) image(ctx context.Context, source distribution.SourceImage) {
 	}
 	slices.Sort(keys)
 	s.keys(ctx, at, keys...)
+	if defaultKey != awsManagedKey || !s.areCustomerManaged(at, seen.Snapshots) {
+		s.keys(ctx, at, defaultKey) // it may be the key of a volume
+	}
 	if base := s.req.Build.BaseAMI; base != "" && source.Region == s.req.Build.Region {
 		if seen.Base = s.describeImage(ctx, client, at, base); seen.Base != nil {
 			seen.BaseSnapshots = s.snapshots(ctx, client, at, seen.Base)
 		}
 	}
 	s.keep(func(f *distribution.Facts) { f.Images[source.Region] = seen })
+}
+
+// awsManagedKey is the alias of the AWS managed key of EBS.
+const awsManagedKey = "alias/aws/ebs"
+
+// areCustomerManaged reports whether all encrypted snapshots have customer managed keys.
+func (s *survey) areCustomerManaged(at distribution.Location, snapshots map[string]distribution.Snapshot) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, snapshot := range snapshots {
+		if !aws.ToBool(snapshot.Encrypted) {
+			continue
+		}
+		key := s.facts.Keys[at][aws.ToString(snapshot.KmsKeyId)]
+		if key.Metadata == nil || key.Metadata.KeyManager != kmstypes.KeyManagerTypeCustomer {
+			return false
+		}
+	}
+	return true
 }
 
 // describeImage returns an image. Nil if AWS shows none.

@@ -220,7 +220,10 @@ func (s *survey) keys(ctx context.Context, at distribution.Location, asked ...st
 		if key == "" || s.keyKnown(at, key) {
 			continue
 		}
-		seen := s.key(ctx, at, key)
+		seen, isKnown := s.keyByARN(at, key)
+		if !isKnown {
+			seen = s.key(ctx, at, key)
+		}
 		s.keep(func(f *distribution.Facts) {
 			known := maps.Clone(f.Keys[at])
 			if known == nil {
@@ -230,6 +233,18 @@ func (s *survey) keys(ctx context.Context, at distribution.Location, asked ...st
 			f.Keys[at] = known
 		})
 	}
+}
+
+// keyByARN returns a key that was described by its alias or ID before.
+func (s *survey) keyByARN(at distribution.Location, arn string) (distribution.Key, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, key := range s.facts.Keys[at] {
+		if key.Metadata != nil && key.ARN() == arn {
+			return key, true
+		}
+	}
+	return distribution.Key{}, false
 }
 
 func (s *survey) keyKnown(at distribution.Location, key string) bool {

@@ -155,6 +155,8 @@ type SourceImageResult struct {
 	Protected bool // the deregistration protection that the run enabled is still on
 	Held      bool `json:",omitempty"` // another run needs the protection, so it stays
 	Missing   bool `json:"-"`          // AWS does not show the image
+
+	CreatedAt time.Time `json:"-"` // zero if the run has not read it yet
 }
 
 // List prices of us-east-1 (Amazon EBS pricing, snapshots). They give the order of magnitude: other Regions differ, and

@@ -38,6 +38,9 @@ func EnableProtection(
 	return runOnImages(ctx, pool, steps, images, say, func(end *distribution.SourceImageResult, d step.Outcome) {
 		var missing step.MissingImageError
 		end.Protected, end.Missing = d.ID != "", errors.As(d.Err, &missing)
+		if created, err := time.Parse(time.RFC3339, d.CreationDate); err == nil {
+			end.CreatedAt = created
+		}
 	})
 }
 

@@ -167,12 +167,16 @@ func (g *groupWatch) copiesToPoll(now time.Time) []*watchedCopy {
 }
 
 // pollDelay returns how long a copy needs no poll. It is a third of the remaining time, so that polls become
-// frequent towards the end. Without progress the remaining time is only planned. The delay is then at most the
-// elapsed time.
+// frequent towards the end. If little time remains, it is all of it. Without progress the remaining time is only
+// planned. The delay is then at most the elapsed time.
 func (p *watchedCopy) pollDelay(now time.Time, o Options) time.Duration {
 	remaining := p.remaining(now)
+	last := 3 * o.PollInterval
+	if p.percent <= 0 {
+		last = 2 * o.PollInterval
+	}
 	delay := remaining / 3
-	if remaining <= 2*o.PollInterval {
+	if remaining <= last {
 		delay = remaining
 	}
 	if p.percent <= 0 {

@@ -74,6 +74,7 @@ type Outcome struct {
 	Begun, Ended time.Time                       // set by the runner
 	ID           string                          // of the created or changed resource. Empty if there is none
 	Snapshot     *ec2types.Snapshot              // last status of a copied snapshot
+	CreationDate string                          // of a source image whose protection is enabled. Empty if unread
 	SnapshotIDs  map[string]string               // snapshots that the image uses, by device
 	Adopted      bool                            // another run created the image
 	Repeated     bool                            // the creating call was repeated because its response was lost

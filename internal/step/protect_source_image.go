@@ -101,9 +101,9 @@ func (r *Run) enableSourceProtection(ctx context.Context, a *attempt, s *EnableS
 
 	switch {
 	case IsProtected(*image) && (a.changed || r.IsProtectionHeld(tagsOf(image.Tags))):
-		return Outcome{ID: s.ImageID}, nil
+		return Outcome{ID: s.ImageID, CreationDate: aws.ToString(image.CreationDate)}, nil
 	case IsProtected(*image):
-		return Outcome{}, nil
+		return Outcome{CreationDate: aws.ToString(image.CreationDate)}, nil
 	case a.changed: // enabled, but not visible yet
 		if a.keepPolling() {
 			return Outcome{}, RetryAfter{Backoff(a.polls)}

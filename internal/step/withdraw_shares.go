@@ -188,13 +188,12 @@ func (w *withdrawal) withdrawUntilGone(
 
 	started := time.Now()
 	for n := 0; ; n++ {
-		accounts, err := read()
-		if err != nil {
-			return err
-		}
-
-		if n == 0 { // AWS may not show what it shared moments ago (rule 4.4.2)
-			accounts = distribution.Union(accounts, given)
+		accounts := given // AWS may not show what it shared moments ago (rule 4.4.2)
+		if n > 0 || len(given) == 0 {
+			var err error
+			if accounts, err = read(); err != nil {
+				return err
+			}
 		}
 
 		temporary, err := provenance.Withdrawable(accounts, at.Account, tags)

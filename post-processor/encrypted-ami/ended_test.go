@@ -30,7 +30,7 @@ func (s *stage) session(accounts ...string) map[string]any {
 // new credentials then succeeds.
 func TestResume_afterExpiredSession(t *testing.T) {
 	for _, call := range []awssim.FaultRule{
-		{Action: "ec2:DescribeImages", Nth: 4}, // those before protect the image, and date its release
+		{Action: "ec2:DescribeImages", Nth: 3}, // those before protect the image
 		{Action: "ec2:CopySnapshot"},
 		{Action: "ec2:DescribeSnapshots", Nth: 5},
 		{Action: "ec2:ModifySnapshotAttribute"},

@@ -290,8 +290,7 @@ func (r *run) decide(ctx context.Context, request distribution.Request) (plan.Pl
 func (r *run) ensureSigningKeys(ctx context.Context) ([]distribution.SourceImage, error) {
 	created := make([]time.Time, 0, len(r.images))
 	for _, image := range r.images {
-		at := distribution.Location{Account: r.account, Region: image.Region}
-		date, err := execute.CreationDate(ctx, r.pool, at, image.ImageID)
+		date, err := r.creationDate(ctx, image)
 		if err != nil {
 			return nil, fmt.Errorf("nothing was created: read the creation date of %s: %w", image.ImageID, err)
 		}
@@ -309,6 +308,17 @@ func (r *run) ensureSigningKeys(ctx context.Context) ([]distribution.SourceImage
 		images[i].Keys = keys
 	}
 	return images, nil
+}
+
+// creationDate returns when an image was created. The protection of the image has read it, or AWS is asked.
+func (r *run) creationDate(ctx context.Context, image distribution.SourceImage) (time.Time, error) {
+	for _, source := range r.result.Source {
+		if source.Region == image.Region && source.ImageID == image.ImageID && !source.CreatedAt.IsZero() {
+			return source.CreatedAt, nil
+		}
+	}
+	at := distribution.Location{Account: r.account, Region: image.Region}
+	return execute.CreationDate(ctx, r.pool, at, image.ImageID)
 }
 
 // look looks up the facts, and which of the existing images an earlier run has protected.
