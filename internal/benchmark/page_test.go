@@ -33,7 +33,7 @@ func write(folder string, figures []figure, results map[scenario]series) error {
 	var page bytes.Buffer
 	if err := template.Must(template.New("page").Parse(pageText)).Execute(
 		&page,
-		map[string]any{"Groups": grouped(figures), "Seeds": *seeds},
+		map[string]any{"Groups": grouped(figures), "Seeds": *seeds, "LargeSeeds": min(*seeds, largeSeeds)},
 	); err != nil {
 		return err
 	}
