@@ -165,6 +165,22 @@ func (m match) externalIDProblem() string {
 	return "is missing or does not match"
 }
 
+// withExternalID says whether the role was to be assumed with an external id.
+func (m match) withExternalID() string {
+	if !m.ExternalID && m.Step == nil {
+		return "without an external ID"
+	}
+	return "with this external ID"
+}
+
+// keyCheck returns what to check of a key that does not exist.
+func (m match) keyCheck() string {
+	if strings.Contains(m.requestedResource, "alias/") {
+		return "Check the spelling of the alias, its account and its Region."
+	}
+	return "Check the ID, the account and the Region."
+}
+
 // profile returns the profile whose credentials are missing.
 func (m match) profile() string {
 	if m.Refusal.Profile == "" {
@@ -184,6 +200,8 @@ func (m match) fillPlaceholders(text string) string {
 		"{operation}", m.Refusal.Operation,
 		"{code}", m.Refusal.Code,
 		"{external_id}", m.externalIDProblem(),
+		"{with_external_id}", m.withExternalID(),
+		"{check_key}", m.keyCheck(),
 		"{on}", cmp.Or(m.Resource, "the resource"),
 		"{key}", cmp.Or(m.key, "the key"),
 		"{account}", cmp.Or(m.At.Account, "of the caller"),

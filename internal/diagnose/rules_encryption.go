@@ -187,7 +187,7 @@ var kmsRules = []rule{
 		aboutKey:    true,
 		summary:     "{key} does not exist in {region}",
 		detail:      "KMS looks up a key ID or alias in the caller's account and Region.",
-		remediation: "Check the ID, the account and the Region. Name a key of another account by its ARN.",
+		remediation: "{check_key} Name a key of another account by its ARN.",
 	},
 	{
 		code:            "kms_grantee_not_found",

@@ -199,7 +199,7 @@ var permissionRules = []rule{
 		awsCodes:        accessDeniedCodes,
 		messageContains: []string{"no role trust policy allows"},
 		summary:         "external_id {external_id}, or the role does not trust {who}",
-		detail: "No statement of the trust policy of {on} allows {action} to {who} with this external ID and " +
+		detail: "No statement of the trust policy of {on} allows {action} to {who} {with_external_id} and " +
 			"without MFA. AWS does not say which part is wrong.",
 		remediation: trustRemediation,
 	},
@@ -217,7 +217,7 @@ var permissionRules = []rule{
 		references: "5.6",
 		operations: assumeRoleOperations,
 		awsCodes:   "AccessDenied",
-		summary:    "external_id {external_id}, or the role does not trust {who}",
+		summary:    "external_id {external_id}, or the role does not exist or does not trust {who}",
 		detail: "AWS denied {action} on {on} to {who} of account {whose}. The error is the same if the role does " +
 			"not exist, if its trust policy does not allow {who} or requires another external ID or MFA, and " +
 			"if the policies of {who} do not allow it.",

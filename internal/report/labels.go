@@ -75,7 +75,18 @@ func accountsOf(locations []distribution.Location) []string {
 }
 
 // summary returns the summary of a finding with the aliases of its keys.
-func (l Labels) summary(f distribution.Finding) string { return l.WithAliases(f.Summary) }
+func (l Labels) summary(f distribution.Finding) string { return l.WithAliases(withoutRepetition(f)) }
+
+// withoutRepetition returns the summary of a finding without an account or key that its location or its cause names too.
+func withoutRepetition(f distribution.Finding) string {
+	subject, cause, hasCause := strings.Cut(f.Summary, " cannot be used: ")
+	key, isKey := strings.CutPrefix(subject, "the key ")
+	isRepeated := subject == "account "+f.Location.Account || isKey && strings.Contains(cause, key)
+	if hasCause && isRepeated {
+		return cause
+	}
+	return f.Summary
+}
 
 // WithAliases returns a text with the aliases of keys in place of their ARNs. Keys with the same alias get their
 // accounts.

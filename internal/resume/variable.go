@@ -31,7 +31,8 @@ type Variable struct {
 	Optional bool
 
 	description string
-	value       string // never written
+	blocks      []string // that use it: `target "prod"`
+	value       string   // never written
 }
 
 // write declares the variable.
@@ -78,6 +79,16 @@ func UsedEnvironment(variables []Variable) string {
 	return joined(names)
 }
 
+// ExternalIDOf returns the variable for the external ID of a block, such as `target "prod"`. False if it has none.
+func ExternalIDOf(block string, variables []Variable) (Variable, bool) {
+	for _, v := range variables {
+		if !v.Optional && slices.Contains(v.blocks, block) {
+			return v, true
+		}
+	}
+	return Variable{}, false
+}
+
 // variables returns a variable for each distinct external ID, and for each credential that is set.
 func (f File) variables(options map[string]any) []Variable {
 	var all []Variable
@@ -91,7 +102,7 @@ func (f File) variables(options map[string]any) []Variable {
 	}
 	locations, values := externalIDs(options)
 	for _, value := range values {
-		v := Variable{description: externalID + " of " + joined(locations[value]), value: value}
+		v := Variable{description: externalID + " of " + joined(locations[value]), blocks: locations[value], value: value}
 		v.Name, v.FromEnvironment = f.nameOf(value, all)
 		all = append(all, v)
 	}

@@ -205,10 +205,26 @@ func (r *run) fix(causes []distribution.Finding) string {
 		return report.NewLabels(r.plan).WithAliases(
 			diagnose.StatementInstruction(f.PolicyStatements, " printed above"+r.alsoInReport()))
 	case f.Field != "" && r.resumeFile() != "":
-		return report.Sentence(f.Remediation) + " Correct " + f.Field + " in your template and in resume.pkr.hcl."
+		return report.Sentence(f.Remediation) + " " + r.optionFix(f)
 	}
 	return report.Sentence(f.Remediation)
 }
+
+// optionFix returns where to correct the option of a finding. The resume file has no external ID, only a variable.
+func (r *run) optionFix(f distribution.Finding) string {
+	block, _ := strings.CutSuffix(f.Field, ": assume_role")
+	v, isVariable := resume.ExternalIDOf(block, r.resumeVariables)
+	switch {
+	case f.Code != codeAssumeRoleDenied || !isVariable:
+		return "Correct " + f.Field + " in your template and in resume.pkr.hcl."
+	case v.FromEnvironment:
+		return "Correct external_id in your template, and PKR_VAR_" + v.Name + " before you resume."
+	}
+	return "Correct external_id in your template, and pass it with -var " + v.Name + "=... when you resume."
+}
+
+// codeAssumeRoleDenied is the code of a finding about a role that cannot be assumed.
+const codeAssumeRoleDenied = "assume_role_denied"
 
 func (r *run) alsoInReport() string {
 	if r.reportFile() == "" {

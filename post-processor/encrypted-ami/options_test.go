@@ -79,20 +79,20 @@ var worlds = append(
 				"target.assume_role",
 				prod,
 				"assume_role: missing",
-				"account "+prod+" cannot be used",
+				"external_id is missing, or the role does not",
 			),
 			optioncoverage.AssumeRoleCases(
 				"share.assume_role",
 				other,
 				"assume_role: missing for account "+other,
-				"account "+other+" cannot be used",
+				"external_id is missing, or the role does not",
 			),
 		)},
 		{Name: "an organization", Run: afterBuild(anOrganization), Cases: []optioncoverage.Case{
 			{Option: "organizations_role", Without: "cannot be listed"},
 			{Option: "target.organizational_unit_ids"},
 			{Option: "target.exclude_account_ids", Value: list{other}},
-			{Option: "target.on_missing_role", Without: "account " + bare + " cannot be used"},
+			{Option: "target.on_missing_role", Without: "does not trust user ci"},
 		}},
 		{Name: "one of two targets fails", Run: afterBuild(oneOfTwo), Cases: []optioncoverage.Case{
 			{Option: "target.required", Value: false, Without: oneFailed},

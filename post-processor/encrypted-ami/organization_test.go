@@ -144,7 +144,7 @@ func TestOrganization_roleMissing(t *testing.T) {
 		if _, err := s.run(
 			s.Context(),
 			o.options(func(map[string]any) {}),
-		); err == nil || !s.mentions("account "+bare+" cannot be used", err) {
+		); err == nil || !s.mentions("assume_role_denied,"+bare, err) {
 			s.Errorf("got %v", err)
 		}
 		if made := len(s.made()); made > 0 {
@@ -156,7 +156,7 @@ func TestOrganization_roleMissing(t *testing.T) {
 		); err != nil {
 			s.Fatal(err)
 		}
-		if len(s.images(prod)) != 1 || len(s.images(other)) != 1 || !s.mentions("account "+bare+" cannot be used", nil) {
+		if len(s.images(prod)) != 1 || len(s.images(other)) != 1 || !s.mentions("assume_role_denied,"+bare, nil) {
 			s.Errorf("the others have not got theirs, or nothing is reported:\n%s", s.screen)
 		}
 	})

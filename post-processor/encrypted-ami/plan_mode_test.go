@@ -74,7 +74,7 @@ func TestPlanMode_keepsImageOfBuild(t *testing.T) {
 		if _, err := s.run(s.Context(), options); err != nil || !s.forced {
 			s.Errorf("after a build: %v, kept by force: %v", err, s.forced)
 		}
-		if !s.mentions("alias/missing cannot be used", nil) {
+		if !s.mentions("alias/missing does not exist", nil) {
 			s.Errorf("the refusal is not shown:\n%s", s.screen.String())
 		}
 		options["existing_amis"] = map[string]any{tokyo: s.image}
@@ -82,7 +82,7 @@ func TestPlanMode_keepsImageOfBuild(t *testing.T) {
 			s.Context(),
 			nullBuilder,
 			options,
-		); err == nil || !strings.Contains(err.Error(), "alias/missing cannot be used") {
+		); err == nil || !strings.Contains(err.Error(), "alias/missing does not exist") {
 			s.Errorf("with an image of the caller's: %v", err)
 		}
 		s.untouched()

@@ -126,10 +126,10 @@ func (r *run) recordFindings(ctx context.Context, facts distribution.Facts) ([]d
 			Level:    distribution.Note,
 			Code:     distribution.CodeRunWithOtherOptions,
 			Resource: other.ID,
-			Summary:  fmt.Sprintf("run %s, which has ended, used other accounts or keys", other.ID),
-			Detail: "it worked in " + strings.Join(other.Regions, ", ") + "; what it left elsewhere than this run works " +
-				"is not listed",
-			Remediation: "run the resume file of that run with -var mode=cleanup",
+			Summary:  fmt.Sprintf("run %s used other accounts or keys", other.ID),
+			Detail: "it has ended. What it left in " + strings.Join(other.Regions, ", ") + ", in accounts that this run does " +
+				"not use, is not listed",
+			Remediation: "run packer build -var mode=cleanup with the resume file of that run",
 		})
 	}
 	return notes, nil
@@ -278,7 +278,7 @@ func (r *run) protectionHolders(ctx context.Context) []string {
 	}
 	var lines []string
 	for _, holder := range records.ProtectionHolders() {
-		why := " has not succeeded. Run its resume file, or give it up with -var mode=cleanup"
+		why := " has not succeeded. Run its resume file, or give it up: packer build -var mode=cleanup with that file"
 		if records.IsWorking(holder) {
 			why = " works on the same AMI"
 		}

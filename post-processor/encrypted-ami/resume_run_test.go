@@ -394,7 +394,7 @@ func TestCleanup_otherBlockNeedsProtection(t *testing.T) {
 			if protected, ours := s.protected(); protected != c.stays || ours != c.stays {
 				s.Errorf("cleanup for %s: got protected %v, by a run %v, want %v", c.account, protected, ours, c.stays)
 			}
-			const why = "which has not succeeded. Run its resume file, or give it up with -var mode=cleanup"
+			const why = "which has not succeeded. Run its resume file, or give it up: packer build -var mode=cleanup with that file"
 			if got := s.mentions(why, nil); got != c.stays {
 				s.Errorf("cleanup for %s: got the reason why the protection stays: %v, want %v", c.account, got, c.stays)
 			}
@@ -433,7 +433,7 @@ func TestCleanUp_accountUnreadable(t *testing.T) {
 		hide func(*stage)
 		want string
 	}{
-		"an account that cannot be used": {func(s *stage) { s.closed(other) }, "account " + other + " cannot be used"},
+		"an account that cannot be used": {func(s *stage) { s.closed(other) }, "external_id does not match"},
 		"an image that is gone": {func(s *stage) {
 			if _, err := s.cloud(source).DeregisterImage(s.Context(), &ec2.DeregisterImageInput{ImageId: &s.image}); err != nil {
 				s.Fatal(err)
@@ -541,7 +541,7 @@ func TestManifest_everyOutcome(t *testing.T) {
 			},
 			status:      report.Failed,
 			message:     "nothing was created",
-			finding:     "cannot be used",
+			finding:     "does not trust user ci",
 			isProtected: true,
 		},
 		"failed": {

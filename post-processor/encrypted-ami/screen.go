@@ -145,6 +145,9 @@ func (r *run) printNotes(findings []distribution.Finding) {
 		if f.Detail != "" {
 			line += ": " + firstLine(f.Detail)
 		}
+		if f.Remediation != "" && !strings.HasPrefix(f.Remediation, "nothing") {
+			line += ". Next step: " + f.Remediation
+		}
 		if r.printed[line] {
 			continue
 		}

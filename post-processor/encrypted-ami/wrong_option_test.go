@@ -1,0 +1,69 @@
+// Copyright The packer-plugin-encrypted-ami Authors
+// SPDX-License-Identifier: MPL-2.0
+
+package encryptedami
+
+import (
+	"strings"
+	"testing"
+)
+
+// An option that is wrong has one sentence about what is wrong, and a fix that can be made: the resume file has a
+// variable in place of the external ID.
+func TestExplain_wrongOption(t *testing.T) {
+	const start = "Failed:  999999999999 (to 999999999999) in ap-northeast-1: "
+	role := func(o map[string]any) map[string]any {
+		return o["target"].([]any)[0].(map[string]any)["assume_role"].([]any)[0].(map[string]any)
+	}
+	for name, c := range map[string]struct {
+		change func(o map[string]any)
+		want   []string
+	}{
+		"external ID wrong": {
+			func(o map[string]any) { role(o)["external_id"] = "hush-wrong" },
+			[]string{
+				start + "external_id does not match, or the role does not trust user ci\n",
+				"with this external ID and without MFA",
+				"Correct external_id in your template, and pass it with -var external_id=... when you resume.\n",
+			},
+		},
+		"external ID missing": {
+			func(o map[string]any) { delete(role(o), "external_id") },
+			[]string{
+				start + "external_id is missing, or the role does not trust user ci\n",
+				"to user ci without an external ID and without MFA",
+				`Correct target "to 999999999999": assume_role in your template and in resume.pkr.hcl.` + "\n",
+			},
+		},
+		"role missing": {
+			func(o map[string]any) { role(o)["role_arn"] = "arn:aws:iam::{{ .AccountId }}:role/none" },
+			[]string{start + "external_id does not match, or the role does not exist or does not trust user ci\n"},
+		},
+		"alias misspelled": {
+			func(o map[string]any) { o["target"].([]any)[0].(map[string]any)["kms_key_id"] = "alias/goldne" },
+			[]string{
+				start + "alias/goldne does not exist in ap-northeast-1\n",
+				"Fix:     Check the spelling of the alias, its account and its Region.",
+			},
+		},
+		"source alias misspelled": {
+			func(o map[string]any) { o["kms_key_id"] = "alias/goldne" },
+			[]string{"Failed:  111111111111 in ap-northeast-1: alias/goldne does not exist in ap-northeast-1\n"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onStage(t, func(s *stage) {
+				o := s.screenOptions(prod, other)
+				c.change(o)
+				_, err := s.run(s.Context(), o)
+				s.checkError(err)
+				text := s.shown(err)
+				for _, part := range c.want {
+					if !strings.Contains(text, part) {
+						s.Errorf("got no %q in\n%s", part, text)
+					}
+				}
+			})
+		})
+	}
+}
