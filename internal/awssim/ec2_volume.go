@@ -116,7 +116,7 @@ func (w *World) newVolume(c *Call, spec volumeSpec) (*volume, error) {
 	return created, nil
 }
 
-// dataSourceOf returns what a snapshot is for an account.
+// dataSourceOf returns which kind of data source a snapshot is for an account in a Region.
 func dataSourceOf(s *snapshot, loc location) dataSource {
 	switch {
 	case !s.isEncrypted():

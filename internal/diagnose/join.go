@@ -81,8 +81,8 @@ func namesKey(f distribution.Finding, key string) bool {
 	})
 }
 
-// connectDryRun limits the advice for a failed copy to the grants that the dry run was denied. The dry run could not
-// prove them, because a policy may let only EC2 create them (6.8).
+// connectDryRun replaces the advice for a failed copy by the statements for the grants that a dry run was denied. A dry
+// run alone proves nothing, because a policy may allow only EC2 to create the grants (6.8).
 func connectDryRun(failed distribution.Finding, denied []distribution.Finding) distribution.Finding {
 	if len(denied) == 0 {
 		return failed

@@ -35,7 +35,7 @@ func acts(records awssim.Records) map[string]int {
 	return counts
 }
 
-// beyond returns the calls that a run makes in addition to another one, line by line.
+// beyond returns the difference between the calls of two runs, line by line.
 func beyond(counts, plain map[string]int) string {
 	var text strings.Builder
 	all := maps.Clone(counts)

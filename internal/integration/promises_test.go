@@ -239,7 +239,7 @@ func TestCopy_shareTakesEffectLate(t *testing.T) {
 	}
 }
 
-// A dry run that succeeds has created something. The run stops, and names what was created.
+// If AWS performs a dry run, it creates a resource. The run stops and names that resource.
 func TestDryRun_performed(t *testing.T) {
 	for name, change := range map[string]fixture.Change{
 		"plan": fixture.WithPlan(), "distribute": fixture.WithTestCopy(false),

@@ -379,7 +379,7 @@ func has(prefixes ...string) func(string) bool {
 
 func whole(resource string) string { return resource }
 
-// notRetired returns every resource but the parameters of retired source images.
+// notRetired returns a resource unchanged. Empty for the parameters of retired source images.
 func notRetired(resource string) string {
 	if strings.Contains(resource, provenance.RetiredSourcePath) {
 		return ""
@@ -387,7 +387,7 @@ func notRetired(resource string) string {
 	return resource
 }
 
-// retired returns the parameters of retired source images.
+// retired returns the ARN pattern of a parameter of retired source images. Empty for other resources.
 func retired(resource string) string {
 	if notRetired(resource) == "" {
 		return here(resource)

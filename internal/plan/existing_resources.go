@@ -174,7 +174,7 @@ func findImages(
 	return found
 }
 
-// add sorts in one image.
+// add adds an image to the list that its judgment decides.
 func (e *existingImages) add(image ec2types.Image, j provenance.Judgment, isWanted func(ec2types.Image) bool) {
 	if j.Verdict == provenance.Working {
 		e.working = append(e.working, image)
@@ -198,7 +198,8 @@ func (e *existingImages) add(image ec2types.Image, j provenance.Judgment, isWant
 	}
 }
 
-// addPending sorts in an image that AWS still creates. Only one can be waited for.
+// addPending adds an image that AWS still creates to the image to wait for or to the unfinished ones. A run waits for
+// only one image.
 func (e *existingImages) addPending(image ec2types.Image, j provenance.Judgment) {
 	switch {
 	case e.pending == nil:

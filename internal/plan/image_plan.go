@@ -106,8 +106,7 @@ func (r StagingReason) Text() string {
 	return string(r)
 }
 
-// unsharableDetails holds the facts of AWS in findings about snapshots that cannot be shared, by the rule they rest
-// on.
+// unsharableDetails holds the details of findings about snapshots that cannot be shared, by the number of the AWS rule.
 var unsharableDetails = map[string]string{
 	"2.1.1": "it is encrypted with aws/ebs, and other accounts cannot use an AWS managed key",
 	"2.1.4": "it is not encrypted, and a share needs kms_key_id or allow_unencrypted_share = true",

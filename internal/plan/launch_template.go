@@ -93,8 +93,8 @@ func (t templateTarget) earlier(site distribution.DestinationFacts) []distributi
 	})
 }
 
-// move returns the step of a promotion or a rollback. It always creates a version, so that the order of the versions is
-// that of the publications. A rollback keeps what users changed since in the current version.
+// move returns the step of a promotion or a rollback. It always creates a version, so that versions are in the order of
+// publication. A rollback keeps changes that users made in the current version.
 func (t templateTarget) move(p publication, m pointerMove, g destinationState) step.Step {
 	existing := p.site.Templates[t.name()]
 	create := t.create(p, g)

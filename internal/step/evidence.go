@@ -377,8 +377,8 @@ func (s Signing) Tags(resourceID string) map[string]string {
 	return s.Key.SignedTags(s.Statement)
 }
 
-// Token returns the token of a creating call. A repeated call must have the same purpose, and a call that replaces
-// a failed resource another one.
+// Token returns the token of a creating call. A repeated call must have the same purpose. A call that replaces a failed
+// resource must have another purpose.
 func (s Signing) Token(purpose string) provenance.CallToken {
 	return s.Key.CallToken(provenance.Call{
 		Kind:    s.Kind,

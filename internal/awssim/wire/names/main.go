@@ -1,11 +1,13 @@
 // Copyright The packer-plugin-encrypted-ami Authors
 // SPDX-License-Identifier: MPL-2.0
 
-// Command names reads the SDK's serialisers and writes, for package wire, every name of a parameter or element that
-// does not follow the rule.
+// Command names reads the SDK's serializers and deserializers. For package wire, it writes a line for every name of a
+// parameter or element that does not follow these rules:
 //
-// The rule: a parameter is called as its member; so is an element of an answer, but in ec2query with a small first
-// letter. The elements of a list are called item in ec2query, member in query. What deviates is a line
+// A parameter has the name of its member. An element of a response has it too, with a lowercase first letter in
+// ec2query. The elements of a list are named item in ec2query and member in query.
+//
+// The lines have these forms:
 //
 //	in CopySnapshotInput.TagSpecifications TagSpecification
 //	out DescribeRegionsOutput.Regions regionInfo
@@ -114,7 +116,7 @@ type generator struct {
 //
 //	if v.Regions != nil { objectKey := object.FlatKey("Region"); serializeRegionList(v.Regions, objectKey) }
 //
-// Package wire takes lists to be flat in ec2query and of member in query, and knows no maps: it must be so.
+// Package wire expects flat lists in ec2query, lists of member elements in query, and no maps. Anything else is an error.
 func (g *generator) parameters(functions []*ast.FuncDecl) {
 	items := map[string]string{} // names of list elements by the function of the list
 	for _, f := range functions {
