@@ -433,7 +433,7 @@ func TestCleanUp_accountUnreadable(t *testing.T) {
 		hide func(*stage)
 		want string
 	}{
-		"an account that cannot be used": {func(s *stage) { s.closed(other) }, "external_id does not match"},
+		"an account that cannot be used": {func(s *stage) { s.closed(other) }, "trust_policy_deny," + other},
 		"an image that is gone": {func(s *stage) {
 			if _, err := s.cloud(source).DeregisterImage(s.Context(), &ec2.DeregisterImageInput{ImageId: &s.image}); err != nil {
 				s.Fatal(err)
@@ -446,7 +446,7 @@ func TestCleanUp_accountUnreadable(t *testing.T) {
 				o := s.withExistingAMI(other, prod)
 				o["mode"] = "cleanup"
 				if _, err := s.after(s.Context(), nullBuilder, o); err == nil || !s.mentions(c.want, err) {
-					s.Errorf("got %v", err)
+					s.Errorf("got %v, want %q in\n%s", err, c.want, s.screen)
 				}
 			})
 		})
@@ -541,7 +541,7 @@ func TestManifest_everyOutcome(t *testing.T) {
 			},
 			status:      report.Failed,
 			message:     "nothing was created",
-			finding:     "does not trust user ci",
+			finding:     "the trust policy denies sts:AssumeRole",
 			isProtected: true,
 		},
 		"failed": {
