@@ -23,7 +23,8 @@ const (
 	ConnectionReset Fault = "connection-reset" // no effect; the connection breaks
 	LostResponse    Fault = "lost-response"    // the effect, then the connection breaks
 	LateError       Fault = "late-error"       // the effect, then HTTP 500
-	// TruncatedResponse has the effect, then the connection breaks in the middle of the response. Errors arrive.
+	// TruncatedResponse has the effect, then the connection breaks in the middle of the response. Error responses
+	// arrive completely.
 	TruncatedResponse Fault = "truncated-response"
 	StaleRead         Fault = "stale-read"        // misses what is newer than staleReadWindow (rule 4.4.1)
 	ExpiredSession    Fault = "expired-session"   // the session expires now; long-term credentials are not affected

@@ -194,7 +194,7 @@ func TestScenario_billing(t *testing.T) {
 		f.shareSnapshot(root)
 		_, err = recipient.copyImage(recipient.ec2, bought)
 		requireError(f, err, "InvalidRequest", "Images from AWS Marketplace cannot be copied to another AWS account") // 2.3.1
-		// rule 2.3.2: the remaining method
+		// launching the image and creating an image of the instance is the only method left (rule 2.3.2)
 		created := f.describeImage(recipient.ec2, recipient.rebuildImage(bought))
 		if len(created.ProductCodes) != 1 || created.ProductCodes[0].ProductCodeType != types.ProductCodeValuesMarketplace {
 			t.Errorf("2.3.5: what the recipient built has the codes %v", created.ProductCodes)

@@ -130,7 +130,7 @@ func TestJoinFindings_keepsStatementsOfOtherKeys(t *testing.T) {
 	}
 }
 
-// Notes about different resources often have the same detail.
+// Notes about different resources are not merged, even if they have the same detail.
 func TestJoinFindings_keepsNotes(t *testing.T) {
 	notes := []distribution.Finding{
 		{Level: distribution.Note, Summary: "image a was kept", Detail: "it is in use"},

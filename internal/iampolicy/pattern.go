@@ -69,7 +69,7 @@ func (g glob) matches(text string) bool {
 	return reached[len(g)]
 }
 
-// advance updates which prefixes of the pattern match the text, which has one more rune.
+// advance updates which prefixes of the pattern match the text after one more rune of it.
 func (g glob) advance(reached []bool, r rune) {
 	before := reached[0]
 	reached[0] = false

@@ -91,7 +91,7 @@ func (s *site) addMember(b *awssim.Builder, account string, policies map[string]
 func TestOrganizationPolicies_refuseOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		members := ids('2', *accounts)
-		s := furnishIn(t, func(s *site, b *awssim.Builder) {
+		s := newSiteIn(t, func(s *site, b *awssim.Builder) {
 			s.Users = nil
 			s.Targets = append(s.Targets, members[1:]...)
 			organizeExample(s, b)

@@ -77,12 +77,12 @@ func texts(policies map[string]Document) map[string]string {
 
 // newSiteWith creates a world with the policies of a setup, which policiesOf returns by file name.
 func newSiteWith(t *testing.T, policiesOf func(*testing.T, Setup) map[string]string, options ...string) *site {
-	return furnishIn(t, nil, policiesOf, options...)
+	return newSiteIn(t, nil, policiesOf, options...)
 }
 
-// furnishIn is newSiteWith for accounts that organize has put into an organization. organize sets the organization of
-// the set-up. Nil for accounts without one.
-func furnishIn(
+// newSiteIn is like newSiteWith, for accounts in an organization, which organize creates. organize is nil for accounts
+// without one.
+func newSiteIn(
 	t *testing.T,
 	organize func(*site, *awssim.Builder),
 	policiesOf func(*testing.T, Setup) map[string]string,
@@ -731,7 +731,7 @@ func prove(t *testing.T, file string, d Document, organize func(*site, *awssim.B
 	t.Helper()
 	problemsWithout := func(sid, action string) (text string) {
 		synctest.Test(t, func(t *testing.T) {
-			text = furnishIn(t, organize, func(_ *testing.T, s Setup) map[string]string {
+			text = newSiteIn(t, organize, func(_ *testing.T, s Setup) map[string]string {
 				policies := s.Policies()
 				changed := policies[file]
 				changed.take(sid, action)

@@ -103,8 +103,9 @@ var _ = register(&DeregisterImage{}, operation{
 
 func (s *DeregisterImage) start(env Env) Attempt { return newAttempt(s, env, env.deregisterImage) }
 
-// dryRuns check an image that no run created, because the target's policy may allow only our own. They check the
-// snapshots too. Otherwise a refusal would show only after the image is gone (rule 9.11).
+// dryRuns returns the dry runs of the deregistration and of the deletion of the snapshots. Only an image that no run
+// created needs them, because the target's policy may deny deleting foreign resources. Otherwise a refusal would show
+// only after the image is deregistered (rule 9.11).
 func (s *DeregisterImage) dryRuns(env Env) []DryRun {
 	if s.Name == "" {
 		return nil

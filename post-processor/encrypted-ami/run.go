@@ -310,7 +310,7 @@ func (r *run) ensureSigningKeys(ctx context.Context) ([]distribution.SourceImage
 	return images, nil
 }
 
-// creationDate returns when an image was created. The protection of the image has read it, or AWS is asked.
+// creationDate returns when an image was created. It asks AWS only if the protection step has not read the date.
 func (r *run) creationDate(ctx context.Context, image distribution.SourceImage) (time.Time, error) {
 	for _, source := range r.result.Source {
 		if source.Region == image.Region && source.ImageID == image.ImageID && !source.CreatedAt.IsZero() {

@@ -54,8 +54,8 @@ var unsupportedOperations = map[string][]string{
 	"missing required field":            {"ListNodesSummary"}, // the SDK does not send its own fixture
 }
 
-// TestWire_everyOperationRoundTrips reads the SDK's fixture of every operation without a rest and writes it again
-// unchanged. A filled output passes through the SDK's deserializer unchanged.
+// TestWire_everyOperationRoundTrips reads every request that the SDK writes for an operation, and writes it again
+// unchanged. A response with all members passes through the SDK's deserializer unchanged.
 func TestWire_everyOperationRoundTrips(t *testing.T) {
 	for service, client := range services {
 		t.Run(service, func(t *testing.T) {

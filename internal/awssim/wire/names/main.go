@@ -116,7 +116,8 @@ type generator struct {
 //
 //	if v.Regions != nil { objectKey := object.FlatKey("Region"); serializeRegionList(v.Regions, objectKey) }
 //
-// Package wire expects flat lists in ec2query, lists of member elements in query, and no maps. Anything else is an error.
+// Package wire expects flat lists in ec2query, lists of member elements in query, and no maps. Anything else is an
+// error.
 func (g *generator) parameters(functions []*ast.FuncDecl) {
 	items := map[string]string{} // names of list elements by the function of the list
 	for _, f := range functions {
