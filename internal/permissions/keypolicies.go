@@ -133,10 +133,16 @@ func (s Setup) launchRole() Document {
 	)
 }
 
+// anotherAccount is a second target of the plan for an organization. No policy names it.
+const anotherAccount = "000000000000"
+
 // Policies returns all policies of a setup by file name.
 func (s Setup) Policies() map[string]Document {
-	if s.Organization != "" && len(s.Targets) > 1 {
-		s.Targets = s.Targets[:1] // no policy names one
+	if s.Organization != "" { // no policy names a target, so the plan needs few
+		s.Targets = s.Targets[:1:1]
+		if s.Targets[0] != anotherAccount { // with one account, a plan may need the source key of one Region only
+			s.Targets = append(s.Targets, anotherAccount)
+		}
 	}
 	all := map[string]Document{
 		"build-role.json":        s.build().policy(),

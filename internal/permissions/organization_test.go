@@ -6,6 +6,9 @@ package permissions
 import (
 	"errors"
 	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -124,6 +127,38 @@ func TestOrganizationPolicies_refuseOthers(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The tool without the SDK writes the same policies.
+func TestPoliciesTool_samePolicies(t *testing.T) {
+	s := Setup{
+		SourceAccount: "222222222222",
+		BuildRole:     "packer",
+		SourceKeyARNs: []string{
+			"arn:aws-us-gov:kms:us-gov-east-1:222222222222:key/0", "arn:aws-us-gov:kms:us-gov-west-1:222222222222:key/1",
+		},
+		Targets:      []string{"333333333333"},
+		TargetRole:   "copier",
+		TargetAlias:  "alias/own",
+		Parameter:    Example().Parameter,
+		Template:     Example().Template,
+		ExternalID:   "agreed",
+		Organization: "o-abcdefghij",
+		Paths:        []string{"o-abcdefghij/r-cd34/ou-cd34-22222222/*", "o-abcdefghij/r-cd34/ou-cd34-33333333/*"},
+	}
+	folder := t.TempDir()
+	out, err := exec.Command("go", "run", "../../tools/policies", "-out", folder, "-source-account", s.SourceAccount,
+		"-build-role", s.BuildRole, "-source-keys", strings.Join(s.SourceKeyARNs, ","), "-target-account", s.Targets[0],
+		"-target-role", s.TargetRole, "-target-key", s.TargetAlias, "-external-id", s.ExternalID,
+		"-organization", s.Organization, "-organization-paths", strings.Join(s.Paths, ",")).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for file, policy := range s.Policies() {
+		if got, err := os.ReadFile(filepath.Join(folder, file)); err != nil || string(got) != string(policy.Text()) {
+			t.Errorf("%s: %v, got %s\nwant %s", file, err, got, policy.Text())
+		}
+	}
 }
 
 // refuseOthers lets accounts outside of the unit try what the policies are to refuse, and a target what they allow.
