@@ -188,12 +188,9 @@ func (w *withdrawal) withdrawUntilGone(
 
 	started := time.Now()
 	for n := 0; ; n++ {
-		accounts := given // AWS may not show what it shared moments ago (rule 4.4.2)
-		if n > 0 || len(given) == 0 {
-			var err error
-			if accounts, err = read(); err != nil {
-				return err
-			}
+		accounts, err := listSharedAccounts(n, given, read)
+		if err != nil {
+			return err
 		}
 
 		temporary, err := provenance.Withdrawable(accounts, at.Account, tags)
@@ -218,6 +215,15 @@ func (w *withdrawal) withdrawUntilGone(
 			return err
 		}
 	}
+}
+
+// listSharedAccounts returns the accounts that AWS shows. The first time it returns those of this run if there are some,
+// because AWS may not show what it shared moments ago (rule 4.4.2).
+func listSharedAccounts(n int, given []string, read func() ([]string, error)) ([]string, error) {
+	if n == 0 && len(given) > 0 {
+		return given, nil
+	}
+	return read()
 }
 
 // maxSharedAccounts is the maximum number of accounts in one call (rule 2.1.6).

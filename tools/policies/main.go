@@ -20,7 +20,7 @@ import (
 //go:embed templates/*.json
 var templates embed.FS
 
-// option is a flag, and the value that the templates have in its place.
+// option is a flag, and the value that it replaces in the templates.
 type option struct {
 	flag, value, usage string
 	format             *regexp.Regexp

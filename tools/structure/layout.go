@@ -209,6 +209,7 @@ var layout = map[string]imports{
 		[]string{"internal/awssim", "internal/testutil/fixture"},
 		[]string{hcl, awsSDK},
 	},
+	"tools/policies":  {nil, nil},
 	"tools/structure": {nil, nil},
 	"tools/words":     {nil, nil},
 }
