@@ -119,7 +119,8 @@ func (p *prediction) warnOfProtectedNamesakes() {
 			Summary:   fmt.Sprintf("amazon-ebs cannot replace %s, which has the name %q", id, p.req.Intent.AMIName),
 			Detail: "it has deregistration protection, which a failed run leaves; packer build -force fails at the end of " +
 				"the build",
-			Remediation: "resume that run, or give it up (packer build -var mode=cleanup with its resume file), or set another ami_name",
+			Remediation: "resume that run, or give it up (packer build -var mode=cleanup with its resume file), " +
+				"or set another ami_name",
 		})
 	}
 }

@@ -77,7 +77,8 @@ func accountsOf(locations []distribution.Location) []string {
 // summary returns the summary of a finding with the aliases of its keys.
 func (l Labels) summary(f distribution.Finding) string { return l.WithAliases(withoutRepetition(f)) }
 
-// withoutRepetition returns the summary of a finding without an account or key that its location or its cause names too.
+// withoutRepetition returns the summary of a finding without an account or key that its location or its cause names
+// too.
 func withoutRepetition(f distribution.Finding) string {
 	subject, cause, hasCause := strings.Cut(f.Summary, " cannot be used: ")
 	key, isKey := strings.CutPrefix(subject, "the key ")

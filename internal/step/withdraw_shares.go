@@ -4,6 +4,7 @@
 package step
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -180,10 +181,7 @@ func (w *withdrawal) withdrawUntilGone(
 	w.seen[id] = true
 	given := w.shared[id].Accounts
 	if _, known, err := provenance.Baseline(tags); !known {
-		if err == nil && len(given) > 0 {
-			err = fmt.Errorf("shared with %s; AWS does not show the tag that names who had access before", accountList(given))
-		}
-		return err
+		return cmp.Or(err, missingBaseline(given))
 	}
 
 	started := time.Now()
@@ -217,13 +215,22 @@ func (w *withdrawal) withdrawUntilGone(
 	}
 }
 
-// listSharedAccounts returns the accounts that AWS shows. The first time it returns those of this run if there are some,
-// because AWS may not show what it shared moments ago (rule 4.4.2).
+// listSharedAccounts returns the accounts that AWS shows. The first time it returns those of this run if there are
+// some, because AWS may not show what it shared moments ago (rule 4.4.2).
 func listSharedAccounts(n int, given []string, read func() ([]string, error)) ([]string, error) {
 	if n == 0 && len(given) > 0 {
 		return given, nil
 	}
 	return read()
+}
+
+// missingBaseline returns the error for a resource that the run shared with accounts, and whose baseline AWS does not
+// show. Nil without accounts.
+func missingBaseline(given []string) error {
+	if len(given) == 0 {
+		return nil
+	}
+	return fmt.Errorf("shared with %s; AWS does not show the tag that names who had access before", accountList(given))
 }
 
 // maxSharedAccounts is the maximum number of accounts in one call (rule 2.1.6).

@@ -394,7 +394,8 @@ func TestCleanup_otherBlockNeedsProtection(t *testing.T) {
 			if protected, ours := s.protected(); protected != c.stays || ours != c.stays {
 				s.Errorf("cleanup for %s: got protected %v, by a run %v, want %v", c.account, protected, ours, c.stays)
 			}
-			const why = "which has not succeeded. Run its resume file, or give it up: packer build -var mode=cleanup with that file"
+			const why = "which has not succeeded. Run its resume file, or give it up: " +
+				"packer build -var mode=cleanup with that file"
 			if got := s.mentions(why, nil); got != c.stays {
 				s.Errorf("cleanup for %s: got the reason why the protection stays: %v, want %v", c.account, got, c.stays)
 			}
