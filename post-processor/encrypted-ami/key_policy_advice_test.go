@@ -4,6 +4,7 @@
 package encryptedami
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +99,26 @@ func TestScreen_explicitDeny(t *testing.T) {
 		_, err := s.run(s.Context(), options)
 		s.checkError(err)
 		golden.Equal(s.T, "testdata/screen-explicit-deny.golden", s.shown(err))
+	})
+}
+
+// The error counts destinations as the manifest does: one that was skipped has not failed.
+func TestExplain_failedAndSkipped(t *testing.T) {
+	onStage(t, func(s *stage) {
+		s.closed(other)
+		s.setTargetStatements(prod, onlyAWSCreatesGrants+
+			`,{"Effect":"Deny","Action":"kms:CreateGrant","Resource":"*"}`)
+		o := s.screenOptions(other, prod)
+		o["target"].([]any)[0].(map[string]any)["required"] = false
+		_, err := s.run(s.Context(), o)
+		s.checkError(err)
+		if !strings.HasPrefix(err.Error(), "1 of 2 destinations failed, 1 skipped; ") {
+			s.Errorf("got %v", err)
+		}
+		m, _ := readManifest(s.T, filepath.Join(s.directory, "manifest.json"))
+		if m.Summary.Failed != 1 || m.Summary.Skipped != 1 {
+			s.Errorf("got the summary %+v", m.Summary)
+		}
 	})
 }
 

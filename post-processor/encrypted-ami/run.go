@@ -385,11 +385,20 @@ func failureSummary(p plan.Plan, missing []plan.DestinationPlan, unshared []plan
 			distribution.Count(len(p.Shares), "image", "images"),
 		)
 	}
-	return fmt.Sprintf(
-		"%d of %s failed",
-		len(missing),
-		distribution.Count(len(p.Destinations), "destination", "destinations"),
-	)
+	skipped := 0
+	for _, d := range missing {
+		if d.LeftOut && !p.IsUnanswered(d) {
+			skipped++
+		}
+	}
+	all := distribution.Count(len(p.Destinations), "destination", "destinations")
+	switch failed := len(missing) - skipped; {
+	case failed == 0:
+		return fmt.Sprintf("%d of %s skipped", skipped, all)
+	case skipped > 0:
+		return fmt.Sprintf("%d of %s failed, %d skipped", failed, all, skipped)
+	}
+	return fmt.Sprintf("%d of %s failed", len(missing), all)
 }
 
 func optionsOf(request distribution.Request) execute.Options {
