@@ -7,6 +7,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -376,6 +378,9 @@ func (b *builder) copyImage(region string, existing *ec2types.Image, newStep ste
 	newStep.Queue = step.ImageCopyQueue(newStep.Location)
 	if existing != nil {
 		newStep.ResumeID, newStep.DependsOn = aws.ToString(existing.ImageId), nil
+		if existing.State == ec2types.ImageStateAvailable {
+			newStep.IsResumeComplete, newStep.ExpectedDuration = true, callTime
+		}
 		newStep.NotRepeatable = b.isCrossAccount(newStep.Location)
 		b.used[newStep.ResumeID] = true
 	}
@@ -464,6 +469,8 @@ func (b *builder) copy(
 	newStep.Queue, newStep.Rate = step.SnapshotCopyQueue(newStep.Location), rate(v.mib(), newStep.Minutes)
 	if existing != nil {
 		newStep.ResumeID, newStep.DependsOn = aws.ToString(existing.SnapshotId), nil
+		newStep.ExpectedDuration = remainingTime(newStep.ExpectedDuration, existing)
+		newStep.IsResumeComplete = existing.State == ec2types.SnapshotStateCompleted
 		newStep.NotRepeatable = b.isCrossAccount(newStep.Location)
 		b.used[newStep.ResumeID] = true
 	}
@@ -472,6 +479,18 @@ func (b *builder) copy(
 		key:       newStep.KeyARN,
 		dependsOn: []distribution.StepID{newStep.ID},
 	}
+}
+
+// remainingTime returns how long a copy that takes a time still takes, by the progress that AWS reports.
+func remainingTime(whole time.Duration, existing *ec2types.Snapshot) time.Duration {
+	if existing.State == ec2types.SnapshotStateCompleted {
+		return callTime
+	}
+	percent, err := strconv.Atoi(strings.TrimSuffix(aws.ToString(existing.Progress), "%"))
+	if err != nil || percent < 0 || percent > 100 {
+		return whole
+	}
+	return max(whole*time.Duration(100-percent)/100, callTime)
 }
 
 // isCrossAccount reports whether a location is in another account than the source. The plan shares nothing for a

@@ -176,7 +176,7 @@ func (a *Assessment) verifyImage(d distribution.Destination) []distribution.Find
 			distribution.CodeCopyMissing,
 			"2.1.8",
 			"",
-			fmt.Sprintf("there is no image %q", d.Name),
+			fmt.Sprintf("the AMI %q is missing", d.Name),
 			a.missingImageDetail(d, at),
 			a.creationRemedy(d),
 		)

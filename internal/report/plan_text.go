@@ -11,6 +11,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // Plan returns a plan as text: the volumes, the destinations, what the copies will lose, the time and the cost.
@@ -36,8 +37,10 @@ func Forecast(p plan.Plan, alternatives []plan.Alternative) string {
 		t.line("  Calls: %s", callsText(calls))
 	}
 	t.estimate(p)
-	for _, a := range alternatives {
-		t.alternative(p, a)
+	if p.Estimate.Copies > 0 { // otherwise nothing can be saved
+		for _, a := range alternatives {
+			t.alternative(p, a)
+		}
 	}
 	return t.text.text()
 }
@@ -51,14 +54,14 @@ type planText struct {
 // subject writes what is copied or shared, and with which accounts.
 func (t *planText) subject(p plan.Plan) {
 	for _, image := range p.Images {
-		t.volumes(image, len(p.Images) > 1)
+		t.volumes(p.Steps, image, len(p.Images) > 1)
 	}
 	t.destinations(p.Destinations)
 	t.routes(p.Routes)
 	t.shares(p.Shares)
 }
 
-func (t *planText) volumes(image plan.ImagePlan, severalImages bool) {
+func (t *planText) volumes(steps []step.Step, image plan.ImagePlan, severalImages bool) {
 	if len(image.Devices) == 0 {
 		return
 	}
@@ -76,12 +79,12 @@ func (t *planText) volumes(image plan.ImagePlan, severalImages bool) {
 		gib = max(gib, len(fmt.Sprint(d.GiB)))
 	}
 	for _, d := range image.Devices {
-		t.line("    %-*s  %*d GiB  %s", device, clean(d.Device), gib, d.GiB, t.decision(d))
+		t.line("    %-*s  %*d GiB  %s", device, clean(d.Device), gib, d.GiB, t.decision(steps, image, d))
 	}
 }
 
 // decision returns how a volume is encrypted, and whether it is staged or shared.
-func (t *planText) decision(d plan.DevicePlan) string {
+func (t *planText) decision(steps []step.Step, image plan.ImagePlan, d plan.DevicePlan) string {
 	key := "not encrypted"
 	if d.Encrypted {
 		key = t.Key(d.KeyARN)
@@ -89,10 +92,28 @@ func (t *planText) decision(d plan.DevicePlan) string {
 	if why := clean(d.Why.Text()); why != "" && why != key {
 		key += ", " + why
 	}
-	if d.Staged && d.StageKeyARN != "" {
-		key += ": will be copied with " + t.Key(d.StageKeyARN) + " first"
+	staging := stagingStep(steps, image, d)
+	switch {
+	case staging == nil || d.StageKeyARN == "":
+		return key
+	case staging.Meta().ResumeID != "":
+		return key + ": copied with " + t.Key(d.StageKeyARN) + " by an earlier run"
 	}
-	return key
+	return key + ": will be copied with " + t.Key(d.StageKeyARN) + " first"
+}
+
+// stagingStep returns the step that copies a volume, or its whole AMI, within the source account. Nil if there is none.
+func stagingStep(steps []step.Step, image plan.ImagePlan, d plan.DevicePlan) step.Step {
+	for _, s := range steps {
+		copying, ok := s.(step.Copying)
+		if !ok || !d.Staged || s.Role().IsTest() || s.Meta().Destination != (distribution.Location{}) {
+			continue
+		}
+		if source := copying.Copies().Source.Known; source == d.SnapshotID || source == image.ImageID {
+			return s
+		}
+	}
+	return nil
 }
 
 // mostDestinations is the number of destinations that are listed one by one.

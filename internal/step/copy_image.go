@@ -102,7 +102,7 @@ func (s *CopyImage) String() string {
 func (s *CopyImage) Doing(w Words) string {
 	where := w.WhereTo(s.Destination, s.Location)
 	if s.ResumeID != "" {
-		return fmt.Sprintf("Waiting for %s (%d GiB), which an earlier run started, %s", s.ResumeID, s.GiB, where)
+		return s.resuming(fmt.Sprintf("%s (%d GiB)", s.ResumeID, s.GiB), where)
 	}
 	if s.Destination == (distribution.Location{}) {
 		where += " with " + w.Key(s.KeyARN)

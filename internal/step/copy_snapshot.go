@@ -93,10 +93,8 @@ func (s *CopySnapshot) String() string {
 func (s *CopySnapshot) Doing(w Words) string {
 	where := w.WhereTo(s.Destination, s.Location)
 	if s.ResumeID != "" {
-		return fmt.Sprintf(
-			"Waiting for %s (%s, %d GiB), which an earlier run started, %s",
-			s.ResumeID, s.Device, s.GiB, where,
-		)
+		resumed := fmt.Sprintf("%s (%s, %d GiB)", s.ResumeID, s.Device, s.GiB)
+		return s.resuming(resumed, where)
 	}
 	if s.Destination == (distribution.Location{}) {
 		where += " with " + w.Key(s.KeyARN)

@@ -104,6 +104,7 @@ type Base struct {
 	Queue            string                // limited by AWS (rule 4.1.1). Empty if nothing limits the step
 	Rate             int                   // MiB/s of its queue that the step uses (4.8.2); 0 without time-based copy
 	ResumeID         string                // unfinished resource of an earlier run to wait for. Empty if there is none
+	IsResumeComplete bool                  // ResumeID is completed, so there is nothing to wait for
 	NotRepeatable    bool                  // ResumeID cannot be created again, because its source is no longer shared
 }
 
@@ -278,6 +279,14 @@ func deletionResult(b *Base, kind, known string, o Outcome) Result {
 		}}
 	}
 	return Result{}
+}
+
+// resuming returns what a step does with the copy of an earlier run.
+func (b *Base) resuming(resource, where string) string {
+	if b.IsResumeComplete {
+		return "Using " + resource + ", which an earlier run copied, " + where
+	}
+	return "Waiting for " + resource + ", which an earlier run started, " + where
 }
 
 // Meta returns the part of the step that the runner knows.

@@ -230,7 +230,7 @@ func (r *run) alsoInReport() string {
 	if r.reportFile() == "" {
 		return ""
 	}
-	return " (also in report.md)"
+	return " (also in " + r.fileName("report.md") + ")"
 }
 
 // templateFix returns the next step after errors of options.
@@ -428,5 +428,5 @@ func (r *run) reportFile() string {
 	if r.directory() == "" {
 		return ""
 	}
-	return filepath.Join(r.directory(), "report.html")
+	return filepath.Join(r.directory(), r.fileName("report.html"))
 }

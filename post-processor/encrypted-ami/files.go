@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
@@ -42,20 +43,30 @@ func (r *run) newFiles() []*file {
 	return []*file{
 		{
 			kind:    "manifest",
-			path:    filepath.Join(directory, "manifest.json"),
+			path:    filepath.Join(directory, r.fileName("manifest.json")),
 			content: func() ([]byte, error) { return m().JSON() },
 		},
 		{
 			kind:    "report_html",
-			path:    filepath.Join(directory, "report.html"),
+			path:    filepath.Join(directory, r.fileName("report.html")),
 			content: func() ([]byte, error) { return m().HTML() },
 		},
 		{
 			kind:    "report_markdown",
-			path:    filepath.Join(directory, "report.md"),
+			path:    filepath.Join(directory, r.fileName("report.md")),
 			content: func() ([]byte, error) { return m().Markdown(), nil },
 		},
 	}
+}
+
+// fileName returns the name of a file. Those of a verification have another one, so that the files of the run that made
+// the copies stay.
+func (r *run) fileName(name string) string {
+	if r.mode() != report.Verify {
+		return name
+	}
+	extension := filepath.Ext(name)
+	return strings.TrimSuffix(name, extension) + "-verify" + extension
 }
 
 func (f *file) name() string { return filepath.Base(f.path) }

@@ -5,6 +5,7 @@ package encryptedami
 
 import (
 	"maps"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -209,7 +210,7 @@ func TestVerify_warningKeepsImage(t *testing.T) {
 			s.Fatal(err)
 		}
 		o["existing_amis"], o["mode"] = map[string]any{tokyo: s.image}, "verify"
-		path := manifestOf(s, o)
+		path := filepath.Join(filepath.Dir(manifestOf(s, o)), "manifest-verify.json")
 		output, err := s.after(s.Context(), nullBuilder, o)
 		if err != nil {
 			s.Fatal(err)

@@ -69,9 +69,9 @@ func (r *run) printPlan(p plan.Plan, assessment *plan.Assessment) {
 		text = report.Forecast(p, assessment.Alternatives())
 	}
 	r.ui.Say(text)
-	if len(p.Steps) > 0 {
+	if dryRuns := execute.CountDryRuns(r.pool, p); dryRuns > 0 {
 		r.progress.begin(
-			"Checking permissions with " + distribution.Count(execute.CountDryRuns(r.pool, p), "dry run", "dry runs") +
+			"Checking permissions with " + distribution.Count(dryRuns, "dry run", "dry runs") +
 				" in " + distribution.Count(r.accountsOf(p), "account", "accounts"),
 		)
 	}
@@ -208,6 +208,9 @@ func sizeOf(all []distribution.RetainedResource) string {
 func (r *run) followCleanup(p plan.Plan) {
 	if len(p.Destinations) == 0 {
 		p.Destinations = r.plan.Destinations
+	}
+	if len(r.plan.Images) == 0 { // with mode = "cleanup" there is no other plan
+		r.plan.Images, r.plan.KeyAliases = p.Images, p.KeyAliases
 	}
 	r.progress.follow(p)
 }

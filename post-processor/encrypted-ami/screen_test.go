@@ -151,6 +151,37 @@ func TestScreen_verify(t *testing.T) {
 	})
 }
 
+// A verification keeps the files of the run that made the copies.
+func TestVerify_keepsFiles(t *testing.T) {
+	onStage(t, func(s *stage) {
+		o := s.screenOptions(prod)
+		if _, err := s.run(s.Context(), o); err != nil {
+			s.Fatal(err)
+		}
+		path := filepath.Join(s.directory, "manifest.json")
+		before, err := os.ReadFile(path)
+		if err != nil {
+			s.Fatal(err)
+		}
+		o["mode"], o["existing_amis"] = "verify", map[string]any{tokyo: s.image}
+		if _, err := s.after(s.Context(), nullBuilder, o); err != nil {
+			s.Fatal(err)
+		}
+		if after, err := os.ReadFile(path); err != nil || string(after) != string(before) {
+			s.Errorf("the verification changed the manifest of the run: %v", err)
+		}
+		for _, name := range []string{"manifest-verify.json", "report-verify.html", "report-verify.md"} {
+			if _, err := os.Stat(filepath.Join(s.directory, name)); err != nil {
+				s.Error(err)
+			}
+		}
+		m, _ := readManifest(s.T, filepath.Join(s.directory, "manifest-verify.json"))
+		if image := m.SourceAMIs[0]; image.AccountID != source || len(image.Volumes) != 2 {
+			s.Errorf("got the source AMI %+v", image)
+		}
+	})
+}
+
 func TestScreen_cleanup(t *testing.T) {
 	onStage(t, func(s *stage) {
 		ctx, cancel := context.WithCancel(s.Context())
@@ -160,10 +191,16 @@ func TestScreen_cleanup(t *testing.T) {
 		}
 		time.Sleep(10 * time.Minute)
 		s.screen = new(screen)
-		if _, err := s.after(s.Context(), nullBuilder, s.cleaning(prod)); err != nil {
+		o := s.cleaning(prod)
+		s.directory = s.withFiles(o)
+		if _, err := s.after(s.Context(), nullBuilder, o); err != nil {
 			s.Fatal(err)
 		}
 		golden.Equal(s.T, "testdata/screen-cleanup.golden", s.shown(nil))
+		m, _ := readManifest(s.T, filepath.Join(s.directory, "manifest.json"))
+		if image := m.SourceAMIs[0]; image.AccountID != source || len(image.Volumes) != 2 {
+			s.Errorf("got the source AMI %+v in the manifest of the clean-up", image)
+		}
 	})
 }
 

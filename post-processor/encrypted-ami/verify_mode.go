@@ -34,13 +34,38 @@ func (r *run) check(ctx context.Context, request distribution.Request) error {
 		}
 	}
 	r.printFindings(p.Findings, distribution.Refused, distribution.Warning, distribution.Note)
-	all := distribution.Count(len(p.Destinations), "destination", "destinations")
 	changed := unfinished(r.result)
 	if p.Refused() {
-		return &outcomeError{fmt.Sprintf("%d of %s changed", max(len(changed), 1), all)}
+		return &outcomeError{changedText(changed, len(p.Destinations))}
 	}
 	r.ui.Say(unchangedText(len(p.Destinations)-len(changed), len(p.Destinations)))
 	return nil
+}
+
+// changedText returns how many destinations lack their AMI or differ from what the last run left, as text.
+func changedText(changed []distribution.DestinationResult, all int) string {
+	missing := 0
+	for _, d := range changed {
+		if d.ImageID == "" {
+			missing++
+		}
+	}
+	of := " of " + distribution.Count(all, "destination", "destinations")
+	switch differing := len(changed) - missing; {
+	case missing == 0:
+		return fmt.Sprintf("%d%s changed", max(differing, 1), of)
+	case differing == 0:
+		return fmt.Sprintf("%d%s %s no AMI", missing, of, has(missing))
+	default:
+		return fmt.Sprintf("%d%s changed, and %d %s no AMI", differing, of, missing, has(missing))
+	}
+}
+
+func has(n int) string {
+	if n == 1 {
+		return "has"
+	}
+	return "have"
 }
 
 // unchangedText returns the number of destinations that did not change since the last run, as text.
