@@ -59,7 +59,8 @@ type runningStep struct {
 	shown   int // percent of the last line
 	eta     time.Time
 
-	retrying string // why the step is retried. Empty if it is not
+	retrying   string    // why the step is retried. Empty if it is not
+	retryUntil time.Time // when it is no longer retried
 }
 
 func newProgress(ui packersdk.Ui) *progress {
@@ -217,6 +218,9 @@ func (p *progress) advance(s step.Step, e distribution.Event) {
 		return
 	}
 	r.percent, r.eta = e.Percent, e.ETA
+	if e.Percent > 0 { // a copy that AWS refuses later has begun, too
+		r.retrying = ""
+	}
 	reached := 0
 	for _, percent := range shownPercents {
 		if e.Percent >= percent {
@@ -243,7 +247,7 @@ func (p *progress) retry(s step.Step, e distribution.Event) {
 	}
 	line := "Waiting for " + p.text.Location(at) + ": " + e.Text
 	if r := p.running[e.Step]; r != nil {
-		r.retrying = line
+		r.retrying, r.retryUntil = line, e.ETA
 	}
 	if p.retries[line] { // another step of the destination has said so
 		return
@@ -393,23 +397,33 @@ func (p *progress) outageLine(o awsclient.Outage) string {
 
 // waiting returns what the run waits for, and until when.
 func (p *progress) waiting(now time.Time) string {
-	var copies, others []*runningStep
+	var copies, retries, others []*runningStep
 	for _, r := range p.running {
-		if _, copying := r.step.(step.Copying); copying && !p.tests[r.step.Meta().ID] {
+		_, copying := r.step.(step.Copying)
+		switch {
+		case r.retrying != "":
+			retries = append(retries, r)
+		case copying && !p.tests[r.step.Meta().ID]:
 			copies = append(copies, r)
-		} else {
+		default:
 			others = append(others, r)
 		}
 	}
-	if len(copies) > 0 {
+	switch {
+	case len(copies) > 0 && len(retries) > 0:
+		retried := distribution.Count(len(retries), "call", "calls")
+		return p.waitingForCopies(now, copies) + "; retrying " + retried
+	case len(copies) > 0:
 		return p.waitingForCopies(now, copies)
+	case len(retries) > 0:
+		return waitingForRetry(retries)
 	}
 	slices.SortFunc(others, func(a, b *runningStep) int {
 		return cmp.Or(a.started.Compare(b.started), cmp.Compare(a.step.Meta().ID, b.step.Meta().ID))
 	})
 	doing := p.heartbeat.doing
 	for _, r := range others {
-		if text := cmp.Or(r.retrying, p.text.Doing(r.step)); text != "" {
+		if text := p.text.Doing(r.step); text != "" {
 			doing = text
 			break
 		}
@@ -417,8 +431,18 @@ func (p *progress) waiting(now time.Time) string {
 	if doing == "" {
 		doing = "Working"
 	}
-	return "Still " + strings.ToLower(doing[:1]) + doing[1:] + p.heartbeat.limit()
+	return "Still " + lowerFirst(doing) + p.heartbeat.limit()
 }
+
+// waitingForRetry returns why steps are retried, and until when: that of the step that ends first.
+func waitingForRetry(retries []*runningStep) string {
+	first := slices.MinFunc(retries, func(a, b *runningStep) int {
+		return cmp.Or(a.retryUntil.Compare(b.retryUntil), cmp.Compare(a.step.Meta().ID, b.step.Meta().ID))
+	})
+	return "Still " + lowerFirst(first.retrying) + ", retrying until " + clock(first.retryUntil)
+}
+
+func lowerFirst(text string) string { return strings.ToLower(text[:1]) + text[1:] }
 
 // waitingForCopies returns a summary of all copies in progress.
 func (p *progress) waitingForCopies(now time.Time, copies []*runningStep) string {

@@ -433,6 +433,43 @@ func TestExplain_stateOfTheAMI(t *testing.T) {
 	golden.Equal(t, "testdata/explain.golden", text.String())
 }
 
+// A copy that is refused and retried is not in progress: heartbeats say why it is retried, and until when.
+func TestHeartbeat_retriedCopy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ui, steps := new(screen), sampleSteps(2)
+		p := newProgress(ui)
+		p.follow(steps)
+		p.startHeartbeat(time.Now().Add(time.Hour))
+		for _, s := range steps.Steps[1:] {
+			p.say(distribution.Event{Time: time.Now(), Kind: distribution.Begun, Step: s.Meta().ID, At: s.Meta().Location})
+		}
+		retry := func(s step.Step) {
+			p.say(distribution.Event{
+				Time: time.Now(),
+				Kind: distribution.Retrying,
+				Step: s.Meta().ID,
+				Text: "Given key ID is not accessible",
+				ETA:  time.Now().Add(7 * time.Minute),
+			})
+		}
+		retry(steps.Steps[1])
+		time.Sleep(61 * time.Second)
+		retry(steps.Steps[2])
+		time.Sleep(61 * time.Second)
+		p.stop()
+		for part, want := range map[string]int{
+			"Still copying 1 snapshot to 222222222223 (prod) in ap-northeast-1: 0% of 20 GiB, until 01:00 UTC at the latest; " +
+				"retrying 1 call\n": 1,
+			"Still waiting for 222222222222 (prod) in ap-northeast-1: Given key ID is not accessible, " +
+				"retrying until 00:07 UTC\n": 1,
+		} {
+			if got := strings.Count(ui.String(), part); got != want {
+				t.Errorf("got %d times %q, want %d, in\n%s", got, part, want, ui)
+			}
+		}
+	})
+}
+
 // The output reports a refusal of KMS that is retried for minutes.
 func TestProgress_retry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
