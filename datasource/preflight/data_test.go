@@ -245,14 +245,14 @@ func TestPreflight_badKeyAndRole(t *testing.T) {
 			},
 		)
 		_, err := s.execute(options)
-		if err == nil || !strings.Contains(err.Error(), "alias/missing cannot be used") ||
+		if err == nil || !strings.Contains(err.Error(), "alias/missing does not exist") ||
 			!strings.Contains(err.Error(), "arn:aws:iam::888888888888:role/missing") {
 			s.Errorf("got %v", err)
 		}
 		options["fail_on"] = "never"
 		found, err := s.execute(options)
 		s.must(err)
-		if plain(found["error_count"]) != "2" || !strings.Contains(plain(found["findings"]), "alias/missing cannot be used") {
+		if plain(found["error_count"]) != "2" || !strings.Contains(plain(found["findings"]), "alias/missing does not exist") {
 			s.Errorf("%s refusals:\n%s", plain(found["error_count"]), plain(found["findings"]))
 		}
 	})
