@@ -29,7 +29,8 @@ type UseKind struct {
 	Name             string
 	Singular, Plural string // in texts
 
-	// References are the types with which DescribeImageReferences lists it. Empty if another call finds it.
+	// References are the resource types of DescribeImageReferences that list this kind of use. Empty if another call
+	// finds it.
 	References []ec2types.ImageReferenceResourceType
 }
 

@@ -70,8 +70,8 @@ const (
 	Adoptable                // signed: it may be adopted, or deleted if it is temporary
 )
 
-// Judge holds everything except the resource that a verdict depends on. Fill it with what was read in the same attempt
-// as the call.
+// Judge holds what a verdict depends on, apart from the resource itself. Fill it with what the attempt read that then
+// makes the call.
 type Judge struct {
 	Source SourceImage
 	Keys   SigningKeys

@@ -152,7 +152,7 @@ func (r *Run) put(ctx context.Context) error {
 	return nil
 }
 
-// record returns the record until a time. The caller must hold mu.
+// record returns the record of this run, valid until a time. The caller must hold mu.
 func (r *Run) record(until time.Time) Record {
 	return Record{
 		ID:         r.ID,
