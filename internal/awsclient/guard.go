@@ -61,11 +61,14 @@ func (g guardMiddleware) HandleFinalize(
 	if err := g.check(ctx, in.Request); err != nil {
 		return out, metadata, &BlockedError{awsmiddleware.GetOperationName(ctx), err}
 	}
+	sent := time.Now().Round(0) // the wall clock, which also runs while a machine is suspended
 	out, metadata, err = next.HandleFinalize(ctx, in)
 
-	// A response without a request id is not from AWS but from a proxy, whose clock may be wrong.
+	// A response without a request id is not from AWS but from a proxy, whose clock may be wrong. A response that took
+	// too long was received before a suspension, so its date is old.
 	_, isFromAWS := awsmiddleware.GetRequestIDMetadata(metadata)
-	if date, ok := awsmiddleware.GetServerTime(metadata); ok && isFromAWS && g.Observe != nil {
+	isFresh := time.Now().Round(0).Sub(sent) <= longestAttempt
+	if date, ok := awsmiddleware.GetServerTime(metadata); ok && isFromAWS && isFresh && g.Observe != nil {
 		g.Observe(date)
 	}
 	return out, metadata, err

@@ -61,7 +61,11 @@ func (m *attemptMiddleware) send(
 	end := m.monitor.deadline(m.at, operation, begun)
 
 	if err = m.retrieve(ctx, end); err == nil {
+		sent := time.Now()
 		out, metadata, err = sendUntil(ctx, end, in, next)
+		if took := time.Since(sent); took > longestAttempt {
+			begun = begun.Add(took) // AWS was not silent while the machine was suspended
+		}
 	}
 	if ctx.Err() != nil { // the caller has ended the call
 		return out, metadata, err

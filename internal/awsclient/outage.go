@@ -25,6 +25,8 @@ const AnswerTimeout = 15 * time.Minute
 const (
 	// attemptTimeout limits one attempt. Without it, a silent connection would hold its call for AnswerTimeout.
 	attemptTimeout = time.Minute
+	// longestAttempt is the longest time of an attempt. A longer one means that the machine was suspended.
+	longestAttempt = 2 * attemptTimeout
 	// reportAfter is the time without an answer after which a call is reported. Shorter outages are common.
 	reportAfter = time.Minute
 	// retryGap is the longest time between two attempts of a call: the duration of a silent attempt, and the delay after

@@ -181,7 +181,7 @@ func (a *auditor) judgeRead(log *attemptLog, m awssim.Mutation, id string) time.
 	for what, at := range map[string]time.Time{"the evidence": read, "the records": log.reads[log.image]} {
 		if at.IsZero() {
 			a.violation(3, "run %d acts on %s by %s, and never read %s", log.number, id, m.Action, what)
-		} else if awake := log.awakeSince(at); awake > sameAttempt {
+		} else if awake := log.awakeBetween(at, m.SignedAt); awake > sameAttempt {
 			a.violation(
 				3,
 				"run %d acts on %s by %s, and read %s %v ago",

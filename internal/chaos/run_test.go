@@ -190,17 +190,17 @@ func (a *auditor) beginCall(log *attemptLog) (ended func()) {
 	}
 }
 
-// awakeSince returns how long the run was certainly not paused since a time.
-func (log *attemptLog) awakeSince(since time.Time) time.Duration {
+// awakeBetween returns how long the run was certainly not paused between two times.
+func (log *attemptLog) awakeBetween(since, until time.Time) time.Duration {
 	var awake time.Duration
-	from, now := since, time.Now()
+	from := since
 	slices.SortFunc(log.calls, func(a, b *span) int { return a.start.Compare(b.start) })
 	for _, s := range log.calls {
 		end := s.end
 		if end.IsZero() {
-			end = now
+			end = until
 		}
-		if end.Sub(s.start) < longCall || end.Before(from) {
+		if end.Sub(s.start) < longCall || end.Before(from) || s.start.After(until) {
 			continue
 		}
 		if s.start.After(from) {
@@ -208,5 +208,5 @@ func (log *attemptLog) awakeSince(since time.Time) time.Duration {
 		}
 		from = end
 	}
-	return awake + max(now.Sub(from), 0)
+	return awake + max(until.Sub(from), 0)
 }

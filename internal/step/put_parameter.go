@@ -162,7 +162,10 @@ func (a *putParameter) restoreNewer(ctx context.Context) ([]distribution.Finding
 	}
 
 	earlier, err := a.get(ctx, a.step.Name+":"+strconv.FormatInt(a.version-1, 10), false)
-	if err != nil {
+	switch {
+	case awsclient.IsNotFound(err): // AWS has not stored it (rule 7.2)
+		return nil, nil
+	case err != nil:
 		return nil, err
 	}
 
