@@ -73,7 +73,7 @@ type Edge struct {
 	Copies   int
 	GiB      int64
 	Across   bool // from Region to Region
-	IsUnused bool // no destination gets an image
+	IsUnused bool // nothing is copied, because no destination gets an image
 }
 
 // emptyText returns the text of an edge without copies.
@@ -191,7 +191,7 @@ func (s *sketch) markUnused() {
 	for i, e := range s.Edges {
 		to := slices.IndexFunc(s.Nodes, func(n Node) bool { return n.ID == e.To })
 		n := s.Nodes[to]
-		s.Edges[i].IsUnused = n.Kind == ToTargets && n.Served+n.Open == 0
+		s.Edges[i].IsUnused = s.Edges[i].Copies == 0 && n.Kind == ToTargets && n.Served+n.Open == 0
 	}
 }
 

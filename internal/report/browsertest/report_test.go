@@ -55,6 +55,7 @@ const readPage = `({
 	Links: [...document.querySelectorAll(".link")].map(l => ({
 		From: l.dataset.from, To: l.dataset.to, Copies: +l.dataset.copies, GiB: +l.dataset.gib,
 		Across: getComputedStyle(l.firstChild).strokeDasharray != "none",
+		IsUnused: l.textContent.includes("not copied"),
 	})),
 	Rows: [...document.querySelectorAll("#destinations tbody tr")].map(r => r.textContent),
 	Bars: [...document.querySelectorAll("#time [data-step]")].map(r => {
