@@ -173,7 +173,7 @@ func (m match) withExternalID() string {
 	return "with this external ID"
 }
 
-// keyCheck returns what to check of a key that does not exist.
+// keyCheck returns the next step for a key that does not exist.
 func (m match) keyCheck() string {
 	if strings.Contains(m.requestedResource, "alias/") {
 		return "Check the spelling of the alias, its account and its Region."

@@ -414,7 +414,7 @@ func (s *workshop) built(t *testing.T, h Host, all []row) []outcome {
 		t.Fatal(err)
 	}
 	_, errors, _ := strings.Cut(output, "\n==> Some builds didn't complete successfully and had "+
-		"errors:\n") // while they run, builds talk at once
+		"errors:\n") // the output of builds that run is mixed
 	errors, _, _ = strings.Cut(errors, "\n==> Builds finished")
 	for i := range all {
 		_, errored, failed := strings.Cut(errors, fmt.Sprintf("--> amazon-ebs.r%03d: ", i))

@@ -21,8 +21,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// line returns a testWorld that keeps two releases.
-func line(t *testing.T) *testWorld {
+// newRetentionWorld returns a testWorld that keeps two releases.
+func newRetentionWorld(t *testing.T) *testWorld {
 	h := build(t, mixed[1:2], []string{target}, []string{home})
 	h.with = func(req *distribution.Request) {
 		req.ImageFamily = "web"
@@ -92,7 +92,7 @@ func (h *testWorld) named(name string) ec2types.Image {
 
 func TestDeleteRelease_withSnapshots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := line(t)
+		h := newRetentionWorld(t)
 		for n, want := range []string{"golden 1", "golden 1, golden 2", "golden 2, golden 3", "golden 3, golden 4"} {
 			if result := h.released(n+1, nil); len(result.Findings)+len(result.Left) > 0 {
 				t.Errorf("release %d: %+v %+v", n+1, result.Findings, result.Left)
@@ -117,7 +117,7 @@ func TestDeleteRelease_tooYoung(t *testing.T) {
 		{Releases: 1}:                      "golden 3",
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			h := line(t)
+			h := newRetentionWorld(t)
 			never := func(req *distribution.Request) { req.Targets[0].Retention = distribution.Retention{} }
 			h.released(1, never)
 			h.released(2, never)
@@ -203,7 +203,7 @@ func TestDeleteRelease_needed(t *testing.T) {
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := line(t)
+				h := newRetentionWorld(t)
 				h.released(1, nil)
 				c.do(h, h.named("golden 1"))
 				h.released(2, nil)
@@ -253,7 +253,7 @@ func (h *testWorld) oldest() string { return h.images[0].ImageID }
 
 func TestDeleteRelease_dryRunRemovesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := line(t)
+		h := newRetentionWorld(t)
 		h.released(1, nil)
 		old := aws.ToString(h.named("golden 1").ImageId)
 		h.released(2, nil)
@@ -271,7 +271,7 @@ func TestDeleteRelease_dryRunRemovesNothing(t *testing.T) {
 // An older release is distributed again. The run deletes no newer release for it, and keeps the older one.
 func TestDeleteRelease_olderReleaseAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := line(t)
+		h := newRetentionWorld(t)
 		first := h.images
 		h.released(1, nil)
 		h.released(2, nil)
@@ -287,7 +287,7 @@ func TestDeleteRelease_olderReleaseAgain(t *testing.T) {
 func TestDeleteRelease_resumedAfterCutOff(t *testing.T) {
 	for _, fault := range []awssim.Fault{awssim.LostResponse, awssim.LateError, awssim.ServerError} {
 		synctest.Test(t, func(t *testing.T) {
-			h := line(t)
+			h := newRetentionWorld(t)
 			h.released(1, nil)
 			h.released(2, nil)
 			h.Inject(awssim.FaultRule{Fault: fault, Action: "ec2:DeregisterImage", Times: 1})
@@ -298,7 +298,7 @@ func TestDeleteRelease_resumedAfterCutOff(t *testing.T) {
 		})
 	}
 	synctest.Test(t, func(t *testing.T) {
-		h := line(t)
+		h := newRetentionWorld(t)
 		h.released(1, nil)
 		h.released(2, nil)
 		h.forbid(target, "ec2:DeregisterImage")
@@ -317,7 +317,7 @@ func TestDeleteRelease_resumedAfterCutOff(t *testing.T) {
 // A run may crash after it has begun the first of two deletions. The next run completes both.
 func TestDeleteRelease_resumedAfterCrash(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := line(t)
+		h := newRetentionWorld(t)
 		never := func(req *distribution.Request) { req.Targets[0].Retention = distribution.Retention{} }
 		for n := range 3 {
 			h.released(n+1, never)

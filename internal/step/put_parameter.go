@@ -163,8 +163,8 @@ func (a *putParameter) restoreNewer(ctx context.Context) ([]distribution.Finding
 
 	earlier, err := a.get(ctx, a.step.Name+":"+strconv.FormatInt(a.version-1, 10), false)
 	switch {
-	case awsclient.IsNotFound(err): // AWS has not stored it (rule 7.2)
-		return nil, nil
+	case awsclient.IsNotFound(err): // AWS may show an earlier version later (rule 7.3)
+		return nil, a.wait.retry(err)
 	case err != nil:
 		return nil, err
 	}

@@ -241,7 +241,7 @@ type Result struct {
 	Temporary *distribution.TemporaryShare
 	Findings  []distribution.Finding
 	Removed   string           // ID of a resource that is gone
-	Created   *CreatedResource // nil if the step created none that may be retained
+	Created   *CreatedResource // a resource that may be retained. Nil if the step created none
 	Retained  *distribution.RetainedResource
 	GiB       map[string]int64 // sizes of copies, by snapshot ID
 }

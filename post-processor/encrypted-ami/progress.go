@@ -360,7 +360,7 @@ func (p *progress) beat() {
 	p.printOutages()
 }
 
-// mostOutages is the number of outages up to which a heartbeat has a line for each.
+// mostOutages is the maximum number of outages that a heartbeat lists. It counts the others.
 const mostOutages = 3
 
 // printOutages prints the calls that AWS does not answer, and until when they are retried.

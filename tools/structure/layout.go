@@ -72,7 +72,7 @@ type imports struct{ ours, others []string }
 var leaves = []string{
 	"internal/awslimits", // what AWS limits, and where AWS says so
 	"internal/iampolicy",
-	"internal/invariant", // switches of what must hold, for tests
+	"internal/invariant", // tests switch invariants off
 	"internal/recovery",
 	"internal/suggest",
 	"version",
