@@ -58,8 +58,8 @@ type Request struct {
 	Intent                *BuildConfig      // nil if the images exist
 }
 
-// Records reads the records of runs on the source images.
-type Records func(ctx context.Context) (Runs, error)
+// Records reads the records of runs on the source images, and on others, which are source images of other releases.
+type Records func(ctx context.Context, others ...provenance.SourceImage) (Runs, error)
 
 // Runs holds the records of runs.
 type Runs interface {
@@ -69,11 +69,11 @@ type Runs interface {
 }
 
 // Read returns the runs of the records. Without records, no other run works.
-func (r Records) Read(ctx context.Context) (Runs, error) {
+func (r Records) Read(ctx context.Context, others ...provenance.SourceImage) (Runs, error) {
 	if r == nil {
 		return noOtherRun{}, nil
 	}
-	return r(ctx)
+	return r(ctx, others...)
 }
 
 // noOtherRun is used for requests without records. Every other run counts as ended.

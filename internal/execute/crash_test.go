@@ -82,7 +82,9 @@ func (h *testWorld) attemptOf(
 		return result, err
 	}
 	req.RunID = run.ID
-	req.Records = func(ctx context.Context) (distribution.Runs, error) { return run.Records(ctx) }
+	req.Records = func(ctx context.Context, _ ...provenance.SourceImage) (distribution.Runs, error) {
+		return run.Records(ctx)
+	}
 
 	say := func(distribution.Event) {}
 	created, err := execute.CreationDate(ctx, pool, at, h.images[0].ImageID)

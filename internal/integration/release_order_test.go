@@ -4,6 +4,7 @@
 package integration_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
 )
 
@@ -108,6 +110,99 @@ func TestPublish_olderBuildEndsLater(t *testing.T) {
 		if laterParameter != parameter || laterLaunch != launch {
 			w.Errorf("got parameter %s and launch template %s, want %s and %s of the newer release",
 				laterParameter, laterLaunch, parameter, launch)
+		}
+	})
+}
+
+// A newer release comes while the run of an older one still copies to another account. Retention leaves the older image
+// alone. force_deregister waits until its run has ended or its record has lapsed.
+func TestReplacement_runOfOlderReleaseWorks(t *testing.T) {
+	for name, c := range map[string]struct {
+		changes  []fixture.Change
+		isKilled bool
+		images   int // in the end
+	}{
+		"retention": {
+			changes: []fixture.Change{fixture.WithFamily("web"), fixture.WithRetention(1)},
+			images:  2,
+		},
+		"retention, killed": {
+			changes:  []fixture.Change{fixture.WithFamily("web"), fixture.WithRetention(1)},
+			isKilled: true,
+			images:   2,
+		},
+		"force_deregister": {
+			changes: []fixture.Change{fixture.WithImageName("golden"), fixture.WithForceDeregister()},
+			images:  1,
+		},
+		"force_deregister, killed": {
+			changes:  []fixture.Change{fixture.WithImageName("golden"), fixture.WithForceDeregister()},
+			isKilled: true,
+			images:   1,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			slow := fixture.Stage // account with slow copies
+			setup := fixture.Setup{
+				Volumes: ownKey,
+				Targets: twoTargets,
+				Simulator: []awssim.Option{awssim.WithSnapshotDuration(func(job awssim.SnapshotJob) time.Duration {
+					if job.Account == slow {
+						return 45 * time.Minute
+					}
+					return 5 * time.Minute
+				})},
+			}
+			test(t, setup, func(w *fixture.World) {
+				template := w.Template(append(c.changes, fixture.WithMethod("image"))...)
+				older := w.ImageID
+				w.Build()
+				newer := w.ImageID
+
+				w.ImageID = older
+				first := w.Start(fixture.Attempt{Template: template})
+				time.Sleep(20 * time.Minute)
+				if c.isKilled {
+					first.Kill()
+				}
+
+				slow = ""
+				w.ImageID = newer
+				w.RequireSuccess(w.Run(template))
+				if first.Wait(); !c.isKilled {
+					w.RequireSuccess(first)
+				}
+				for _, account := range twoTargets {
+					if got := len(w.Images(account, fixture.Home)); got != c.images {
+						w.Errorf("got %d images in %s, want %d", got, account, c.images)
+					}
+				}
+			})
+		})
+	}
+}
+
+// Somebody overwrites the signature of a snapshot of an older release. Retention keeps that release.
+func TestRetention_snapshotWithWrongSignature(t *testing.T) {
+	test(t, fixture.Setup{}, func(w *fixture.World) {
+		template := w.Template(fixture.WithFamily("web"), fixture.WithRetention(1))
+		w.RequireSuccess(w.Run(template))
+		older := w.RequireImage(fixture.Prod, fixture.Home)
+		snapshot := fixture.SnapshotsOf(older)[0]
+		w.Tag(w.Tagger(fixture.Prod), snapshot, map[string]string{fixture.TagPrefix + "signature": "none"})
+
+		time.Sleep(time.Hour)
+		w.Build()
+		run := w.Run(template)
+		w.RequireSuccess(run)
+		if !w.HasSnapshot(fixture.Prod, fixture.Home, snapshot) {
+			w.Errorf("%s is gone, and its signature was wrong", snapshot)
+		}
+		if got := len(w.Images(fixture.Prod, fixture.Home)); got != 2 {
+			w.Errorf("got %d images, want those of both releases", got)
+		}
+		if !strings.Contains(run.Text(), snapshot) {
+			w.Errorf("the screen does not name %s:\n%s", snapshot, run.Text())
 		}
 	})
 }

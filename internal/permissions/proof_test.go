@@ -30,6 +30,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/runrecord"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/awsenv"
@@ -454,7 +455,9 @@ func (s *site) distribute(
 		return
 	}
 	req.RunID = record.ID
-	req.Records = func(ctx context.Context) (distribution.Runs, error) { return record.Records(ctx) }
+	req.Records = func(ctx context.Context, _ ...provenance.SourceImage) (distribution.Runs, error) {
+		return record.Records(ctx)
+	}
 	req.Images = slices.Clone(req.Images)
 	req.Images[0].Keys = keys
 	facts, err := discover.Look(s.Context(), pool, req)

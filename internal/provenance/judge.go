@@ -81,6 +81,9 @@ type Judge struct {
 	Run      string
 }
 
+// ErrWorking says that another run owns a resource and has neither ended nor lapsed.
+var ErrWorking = errors.New("its record has neither ended nor lapsed")
+
 // Judgment is a verdict with its reason.
 type Judgment struct {
 	Verdict Verdict
@@ -190,8 +193,26 @@ func (j Judgment) Deletion() (DeletionProof, error) {
 	return DeletionProof{j.id, j.kind}, nil
 }
 
+// SnapshotDeletion returns an error if the snapshots of an image must not be deleted with it: the signature of one is
+// wrong, or another run works with it. An unsigned snapshot belongs to its image.
+func (j Judge) SnapshotDeletion(image Resource) error {
+	for _, snapshot := range image.Snapshots {
+		statement, err := j.Keys.verify(j.Source, snapshot)
+		switch {
+		case errors.Is(err, errNoSignature):
+		case err != nil:
+			return fmt.Errorf("image %s is not deregistered with its snapshot %s: %w", image.ID, snapshot.ID, err)
+		case !j.Runs.IsOver(statement.Run, snapshot.Created):
+			return fmt.Errorf("image %s is not deregistered with its snapshot %s: run %s may still work with it: %w",
+				image.ID, snapshot.ID, statement.Run, ErrWorking)
+		}
+	}
+	return nil
+}
+
 // Replacement returns the proof that a release may replace a delivered image, by force_deregister or by retention. It
-// is refused if the image belongs to a newer release, or to the same release while its run works.
+// is refused if the image belongs to a newer release. While another run works with the image, it returns
+// ErrWorking.
 func (j Judgment) Replacement(release time.Time) (DeletionProof, error) {
 	switch {
 	case j.Signed == nil:
@@ -199,8 +220,8 @@ func (j Judgment) Replacement(release time.Time) (DeletionProof, error) {
 	case j.Signed.Release.After(release) && !invariant.ReleaseOrder.IsOff():
 		return DeletionProof{}, fmt.Errorf("image %s is not replaced: its release of %s is "+
 			"newer", j.id, formatTime(j.Signed.Release))
-	case j.Verdict == Working && !j.Signed.Release.Before(release):
-		return DeletionProof{}, fmt.Errorf("image %s is not replaced: %s", j.id, j.Reason)
+	case j.Verdict == Working:
+		return DeletionProof{}, fmt.Errorf("image %s is not replaced: %s: %w", j.id, j.Reason, ErrWorking)
 	}
 	return DeletionProof{j.id, j.kind}, nil
 }

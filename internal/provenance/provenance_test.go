@@ -280,6 +280,14 @@ func TestJudgment_owners(t *testing.T) {
 			release.Add(time.Second),
 			false,
 			false,
+			false,
+		},
+		{
+			"delivery, ended run, older than ours",
+			signed(delivery),
+			release.Add(time.Second),
+			true,
+			false,
 			true,
 		},
 	} {

@@ -218,11 +218,12 @@ func (r *Run) report(format string, arguments ...any) {
 	}
 }
 
-// Records reads the records of all runs. Each deletion, withdrawal and adoption reads them again.
-func (r *Run) Records(ctx context.Context) (Records, error) {
+// Records reads the records of all runs. Each deletion, withdrawal and adoption reads them again. others are the stores
+// of source images that this run does not use.
+func (r *Run) Records(ctx context.Context, others ...Store) (Records, error) {
 	result := Records{own: r.ID, resumed: r.options.Resumes, takesOver: r.options.TakesOver, scope: r.options.Scope}
 	merged := map[string]Record{}
-	for _, store := range r.options.Stores {
+	for _, store := range slices.Concat(r.options.Stores, others) {
 		records, err := store.List(ctx)
 		if err != nil {
 			return result, fmt.Errorf("read the records of runs: %w", err)

@@ -335,7 +335,12 @@ func (r *Run) deregisterWithSnapshots(
 	s *CopyImage,
 	id string,
 ) []distribution.RetainedResource {
-	retained, err := r.deregister(ctx, imageDeletion{at: s.Location, id: id, release: s.Signing.Statement.Release}, true)
+	retained, err := r.deregister(ctx, imageDeletion{
+		at:            s.Location,
+		id:            id,
+		release:       s.Signing.Statement.Release,
+		withSnapshots: true,
+	})
 	if err != nil {
 		return []distribution.RetainedResource{{At: s.Location, Kind: "image", Resource: id, Why: Reason(err)}}
 	}

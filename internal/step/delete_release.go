@@ -120,7 +120,12 @@ func (r *Run) deleteRelease(ctx context.Context, _ *attempt, s *DeleteRelease) (
 		return Outcome{Notes: []distribution.Finding{f}}, nil
 	}
 
-	left, err := r.deregister(ctx, imageDeletion{at: s.Location, id: s.ImageID, release: s.Release}, true)
+	left, err := r.deregister(ctx, imageDeletion{
+		at:            s.Location,
+		id:            s.ImageID,
+		release:       s.Release,
+		withSnapshots: true,
+	})
 	if err != nil {
 		outcome := s.keep(distribution.Warning, Reason(err))
 		outcome.Retained = left

@@ -129,6 +129,9 @@ func (s *DeregisterImage) dryRuns(env Env) []DryRun {
 	return all
 }
 
+// lapseTime is the time in which the record of a killed run lapses: 45 minutes after its last renewal, and 5 more.
+const lapseTime = 50 * time.Minute
+
 func (r *Run) deregisterImage(ctx context.Context, a *attempt, s *DeregisterImage) (Outcome, error) {
 	id := a.id(s.Image)
 	if s.Unless != nil {
@@ -152,12 +155,18 @@ func (r *Run) deregisterImage(ctx context.Context, a *attempt, s *DeregisterImag
 	}
 
 	left, err := r.deregister(ctx, imageDeletion{
-		at:         s.Location,
-		id:         id,
-		expected:   s.Expected,
-		release:    s.Release,
-		isReplaced: s.Name != "",
-	}, s.WithSnapshots)
+		at:            s.Location,
+		id:            id,
+		expected:      s.Expected,
+		release:       s.Release,
+		isReplaced:    s.Name != "",
+		withSnapshots: s.WithSnapshots,
+	})
+
+	if errors.Is(err, provenance.ErrWorking) && s.Name != "" && a.keepPollingFor(lapseTime) {
+		r.reportRetry(a, err, a.missingSince.Add(lapseTime))
+		return Outcome{}, RetryAfter{Backoff(a.polls)}
+	}
 
 	if errors.Is(err, errNotShown) && a.keepPolling() { // created moments ago (rule 4.4.1, eventual consistency)
 		return Outcome{}, RetryAfter{Backoff(a.polls)}

@@ -25,10 +25,12 @@ type Evidence struct {
 	Records distribution.Records // records of all runs. Nil if no other run uses the source images
 }
 
-// judges reads the records of runs again. The returned function returns the judge for the resources of a source
-// image.
-func (r *Run) judges(ctx context.Context) (func(provenance.SourceImage) (provenance.Judge, bool), error) {
-	runs, err := r.runs(ctx)
+// judges reads the records of runs again, also those on source images of other releases. The returned function returns
+// the judge for the resources of a source image.
+func (r *Run) judges(
+	ctx context.Context, others ...provenance.SourceImage,
+) (func(provenance.SourceImage) (provenance.Judge, bool), error) {
+	runs, err := r.runs(ctx, others...)
 	if err != nil {
 		return nil, err
 	}
@@ -50,14 +52,14 @@ func (r *Run) judges(ctx context.Context) (func(provenance.SourceImage) (provena
 }
 
 // runs reads the records of runs again.
-func (r *Run) runs(ctx context.Context) (distribution.Runs, error) {
+func (r *Run) runs(ctx context.Context, others ...provenance.SourceImage) (distribution.Runs, error) {
 	r.mu.Lock()
 	known := r.knownRuns
 	r.mu.Unlock()
 	if invariant.FreshEvidence.IsOff() && known != nil {
 		return known, nil
 	}
-	runs, err := r.Evidence.Records.Read(ctx)
+	runs, err := r.Evidence.Records.Read(ctx, others...)
 	r.mu.Lock()
 	r.knownRuns = runs
 	r.mu.Unlock()
@@ -138,18 +140,29 @@ func (r *Run) imageProof(ctx context.Context, s imageDeletion) (provenance.Delet
 		return provenance.DeletionProof{}, err
 	}
 
-	judges, err := r.judges(ctx)
+	resource := distribution.ImageResource(s.at, *image, snapshots, s.expected)
+	source, isOurs := provenance.ParseSourceImage(resource.Tags[provenance.TagSource])
+	var others []provenance.SourceImage
+	if _, ok := r.Keys[source]; ok && isOurs {
+		others = append(others, source) // the run that created the image may still work
+	}
+
+	judges, err := r.judges(ctx, others...)
 	if err != nil {
 		return provenance.DeletionProof{}, err
 	}
 
-	resource := distribution.ImageResource(s.at, *image, snapshots, s.expected)
+	judge, isKnown := judges(source)
+	if s.withSnapshots && isKnown {
+		if err := judge.SnapshotDeletion(resource); err != nil {
+			return provenance.DeletionProof{}, err
+		}
+	}
+
 	if s.isReplaced {
 		return provenance.ReplacementByName(resource, judges, s.release)
 	}
 
-	source, _ := provenance.ParseSourceImage(resource.Tags[provenance.TagSource])
-	judge, _ := judges(source)
 	j := judge.Judge(resource)
 	if j.Signed != nil && j.Signed.Role == provenance.Delivery && !s.release.IsZero() {
 		return j.Replacement(s.release)
@@ -165,8 +178,9 @@ type imageDeletion struct {
 	expected provenance.Expected
 	// time of the release that replaces the image, or of its own release if it is unfinished. Zero if the image is
 	// temporary
-	release    time.Time
-	isReplaced bool // force_deregister replaces it by name
+	release       time.Time
+	isReplaced    bool // force_deregister replaces it by name
+	withSnapshots bool // AWS deletes its snapshots with it (rule 9.11)
 }
 
 // instanceProof reads an instance and the records of runs again. It returns the proof that the instance may be
@@ -313,9 +327,7 @@ func snapshotIDsOf(image ec2types.Image) []string {
 
 // deregister deregisters an image, optionally with its snapshots (rule 9.11). It returns the snapshots that could
 // not be deleted and that no other image uses. It succeeds if the image is gone.
-func (r *Run) deregister(
-	ctx context.Context, s imageDeletion, withSnapshots bool,
-) ([]distribution.RetainedResource, error) {
+func (r *Run) deregister(ctx context.Context, s imageDeletion) ([]distribution.RetainedResource, error) {
 	proof, err := r.imageProof(ctx, s)
 	switch {
 	case errors.Is(err, errNotShown) && !r.isCreatedHere(s.id):
@@ -325,7 +337,7 @@ func (r *Run) deregister(
 	}
 
 	in := &ec2.DeregisterImageInput{ImageId: aws.String(proof.ID())}
-	if withSnapshots {
+	if s.withSnapshots {
 		in.DeleteAssociatedSnapshots = aws.Bool(true)
 	}
 

@@ -276,11 +276,12 @@ func (r *Run) discardRejected(
 	graceCtx, release := withGracePeriod(ctx)
 	defer release()
 	left, err := r.deregister(graceCtx, imageDeletion{
-		at:       s.Location,
-		id:       id,
-		expected: provenance.Expected{Names: []string{s.Name}},
-		release:  s.Signing.Statement.Release,
-	}, s.Method == distribution.ByImage)
+		at:            s.Location,
+		id:            id,
+		expected:      provenance.Expected{Names: []string{s.Name}},
+		release:       s.Signing.Statement.Release,
+		withSnapshots: s.Method == distribution.ByImage,
+	})
 	if err != nil {
 		return []distribution.RetainedResource{{At: s.Location, Kind: "image", Resource: id, Why: Reason(err)}}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/recovery"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/runrecord"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
@@ -135,9 +136,17 @@ func (r *run) recordFindings(ctx context.Context, facts distribution.Facts) ([]d
 	return notes, nil
 }
 
-// records reads the records of runs.
-func (r *run) records(ctx context.Context) (distribution.Runs, error) {
-	records, err := r.record.Records(ctx)
+// records reads the records of runs on the source images of this run, and on others.
+func (r *run) records(ctx context.Context, others ...provenance.SourceImage) (distribution.Runs, error) {
+	var stores []runrecord.Store
+	for _, other := range others {
+		isUsed := func(image distribution.SourceImage) bool { return image.ImageID == other.ImageID }
+		if slices.ContainsFunc(r.images, isUsed) {
+			continue
+		}
+		stores = append(stores, r.tagStore(distribution.SourceImage{Region: other.Region, ImageID: other.ImageID}))
+	}
+	records, err := r.record.Records(ctx, stores...)
 	if awsclient.HasEnded(err) {
 		err = credentialsEnded(err)
 	}
