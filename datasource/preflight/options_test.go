@@ -69,6 +69,9 @@ var worlds = append(
 				Value:  list{pairs{"device_name": "/dev/xvda", "encrypted": true, "kms_key_id": "alias/golden"}},
 			},
 		}},
+		{Name: "two accounts in another Region", Run: on(anotherRegion), Cases: []optioncoverage.Case{
+			{Option: "optimize_for", Value: "time"},
+		}},
 		{Name: "options of runs", Run: on(aBuild), Cases: []optioncoverage.Case{
 			{Option: "existing_amis", Value: pairs{tokyo: "ami-0123456789abcdef0"}, With: nothingMade},
 			{Option: "allow_older_release", Value: true, With: nothingMade},

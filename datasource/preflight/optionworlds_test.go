@@ -90,6 +90,18 @@ func (s *stage) built(more pairs) pairs {
 
 func aBuild(s *stage) pairs { return s.with(nil) }
 
+// anotherRegion has two accounts in a Region without a source image, and builds an image that they can copy directly.
+func anotherRegion(s *stage) pairs {
+	s.fixtures().Key(other, "us-west-2", "alias/golden", source, other)
+	s.fixtures().Key(source, "us-west-2", "alias/west", source, prod, other)
+	o := s.with(pairs{"account_ids": list{prod, other}, "regions": list{"us-west-2"}})
+	o["region_kms_key_ids"] = pairs{"us-west-2": "alias/west"}
+	o["amazon_ebs"].(pairs)["launch_block_device_mappings"] = list{
+		pairs{"device_name": "/dev/xvda", "encrypted": true, "kms_key_id": "alias/golden"},
+	}
+	return o
+}
+
 // aSourceRetention has a block that has no effect in a preflight.
 func aSourceRetention(s *stage) pairs {
 	o := s.with(nil)

@@ -14,6 +14,7 @@ const (
 	smallLimit     = 1.25 // polling every 15 s is a large part of the run
 	fullLimit      = 1.10 // AWS's limit of concurrent copies applies
 	throttledLimit = 1.15
+	timeGainLimit  = 0.8 // of the makespan of the routes with the least transfer
 	pollShareLimit = 0.5 // of one DescribeSnapshots for each account and Region in each poll interval
 	pollingLimit   = 3.5 // calls for 26 volumes over calls for one
 	memoryLimit    = 150 // MiB
@@ -37,6 +38,12 @@ var throttled = scenario{Targets: 10, Regions: 1, Volumes: 4, Throttled: 0.3}
 // compared returns the job whose calls other tools were counted for. Its two volumes have the source key.
 func compared(targets int) scenario {
 	return scenario{Targets: targets, Regions: 1, Volumes: 2, GiB: 8, Shareable: true}
+}
+
+// acrossRegions returns a distribution to four Regions of an image that accounts can copy directly, or a staged copy in
+// their Region.
+func acrossRegions(forTime bool) scenario {
+	return scenario{Targets: 40, Regions: 4, Volumes: 4, Shareable: true, ForTime: forTime}
 }
 
 // callLimits holds the most calls of a run by number of targets, without those of the run record.
@@ -69,6 +76,8 @@ func TestMakespan_closeToBound(t *testing.T) {
 		{others, fullLimit},
 		{throttled, throttledLimit},
 		{scenario{Targets: 10, Regions: 1, Volumes: 4, Bare: true}, makespanLimit},
+		{scenario{Targets: 8, Regions: 4, Volumes: 4, Shareable: true}, makespanLimit},
+		{scenario{Targets: 8, Regions: 4, Volumes: 4, Shareable: true, ForTime: true}, makespanLimit},
 	} {
 		for seed := range uint64(3) {
 			m := run(t, c.scenario, seed+1).measured()

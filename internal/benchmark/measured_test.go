@@ -155,7 +155,7 @@ func (c course) necessary() map[string]int {
 	staged, copied, shares := c.Volumes*len(regions), c.Volumes*c.Targets, 0
 	baselines := 0 // tags with the accounts that had access to a source snapshot before
 	if c.Shareable {
-		staged, baselines = 0, staged
+		staged, baselines = staged-c.Volumes, c.Volumes
 	}
 	for _, accounts := range regions {
 		shares += c.Volumes * chunks(accounts)
@@ -175,7 +175,10 @@ func (c course) necessary() map[string]int {
 // copies it.
 func (c course) testCopies() map[string]int {
 	regions := c.shared()
-	if c.Bare || c.Shareable || c.Targets*len(regions) < 2 {
+	if c.Shareable { // where nothing is staged, nothing is tested
+		delete(regions, home)
+	}
+	if c.Bare || c.Targets*len(regions) < 2 {
 		return nil
 	}
 	n, copies, shares := len(regions), 0, 0
@@ -195,6 +198,9 @@ func (c course) testCopies() map[string]int {
 
 // shared returns the number of accounts that the source account shares with, by Region.
 func (c course) shared() map[string]int {
+	if c.ForTime {
+		return map[string]int{home: c.accounts()}
+	}
 	accounts := map[string]int{}
 	for number, in := range c.regionsByAccount() {
 		for _, region := range in {

@@ -76,7 +76,10 @@ func grouped(figures []figure) []group {
 			strings.HasPrefix(f.Name, "test_copy_"),
 			strings.HasPrefix(f.Name, "image_"):
 			at = 1
-		case strings.HasPrefix(f.Name, "cross_"), strings.HasPrefix(f.Name, "bytes_"):
+		case strings.HasPrefix(f.Name, "cross_"),
+			strings.HasPrefix(f.Name, "bytes_"),
+			strings.HasPrefix(f.Name, "route_"),
+			strings.HasPrefix(f.Name, "makespan_ratio_optimize_"):
 			at = 2
 		case strings.HasPrefix(f.Name, "peak_"),
 			strings.HasPrefix(f.Name, "cpu_"),
@@ -131,8 +134,12 @@ ends frees a slot, so every copy counts.`
 const routeText = `A small distribution has one or two images in different Regions, of one to three volumes. Each volume
 is shareable as it is or not. Each of four Regions has up to two accounts, perhaps also the source account, and perhaps
 the source account's key. All routes are compared: each destination may copy each volume from any Region in which the
-source account can stage it, or from an original that can be shared. GiB between Regions count first. A test
-fails if a plan moves more than the least, or less, which would be an error of the comparison.`
+source account can stage it, or from an original that can be shared. A test fails if a plan exceeds the best route, or
+is better, which would be an error of the comparison.
+
+` + "`optimize_for`" + ` decides which routes are the best. With ` + "`cost`" + `, GiB between Regions count first,
+then GiB of all copies. With ` + "`time`" + `, the expected end of the last copy counts. Where no volume must be
+staged in the Region of the image, direct copies take one copy in place of two.`
 
 const weightText = `Each run is a process of its own, which includes the simulated AWS. Packer starts plugins with ` +
 	"`describe`" + `. The amazon plugin is built with the flags of its own releases.`

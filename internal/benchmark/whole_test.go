@@ -185,7 +185,10 @@ func TestFigures(t *testing.T) {
 	if *ours == "" || *theirs == "" {
 		t.Fatal("-plugin and -amazon name the binaries to compare")
 	}
-	scenarios := []scenario{small, full, five, others, throttled, polling(1), polling(26), byImage(batchedTargets)}
+	scenarios := []scenario{
+		small, full, five, others, throttled, polling(1), polling(26), byImage(batchedTargets),
+		acrossRegions(false), acrossRegions(true),
+	}
 	for _, n := range sizes {
 		scenarios = append(scenarios, plain(n, 1), plain(n, 4))
 	}
@@ -196,7 +199,8 @@ func TestFigures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	figures := slices.Concat(schedule(results), calls(results), batches(results), routed(t), light(t, results))
+	figures := slices.Concat(
+		schedule(results), calls(results), batches(results), routed(t), optimized(results), light(t, results))
 	for _, f := range figures {
 		fmt.Printf("%s: %s\n", f.Name, f.value())
 		if !f.holds() {
@@ -404,6 +408,44 @@ func routed(t *testing.T) []figure {
 			Limit: 1,
 			Means: "GiB of all copies, divided by the least of all routes that " +
 				"copy as little between Regions: the worst of the same",
+		},
+		{
+			Name:  "route_time_ratio",
+			Value: planned.Time,
+			Limit: 1,
+			Means: "expected end of the last copy with `optimize_for = \"time\"`, divided by that of the fastest of all " +
+				"routes: the worst of the same plans",
+		},
+	}
+}
+
+// optimized compares runs between Regions with their bounds, and with each other.
+func optimized(results map[scenario]series) []figure {
+	cost, quick := acrossRegions(false), acrossRegions(true)
+	gain := 0.0
+	for i := range results[cost] {
+		gain = max(gain, float64(results[quick][i].Took)/float64(results[cost][i].Took))
+	}
+	what := fmt.Sprintf("%s in %d Regions, 4 volumes of 8 to 500 GiB that have the source key",
+		targets(cost.Targets), cost.Regions)
+	return []figure{
+		{
+			Name:  "makespan_ratio_optimize_cost",
+			Value: results[cost].makespan(),
+			Limit: makespanLimit,
+			Means: "makespan divided by bound, with `optimize_for = \"cost\"`: " + what,
+		},
+		{
+			Name:  "makespan_ratio_optimize_time",
+			Value: results[quick].makespan(),
+			Limit: makespanLimit,
+			Means: "makespan divided by bound, with `optimize_for = \"time\"`: the same. Its bound is the longest direct copy",
+		},
+		{
+			Name:  "route_time_to_cost",
+			Value: gain,
+			Limit: timeGainLimit,
+			Means: "makespan of the runs for time, divided by that of the runs for cost with the same seed",
 		},
 	}
 }

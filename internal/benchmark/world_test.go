@@ -57,7 +57,8 @@ type scenario struct {
 	Others    int     `json:",omitempty"` // copies of another process, 30 GiB each, in progress when the run begins
 	Bare      bool    `json:",omitempty"` // without test copies
 	ByImage   bool    `json:",omitempty"` // copied by CopyImage
-	Shareable bool    `json:",omitempty"` // the volumes are encrypted with the source key, so nothing is staged
+	Shareable bool    `json:",omitempty"` // the volumes have the source key, so nothing is staged in their Region
+	ForTime   bool    `json:",omitempty"` // with optimize_for = "time"
 }
 
 // copyLimit returns the limit of concurrent copies from an account to a Region.
@@ -417,6 +418,9 @@ func (f *fixture) options() map[string]any {
 	}
 	if f.Bare {
 		o["test_copy"] = false
+	}
+	if f.ForTime {
+		o["optimize_for"] = "time"
 	}
 	return o
 }

@@ -79,6 +79,15 @@ type Config struct {
 	//
 	// Default: `key_policy`.
 	SourceKeyAccess string `mapstructure:"source_key_access"`
+	// What decides how copies reach a Region that has no source AMI, if several accounts there get one:
+	//
+	//   - `cost`: the source account stages one copy in the Region, and all accounts copy it. This transfers the AMI
+	//     between Regions once.
+	//   - `time`: each account copies from the Region of the source AMI, if those copies end earlier. They do unless
+	//     the largest volume must be staged there first. This transfers the AMI once for each account.
+	//
+	// With `mode = "plan"` the plan shows what the other value would cost and how long it would take. Default: `cost`.
+	OptimizeFor string `mapstructure:"optimize_for"`
 	// `true` shares unencrypted snapshots as they are if no key is given. The copies of the targets are encrypted
 	// anyway. Default: `false`; unencrypted snapshots are an error.
 	AllowUnencryptedShare bool `mapstructure:"allow_unencrypted_share"`
@@ -168,6 +177,12 @@ const (
 const (
 	keepOnFailure    = "keep"
 	cleanupOnFailure = "cleanup"
+)
+
+// Values of optimize_for.
+const (
+	optimizeForCost = "cost"
+	optimizeForTime = "time"
 )
 
 // Values of on_attribute_loss.
@@ -270,6 +285,7 @@ func (c *Config) fill() {
 	c.SourceKeyAccess = cmp.Or(c.SourceKeyAccess, string(distribution.ByPolicy))
 	c.Publish = cmp.Or(c.Publish, publishEach)
 	c.OnFailure = cmp.Or(c.OnFailure, keepOnFailure)
+	c.OptimizeFor = cmp.Or(c.OptimizeFor, optimizeForCost)
 	c.OnAttributeLoss = cmp.Or(c.OnAttributeLoss, warnOfLosses)
 	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
 	c.PollInterval = cmp.Or(c.PollInterval, 15*time.Second)
@@ -286,6 +302,7 @@ func (c *Config) check(p *diagnostics) {
 	if c.AssumeRoleFrom == fromBase && c.AssumeRole == nil {
 		p.add("assume_role_from", "%q has no effect without the top-level assume_role", fromBase)
 	}
+	p.oneOf("optimize_for", c.OptimizeFor, optimizeForCost, optimizeForTime)
 	p.oneOf("on_attribute_loss", c.OnAttributeLoss, warnOfLosses, failOnLosses)
 	if c.OrganizationsRole != nil {
 		c.OrganizationsRole.checkTopLevel(p.in("organizations_role"))
@@ -501,6 +518,7 @@ func (c *Config) Request(images []distribution.SourceImage, build distribution.B
 		AllowUnencryptedShare: c.AllowUnencryptedShare,
 		TestCopy:              optional(c.TestCopy),
 		SourceKeyAccess:       distribution.SourceKeyAccess(c.SourceKeyAccess),
+		OptimizeForTime:       c.OptimizeFor == optimizeForTime,
 		MaxFailedDestinations: c.MaxFailedDestinations,
 		PublishAll:            c.Publish == publishAll,
 		Hold:                  c.Publish == publishHold,

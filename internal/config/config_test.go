@@ -251,6 +251,7 @@ var options = []struct {
 			{Region: "us-east-1", ImageID: "ami-01234567"},
 		},
 	},
+	{"optimize_for", prod + "\noptimize_for = \"time\"", func(r run) any { return r.OptimizeForTime }, true},
 	{"on_attribute_loss", prod + "\non_attribute_loss = \"fail\"", func(r run) any { return r.Strict }, true},
 	{
 		"max_failed_destinations",
@@ -779,6 +780,7 @@ const laterKnown = `
 	kms_key_id   = unknown
 	on_failure   = unknown
 	publish      = unknown
+	optimize_for = unknown
 	existing_amis  = { (build) = unknown }
 	assume_role  { role_arn = "arn:aws:iam::${build}:role/builder" }
 	target {

@@ -31,6 +31,9 @@ func (c *Config) checkPointerMove(p *diagnostics) {
 	if c.movesPointers() && c.MaxFailedDestinations > 0 {
 		p.add("max_failed_destinations", "no effect with mode = %q, which changes all or nothing", c.Mode)
 	}
+	if c.movesPointers() && c.OptimizeFor == optimizeForTime {
+		p.add("optimize_for", "no effect with mode = %q, which copies nothing", c.Mode)
+	}
 }
 
 // pointerMove returns a request without the options that only a distribution uses.

@@ -115,6 +115,7 @@ type FlatPreflight struct {
 	AssumeRoleFrom        *string              `mapstructure:"assume_role_from" cty:"assume_role_from" hcl:"assume_role_from"`
 	OrganizationsRole     *FlatAssumeRole      `mapstructure:"organizations_role" cty:"organizations_role" hcl:"organizations_role"`
 	SourceKeyAccess       *string              `mapstructure:"source_key_access" cty:"source_key_access" hcl:"source_key_access"`
+	OptimizeFor           *string              `mapstructure:"optimize_for" cty:"optimize_for" hcl:"optimize_for"`
 	AllowUnencryptedShare *bool                `mapstructure:"allow_unencrypted_share" cty:"allow_unencrypted_share" hcl:"allow_unencrypted_share"`
 	TargetsJSON           *string              `mapstructure:"targets_json" cty:"targets_json" hcl:"targets_json"`
 	OnAttributeLoss       *string              `mapstructure:"on_attribute_loss" cty:"on_attribute_loss" hcl:"on_attribute_loss"`
@@ -171,6 +172,7 @@ func (*FlatPreflight) HCL2Spec() map[string]hcldec.Spec {
 		"assume_role_from":           &hcldec.AttrSpec{Name: "assume_role_from", Type: cty.String, Required: false},
 		"organizations_role":         &hcldec.BlockSpec{TypeName: "organizations_role", Nested: hcldec.ObjectSpec((*FlatAssumeRole)(nil).HCL2Spec())},
 		"source_key_access":          &hcldec.AttrSpec{Name: "source_key_access", Type: cty.String, Required: false},
+		"optimize_for":               &hcldec.AttrSpec{Name: "optimize_for", Type: cty.String, Required: false},
 		"allow_unencrypted_share":    &hcldec.AttrSpec{Name: "allow_unencrypted_share", Type: cty.Bool, Required: false},
 		"targets_json":               &hcldec.AttrSpec{Name: "targets_json", Type: cty.String, Required: false},
 		"on_attribute_loss":          &hcldec.AttrSpec{Name: "on_attribute_loss", Type: cty.String, Required: false},

@@ -35,6 +35,7 @@ type Request struct {
 	AllowUnencryptedShare bool              // without a key, share unencrypted snapshots
 	TestCopy              *bool             // copy an empty snapshot to every destination first; nil: if there are several
 	SourceKeyAccess       SourceKeyAccess   // ByPolicy if empty
+	OptimizeForTime       bool              // prefer the fastest routes between Regions to the least transfer
 	CleansUp              bool              // create nothing, and find what runs with any options left
 	Targets               []Target          // in the order of the template
 	Shares                []Share           // in the order of the template

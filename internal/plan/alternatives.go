@@ -39,9 +39,10 @@ func (a *Assessment) Alternatives() []Alternative {
 	}
 
 	for _, s := range sources {
-		found.addForSource(a, destinations, s)
+		found.addForSource(a, s)
 	}
 
+	found.addOtherRoutes(a, destinations)
 	for _, region := range a.transferRegions(sources) {
 		at := distribution.Location{Account: a.facts.Source.Account, Region: region}
 		key := SourceKey(a.req, region)
@@ -67,8 +68,8 @@ func (all *alternatives) add(found Alternative, changed *Assessment) {
 	}
 }
 
-// addForSource adds the alternatives to what is staged for one Region.
-func (all *alternatives) addForSource(a *Assessment, destinations []distribution.Destination, s *shareSource) {
+// addForSource adds the alternative to what is staged in a Region of a source image.
+func (all *alternatives) addForSource(a *Assessment, s *shareSource) {
 	if lines := s.launchMappings(a.req); len(lines) > 0 {
 		all.add(Alternative{
 			What:    "build with " + SourceKey(a.req, s.location.Region) + " in " + s.location.Region,
@@ -76,15 +77,25 @@ func (all *alternatives) addForSource(a *Assessment, destinations []distribution
 			Builder: true,
 		}, a.with(withVolumesUnderKey(a.facts, s)))
 	}
+}
 
-	withoutKey := withKey(a.facts, s.location, SourceKey(a.req, s.location.Region), distribution.Key{})
-	if s.region != s.location.Region && a.with(withoutKey).sourceRegionOf(destinations, s.location.Region) == s.region {
-		all.add(Alternative{
-			What: fmt.Sprintf("copy from %s to %s in each account", s.region, s.location.Region),
-			How: []string{
-				"set kms_key_id to the ARN of the key in " + s.region,
-			},
-		}, a.with(withoutKey))
+// addOtherRoutes adds the routes between Regions of the other value of optimize_for, if they differ.
+func (all *alternatives) addOtherRoutes(a *Assessment, destinations []distribution.Destination) {
+	req, found := a.req, Alternative{
+		What: "copy directly between Regions in each account",
+		How:  []string{`optimize_for = "time"`},
+	}
+	if req.OptimizeForTime {
+		found = Alternative{
+			What: "transfer once to each Region for all its accounts",
+			How:  []string{`optimize_for = "cost"`},
+		}
+	}
+
+	req.OptimizeForTime = !req.OptimizeForTime
+	other := Assess(req, a.facts)
+	if !slices.Equal(other.regionRoutes(destinations), a.regionRoutes(destinations)) {
+		all.add(found, other)
 	}
 }
 

@@ -26,6 +26,7 @@ func TestAlternatives_golden(t *testing.T) {
 				Region:  oregon,
 			}] = map[string]distribution.Key{"alias/golden-source": {}}
 		}},
+		{"optimized for time", func(r *distribution.Request, _ *distribution.Facts) { r.OptimizeForTime = true }},
 		{"nothing is staged", func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].Regions = nil
 			for id, s := range f.Images[tokyo].Snapshots {

@@ -131,7 +131,7 @@ func credentialsOption(t distribution.Target) string {
 
 // defaultSourceRegion returns the Region whose image is copied to Regions without one. It prefers a Region with a
 // key, then the Region that earlier runs used, because their copies are found by their source. Then it prefers the
-// least staging, the Region of the build, and the first.
+// fastest copies if the request does, the least staging, the Region of the build, and the first.
 func (a *Assessment) defaultSourceRegion(requested []requestedLocation) string {
 	regions := regionsOf(a.req.Images)
 	if len(regions) < 2 {
@@ -148,12 +148,15 @@ func (a *Assessment) defaultSourceRegion(requested []requestedLocation) string {
 	}
 
 	rank := func(region string) []int64 {
-		g := a.newSourceRegion(locations, region)
-		withoutKey := int64(1)
+		g := a.newSourceRegion(locations, region, false)
+		withoutKey, slowest := int64(1), int64(0)
 		if g.canStage {
 			withoutKey = 0
 		}
-		return []int64{withoutKey, -a.countStartedDestinations(requested, region), g.stagedGiB}
+		if a.req.OptimizeForTime {
+			slowest = int64(g.directTime)
+		}
+		return []int64{withoutKey, -a.countStartedDestinations(requested, region), slowest, g.stagedGiB}
 	}
 
 	return slices.MinFunc(regions, func(a, b string) int { return slices.Compare(rank(a), rank(b)) })

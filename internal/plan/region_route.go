@@ -5,40 +5,37 @@ package plan
 
 import (
 	"maps"
-	"math"
 	"slices"
+	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// RegionRoute is the route of copies to a Region without a source image.
+// RegionRoute is the route of copies to a Region without a source image. Either the source account stages one copy in
+// that Region, and all accounts copy it. Or each account copies from another Region.
 type RegionRoute struct {
-	Region    string
-	Accounts  int    // that get a copy
-	Route            // the cheaper route
-	Otherwise *Route // the other route. Nil if the source account has no key for it
-}
-
-// Route is where the accounts of a Region copy from, and how much that copies.
-type Route struct {
+	Region         string
+	Accounts       int    // that get a copy
 	From           string // the Region itself if one staged copy there serves all accounts
 	GiBTransferred int64  // between Regions
-	GiBCopied      int64  // in total, without staged copies that other Regions share
 }
 
 // routeGraph holds the Region of a source image and the Regions without one.
 type routeGraph struct {
 	sourceRegion
+	forTime      bool                // prefer the routes whose copies end first
 	destinations []destinationRegion // sorted by Region
 }
 
 // sourceRegion is the Region of a source image that accounts copy from.
 type sourceRegion struct {
-	region    string
-	canStage  bool  // the source account has a key there for staged copies
-	usable    bool  // canStage, or nothing must be staged
-	sizeGiB   int64 // of the image
-	stagedGiB int64 // of the image that must be staged first, for these accounts alone
+	region      string
+	canStage    bool          // the source account has a key there for staged copies
+	usable      bool          // canStage, or nothing must be staged
+	sizeGiB     int64         // of the image
+	stagedGiB   int64         // of the image that must be staged first, for these accounts alone
+	directTime  time.Duration // until the copies that accounts make from this Region end, with staging
+	stagingTime time.Duration // until the copies of a copy that is staged in their own Region end
 }
 
 // destinationRegion is a Region without a source image, with at least one account that is not the source account.
@@ -48,92 +45,61 @@ type destinationRegion struct {
 	canStage bool  // the source account has a key there for staged copies
 }
 
-// savesTransfers reports whether one staged copy in the Region serves several accounts.
-func (d destinationRegion) savesTransfers() bool { return d.canStage && d.accounts > 1 }
-
-// regionRoutes returns the cheaper route to every Region without a source image, sorted by Region. It depends on
-// all destinations of the request, not on those that are excluded or complete, so that a resumed run takes the same
+// regionRoutes returns the route to every Region without a source image, sorted by Region. It depends on all
+// destinations of the request, not on those that are excluded or complete, so that a resumed run takes the same
 // routes.
 func (a *Assessment) regionRoutes(all []distribution.Destination) []RegionRoute {
 	g := a.newRouteGraph(all)
-	routeTo := func(d destinationRegion, staged []string) Route {
-		r := g.route(d, staged)
-		if len(g.destinations) == 1 { // else other Regions share the staged copy
-			r.GiBCopied += g.stagedAtSource(staged)
-		}
-		return r
-	}
-
-	staged := g.cheapestStaging()
+	staged := g.stagedRegions()
 	var routes []RegionRoute
 	for _, d := range g.destinations {
-		w := RegionRoute{Region: d.region, Accounts: int(d.accounts), Route: routeTo(d, staged)}
-		if other, possible := g.otherStaging(d, staged); possible {
-			r := routeTo(d, other)
-			w.Otherwise = &r
+		route := RegionRoute{
+			Region:         d.region,
+			Accounts:       int(d.accounts),
+			From:           g.from(staged),
+			GiBTransferred: g.sizeGiB * d.accounts,
 		}
-		routes = append(routes, w)
+		if slices.Contains(staged, d.region) {
+			route.From, route.GiBTransferred = d.region, g.sizeGiB
+		}
+		routes = append(routes, route)
 	}
 
 	return routes
 }
 
-// cheapestStaging returns the Regions to stage copies in. It minimizes the transfer between Regions, then the GiB
-// copied, then the accounts that copy from a third Region. It stages wherever several accounts share the copy, and in
-// at most one other Region, because all others can copy from that one.
-func (g routeGraph) cheapestStaging() []string {
-	var shared []string
+// stagedRegions returns the Regions to stage copies in.
+//
+// For the least transfer, these are the Regions in which several accounts share the copy. If there is none, and the
+// image cannot be copied from its own Region, one other Region serves all. For the least time, nothing is staged if
+// direct copies end earlier. Otherwise both take as long, and the transfer decides.
+func (g routeGraph) stagedRegions() []string {
+	if g.forTime && g.usable && g.directTime < g.stagingTime {
+		return nil
+	}
+
+	var staged []string
 	for _, d := range g.destinations {
-		if d.savesTransfers() {
-			shared = append(shared, d.region)
+		if d.canStage && d.accounts > 1 {
+			staged = append(staged, d.region)
 		}
 	}
 
-	var choices [][]string
+	if len(staged) > 0 || g.usable {
+		return staged
+	}
+
 	for _, d := range g.destinations {
-		if d.canStage && !d.savesTransfers() {
-			choices = append(choices, distribution.Union(shared, []string{d.region}))
+		if d.canStage {
+			return []string{d.region}
 		}
 	}
 
-	return slices.MinFunc(append(choices, shared), func(a, b []string) int { return slices.Compare(g.cost(a), g.cost(b)) })
+	return nil
 }
 
-// otherStaging returns the Regions to stage in if a Region is served by its other route.
-func (g routeGraph) otherStaging(d destinationRegion, staged []string) (other []string, possible bool) {
-	if !slices.Contains(staged, d.region) {
-		return distribution.Union(staged, []string{d.region}), d.canStage
-	}
-	g.destinations = slices.Clone(g.destinations)
-	g.destinations[slices.Index(g.destinations, d)].canStage = false
-	other = g.cheapestStaging()
-	return other, g.servesAll(other)
-}
-
-// cost returns what staging in some Regions costs: GiB between Regions, GiB copied, accounts that copy from a third
-// Region.
-func (g routeGraph) cost(staged []string) []int64 {
-	if !g.servesAll(staged) {
-		return []int64{math.MaxInt64}
-	}
-
-	transferred, copied, indirect := int64(0), g.stagedAtSource(staged), int64(0)
-	for _, d := range g.destinations {
-		r := g.route(d, staged)
-		transferred += r.GiBTransferred
-		copied += r.GiBCopied
-		if r.From != d.region && r.From != g.region {
-			indirect += d.accounts
-		}
-	}
-
-	return []int64{transferred, copied, indirect}
-}
-
-// servesAll reports whether every Region has a route if copies are staged in some.
-func (g routeGraph) servesAll(staged []string) bool { return g.usable || len(staged) > 0 }
-
-// from returns the Region that accounts copy from if their own Region has no staged copy.
+// from returns the Region that accounts copy from if their own Region has no staged copy. A copy that is staged in
+// another Region anyway saves staging one in the Region of the source image.
 func (g routeGraph) from(staged []string) string {
 	if len(staged) == 0 || g.usable && g.stagedGiB == 0 {
 		return g.region
@@ -141,25 +107,9 @@ func (g routeGraph) from(staged []string) string {
 	return staged[0]
 }
 
-// stagedAtSource returns the GiB that must be staged in the Region of the source image.
-func (g routeGraph) stagedAtSource(staged []string) int64 {
-	if len(staged) == len(g.destinations) || g.from(staged) != g.region {
-		return 0
-	}
-	return g.stagedGiB
-}
-
-// route returns the route to a Region if copies are staged in some Regions.
-func (g routeGraph) route(d destinationRegion, staged []string) Route {
-	if slices.Contains(staged, d.region) {
-		return Route{From: d.region, GiBTransferred: g.sizeGiB, GiBCopied: g.sizeGiB * (1 + d.accounts)}
-	}
-	return Route{From: g.from(staged), GiBTransferred: g.sizeGiB * d.accounts, GiBCopied: g.sizeGiB * d.accounts}
-}
-
 // newRouteGraph counts the accounts of every Region without a source image.
 func (a *Assessment) newRouteGraph(all []distribution.Destination) routeGraph {
-	var g routeGraph
+	g := routeGraph{forTime: a.req.OptimizeForTime}
 	byImage, locations := false, make([]distribution.Location, len(all))
 	byRegion, hasOtherAccount := map[string]destinationRegion{}, map[string]bool{}
 	for i, d := range all {
@@ -183,24 +133,28 @@ func (a *Assessment) newRouteGraph(all []distribution.Destination) routeGraph {
 		}
 	}
 
-	g.sourceRegion = a.newSourceRegion(locations, g.region)
-	if byImage && g.stagedGiB > 0 {
-		g.stagedGiB = g.sizeGiB
-	}
-
+	g.sourceRegion = a.newSourceRegion(locations, g.region, byImage)
 	return g
 }
 
-// newSourceRegion returns the Region of a source image. What is staged there for other reasons costs nothing.
-func (a *Assessment) newSourceRegion(locations []distribution.Location, region string) sourceRegion {
+// newSourceRegion returns the Region of a source image. What is staged there for other reasons costs nothing. If an
+// account copies by image and a volume must be staged, all volumes are.
+func (a *Assessment) newSourceRegion(locations []distribution.Location, region string, byImage bool) sourceRegion {
 	s := &shareSource{location: distribution.Location{Account: a.facts.Source.Account, Region: region}, region: region}
 	s.keyARN = a.sourceKeyARN(s.location)
 	r := sourceRegion{region: region, canStage: a.canStage(region)}
 	for _, v := range volumes(a.facts.Images[region]) {
 		r.sizeGiB += v.gib()
+		r.stagingTime = max(r.stagingTime, 2*copyTime(v, 0))
+		r.directTime = max(r.directTime, copyTime(v, 0))
 		if sv, _ := s.newSourceVolume(a, v); sv.isStaged {
 			r.stagedGiB += v.gib()
+			r.directTime = max(r.directTime, 2*copyTime(v, 0))
 		}
+	}
+
+	if byImage && r.stagedGiB > 0 {
+		r.stagedGiB, r.directTime = r.sizeGiB, r.stagingTime
 	}
 
 	r.usable = r.canStage || r.stagedGiB == 0

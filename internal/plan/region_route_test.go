@@ -5,6 +5,7 @@ package plan_test
 
 import (
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -55,8 +56,8 @@ func second(req *distribution.Request, facts *distribution.Facts, key string) {
 }
 
 func TestRegionRoutes_cheapest(t *testing.T) {
-	route := func(from string, transferred, copied int64) plan.Route {
-		return plan.Route{From: from, GiBTransferred: transferred, GiBCopied: copied}
+	toOregon := func(from string) []plan.RegionRoute {
+		return []plan.RegionRoute{{Region: oregon, Accounts: 1, From: from, GiBTransferred: 100}}
 	}
 	for name, c := range map[string]struct {
 		keys, targets []string
@@ -67,25 +68,25 @@ func TestRegionRoutes_cheapest(t *testing.T) {
 			[]string{tokyo, frankfurt},
 			[]string{oregon},
 			keyARN(source, frankfurt, "cust"),
-			[]plan.RegionRoute{{Region: oregon, Accounts: 1, Route: route(frankfurt, 100, 100)}},
+			toOregon(frankfurt),
 		},
 		"from the build's where both must be staged": {
 			[]string{tokyo, frankfurt},
 			[]string{oregon},
 			"",
-			[]plan.RegionRoute{{Region: oregon, Accounts: 1, Route: route(tokyo, 100, 200)}},
+			toOregon(tokyo),
 		},
 		"from the image that is staged for others in its Region": {
 			[]string{tokyo, frankfurt},
 			[]string{frankfurt, oregon},
 			"",
-			[]plan.RegionRoute{{Region: oregon, Accounts: 1, Route: route(frankfurt, 100, 100)}},
+			toOregon(frankfurt),
 		},
 		"from the image whose Region has a key": {
 			[]string{frankfurt},
 			[]string{oregon},
 			"",
-			[]plan.RegionRoute{{Region: oregon, Accounts: 1, Route: route(frankfurt, 100, 200)}},
+			toOregon(frankfurt),
 		},
 	} {
 		req, facts := abroad(c.keys, c.targets...)
@@ -99,21 +100,10 @@ func TestRegionRoutes_cheapest(t *testing.T) {
 func TestRegionRoutes_noKeyAtSource(t *testing.T) {
 	req, facts := abroad([]string{frankfurt, oregon}, frankfurt, virginia, oregon)
 	p := plan.Assess(req, facts).Decide()
-	staged := plan.Route{From: oregon, GiBTransferred: 100, GiBCopied: 200}
 	want := []plan.RegionRoute{
-		{
-			Region:    frankfurt,
-			Accounts:  1,
-			Route:     plan.Route{From: frankfurt, GiBTransferred: 100, GiBCopied: 200},
-			Otherwise: &plan.Route{From: oregon, GiBTransferred: 100, GiBCopied: 100},
-		},
-		{Region: virginia, Accounts: 1, Route: plan.Route{From: frankfurt, GiBTransferred: 100, GiBCopied: 100}},
-		{
-			Region:    oregon,
-			Accounts:  1,
-			Route:     plan.Route{From: frankfurt, GiBTransferred: 100, GiBCopied: 100},
-			Otherwise: &staged,
-		},
+		{Region: frankfurt, Accounts: 1, From: frankfurt, GiBTransferred: 100},
+		{Region: virginia, Accounts: 1, From: frankfurt, GiBTransferred: 100},
+		{Region: oregon, Accounts: 1, From: frankfurt, GiBTransferred: 100},
 	}
 	if p.Refused() || !reflect.DeepEqual(p.Routes, want) {
 		t.Errorf("%+v %+v", p.Routes, p.Findings)
@@ -123,5 +113,29 @@ func TestRegionRoutes_noKeyAtSource(t *testing.T) {
 	}
 	if choices := plan.Assess(req, facts).Alternatives(); len(choices) > 0 {
 		t.Errorf("no other choice changes anything: %+v", choices)
+	}
+}
+
+// A direct copy is faster unless the largest volume must be staged in the Region of the image first.
+func TestRegionRoutes_forTime(t *testing.T) {
+	for name, c := range map[string]struct {
+		keys []string // ARN of the key of each volume, from the largest. Empty if it is not encrypted
+		want string   // the Region that the accounts copy from
+	}{
+		"nothing is staged":            {[]string{keyARN(source, tokyo, "cust"), keyARN(source, tokyo, "cust")}, tokyo},
+		"the smaller volume is staged": {[]string{keyARN(source, tokyo, "cust"), ""}, tokyo},
+		"the largest volume is staged": {[]string{"", keyARN(source, tokyo, "cust")}, oregon},
+		"all volumes are staged":       {[]string{"", ""}, oregon},
+	} {
+		req, facts := world()
+		req.OptimizeForTime, req.Targets[0].Regions = true, []string{oregon}
+		image := facts.Images[tokyo]
+		image.Image.BlockDeviceMappings = slices.Delete(image.Image.BlockDeviceMappings, 1, 2)
+		image.Snapshots["snap-0a"] = snapshot("snap-0a", 8, c.keys[1])
+		image.Snapshots["snap-0b"] = snapshot("snap-0b", 100, c.keys[0])
+		p := plan.Assess(req, facts).Decide()
+		if p.Refused() || len(p.Routes) != 1 || p.Routes[0].From != c.want {
+			t.Errorf("%s: got %+v, want copies from %s: %+v", name, p.Routes, c.want, p.Findings)
+		}
 	}
 }

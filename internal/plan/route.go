@@ -52,10 +52,9 @@ func (s *shareSource) serves(at distribution.Location) bool {
 }
 
 // route returns the share sources, sorted by Region, and their destinations. A destination copies from the source
-// image in its Region, if there is one. Otherwise regionRoutes chooses the cheaper route. A staged copy in the
-// Region needs one transfer for all accounts. A direct copy crosses accounts and Regions at once (rule A.1). Share
-// blocks use the source images. Staged copies are found by source and key, so runs with other destinations can
-// reuse them.
+// image in its Region, if there is one. Otherwise regionRoutes chooses the route. A staged copy in the Region needs one
+// transfer for all accounts. A direct copy crosses accounts and Regions at once (rule A.1). Share blocks use the source
+// images. Staged copies are found by source and key, so runs with other destinations can reuse them.
 func (a *Assessment) route(all, destinations []distribution.Destination) ([]*shareSource, []distribution.Finding) {
 	var sources []*shareSource
 	from := map[string]string{}

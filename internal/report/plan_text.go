@@ -151,26 +151,15 @@ func (t *planText) destinations(all []plan.DestinationPlan) {
 	}
 }
 
-// routes writes the route to each Region that has no source image, and the other route that would work.
+// routes writes the route to each Region that has no source image.
 func (t *planText) routes(all []plan.RegionRoute) {
 	for _, r := range all {
-		other := ""
-		if r.Otherwise != nil {
-			other = fmt.Sprintf(" (%s: %s)", routeText(r.Region, *r.Otherwise), movedText(*r.Otherwise))
+		route := "one staged copy for all accounts"
+		if r.From != r.Region {
+			route = "copied from " + r.From + " by each account"
 		}
-		t.line("  To %s: %s, %s%s", r.Region, routeText(r.Region, r.Route), movedText(r.Route), other)
+		t.line("  To %s: %s, %d GiB between Regions", r.Region, route, r.GiBTransferred)
 	}
-}
-
-func routeText(to string, r plan.Route) string {
-	if r.From == to {
-		return "one staged copy for all accounts"
-	}
-	return "copied from " + r.From + " by each account"
-}
-
-func movedText(r plan.Route) string {
-	return fmt.Sprintf("%d GiB between Regions, %d GiB copied", r.GiBTransferred, r.GiBCopied)
 }
 
 func (t *planText) shares(all []plan.SharePlan) {

@@ -113,6 +113,9 @@ var worlds = append(
 		{Name: "an image that is not encrypted", Run: afterBuild(unencrypted), Cases: []optioncoverage.Case{
 			{Option: "allow_unencrypted_share", Value: true, Without: "allow_unencrypted_share"},
 		}},
+		{Name: "two accounts in another Region", Run: afterBuild(anotherRegion), Cases: []optioncoverage.Case{
+			{Option: "optimize_for", Value: "time"},
+		}},
 		{Name: "an image that loses something", Run: afterBuild(deprecated), Cases: []optioncoverage.Case{
 			{Option: "on_attribute_loss", Value: "fail", With: "DeprecationTime"},
 		}},

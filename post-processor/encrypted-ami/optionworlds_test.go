@@ -246,6 +246,22 @@ func unencrypted(s *stage) pairs {
 	return o
 }
 
+// anotherRegion returns a template for two accounts in a Region without a source image. They can copy the image
+// directly, or a staged copy in their Region.
+func anotherRegion(s *stage) pairs {
+	f := s.fixtures()
+	for _, account := range []string{source, prod, other} {
+		f.Key(account, "us-west-2", "alias/golden", source, prod, other)
+	}
+	f.Roles(source, prod, other)
+	s.rebuilt(f.Image(source, "golden 2", f.Snapshot(source, "alias/golden")))
+	return s.with(pairs{
+		"account_ids": list{prod, other},
+		"regions":     list{"us-west-2"},
+		"assume_role": list{pairs{"role_name": "plain"}},
+	})
+}
+
 func deprecated(s *stage) pairs {
 	s.fixtures().Deprecated(source, s.image, 365*24*time.Hour)
 	return s.options(prod)

@@ -132,21 +132,22 @@ func destinationPlans() []plan.DestinationPlan {
 func routes() []plan.RegionRoute {
 	return []plan.RegionRoute{
 		{
-			Region:    TargetWest.Region,
-			Accounts:  1,
-			Route:     plan.Route{From: Source.Region, GiBTransferred: 8, GiBCopied: 8},
-			Otherwise: &plan.Route{From: TargetWest.Region, GiBTransferred: 8, GiBCopied: 16},
+			Region:         TargetWest.Region,
+			Accounts:       1,
+			From:           Source.Region,
+			GiBTransferred: 8,
 		},
 		{
-			Region:    "eu-west-1",
-			Accounts:  3,
-			Route:     plan.Route{From: "eu-west-1", GiBTransferred: 8, GiBCopied: 32},
-			Otherwise: &plan.Route{From: Source.Region, GiBTransferred: 24, GiBCopied: 24},
+			Region:         "eu-west-1",
+			Accounts:       3,
+			From:           "eu-west-1",
+			GiBTransferred: 8,
 		},
 		{
-			Region:   "eu-west-2",
-			Accounts: 2,
-			Route:    plan.Route{From: Source.Region, GiBTransferred: 16, GiBCopied: 16},
+			Region:         "eu-west-2",
+			Accounts:       2,
+			From:           Source.Region,
+			GiBTransferred: 16,
 		},
 	}
 }
