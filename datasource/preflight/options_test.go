@@ -49,6 +49,8 @@ var worlds = append(
 			{Option: "target.snapshot_tags", Value: pairs{"Release": "1"}},
 			{Option: "target.snapshot_copy_duration_minutes", Value: 30},
 			{Option: "target.volume_initialization_rate", Value: 200},
+			{Option: "watermarks", Value: list{"golden"}},
+			{Option: "target.watermarks", Value: list{"approved"}},
 			{Option: "target.deprecate_at", Value: "2001-01-01T00:00:00Z"},
 			{Option: "target.deregistration_protection", Value: pairs{}},
 			{Option: "target.retention", Value: pairs{"keep_releases": 1}},

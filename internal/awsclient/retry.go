@@ -21,6 +21,7 @@ import (
 // can be retried too. All others create a resource with each call and take no client token (rules 1.3.12 and 4.2.3).
 var idempotent = map[string]bool{
 	"AddTagsToResource":                      true,
+	"AttachImageWatermark":                   true,
 	"AssumeRole":                             true,
 	"CopyImage":                              true, // with a ClientToken
 	"CreateGrant":                            true, // with a name

@@ -51,6 +51,8 @@ const (
 	ShareBatch         Subject = "accounts of one sharing call"
 	ImageShares        Subject = "launch permissions of an image"
 	LicenseARN         Subject = "license configuration ARN"
+	Watermarks         Subject = "watermarks of an image"
+	WatermarkName      Subject = "watermark name"
 	FilterNames        Subject = "filters"
 	FilterName         Subject = "filter name"
 	FilterValue        Subject = "filter value"
@@ -78,6 +80,7 @@ const (
 	timeBasedCopies  = "EBS user guide, time-based copies; rule 4.8.1, recorded refusal of 1 minute"
 	tagRestrictions  = "EC2 user guide, tag restrictions"
 	launchTemplate   = "EC2 API model, CreateLaunchTemplateVersion"
+	attachWatermark  = "EC2 API reference, AttachImageWatermark; rule 9.17"
 	fastLaunch       = "EC2 API reference, EnableFastLaunch"
 	filterLimits     = "EC2 user guide, list and filter your resources"
 	ec2ResourceID    = "EC2 user guide, resource IDs: 8 or 17 hexadecimal digits"
@@ -328,6 +331,16 @@ var Table = []Limit{
 		Subject: LicenseARN, Kind: Format, Words: "the ARN of a license configuration",
 		Pattern: regexp.MustCompile(`^arn:[\w-]+:license-manager:([\w-]+):\d{12}:license-configuration:lic-[0-9a-f]+$`),
 		Refused: "lic-1", Source: "License Manager API reference, LicenseConfigurationArn, and the examples of its guide",
+	},
+	{
+		Subject: Watermarks, Kind: MaxCount, Number: 5, Words: "watermarks",
+		Source: "EC2 user guide, AMI watermarks; rule 9.17",
+	},
+	{Subject: WatermarkName, Kind: MinLength, Number: 3, Source: attachWatermark},
+	{Subject: WatermarkName, Kind: MaxLength, Number: 128, Source: attachWatermark},
+	{
+		Subject: WatermarkName, Kind: Characters, Words: "letters, digits, spaces and ()[]./-'@_",
+		Pattern: regexp.MustCompile(`^[a-zA-Z0-9()\[\] ./'@_-]*$`), Refused: "golden:1", Source: attachWatermark,
 	},
 	{Subject: FilterNames, Kind: MaxCount, Number: 50, Words: "filters", Source: filterLimits},
 	{Subject: FilterName, Kind: MaxLength, Number: 255, Source: filterLimits},

@@ -30,6 +30,8 @@ var imageOperations = []namedOperation{
 	newOperation((*World).disableImageDeprecation),
 	newOperation((*World).enableImageDeregistrationProtection),
 	newOperation((*World).disableImageDeregistrationProtection),
+	newOperation((*World).attachImageWatermark),
+	newOperation((*World).detachImageWatermark),
 	newOperation((*World).describeImageReferences),
 	newOperation((*World).createImageUsageReport),
 	newOperation((*World).describeImageUsageReports),

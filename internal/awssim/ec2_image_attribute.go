@@ -329,6 +329,9 @@ func (w *World) validateSharing(c *Call, i *image, add []types.LaunchPermission)
 			"You can’t publicly share this AMI because block public access for AMIs is enabled for this Region.",
 		)
 	}
+	if w.violates(c, "9.17", public && len(i.attributes.ImageWatermarks) > 0) {
+		return badRequest("OperationNotPermitted", "The image %s has watermarks and cannot be public.", i.id)
+	}
 	if w.violates(c, "2.3.5", public && i.platform.isMarketplace()) {
 		return badRequest("OperationNotPermitted", "Images with AWS Marketplace product codes cannot be shared publicly.")
 	}

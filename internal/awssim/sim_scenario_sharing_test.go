@@ -505,3 +505,61 @@ func TestScenario_mistypedRequests(t *testing.T) {
 		expectEqual(f, "whom the image is shared with", len(view.LaunchPermissions), 0)
 	})
 }
+
+// TestScenario_imageWatermarks attaches watermarks to an image, which its copy keeps (rules 9.17 and 9.27).
+func TestScenario_imageWatermarks(t *testing.T) {
+	runWithFixture(t, func(f fixture) {
+		image := f.createImage("")
+		attach := func(client *ec2.Client, name string) error {
+			_, err := client.AttachImageWatermark(
+				f.Context(), &ec2.AttachImageWatermarkInput{ImageId: &image, WatermarkName: &name},
+			)
+			return err
+		}
+		watermarks := func(in *ec2.Client, id string) (keys []string) {
+			for _, has := range f.describeImage(in, id).ImageWatermarks {
+				keys = append(keys, *has.WatermarkKey)
+			}
+			return keys
+		}
+
+		for _, name := range []string{"abc", "b (1)", "c[1]", "d/e", "f.g@h'i_j-k"} {
+			requireNoError(0, attach(f.ec2, name))(f)
+		}
+		requireErrorCode(f, attach(f.ec2, "the sixth"), "ResourceLimitExceeded")
+		f.shareImage(image)
+		requireErrorCode(f, attach(f.ec2At(member, home), "theirs"), "AuthFailure")
+
+		want := []string{owner + ":abc", owner + ":b (1)", owner + ":c[1]", owner + ":d/e", owner + ":f.g@h'i_j-k"}
+		copied := f.copyImageAndWait(image)
+		detach := func(key string) {
+			requireNoError(f.ec2.DetachImageWatermark(
+				f.Context(), &ec2.DetachImageWatermarkInput{ImageId: &image, WatermarkKey: &key},
+			))(f)
+		}
+		detach(want[0])
+		detach(want[0])
+		expectEqual(f, "watermarks of the image", fmt.Sprint(watermarks(f.ec2, image)), fmt.Sprint(want[1:]))
+		expectEqual(f, "watermarks of its copy", fmt.Sprint(watermarks(f.ec2, copied)), fmt.Sprint(want))
+		expectEqual(
+			f, "watermarks that others see", fmt.Sprint(watermarks(f.ec2At(member, home), image)), fmt.Sprint(want[1:]),
+		)
+
+		publish := func() error {
+			_, err := f.ec2.ModifyImageAttribute(f.Context(), &ec2.ModifyImageAttributeInput{
+				ImageId: &image,
+				LaunchPermission: &types.LaunchPermissionModifications{
+					Add: []types.LaunchPermission{{Group: types.PermissionGroupAll}},
+				},
+			})
+			return err
+		}
+		requireNoError(f.ec2.DisableImageBlockPublicAccess(f.Context(), &ec2.DisableImageBlockPublicAccessInput{}))(f)
+		requireErrorCode(f, publish(), "OperationNotPermitted")
+		for _, key := range want[1:] {
+			detach(key)
+		}
+		requireNoError(0, publish())(f)
+		requireErrorCode(f, attach(f.ec2, "too late"), "OperationNotPermitted")
+	})
+}

@@ -111,6 +111,11 @@ type Config struct {
 	// The image family that this AMI is a release of, such as `web-server`, 1 to 256 characters. A tag of the source
 	// AMI stores it. Required with `retention` and `source_retention`, which find older releases by it. Default: none.
 	ImageFamily string `mapstructure:"image_family"`
+	// Names of watermarks that the source account attaches to the source AMI, such as `["golden"]`: at most 5, each of
+	// 3 to 128 characters. AWS shows them as `<source account>:golden`, and accounts can require them in their Allowed
+	// AMIs settings. Only `CopyImage` keeps them, so `copy_method = "auto"` uses it. See
+	// [Watermarks](#watermarks). Default: none.
+	Watermarks []string `mapstructure:"watermarks"`
 	// Removes source AMIs of older releases: see [source_retention](#source_retention).
 	SourceRetention *SourceRetention `mapstructure:"source_retention"`
 	// The maximum duration of a run. At its end each unfinished destination fails. Default: `12h`.
@@ -312,6 +317,7 @@ func (c *Config) check(p *diagnostics) {
 	c.checkMode(p)
 	c.checkFailures(p)
 	c.checkFamily(p)
+	p.watermarks(c.Watermarks)
 	c.checkOutputDirectory(p)
 	c.checkResume(p)
 	p.tags("run_tags", c.RunTags, imageTags)
@@ -523,6 +529,7 @@ func (c *Config) Request(images []distribution.SourceImage, build distribution.B
 		PublishAll:            c.Publish == publishAll,
 		Hold:                  c.Publish == publishHold,
 		Usage:                 c.Mode == ModeUsage,
+		Watermarks:            slices.Sorted(slices.Values(c.Watermarks)),
 		SourceRetention:       (*Retention)(c.SourceRetention).retention(),
 		ImageFamily:           c.ImageFamily,
 		AssumeRoleFrom:        c.AssumeRoleFrom,

@@ -82,6 +82,7 @@ type FlatConfig struct {
 	AllowOlderRelease     *bool                `mapstructure:"allow_older_release" cty:"allow_older_release" hcl:"allow_older_release"`
 	OnlyTargets           []string             `mapstructure:"only_targets" cty:"only_targets" hcl:"only_targets"`
 	ImageFamily           *string              `mapstructure:"image_family" cty:"image_family" hcl:"image_family"`
+	Watermarks            []string             `mapstructure:"watermarks" cty:"watermarks" hcl:"watermarks"`
 	SourceRetention       *FlatSourceRetention `mapstructure:"source_retention" cty:"source_retention" hcl:"source_retention"`
 	Timeout               *string              `mapstructure:"timeout" cty:"timeout" hcl:"timeout"`
 	MaxFailedDestinations *int                 `mapstructure:"max_failed_destinations" cty:"max_failed_destinations" hcl:"max_failed_destinations"`
@@ -137,6 +138,7 @@ func (*FlatConfig) HCL2Spec() map[string]hcldec.Spec {
 		"allow_older_release":        &hcldec.AttrSpec{Name: "allow_older_release", Type: cty.Bool, Required: false},
 		"only_targets":               &hcldec.AttrSpec{Name: "only_targets", Type: cty.List(cty.String), Required: false},
 		"image_family":               &hcldec.AttrSpec{Name: "image_family", Type: cty.String, Required: false},
+		"watermarks":                 &hcldec.AttrSpec{Name: "watermarks", Type: cty.List(cty.String), Required: false},
 		"source_retention":           &hcldec.BlockSpec{TypeName: "source_retention", Nested: hcldec.ObjectSpec((*FlatSourceRetention)(nil).HCL2Spec())},
 		"timeout":                    &hcldec.AttrSpec{Name: "timeout", Type: cty.String, Required: false},
 		"max_failed_destinations":    &hcldec.AttrSpec{Name: "max_failed_destinations", Type: cty.Number, Required: false},
@@ -427,6 +429,7 @@ type FlatTarget struct {
 	ForceDeregister             *bool                         `mapstructure:"force_deregister" cty:"force_deregister" hcl:"force_deregister"`
 	ForceDeleteSnapshot         *bool                         `mapstructure:"force_delete_snapshot" cty:"force_delete_snapshot" hcl:"force_delete_snapshot"`
 	LicenseConfigurationARNs    []string                      `mapstructure:"license_configuration_arns" cty:"license_configuration_arns" hcl:"license_configuration_arns"`
+	Watermarks                  []string                      `mapstructure:"watermarks" cty:"watermarks" hcl:"watermarks"`
 	FastLaunch                  *FlatFastLaunch               `mapstructure:"fast_launch" cty:"fast_launch" hcl:"fast_launch"`
 	AMIUsers                    []string                      `mapstructure:"ami_users" cty:"ami_users" hcl:"ami_users"`
 	AMIOrgARNs                  []string                      `mapstructure:"ami_org_arns" cty:"ami_org_arns" hcl:"ami_org_arns"`
@@ -473,6 +476,7 @@ func (*FlatTarget) HCL2Spec() map[string]hcldec.Spec {
 		"force_deregister":               &hcldec.AttrSpec{Name: "force_deregister", Type: cty.Bool, Required: false},
 		"force_delete_snapshot":          &hcldec.AttrSpec{Name: "force_delete_snapshot", Type: cty.Bool, Required: false},
 		"license_configuration_arns":     &hcldec.AttrSpec{Name: "license_configuration_arns", Type: cty.List(cty.String), Required: false},
+		"watermarks":                     &hcldec.AttrSpec{Name: "watermarks", Type: cty.List(cty.String), Required: false},
 		"fast_launch":                    &hcldec.BlockSpec{TypeName: "fast_launch", Nested: hcldec.ObjectSpec((*FlatFastLaunch)(nil).HCL2Spec())},
 		"ami_users":                      &hcldec.AttrSpec{Name: "ami_users", Type: cty.List(cty.String), Required: false},
 		"ami_org_arns":                   &hcldec.AttrSpec{Name: "ami_org_arns", Type: cty.List(cty.String), Required: false},

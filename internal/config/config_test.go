@@ -397,6 +397,18 @@ var options = []struct {
 		200,
 	},
 	{
+		"watermarks",
+		prod + "\n" + `watermarks = ["golden", "base"]`,
+		func(r run) any { return r.Watermarks },
+		[]string{"base", "golden"},
+	},
+	{
+		"target.watermarks",
+		target(`watermarks = ["golden", "base"]`),
+		func(r run) any { return r.target().Watermarks },
+		[]string{"base", "golden"},
+	},
+	{
 		"target.deprecate_at",
 		target(`deprecate_at = "2027-06-30T00:00:00Z"`),
 		func(r run) any { return r.target().DeprecateAt },

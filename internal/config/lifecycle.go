@@ -64,6 +64,15 @@ func (t *Target) checkLifecycle(p *diagnostics) {
 	}
 }
 
+// watermarks checks the names of watermarks.
+func (p *diagnostics) watermarks(names []string) {
+	p.countLimit("watermarks", awslimits.Watermarks, len(names))
+	for i, name := range names {
+		p.limit(index("watermarks", i), awslimits.WatermarkName, name)
+	}
+	p.twice("watermarks", names)
+}
+
 // checkLaunchPermissions checks the launch permissions of the copies.
 func (t *Target) checkLaunchPermissions(p *diagnostics) {
 	for i, account := range t.AMIUsers {

@@ -84,6 +84,8 @@ var withValue = map[awslimits.Subject]func(value string) string{
 	awslimits.LicenseARN: func(v string) string {
 		return target(fmt.Sprintf("license_configuration_arns = [%q]", v))
 	},
+	awslimits.WatermarkName: func(v string) string { return target(fmt.Sprintf("watermarks = [%q]", v)) },
+
 	awslimits.FilterName:  func(v string) string { return filters(fmt.Sprintf("%q = \"x\"", v)) },
 	awslimits.FilterValue: func(v string) string { return filters(fmt.Sprintf("name = %q", v)) },
 
@@ -140,6 +142,9 @@ var withNumber = map[awslimits.Subject]func(n int) string{
 	},
 	awslimits.InitializationRate: func(n int) string {
 		return target(fmt.Sprintf("volume_initialization_rate = %d", n))
+	},
+	awslimits.Watermarks: func(n int) string {
+		return target("watermarks = " + list(n, func(i int) string { return fmt.Sprintf("watermark %d", i) }))
 	},
 	awslimits.Tags: func(n int) string { return target("tags = " + tags(n-provenance.OwnTags)) },
 	awslimits.ImageShares: func(n int) string {

@@ -123,6 +123,7 @@ type FlatPreflight struct {
 	AllowOlderRelease     *bool                `mapstructure:"allow_older_release" cty:"allow_older_release" hcl:"allow_older_release"`
 	OnlyTargets           []string             `mapstructure:"only_targets" cty:"only_targets" hcl:"only_targets"`
 	ImageFamily           *string              `mapstructure:"image_family" cty:"image_family" hcl:"image_family"`
+	Watermarks            []string             `mapstructure:"watermarks" cty:"watermarks" hcl:"watermarks"`
 	SourceRetention       *FlatSourceRetention `mapstructure:"source_retention" cty:"source_retention" hcl:"source_retention"`
 	Timeout               *string              `mapstructure:"timeout" cty:"timeout" hcl:"timeout"`
 	MaxFailedDestinations *int                 `mapstructure:"max_failed_destinations" cty:"max_failed_destinations" hcl:"max_failed_destinations"`
@@ -180,6 +181,7 @@ func (*FlatPreflight) HCL2Spec() map[string]hcldec.Spec {
 		"allow_older_release":        &hcldec.AttrSpec{Name: "allow_older_release", Type: cty.Bool, Required: false},
 		"only_targets":               &hcldec.AttrSpec{Name: "only_targets", Type: cty.List(cty.String), Required: false},
 		"image_family":               &hcldec.AttrSpec{Name: "image_family", Type: cty.String, Required: false},
+		"watermarks":                 &hcldec.AttrSpec{Name: "watermarks", Type: cty.List(cty.String), Required: false},
 		"source_retention":           &hcldec.BlockSpec{TypeName: "source_retention", Nested: hcldec.ObjectSpec((*FlatSourceRetention)(nil).HCL2Spec())},
 		"timeout":                    &hcldec.AttrSpec{Name: "timeout", Type: cty.String, Required: false},
 		"max_failed_destinations":    &hcldec.AttrSpec{Name: "max_failed_destinations", Type: cty.Number, Required: false},

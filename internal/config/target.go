@@ -90,6 +90,10 @@ type Target struct {
 	// launch, also that of a `launch_check`, and refuses it at a hard limit. Existing associations stay. May contain
 	// [template variables](#template-variables). Default: none.
 	LicenseConfigurationARNs []string `mapstructure:"license_configuration_arns"`
+	// Names of watermarks that the target account attaches to its copies, such as `["approved"]`, beside those that
+	// the copies keep of the source AMI. AWS shows them as `<target account>:approved` and allows 5 for an AMI. See
+	// [Watermarks](#watermarks). Default: none.
+	Watermarks []string `mapstructure:"watermarks"`
 	// Enables EC2 Fast Launch for Windows AMIs. See [fast_launch](#fast_launch). Default: unchanged.
 	FastLaunch *FastLaunch `mapstructure:"fast_launch"`
 	// Other accounts that may launch the copy. They need permission to use the target's key, which must be customer
@@ -165,6 +169,7 @@ func (t *Target) options() distribution.TargetOptions {
 		CopyMinutes:     t.SnapshotCopyDurationMinutes,
 		VolumeRate:      t.VolumeInitializationRate,
 		Lifecycle:       t.lifecycle(),
+		Watermarks:      slices.Sorted(slices.Values(t.Watermarks)),
 		Retention:       t.Retention.retention(),
 	}
 	for _, arn := range t.LicenseConfigurationARNs {
@@ -227,6 +232,7 @@ func (t *Target) check(p *diagnostics, chained bool) {
 	)
 	t.checkLifecycle(p)
 	t.checkLicenses(p)
+	p.watermarks(t.Watermarks)
 	t.checkLaunchPermissions(p)
 	t.checkCredentials(p, chained)
 	p.targetKeys(t.KMSKeyID, t.RegionKMSKeyIDs, t.Regions)

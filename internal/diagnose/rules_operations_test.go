@@ -15,6 +15,7 @@ import (
 // calledOperations are the operations that the plugin calls, and those whose errors reach it through another one.
 var calledOperations = strings.Fields(`
 	autoscaling:StartInstanceRefresh
+	ec2:AttachImageWatermark
 	ec2:CopyImage ec2:CopySnapshot ec2:CreateLaunchTemplateVersion ec2:CreateSnapshot ec2:CreateTags ec2:CreateVolume
 	ec2:DeleteSnapshot ec2:DeleteTags ec2:DeleteVolume ec2:DeregisterImage ec2:DescribeAvailabilityZones
 	ec2:DescribeFastLaunchImages ec2:DescribeImageAttribute ec2:DescribeImages ec2:DescribeInstances

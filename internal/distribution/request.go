@@ -43,6 +43,7 @@ type Request struct {
 	PublishAll            bool              // publish no image before those of all required destinations are verified
 	Hold                  bool              // verify the images, and publish none
 	Move                  PointerMove       // move published references only; empty to distribute
+	Watermarks            []string          // names of watermarks of the source images, sorted (rule 9.17)
 	SourceRetention       Retention         // of source images of older releases
 	Usage                 bool              // report what uses the releases of the image family, and do nothing
 	AllowOlderRelease     bool              // with Promote: replace references to a newer release

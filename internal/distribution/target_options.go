@@ -14,6 +14,7 @@ type TargetOptions struct {
 	CopyMinutes     int    // completion duration of copies, 15 to 2880 in steps of 15; 0 without time-based copy (4.8)
 	VolumeRate      int    // initialization rate of volumes in MiB/s; 0 for that of the source image (9.10)
 	Lifecycle       Lifecycle
+	Watermarks      []string // names of watermarks that the account attaches to its image, sorted (9.17)
 	Retention       Retention
 	LaunchCheck     *LaunchCheck // nil for none
 	Licenses        []Text       `option:"license_configuration_arns"`

@@ -152,12 +152,19 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 	if s.with("deregistration_protection") {
 		target.Lifecycle.Protection = &distribution.Protection{}
 	}
+	if s.with("watermarks") {
+		target.Watermarks = []string{"approved"}
+	}
 	publish(s, target)
 
 	requests := []distribution.Request{req}
 	if s.with("copy_method = image") {
 		requests = append(requests, named(req, "by image"))
 		requests[len(requests)-1].Targets[0].Method = distribution.ByImage
+	}
+	if s.with("watermarks") { // CopyImage keeps those of the source image
+		requests = append(requests, named(req, "watermarked"))
+		requests[len(requests)-1].Watermarks = []string{"golden"}
 	}
 	if s.with("source_key_access = grant") {
 		requests = append(requests, named(req, "by grant"))

@@ -223,7 +223,9 @@ func (h *holder) terms() []term {
 	terms := []term{
 		{"Describe", has("ec2:Describe", "ec2:Get"), anything, nil},
 		{"AssumeTargetRole", is("sts:AssumeRole"), whole, h.resourceInOrganization()},
-		{"Create", has("ebs:", "ec2:Copy", "ec2:Register", "ec2:EnableImage", "ec2:EnableFastLaunch"), anywhere, nil},
+		{"Create", has(
+			"ebs:", "ec2:AttachImage", "ec2:Copy", "ec2:Register", "ec2:EnableImage", "ec2:EnableFastLaunch",
+		), anywhere, nil},
 		{"Share", is("ec2:ModifySnapshotAttribute"), anywhere, share},
 		{"ShareImage", is("ec2:ModifyImageAttribute"), anywhere, share},
 		{"Unshare", is("ec2:ModifySnapshotAttribute"), anywhere, withdraw},

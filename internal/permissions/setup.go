@@ -119,6 +119,7 @@ var Options = []string{
 	"share",
 	"source_key_access = grant",
 	"ssm_parameter",
+	"watermarks",
 }
 
 // forUsers are the options about other accounts than the targets.

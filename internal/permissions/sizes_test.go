@@ -21,8 +21,8 @@ func TestTooLarge_reportsEachPolicy(t *testing.T) {
 		want            []string // of each text
 	}{
 		{accounts: 10},
-		{accounts: 50, want: []string{"build-role.json has 10121 characters", "inline policy of the role"}},
-		{accounts: 60, want: []string{"build-role.json has 11481 characters", "split it into 3 managed policies"}},
+		{accounts: 50, want: []string{"build-role.json has 10148 characters", "inline policy of the role"}},
+		{accounts: 60, want: []string{"build-role.json has 11508 characters", "split it into 3 managed policies"}},
 		{accounts: 400, want: []string{"build-role.json", "source-key.json has 3", "-organization"}},
 		{accounts: 400, organization: "o-1234567890"},
 		{accounts: 1, users: 100, want: []string{"build-role.json", "source-key.json with share-key.json has"}},

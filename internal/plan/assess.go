@@ -22,6 +22,7 @@ type destinationKey struct {
 
 // Assess returns the assessment of a request and facts.
 func Assess(req distribution.Request, facts distribution.Facts) *Assessment {
+	facts.Images = withWatermarks(req, facts)
 	return &Assessment{req: req, facts: facts, existing: map[destinationKey]existingImages{}}
 }
 

@@ -36,6 +36,7 @@ type builder struct {
 	imageNames   map[distribution.Location][]string // names that runs give images
 	used         map[string]bool                    // existing images and snapshots that the plan uses
 	deregistered map[string]distribution.StepID     // existing images that steps deregister
+	watermarked  map[string]distribution.StepID     // source images that steps attach watermarks to
 }
 
 func (a *Assessment) newBuilder(all []distribution.Destination, sources []*shareSource) *builder {
@@ -45,6 +46,7 @@ func (a *Assessment) newBuilder(all []distribution.Destination, sources []*share
 		imageNames:   map[distribution.Location][]string{},
 		used:         map[string]bool{},
 		deregistered: map[string]distribution.StepID{},
+		watermarked:  map[string]distribution.StepID{},
 	}
 
 	for _, d := range all {
@@ -134,6 +136,7 @@ func (a *Assessment) buildSteps(
 ) ([]step.Step, []distribution.Finding) {
 	b := a.newBuilder(all, sources)
 	b.tagImageFamily()
+	b.watermarkSources()
 	states := make([]destinationState, len(destinations))
 	for i, d := range destinations {
 		states[i] = b.newDestinationState(d)
@@ -372,6 +375,10 @@ func (b *builder) copyImage(region string, existing *ec2types.Image, newStep ste
 
 	if newStep.Minutes > 0 { // all snapshots together share the throughput of the queue
 		newStep.ExpectedDuration = max(newStep.ExpectedDuration, leastTime(totalMiB, step.QueueRate))
+	}
+
+	if id, isWatermarked := b.watermarked[newStep.Image.Known]; isWatermarked { // the copy keeps the watermarks
+		newStep.DependsOn = append(newStep.DependsOn, id)
 	}
 
 	slices.Sort(newStep.Devices)

@@ -71,6 +71,7 @@ func (a *Assessment) validateSources() []distribution.Finding {
 		}
 		if image := a.facts.Images[source.Region]; a.req.Intent == nil || image.Image != nil {
 			found = append(found, validateImage(source, image, a.facts.Source.Account, a.req.Targets)...)
+			found = append(found, a.sourceWatermarkFindings(source.Region)...)
 		}
 	}
 	return found

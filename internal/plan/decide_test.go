@@ -484,7 +484,9 @@ func TestDecide_refusals(t *testing.T) {
 		}},
 		{"strict, and watermarks by snapshots", func(r *distribution.Request, f *distribution.Facts) {
 			r.Targets[0].Method, r.Strict = distribution.BySnapshot, true
-			f.Images[tokyo].Image.ImageWatermarks = []ec2types.ImageWatermark{{}}
+			f.Images[tokyo].Image.ImageWatermarks = []ec2types.ImageWatermark{
+				{WatermarkKey: aws.String("111111111111:golden")},
+			}
 		}},
 		{"strict, and a date of deprecation", func(r *distribution.Request, f *distribution.Facts) {
 			r.Strict = true

@@ -193,6 +193,15 @@ func (b *builder) addImageSettings(g *destinationState) {
 		}))
 	}
 
+	if names := g.Watermarks; len(names) > 0 {
+		ids = append(ids, b.add(&step.AttachImageWatermarks{
+			Base:  base("watermark"),
+			Image: g.imageRef,
+			Name:  g.Name,
+			Names: names,
+		}))
+	}
+
 	owner := distribution.LaunchPermissions{Accounts: []string{g.At.Account}}
 	if users := g.Lifecycle.Users.Without(owner).Without(b.existingPermissions(g)); !users.IsEmpty() {
 		ids = append(ids, b.add(&step.ShareImage{Base: base("users"), Image: g.imageRef, With: users}))

@@ -55,6 +55,7 @@ func (a *Assessment) validateDestination(d distribution.Destination) []distribut
 		a.validateName(d),
 		a.validateMethod(d),
 		validateImageSettings(d, a.facts),
+		a.validateWatermarks(d),
 		validateLaunchCheck(d, a.facts),
 		a.validateCarriedTags(d),
 		validateLimits(d, a.facts),

@@ -27,6 +27,9 @@ type Attribute struct {
 	Copied   distribution.AttributeHandling // with CopyImage; How applies if empty
 	Regional bool                           // the value is valid in one Region; CopyImage maps it
 
+	// Keeps reports whether a copy keeps the value of its source. Nil if both must have the same Text.
+	Keeps func(source, copied ec2types.Image) bool
+
 	// Obstacle returns why an image with the attribute cannot be registered from snapshots. Empty if it can.
 	Obstacle func(ec2types.Image) string
 }
@@ -173,7 +176,8 @@ var CarryTable = []Attribute{
 		Why:      "watermarks cannot be given to a registered image",
 		Copied:   distribution.Kept,
 		Obstacle: reasonWatermarks,
-		Text:     func(i ec2types.Image) string { return countText(len(i.ImageWatermarks)) },
+		Text:     watermarksText,
+		Keeps:    keepsWatermarks,
 	},
 	{
 		Name:     "InstanceTypeSpecification",
@@ -273,6 +277,24 @@ func reasonWatermarks(i ec2types.Image) string {
 	return ""
 }
 
+// WatermarkKeys returns the keys of an image's watermarks, sorted.
+func WatermarkKeys(image ec2types.Image) []string {
+	keys := make([]string, len(image.ImageWatermarks))
+	for i, watermark := range image.ImageWatermarks {
+		keys[i] = aws.ToString(watermark.WatermarkKey)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func watermarksText(i ec2types.Image) string { return strings.Join(WatermarkKeys(i), ", ") }
+
+// keepsWatermarks reports whether a copy has the watermarks of its source. It may have others as well (rule 9.17).
+func keepsWatermarks(source, copied ec2types.Image) bool {
+	kept := WatermarkKeys(copied)
+	return !slices.ContainsFunc(WatermarkKeys(source), func(key string) bool { return !slices.Contains(kept, key) })
+}
+
 func reasonInstanceTypes(i ec2types.Image) string {
 	if i.InstanceTypeSpecification != nil {
 		return "RegisterImage takes no instance types that the image allows"
@@ -364,7 +386,9 @@ func (l ImageSpec) Differences(target ec2types.Image) []string {
 			continue
 		}
 		want, is := a.Text(l.Source), a.Text(target)
-		if mapped := a.Regional && l.Abroad && want != "" && is != ""; want != is && !mapped {
+		isMapped := a.Regional && l.Abroad && want != "" && is != ""
+		isKept := a.Keeps != nil && a.Keeps(l.Source, target)
+		if want != is && !isMapped && !isKept {
 			found = append(found, fmt.Sprintf("%s: %q in the source, %q in the target", a.Name, want, is))
 		}
 	}
