@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
@@ -32,14 +33,15 @@ type page struct {
 	Style      template.CSS
 	StyleHash  string
 	Headline   string
-	Causes     collapsible[Finding]
-	Remarks    collapsible[Finding]
+	Causes     collapsible[pageFinding]
+	Remarks    collapsible[pageFinding]
 	States     []stateCount
 	LeftBehind collapsible[RetainedResource]
 	Drawing    figure
 	TimeLine   timeLine
 	Attributes map[string][]Attribute
-	HasReasons bool       // a destination has no image for a known reason
+	HasReasons bool // a destination has no image for a known reason
+	Reason     func(Destination) string
 	Grants     []KMSGrant // that stay
 	Took       time.Duration
 	Expected   time.Duration
@@ -50,20 +52,34 @@ type page struct {
 	DeletedGiB int64 // of the estimate
 }
 
-// HTML returns the report as a page that loads nothing: no script, no picture, no font. Its content security policy
-// forbids them. html/template escapes the texts that come from AWS and from the template.
-func (m Manifest) HTML() ([]byte, error) {
-	parsed, err := template.New("page").Funcs(template.FuncMap{
+// pageFinding is a finding together with the manifest that has its destinations.
+type pageFinding struct {
+	Finding
+	manifest *Manifest
+}
+
+// Hits returns where the finding applies.
+func (f pageFinding) Hits() string { return f.manifest.hits(f.Finding) }
+
+func (m Manifest) pageFindings(findings []Finding) []pageFinding {
+	var all []pageFinding
+	for _, finding := range findings {
+		all = append(all, pageFinding{finding, &m})
+	}
+	return all
+}
+
+// parsePage parses the template of the page once. A run writes the page at every change of a step.
+var parsePage = sync.OnceValues(func() (*template.Template, error) {
+	return template.New("page").Funcs(template.FuncMap{
 		"count":    distribution.Count,
 		"duration": Duration,
 		"clock":    clock,
 		"size":     func(gib any) string { return size(reflect.ValueOf(gib).Int()) }, // of whatever type
-		"reason":   m.reasons(),
 		"key":      keyName,
 		"glyph":    glyph,
 		"class":    class,
 		"price":    Estimate.costText,
-		"hits":     m.hits,
 		"lacks":    Finding.lacks,
 		"audience": Share.audience,
 		"purpose":  KMSGrant.purpose,
@@ -73,6 +89,12 @@ func (m Manifest) HTML() ([]byte, error) {
 		"uses":     ReleaseUsage.uses,
 		"released": ReleaseUsage.released,
 	}).Parse(pageText)
+})
+
+// HTML returns the report as a page that loads nothing: no script, no picture, no font. Its content security policy
+// forbids them. html/template escapes the texts that come from AWS and from the template.
+func (m Manifest) HTML() ([]byte, error) {
+	parsed, err := parsePage()
 	if err != nil {
 		return nil, err
 	}
@@ -84,9 +106,10 @@ func (m Manifest) HTML() ([]byte, error) {
 		Style:      template.CSS(style),
 		StyleHash:  base64.StdEncoding.EncodeToString(hash[:]),
 		Headline:   m.Headline(),
-		Causes:     collapse(m.causes()),
-		Remarks:    collapse(m.remarks()),
+		Causes:     collapse(m.pageFindings(m.causes())),
+		Remarks:    collapse(m.pageFindings(m.remarks())),
 		HasReasons: m.hasReasons(),
+		Reason:     m.reasons(),
 		States:     m.states(),
 		LeftBehind: collapse(m.LeftBehind),
 		Drawing:    m.Drawing().figure(),
