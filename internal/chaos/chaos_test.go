@@ -32,6 +32,7 @@ const sample = 5
 func TestMain(m *testing.M) {
 	flag.Parse()
 	awsenv.Clear()
+	awsenv.GrowHeap()
 	code := m.Run()
 	if tried.seeds > 0 {
 		fmt.Println(tried.drawn)

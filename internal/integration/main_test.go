@@ -26,6 +26,7 @@ var whole = flag.Bool("whole", false, "try every case of the generated tests, no
 func TestMain(m *testing.M) {
 	flag.Parse()
 	awsenv.Clear()
+	awsenv.GrowHeap()
 	log.SetOutput(io.Discard) // what the plugin logs for Packer's developers
 	os.Exit(m.Run())
 }
