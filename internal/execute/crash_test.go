@@ -282,45 +282,79 @@ func (h *testWorld) addShareBlock(with func(*distribution.Request)) {
 	}
 }
 
-// crashes lets a run crash after every call, and before the response to every call, each time in a new world.
+// crashPoint is a call at which a run crashes.
+type crashPoint struct {
+	call int
+	lost bool // the crash precedes the response
+}
+
+// crashPoints returns both points of every call, or a sample. The sample has the first call of each action that changes
+// something, without its response, and the last one, with its response. It also has every eighth call.
+func crashPoints(calls awssim.Records) (points []crashPoint) {
+	first, last := map[string]int{}, map[string]int{}
+	for i, c := range calls {
+		if len(c.Changed) == 0 {
+			continue
+		}
+		if _, isKnown := first[c.Action]; !isKnown {
+			first[c.Action] = i
+		}
+		last[c.Action] = i
+	}
+
+	const every = 8
+	for i, c := range calls {
+		isChange := len(c.Changed) > 0
+		isFirst, isLast := isChange && first[c.Action] == i, isChange && last[c.Action] == i
+		eighth := i / every
+		if *whole || isLast || i%every == 0 && eighth%2 == 0 {
+			points = append(points, crashPoint{i + 1, false})
+		}
+		if *whole || isFirst || i%every == 0 && eighth%2 == 1 {
+			points = append(points, crashPoint{i + 1, true})
+		}
+	}
+	return points
+}
+
+// crashes lets a run crash at each of the crashPoints, each time in a new world.
 func crashes(t *testing.T, world func(*testing.T) *testWorld) {
-	calls := 0
+	var calls awssim.Records
 	synctest.Test(t, func(t *testing.T) {
 		h := world(t)
+		begun := len(h.Records())
 		line := h.NewCrashingClient(0, false, nil)
 		result, err := h.attempt(t.Context(), line, "run-1")
+		calls = h.Records()[begun:]
+		if len(calls) != line.Calls() {
+			t.Fatalf("%d calls are recorded, want %d", len(calls), line.Calls())
+		}
 		if missing, twice, left := h.census(); err != nil || missing+twice+left+len(result.Left)+len(result.Findings) > 0 {
 			t.Fatalf("a run that nothing cuts off: %v; %d resources missing, %d too many, %d orphans; %+v "+
 				"%+v", err, missing, twice, left, result.Left, result.Findings)
 		}
-		calls = line.Calls()
 	})
-	var points, converged, duplicates, orphans int
-	for call := 1; call <= calls; call++ {
-		for _, lost := range []bool{false, true} {
-			if !*whole && lost == (call%2 == 0) {
-				continue
+	var converged, duplicates, orphans int
+	points := crashPoints(calls)
+	for _, at := range points {
+		synctest.Test(t, func(t *testing.T) {
+			h := world(t)
+			ctx, die := context.WithCancelCause(t.Context())
+			h.diesAt(ctx, func() { _, _ = h.attempt(ctx, h.NewCrashingClient(at.call, at.lost, die), "run-1") })
+			result, err := h.attempt(t.Context(), h.NewCrashingClient(0, false, nil), "run-2")
+			missing, twice, left := h.census()
+			duplicates, orphans = duplicates+twice, orphans+left
+			if err != nil || missing+twice+left+len(result.Left)+len(result.Findings) > 0 {
+				t.Errorf("dies at call %d of %d, its answer lost %v: %v; %d resources missing, %d too many, %d orphans; %+v %+v",
+					at.call, len(calls), at.lost, err, missing, twice, left, result.Left, result.Findings)
+			} else {
+				converged++
 			}
-			points++
-			synctest.Test(t, func(t *testing.T) {
-				h := world(t)
-				ctx, die := context.WithCancelCause(t.Context())
-				h.diesAt(ctx, func() { _, _ = h.attempt(ctx, h.NewCrashingClient(call, lost, die), "run-1") })
-				result, err := h.attempt(t.Context(), h.NewCrashingClient(0, false, nil), "run-2")
-				missing, twice, left := h.census()
-				duplicates, orphans = duplicates+twice, orphans+left
-				if err != nil || missing+twice+left+len(result.Left)+len(result.Findings) > 0 {
-					t.Errorf("dies at call %d of %d, its answer lost: %v: %v; %d resources missing, %d too many, %d orphans; %+v %+v",
-						call, calls, lost, err, missing, twice, left, result.Left, result.Findings)
-				} else {
-					converged++
-				}
-				time.Sleep(10 * time.Minute) // what the dead run had in progress ends
-			})
-		}
+			time.Sleep(10 * time.Minute) // what the dead run had in progress ends
+		})
 	}
-	t.Logf("crash points: %d, converged: %d, duplicates: %d, orphans: %d", points, converged, duplicates, orphans)
+	t.Logf("crash points: %d, converged: %d, duplicates: %d, orphans: %d", len(points), converged, duplicates, orphans)
 	if *whole {
-		fmt.Printf("crash points: %d, converged: %d, duplicates: %d, orphans: %d\n", points, converged, duplicates, orphans)
+		fmt.Printf("crash points: %d, converged: %d, duplicates: %d, orphans: %d\n", len(points), converged, duplicates, orphans)
 	}
 }

@@ -4,6 +4,7 @@
 package integration_test
 
 import (
+	"flag"
 	"fmt"
 	"slices"
 	"strings"
@@ -80,10 +81,10 @@ func TestResume_changedOptions(t *testing.T) {
 	t.Cleanup(func() { // after the parallel subtests
 		fmt.Printf("changed options: %d points, unlisted leftovers: %d\n", points.Load(), leftovers.Load())
 	})
-	for _, c := range changedOptions {
+	for i, c := range changedOptions {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			found := c.tryAll(t, &points)
+			found := c.tryAll(t, i%2 == 1, &points)
 			var failures []string
 			for _, left := range found {
 				leftovers.Add(int64(left.count))
@@ -145,15 +146,20 @@ func sameKind(a, b fixture.Call) bool {
 	return a.Action == b.Action && a.Source == b.Source && a.Mutating() && b.Mutating()
 }
 
-// deaths returns the points at which runs crash: every call of a whole run, or the first and the last call of each kind
-// of change.
-func deaths(calls []fixture.Call) (all []death) {
-	if *whole {
+// everyCall makes every call of a run one of the deaths. It takes an hour.
+var everyCall = flag.Bool("every-call", false, "changed options: crash at every call, not only at the first and the "+
+	"last of each kind of change")
+
+// deaths returns the points at which runs crash: the first call of each kind of change, without its response, and the
+// last one, with it. A sample has one of the two, in turn. It begins with the last one if odd is true.
+func deaths(calls []fixture.Call, odd bool) (all []death) {
+	if *everyCall {
 		for i := range calls {
 			all = append(all, death{at: i + 1}, death{at: i + 1, lost: true})
 		}
 		return all
 	}
+	isFirst := !odd
 	for i, call := range calls {
 		same := func(other fixture.Call) bool { return sameKind(call, other) }
 		if !call.Mutating() || slices.ContainsFunc(calls[:i], same) {
@@ -165,13 +171,19 @@ func deaths(calls []fixture.Call) (all []death) {
 				count++
 			}
 		}
-		all = append(all, death{nth: 1, call: call, lost: true}, death{nth: count, call: call})
+		if *whole || isFirst {
+			all = append(all, death{nth: 1, call: call, lost: true})
+		}
+		if *whole || !isFirst {
+			all = append(all, death{nth: count, call: call})
+		}
+		isFirst = !isFirst
 	}
 	return all
 }
 
-// tryAll lets a run crash at every point, and returns what is left after the run that resumes it.
-func (c changedOption) tryAll(t *testing.T, points *atomic.Int64) (all []leftover) {
+// tryAll lets a run crash at each of its deaths, and returns what is left after the run that resumes it.
+func (c changedOption) tryAll(t *testing.T, odd bool, points *atomic.Int64) (all []leftover) {
 	t.Helper()
 	var before []fixture.Item
 	var calls []fixture.Call
@@ -185,7 +197,7 @@ func (c changedOption) tryAll(t *testing.T, points *atomic.Int64) (all []leftove
 		t.Fatal(failure)
 	}
 
-	for _, death := range deaths(calls) {
+	for _, death := range deaths(calls, odd) {
 		points.Add(1)
 		for _, what := range c.try(t, death, before) {
 			at := slices.IndexFunc(all, func(l leftover) bool { return l.what == what })

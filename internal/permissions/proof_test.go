@@ -6,6 +6,7 @@ package permissions
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"slices"
@@ -693,6 +694,8 @@ var documented = map[string]string{ // file and action -> rule
 	"target-key.json kms:ReEncrypt*":                       "8.2",
 }
 
+var removesEvery = flag.Bool("whole", false, "remove every permission, not only every third one of a policy")
+
 // The test removes one permission at a time from one policy. Either whole runs and launches report it as missing, or
 // only AWS's guides require it, and the runs succeed. The policies of the organization form are tested in one.
 func TestPolicies_everyPermissionIsNeeded(t *testing.T) {
@@ -729,7 +732,7 @@ func (p *proof) add(other proof) {
 	p.unexplained += other.unexplained
 }
 
-// prove removes each action of a policy once.
+// prove removes each action of a policy once, or a sample of its actions.
 func prove(t *testing.T, file string, d Document, organize func(*site, *awssim.Builder)) (total proof) {
 	t.Helper()
 	problemsWithout := func(sid, action string) (text string) {
@@ -745,12 +748,16 @@ func prove(t *testing.T, file string, d Document, organize func(*site, *awssim.B
 		return text
 	}
 
-	undisturbed := problemsWithout("", "")
+	undisturbed, seen := problemsWithout("", ""), 0
 	for _, statement := range d.Statement {
 		if statement.Sid == ownAccount { // every key has it
 			continue
 		}
 		for _, action := range statement.Action {
+			seen++
+			if !*removesEvery && seen%3 != 1 {
+				continue
+			}
 			total.actions++
 			text := problemsWithout(statement.Sid, action)
 			switch missed := text != undisturbed; {
