@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"sync"
@@ -37,6 +38,7 @@ func TestOne(t *testing.T) {
 	if *one == "" {
 		t.Skip("without -one there is nothing to run")
 	}
+	debug.SetGCPercent(100) // as in the process of the plugin: TestMain lets the heap grow
 	var s scenario
 	if err := json.Unmarshal([]byte(*one), &s); err != nil {
 		t.Fatal(err)

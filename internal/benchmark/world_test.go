@@ -41,6 +41,7 @@ var regions = []string{home, "eu-central-1", "us-east-1", "us-west-2"}
 // TestMain clears the environment, so that it does not change the figures.
 func TestMain(m *testing.M) {
 	awsenv.Clear()
+	awsenv.GrowHeap()
 	log.SetOutput(io.Discard)
 	os.Exit(m.Run())
 }

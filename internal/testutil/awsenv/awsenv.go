@@ -21,7 +21,7 @@ func Main(m *testing.M) {
 
 // GrowHeap lets the heap grow to five times the memory in use before it is collected. Tests build simulated worlds by
 // the thousand, and at Go's default a quarter of their processor time is garbage collection. A test that measures
-// memory or time does not call GrowHeap.
+// memory or processor time does not call GrowHeap, or sets the default again.
 func GrowHeap() { debug.SetGCPercent(400) }
 
 // Clear removes the AWS settings, files and instance roles of the machine from the environment of the process.
