@@ -5,6 +5,7 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
@@ -226,7 +227,11 @@ type timeLine struct {
 	Seconds                       int
 	Ticks                         []tick
 	Rows                          []row
+	Beyond                        int // rows that are only in the manifest
 }
+
+// mostRows is how many accounts and Regions the time line shows. A page of all 10,000 would be too large to open.
+const mostRows = 1500
 
 type tick struct {
 	X    int
@@ -237,6 +242,9 @@ type row struct {
 	Y     int
 	Label string
 	Bars  []bar
+
+	isNotable bool // it has a staged copy, or one that has not succeeded
+	ends      time.Time
 }
 
 type bar struct {
@@ -270,7 +278,7 @@ func (m Manifest) timeLine() timeLine {
 		if !known {
 			i = len(t.Rows)
 			rows[label] = i
-			t.Rows = append(t.Rows, row{Y: i * rowHeight, Label: label})
+			t.Rows = append(t.Rows, row{Label: label})
 		}
 		b := bar{Step: c, State: "done"}
 		end := c.EndedAt.Time
@@ -283,10 +291,17 @@ func (m Manifest) timeLine() timeLine {
 		b.Took = end.Sub(c.StartedAt.Time)
 		b.X = pixels(labelWidth + c.StartedAt.Sub(started).Seconds()/whole.Seconds()*chartWidth)
 		b.W = pixels(max(b.Took.Seconds()/whole.Seconds()*chartWidth, 1))
-		t.Rows[i].Bars = append(t.Rows[i].Bars, b)
+		r := &t.Rows[i]
+		r.Bars = append(r.Bars, b)
+		r.isNotable = r.isNotable || c.Staged || b.State != "done"
+		if end.After(r.ends) {
+			r.ends = end
+		}
 	}
 
+	t.Rows, t.Beyond = lastRows(t.Rows)
 	for i := range t.Rows { // the copies of an image run beside each other
+		t.Rows[i].Y = i * rowHeight
 		bars := t.Rows[i].Bars
 		height := barsHeight / float64(len(bars))
 		for j := range bars {
@@ -295,6 +310,27 @@ func (m Manifest) timeLine() timeLine {
 	}
 	t.Height = len(t.Rows) * rowHeight
 	return t
+}
+
+// lastRows returns the rows to show, in their order, and the number of the others. With too many rows, it prefers those
+// that are notable, and those whose copies end last, because the run waits for them.
+func lastRows(all []row) (shown []row, beyond int) {
+	if len(all) <= mostRows {
+		return all, 0
+	}
+
+	ranked := make([]int, len(all))
+	for i := range all {
+		ranked[i] = i
+	}
+	slices.SortStableFunc(ranked, func(a, b int) int {
+		return cmp.Or(-compareBool(all[a].isNotable, all[b].isNotable), all[b].ends.Compare(all[a].ends))
+	})
+	for _, i := range slices.Sorted(slices.Values(ranked[:mostRows])) {
+		shown = append(shown, all[i])
+	}
+
+	return shown, len(all) - mostRows
 }
 
 // tickStep returns the time between two ticks. There are at most nine ticks.

@@ -353,3 +353,32 @@ func TestManifest_documentedReads(t *testing.T) {
 		t.Errorf("got %s, %q, want failed, %q", m.Status, rows, want)
 	}
 }
+
+// The page of 10,000 destinations can be opened: at most 5 MiB, each destination in the table, and in the time line the
+// copies that failed, and those that the run waited for.
+func TestReport_tenThousandDestinations(t *testing.T) {
+	m := reporttest.Manifest(5000) // in two Regions
+	for i := range m.Destinations {
+		m.Destinations[i].Published = []report.Publication{
+			{Kind: "ssm_parameter", Name: "/golden/images/web/current", Status: report.Succeeded},
+		}
+	}
+
+	html := page(t, m)
+	t.Logf("HTML %d KiB", len(html)>>10)
+	if len(m.Destinations) != 10000 || len(html) > 5<<20 {
+		t.Errorf("got %d destinations and %d bytes of HTML, want 10000 and at most 5 MiB", len(m.Destinations), len(html))
+	}
+	if got := strings.Count(html, `<tr class="is-`); got != 10000 {
+		t.Errorf("got %d rows of destinations, want 10000", got)
+	}
+	const omitted = "ended earlier and are only in the manifest"
+	for _, want := range []string{omitted, ">staged in us-west-2<", `<rect class="f"`} {
+		if !strings.Contains(html, want) {
+			t.Errorf("want %q in the page", want)
+		}
+	}
+	if !strings.Contains(string(m.Markdown()), omitted) {
+		t.Error("the Markdown does not say that copies are left out")
+	}
+}

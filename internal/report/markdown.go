@@ -269,9 +269,14 @@ func (t *text) copyTable(m Manifest) {
 		return
 	}
 	t.line("## Timeline of the copies\n")
+	timeLine := m.timeLine()
+	if timeLine.Beyond > 0 {
+		t.line("The copies of %s ended earlier and are only in the manifest.\n",
+			distribution.Count(timeLine.Beyond, "account and Region", "accounts and Regions"))
+	}
 	t.collapse(started, "copies", func() {
 		t.line("| Account | Region | Volume | GiB | Started | Took | |\n|---|---|---|---:|---:|---:|---|")
-		for _, row := range m.timeLine().Rows {
+		for _, row := range timeLine.Rows {
 			for _, b := range row.Bars {
 				state := b.State
 				if b.Staged {

@@ -97,9 +97,9 @@ func TestReports_keyAliases(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkParts(t, string(page), map[string]bool{
-		"<td><code>aws/ebs</code></td>":                         true,
-		"copied with <code>alias/golden-source</code>":          true,
-		`<td class="key"><code>alias/golden-target</code></td>`: true,
+		"<td><code>aws/ebs</code></td>":                true,
+		"copied with <code>alias/golden-source</code>": true,
+		`<td><code>alias/golden-target</code></td>`:    true,
 	})
 }
 
