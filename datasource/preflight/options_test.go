@@ -22,7 +22,13 @@ func TestOptions_omitted(t *testing.T) {
 var worlds = append(
 	optioncoverage.CommonWorlds(func(template func(optioncoverage.Setup) pairs) optioncoverage.Run {
 		return on(func(s *stage) pairs {
-			return template(optioncoverage.Setup{Fixtures: s.fixtures(), Target: prod, Other: other, With: s.with})
+			return template(optioncoverage.Setup{
+				Fixtures: s.fixtures(),
+				Source:   source,
+				Target:   prod,
+				Other:    other,
+				With:     s.with,
+			})
 		})
 	}),
 	[]optioncoverage.World{
@@ -183,5 +189,10 @@ var worlds = append(
 			{Option: "target.ssm_parameter.tier", Value: "Advanced", PassedOn: true},
 			{Option: "target.ssm_parameter.description", Value: "the web", PassedOn: true},
 			{Option: "target.ssm_parameter.tags", Value: pairs{"Release": "1"}},
+		}},
+		{Name: "a secret parameter of a share block", Run: on(aSharedSecret), Cases: []optioncoverage.Case{
+			{Option: "share.ssm_parameter.key_id", NoEffect: true},
+			{Option: "share.ssm_parameter.tier", Value: "Advanced", NoEffect: true},
+			{Option: "share.ssm_parameter.description", Value: "the web", NoEffect: true},
 		}},
 	}...)

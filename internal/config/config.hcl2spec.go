@@ -324,13 +324,14 @@ func (*FlatRetention) HCL2Spec() map[string]hcldec.Spec {
 // FlatShare is an auto-generated flat version of Share.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatShare struct {
-	Name                   *string          `mapstructure:"name" cty:"name" hcl:"name"`
-	AccountIDs             []string         `mapstructure:"account_ids" cty:"account_ids" hcl:"account_ids"`
-	OrganizationARNs       []string         `mapstructure:"organization_arns" cty:"organization_arns" hcl:"organization_arns"`
-	OrganizationalUnitARNs []string         `mapstructure:"organizational_unit_arns" cty:"organizational_unit_arns" hcl:"organizational_unit_arns"`
-	KMSGrants              []FlatKMSGrant   `mapstructure:"kms_grant" cty:"kms_grant" hcl:"kms_grant"`
-	AssumeRole             []FlatAssumeRole `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
-	Profile                *string          `mapstructure:"profile" cty:"profile" hcl:"profile"`
+	Name                   *string            `mapstructure:"name" cty:"name" hcl:"name"`
+	AccountIDs             []string           `mapstructure:"account_ids" cty:"account_ids" hcl:"account_ids"`
+	OrganizationARNs       []string           `mapstructure:"organization_arns" cty:"organization_arns" hcl:"organization_arns"`
+	OrganizationalUnitARNs []string           `mapstructure:"organizational_unit_arns" cty:"organizational_unit_arns" hcl:"organizational_unit_arns"`
+	KMSGrants              []FlatKMSGrant     `mapstructure:"kms_grant" cty:"kms_grant" hcl:"kms_grant"`
+	SSMParameters          []FlatSSMParameter `mapstructure:"ssm_parameter" cty:"ssm_parameter" hcl:"ssm_parameter"`
+	AssumeRole             []FlatAssumeRole   `mapstructure:"assume_role" cty:"assume_role" hcl:"assume_role"`
+	Profile                *string            `mapstructure:"profile" cty:"profile" hcl:"profile"`
 }
 
 // FlatMapstructure returns a new FlatShare.
@@ -350,6 +351,7 @@ func (*FlatShare) HCL2Spec() map[string]hcldec.Spec {
 		"organization_arns":        &hcldec.AttrSpec{Name: "organization_arns", Type: cty.List(cty.String), Required: false},
 		"organizational_unit_arns": &hcldec.AttrSpec{Name: "organizational_unit_arns", Type: cty.List(cty.String), Required: false},
 		"kms_grant":                &hcldec.BlockListSpec{TypeName: "kms_grant", Nested: hcldec.ObjectSpec((*FlatKMSGrant)(nil).HCL2Spec())},
+		"ssm_parameter":            &hcldec.BlockListSpec{TypeName: "ssm_parameter", Nested: hcldec.ObjectSpec((*FlatSSMParameter)(nil).HCL2Spec())},
 		"assume_role":              &hcldec.BlockListSpec{TypeName: "assume_role", Nested: hcldec.ObjectSpec((*FlatAssumeRole)(nil).HCL2Spec())},
 		"profile":                  &hcldec.AttrSpec{Name: "profile", Type: cty.String, Required: false},
 	}

@@ -137,6 +137,10 @@ func template(line string) string {
 	return target("launch_template {\nname = \"web\"\n" + line + "\n}")
 }
 
+func sharedParameter(line string) string {
+	return share("ssm_parameter {\nname = \"/golden/ami\"\n" + line + "\n}")
+}
+
 func parameter(line string) string {
 	return target("ssm_parameter {\nname = \"/golden/ami\"\n" + line + "\n}")
 }
@@ -668,6 +672,54 @@ var options = []struct {
 		share(`organizational_unit_arns = ["arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"]`),
 		func(r run) any { return r.Shares[0].OrganizationalUnits },
 		[]string{"arn:aws:organizations::111111111111:ou/o-1234567890/ou-ab12-34567890"},
+	},
+	{
+		"share.ssm_parameter.name",
+		share(`ssm_parameter { name = "/golden/{{ .Region }}" }`),
+		func(r run) any { return r.Shares[0].Parameters },
+		[]distribution.Parameter{{Name: "/golden/{{ .Region }}", Type: "String", DataType: "aws:ec2:image", Overwrite: true}},
+	},
+	{
+		"share.ssm_parameter.type",
+		sharedParameter(`type = "SecureString"`),
+		func(r run) any { return []string{r.Shares[0].Parameters[0].Type, r.Shares[0].Parameters[0].DataType} },
+		[]string{"SecureString", "text"},
+	},
+	{
+		"share.ssm_parameter.data_type",
+		sharedParameter(`data_type = "text"`),
+		func(r run) any { return r.Shares[0].Parameters[0].DataType },
+		"text",
+	},
+	{
+		"share.ssm_parameter.key_id",
+		sharedParameter("type = \"SecureString\"\nkey_id = \"alias/{{ .Region }}\""),
+		func(r run) any { return r.Shares[0].Parameters[0].KeyID },
+		distribution.Text("alias/{{ .Region }}"),
+	},
+	{
+		"share.ssm_parameter.tier",
+		sharedParameter(`tier = "Advanced"`),
+		func(r run) any { return r.Shares[0].Parameters[0].Tier },
+		"Advanced",
+	},
+	{
+		"share.ssm_parameter.description",
+		sharedParameter("description = \"of {{ isotime `2006-01-02` }}\""),
+		func(r run) any { return r.Shares[0].Parameters[0].Description },
+		distribution.Text("of {{ isotime `2006-01-02` }}"),
+	},
+	{
+		"share.ssm_parameter.tags",
+		sharedParameter(`tags = { from = "{{ .AMI }}" }`),
+		func(r run) any { return r.Shares[0].Parameters[0].Tags },
+		map[string]distribution.Text{"from": "{{ .AMI }}"},
+	},
+	{
+		"share.ssm_parameter.overwrite",
+		sharedParameter(`overwrite = false`),
+		func(r run) any { return r.Shares[0].Parameters[0].Overwrite },
+		false,
 	},
 	{
 		"share.kms_grant.grantee_principal",

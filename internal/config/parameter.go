@@ -8,6 +8,8 @@ package config
 
 import (
 	"cmp"
+	"slices"
+	"strings"
 
 	"github.com/hashicorp/packer-plugin-sdk/template/config"
 
@@ -64,6 +66,20 @@ func (s *SSMParameter) parameter() distribution.Parameter {
 
 // parameterTags holds the limits of the tags of a parameter.
 var parameterTags = tagLimits{awslimits.ParameterTags, awslimits.ParameterTagKey, awslimits.ParameterTagValue, 0}
+
+// parameters checks the parameters of a block.
+func (p *diagnostics) parameters(all []SSMParameter) {
+	for i, parameter := range all {
+		in := p.in(index("ssm_parameter", i))
+		parameter.check(in)
+		same := func(o SSMParameter) bool {
+			return literal(o.Name) && strings.TrimPrefix(o.Name, "/") == strings.TrimPrefix(parameter.Name, "/")
+		}
+		if slices.ContainsFunc(all[:i], same) {
+			in.add("name", "%q is named twice", parameter.Name)
+		}
+	}
+}
 
 // check checks a parameter.
 func (s *SSMParameter) check(p *diagnostics) {

@@ -32,6 +32,10 @@ type Share struct {
 	// The key policy must allow the account `kms:CreateGrant` without the condition `kms:GrantIsForAWSResource`. See
 	// [kms_grant](#kms_grant).
 	KMSGrants []KMSGrant `mapstructure:"kms_grant"`
+	// An SSM parameter in the source account that names the shared AMI, in each Region of the artifact. The block may be
+	// repeated. To let other accounts read it, set `tier = "Advanced"` and share the parameter with AWS Resource
+	// Access Manager. See [ssm_parameter](#ssm_parameter).
+	SSMParameters []SSMParameter `mapstructure:"ssm_parameter"`
 	// A role in each of `account_ids` that creates the grants. See [assume_role](#assume_role). `kms_grant` requires
 	// one of `assume_role` and `profile`.
 	AssumeRole []AssumeRole `mapstructure:"assume_role"`
@@ -57,6 +61,9 @@ func (s *Share) share(i int) distribution.Share {
 	for _, grant := range s.KMSGrants {
 		share.Grants = append(share.Grants, grant.grant())
 	}
+	for _, parameter := range s.SSMParameters {
+		share.Parameters = append(share.Parameters, parameter.parameter())
+	}
 	share.Roles, share.Profile = rolesOf(s.AssumeRole), s.Profile
 	return share
 }
@@ -78,6 +85,7 @@ func (s *Share) check(p *diagnostics, chained bool) {
 	for i := range s.KMSGrants {
 		s.KMSGrants[i].check(p.in(index("kms_grant", i)))
 	}
+	p.parameters(s.SSMParameters)
 	for _, option := range []struct {
 		name  string
 		given bool

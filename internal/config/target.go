@@ -264,16 +264,7 @@ func (t *Target) checkLicenses(p *diagnostics) {
 
 // checkPointers checks the parameters and launch templates that will name the images of the target.
 func (t *Target) checkPointers(p *diagnostics) {
-	for i, parameter := range t.SSMParameters {
-		in := p.in(index("ssm_parameter", i))
-		parameter.check(in)
-		same := func(o SSMParameter) bool {
-			return literal(o.Name) && strings.TrimPrefix(o.Name, "/") == strings.TrimPrefix(parameter.Name, "/")
-		}
-		if slices.ContainsFunc(t.SSMParameters[:i], same) {
-			in.add("name", "%q is named twice", parameter.Name)
-		}
-	}
+	p.parameters(t.SSMParameters)
 	for i, template := range t.LaunchTemplates {
 		in := p.in(index("launch_template", i))
 		template.check(in)

@@ -6,6 +6,7 @@ package discover
 import (
 	"cmp"
 	"context"
+	"maps"
 	"regexp"
 	"slices"
 
@@ -38,6 +39,28 @@ func (s *survey) pointers(ctx context.Context, d distribution.Destination) {
 		f.Sites[d.At] = site
 	})
 	s.published(ctx, d.At, found.ImageIDs())
+}
+
+// sharePointers looks up the parameters of share blocks, which are in the source account.
+func (s *survey) sharePointers(ctx context.Context) error {
+	s.mu.Lock()
+	publishers, _ := plan.Assess(s.req, s.facts).SharePublishers()
+	s.mu.Unlock()
+	return s.each(ctx, len(publishers), func(ctx context.Context, i int) {
+		at := publishers[i].At
+		found := s.parameters(ctx, publishers[i])
+		s.keep(func(f *distribution.Facts) {
+			if f.SharePublications == nil {
+				f.SharePublications = map[distribution.Location]distribution.PublicationFacts{}
+			}
+			all := f.SharePublications[at]
+			if all.Parameters == nil {
+				all.Parameters = map[string]distribution.ParameterFacts{}
+			}
+			maps.Copy(all.Parameters, found)
+			f.SharePublications[at] = all
+		})
+	})
 }
 
 // published looks up the images that publish targets name. They may belong to a newer release.

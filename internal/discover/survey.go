@@ -73,6 +73,7 @@ func Look(ctx context.Context, pool *awsclient.Pool, req distribution.Request) (
 	}
 	destinations, err = s.lookEverywhere(ctx, destinations, sharers)
 	err = errors.Join(err, s.existingElsewhere(ctx, destinations))
+	err = errors.Join(err, s.sharePointers(ctx))
 	s.grants(ctx)
 	s.sources(ctx)
 	s.sourceReleases(ctx)

@@ -40,6 +40,9 @@ type Facts struct {
 	// Published holds the accounts' own images that parameters and default versions of launch templates name, by ID.
 	Published map[Location]map[string]ec2types.Image
 
+	// SharePublications holds the parameters of share blocks in the source account.
+	SharePublications map[Location]PublicationFacts
+
 	// SourceReleases holds the source images of the image family, by Region. Empty without source_retention.
 	SourceReleases map[string][]ec2types.Image
 

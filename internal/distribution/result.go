@@ -74,9 +74,10 @@ func (i CreatedImage) Published() bool {
 
 // Shared is an image of the source account that share blocks have shared.
 type Shared struct {
-	At      Location
-	ImageID string
-	With    LaunchPermissions
+	At       Location
+	ImageID  string
+	With     LaunchPermissions
+	Pointers []Pointer // parameters of the share blocks
 }
 
 // CreatedSnapshot is a verified snapshot of a created image.

@@ -54,10 +54,11 @@ func resultOf(
 		}
 	}
 
+	b.addSharePointers()
 	for i, s := range p.Steps {
 		outcome := outcomes[s.Meta().ID]
 		if pointer, ok := s.Pointer(); ok && outcome.Err == nil {
-			markPointerSet(b.result.Images, s.Meta().Location, pointer)
+			b.markPointerSet(s.Meta(), pointer)
 		}
 		b.addRetained(results[i], errors.Is(outcome.Err, step.ErrSkipped))
 	}
@@ -233,14 +234,34 @@ func sourceAccount(p plan.Plan) string {
 	return ""
 }
 
-// markPointerSet marks a parameter or launch template as set for the image of a destination.
-func markPointerSet(images []distribution.CreatedImage, at distribution.Location, pointer distribution.Pointer) {
-	for _, image := range images {
-		for i, p := range image.Pointers {
-			if image.At == at && p.Kind == pointer.Kind && p.Name == pointer.Name {
-				image.Pointers[i].Set = true
+// addSharePointers adds the parameters of the share blocks to what is shared.
+func (b *resultBuilder) addSharePointers() {
+	for i, shared := range b.result.Shares {
+		for _, planned := range b.plan.Shares {
+			if planned.At == shared.At {
+				b.result.Shares[i].Pointers = slices.Clone(planned.Pointers)
 			}
 		}
+	}
+}
+
+// markPointerSet marks a parameter or launch template as set for the image of a destination, or for what is shared.
+func (b *resultBuilder) markPointerSet(base *step.Base, pointer distribution.Pointer) {
+	mark := func(at distribution.Location, all []distribution.Pointer) {
+		for i, p := range all {
+			if at == base.Location && p.Kind == pointer.Kind && p.Name == pointer.Name {
+				all[i].Set = true
+			}
+		}
+	}
+	if base.Destination == (distribution.Location{}) {
+		for _, shared := range b.result.Shares {
+			mark(shared.At, shared.Pointers)
+		}
+		return
+	}
+	for _, image := range b.result.Images {
+		mark(image.At, image.Pointers)
 	}
 }
 

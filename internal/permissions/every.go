@@ -80,13 +80,7 @@ func publish(s Setup, target *distribution.Target) {
 	}
 	if s.with("ssm_parameter") {
 		target.Parameters = []distribution.Parameter{
-			{
-				Name:      distribution.Text(s.Parameter),
-				Type:      "String",
-				DataType:  distribution.ImageParameter,
-				Tags:      map[string]distribution.Text{"team": "platform"},
-				Overwrite: true,
-			},
+			s.parameter(),
 			{
 				Name:      distribution.Text(s.Parameter + "-secret"),
 				Type:      distribution.SecureString,
@@ -100,6 +94,17 @@ func publish(s Setup, target *distribution.Target) {
 		target.Templates = []distribution.LaunchTemplate{
 			{Template: distribution.Text(s.Template), Source: "$Latest", SetDefault: true},
 		}
+	}
+}
+
+// parameter returns a parameter that names the images.
+func (s Setup) parameter() distribution.Parameter {
+	return distribution.Parameter{
+		Name:      distribution.Text(s.Parameter),
+		Type:      "String",
+		DataType:  distribution.ImageParameter,
+		Tags:      map[string]distribution.Text{"team": "platform"},
+		Overwrite: true,
 	}
 }
 
@@ -176,12 +181,17 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 		requests[len(requests)-1].Targets[0].Lifecycle.FastLaunch = &distribution.FastLaunch{}
 		platform = ec2types.PlatformValuesWindows
 	}
-	if s.with("share") { // then all is staged as an image, so it is not for the others
+	if s.with("share") || s.with("share.ssm_parameter") { // then all is staged as an image, so it is not for the others
 		requests = append(requests, named(req, "shared"))
+		var parameters []distribution.Parameter
+		if s.with("share.ssm_parameter") {
+			parameters = []distribution.Parameter{s.parameter()}
+		}
 		requests[len(requests)-1].Shares = []distribution.Share{
 			{
 				Name:       "share",
 				AccountIDs: s.Users,
+				Parameters: parameters,
 				Grants:     []distribution.Grant{{}},
 				Roles:      []distribution.Role{{RoleName: distribution.Text(s.TargetRole)}},
 			},

@@ -117,13 +117,14 @@ var Options = []string{
 	"mode = usage",
 	"run_tags",
 	"share",
+	"share.ssm_parameter",
 	"source_key_access = grant",
 	"ssm_parameter",
 	"watermarks",
 }
 
 // forUsers are the options about other accounts than the targets.
-var forUsers = []string{"ami_users", "share"}
+var forUsers = []string{"ami_users", "share", "share.ssm_parameter"}
 
 // OnRequest are the options that let a role delete foreign resources. No policy has them unless the user
 // requests it.

@@ -115,7 +115,9 @@ type preparedSource struct {
 	imageRef     snapshotRef           // the image itself. Zero if no step uses it
 	stageSteps   []distribution.StepID // steps that create the staged image. Empty for an existing one
 	imageBatches []*imageBatch         // accounts that may copy the image until their copies are complete
-	resumesImage bool                  // an earlier run created the staged image, and may have shared it
+	// permanentShares are the steps that add the launch permissions of share blocks.
+	permanentShares []distribution.StepID
+	resumesImage    bool // an earlier run created the staged image, and may have shared it
 }
 
 // cleanUpSteps returns the steps that delete what earlier runs left unfinished. Completed copies stay.
@@ -171,6 +173,7 @@ func (a *Assessment) buildSteps(
 		b.deleteReleases(g, published)
 		done = append(append(done, g.verifications...), published...)
 	}
+	done = append(done, b.publishShares(prepared, states)...)
 	b.retireSources(len(all), len(destinations), done)
 
 	for _, o := range prepared {
@@ -429,7 +432,7 @@ func (b *builder) shareImage(o *preparedSource, wanting [][]destinationState, sn
 	base := step.Base{
 		ID:               step.NewID("share", o.location.Region, wholeImage, "lasting"),
 		Location:         o.location,
-		DependsOn:        slices.Concat(o.imageRef.dependsOn, snapshotShares),
+		DependsOn:        slices.Concat(o.imageRef.dependsOn, snapshotShares, b.watermarkOf(o.region)),
 		ExpectedDuration: callTime,
 	}
 
@@ -441,6 +444,7 @@ func (b *builder) shareImage(o *preparedSource, wanting [][]destinationState, sn
 		permanentShares = append(permanentShares, b.add(newStep))
 	}
 
+	o.permanentShares = permanentShares
 	var copying []destinationState
 	for _, states := range wanting {
 		copying = append(
@@ -756,6 +760,7 @@ func (b *builder) addImage(g *destinationState, copies map[string]snapshotRef) {
 		verify.DependsOn = append(slices.Clone(base.DependsOn), base.ID)
 	}
 
+	verify.DependsOn = append(verify.DependsOn, b.watermarkOf(g.FromRegion)...)
 	g.verifiedImage = step.Ref{From: b.add(verify)}
 	g.imageRef, g.verifications = verify.Image, append(g.verifications, g.verifiedImage.From)
 }

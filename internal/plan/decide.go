@@ -31,8 +31,8 @@ func (a *Assessment) Decide() Plan {
 	p.Images = a.imagePlans(sources, open)
 	p.Destinations = a.destinationPlans(destinations, open, sources)
 	granters, findings := a.Sharers()
-	p.find(findings, validateSharers(a.facts, granters, destinations, sources))
-	p.Shares = sharePlans(a.req, sources, granters)
+	p.find(findings, validateSharers(a.facts, granters, destinations, sources), a.validateShareParameters(sources))
+	p.Shares = a.sharePlans(sources, granters)
 	p.find(validateGrantCount(a.req, sources), unseenFindings(a.facts))
 	if p.Refused() {
 		p.find(a.leftoverFindings(destinations, sources))

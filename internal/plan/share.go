@@ -23,8 +23,10 @@ type SharePlan struct {
 	ImageID string
 	Staged  bool // a copy of the image under another key is shared
 	With    distribution.LaunchPermissions
-	Shared  string                        // existing image that is shared with all of them. Empty if there is none
-	Grants  []distribution.KeyGrantResult // that the accounts create on the keys, without IDs
+	Shared  string // existing image that is shared with all of them. Empty if there is none
+	// Pointers are the parameters of the share blocks, and whether they name the existing image.
+	Pointers []distribution.Pointer
+	Grants   []distribution.KeyGrantResult // that the accounts create on the keys, without IDs
 }
 
 func shareLaunchPermissions(s distribution.Share) distribution.LaunchPermissions {
@@ -36,9 +38,9 @@ func shareLaunchPermissions(s distribution.Share) distribution.LaunchPermissions
 }
 
 // sharePlans returns the results of the share blocks.
-func sharePlans(req distribution.Request, sources []*shareSource, granters []distribution.Destination) []SharePlan {
+func (a *Assessment) sharePlans(sources []*shareSource, granters []distribution.Destination) []SharePlan {
 	var names []string
-	for _, share := range req.Shares {
+	for _, share := range a.req.Shares {
 		names = append(names, share.Name)
 	}
 
@@ -46,12 +48,13 @@ func sharePlans(req distribution.Request, sources []*shareSource, granters []dis
 	for _, s := range sources {
 		if !s.permanent.IsEmpty() {
 			planned := SharePlan{
-				At:      s.location,
-				Names:   names,
-				ImageID: imageID(req, s.region),
-				Staged:  s.stagesImage,
-				With:    s.permanent,
-				Shared:  s.existingImageID,
+				At:       s.location,
+				Names:    names,
+				ImageID:  imageID(a.req, s.region),
+				Staged:   s.stagesImage,
+				With:     s.permanent,
+				Shared:   s.existingImageID,
+				Pointers: a.sharePointers(s),
 			}
 			for _, d := range granters {
 				planned.Grants = append(planned.Grants, grantsShared(d, []*shareSource{s})...)

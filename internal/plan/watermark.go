@@ -76,6 +76,14 @@ func (b *builder) watermarkSources() {
 	}
 }
 
+// watermarkOf returns the step that attaches watermarks to the source image of a Region. None if there is none.
+func (b *builder) watermarkOf(region string) []distribution.StepID {
+	if id, isWatermarked := b.watermarked[imageID(b.req, region)]; isWatermarked {
+		return []distribution.StepID{id}
+	}
+	return nil
+}
+
 // sourceWatermarkFindings returns findings for source images that cannot have the watermarks of the run.
 func (a *Assessment) sourceWatermarkFindings(region string) []distribution.Finding {
 	image := a.facts.Images[region].Image

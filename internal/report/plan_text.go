@@ -170,6 +170,9 @@ func (t *planText) shares(all []plan.SharePlan) {
 		}
 		t.line("  Shared without a copy: %s in %s with %s "+
 			"(%s)", what, s.At.Region, clean(s.With.String()), clean(list(s.Names)))
+		for _, p := range s.Pointers {
+			t.line("    Named by the %s in %s", clean(p.String()), s.At.Account)
+		}
 		for _, g := range s.Grants {
 			t.line("    %s creates a grant on %s for %s", g.At.Account, t.Key(g.KeyARN), g.Grantee)
 		}

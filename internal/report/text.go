@@ -114,7 +114,10 @@ func Unshared(p plan.Plan, r distribution.Result) []plan.SharePlan {
 }
 
 func isShared(s plan.SharePlan, r distribution.Result) bool {
-	return slices.ContainsFunc(r.Shares, func(shared distribution.Shared) bool { return shared.At == s.At })
+	isUnset := func(p distribution.Pointer) bool { return !p.Set && !p.Held }
+	return slices.ContainsFunc(r.Shares, func(shared distribution.Shared) bool {
+		return shared.At == s.At && !slices.ContainsFunc(shared.Pointers, isUnset)
+	})
 }
 
 // Left returns a line for each resource that a run leaves behind, or one line that nothing is left.

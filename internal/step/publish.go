@@ -99,7 +99,10 @@ func (r *Run) releaseOf(ctx context.Context, at distribution.Location, imageID s
 
 	resource := distribution.ImageResource(at, *image, nil, provenance.Expected{})
 	source, ok := provenance.ParseSourceImage(resource.Tags[provenance.TagSource])
-	if !ok {
+	switch {
+	case !ok && r.isSourceAccount(at.Account): // a source image, which has its signing keys itself
+		return provenance.ParseSigningKeys(resource.Tags).Release(), nil
+	case !ok:
 		return time.Time{}, nil
 	}
 
@@ -122,12 +125,7 @@ func (r *Run) keysOf(ctx context.Context, source provenance.SourceImage) (proven
 		return keys, nil
 	}
 
-	isOwn := false
-	for known := range r.Keys {
-		isOwn = isOwn || known.Account == source.Account
-	}
-
-	if !isOwn {
+	if !r.isSourceAccount(source.Account) {
 		return nil, nil
 	}
 
@@ -142,6 +140,16 @@ func (r *Run) keysOf(ctx context.Context, source provenance.SourceImage) (proven
 	}
 
 	return provenance.ParseSigningKeys(distribution.TagMap(image.Tags)), nil
+}
+
+// isSourceAccount reports whether an account has the source images of the run.
+func (r *Run) isSourceAccount(account string) bool {
+	for known := range r.Keys {
+		if known.Account == account {
+			return true
+		}
+	}
+	return false
 }
 
 // noRuns implements provenance.Runs for judgments that do not depend on runs.

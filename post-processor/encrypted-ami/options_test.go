@@ -21,7 +21,13 @@ func TestOptions_omitted(t *testing.T) {
 var worlds = append(
 	optioncoverage.CommonWorlds(func(template func(optioncoverage.Setup) pairs) optioncoverage.Run {
 		return afterBuild(func(s *stage) pairs {
-			return template(optioncoverage.Setup{Fixtures: s.fixtures(), Target: prod, Other: other, With: s.withAllPermissions})
+			return template(optioncoverage.Setup{
+				Fixtures: s.fixtures(),
+				Source:   source,
+				Target:   prod,
+				Other:    other,
+				With:     s.withAllPermissions,
+			})
 		})
 	}),
 	[]optioncoverage.World{
@@ -151,5 +157,10 @@ var worlds = append(
 			{Option: "target.ssm_parameter.tier", Value: "Advanced"},
 			{Option: "target.ssm_parameter.description", Value: "the web"},
 			{Option: "target.ssm_parameter.tags", Value: pairs{"Release": "1"}},
+		}},
+		{Name: "a secret parameter of a share block", Run: afterBuild(aSharedSecret), Cases: []optioncoverage.Case{
+			{Option: "share.ssm_parameter.key_id"},
+			{Option: "share.ssm_parameter.tier", Value: "Advanced"},
+			{Option: "share.ssm_parameter.description", Value: "the web"},
 		}},
 	}...)

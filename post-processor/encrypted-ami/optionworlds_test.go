@@ -331,6 +331,14 @@ func windows(option string) func(*stage) pairs {
 	}
 }
 
+// aSharedSecret returns a template that names the shared image in a secret parameter.
+func aSharedSecret(s *stage) pairs {
+	o := s.with(nil)
+	secret := pairs{"name": "/golden", "type": "SecureString", "key_id": "alias/golden"}
+	o["share"] = list{pairs{"account_ids": list{other}, "ssm_parameter": list{secret}}}
+	return o
+}
+
 func aParameter(s *stage) pairs {
 	return s.with(pairs{"ssm_parameter": list{pairs{"name": "/golden"}}})
 }

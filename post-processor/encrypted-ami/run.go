@@ -379,11 +379,12 @@ const liftTime = time.Minute
 // failureSummary returns what a run did not achieve. Its error begins with that.
 func failureSummary(p plan.Plan, missing []plan.DestinationPlan, unshared []plan.SharePlan) string {
 	if len(missing) == 0 {
-		return fmt.Sprintf(
-			"%d of %s could not be shared",
-			len(unshared),
-			distribution.Count(len(p.Shares), "image", "images"),
-		)
+		done := "shared"
+		if slices.ContainsFunc(unshared, func(s plan.SharePlan) bool { return len(s.Pointers) > 0 }) {
+			done = "shared and published"
+		}
+		all := distribution.Count(len(p.Shares), "image", "images")
+		return fmt.Sprintf("%d of %s could not be %s", len(unshared), all, done)
 	}
 	skipped := 0
 	for _, d := range missing {

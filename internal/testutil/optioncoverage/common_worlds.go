@@ -23,6 +23,7 @@ const (
 // Setup is the environment in which a component runs the templates of CommonWorlds.
 type Setup struct {
 	Fixtures
+	Source        string // account of the source image
 	Target, Other string // accounts with the role "plain"
 
 	// With returns a template for the target account alone, with more options in its target block. The account has the
@@ -75,6 +76,16 @@ func CommonWorlds(run func(template func(Setup) pairs) Run) []World {
 			{Option: "share.organization_arns"},
 			{Option: "share.organizational_unit_arns"},
 		}},
+		{Name: "a parameter of a share block", Run: run(sharedParameter), Cases: []Case{
+			{Option: "share.ssm_parameter"},
+			{Option: "share.ssm_parameter.name", Without: "name: missing"},
+			{Option: "share.ssm_parameter.tags", Value: pairs{"Release": "1"}},
+		}},
+		{Name: "a parameter of a share block that names something else", Run: run(takenSharedParameter), Cases: []Case{
+			{Option: "share.ssm_parameter.type", Value: "SecureString", With: "the parameter is a String"},
+			{Option: "share.ssm_parameter.data_type", Without: "the parameter is of data type text"},
+			{Option: "share.ssm_parameter.overwrite", Value: false, With: "overwrite"},
+		}},
 	}
 }
 
@@ -110,6 +121,20 @@ func secretParameter(s Setup) pairs {
 func takenParameter(s Setup) pairs {
 	s.Parameter(s.Target, "/golden")
 	return s.With(pairs{"ssm_parameter": list{pairs{"name": "/golden", "data_type": "text"}}})
+}
+
+// withSharedParameter returns a template that shares the image, and names it in a parameter.
+func withSharedParameter(s Setup, parameter pairs) pairs {
+	o := s.With(nil)
+	o["share"] = list{pairs{"account_ids": list{s.Other}, "ssm_parameter": list{parameter}}}
+	return o
+}
+
+func sharedParameter(s Setup) pairs { return withSharedParameter(s, pairs{"name": "/golden"}) }
+
+func takenSharedParameter(s Setup) pairs {
+	s.Parameter(s.Source, "/golden")
+	return withSharedParameter(s, pairs{"name": "/golden", "data_type": "text"})
 }
 
 func launchTemplate(s Setup) pairs {
