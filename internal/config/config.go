@@ -127,7 +127,8 @@ type Config struct {
 	// `cleanup` deletes them, as `mode = "cleanup"` does. Finished AMIs of targets stay. Default: `keep`.
 	OnFailure string `mapstructure:"on_failure"`
 	// The directory for `manifest.json`, `report.html`, `report.md` and `resume.pkr.hcl`. It is created if it is
-	// missing. `""` writes no files. May contain `{{ .AMI }}`, `{{ .SourceAMI }}` and `{{ .PackerRunUUID }}`.
+	// missing. Every mode except `distribute` adds its name, such as `manifest-verify.json` and `report-verify.md`, so
+	// the files of the run that made the copies stay. `""` writes no files. May contain `{{ .AMI }}`, `{{ .SourceAMI }}` and `{{ .PackerRunUUID }}`.
 	// Default: `encrypted-ami/{{ .AMI }}`.
 	OutputDirectory *string `mapstructure:"output_directory"`
 	// `true` also adds the AMIs of the targets to HCP Packer, with a label `account_<ami-id>` that names the account.

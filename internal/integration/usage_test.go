@@ -60,7 +60,7 @@ func TestUsage_knownWorld(t *testing.T) {
 		run := r.in("usage", r.first)
 		w.RequireSuccess(run)
 		r.expectUnchanged("usage", run)
-		report, err := os.ReadFile(filepath.Join(run.Folder, "report.md"))
+		report, err := os.ReadFile(filepath.Join(run.Folder, "report-usage.md"))
 		if err != nil {
 			w.Fatal(err)
 		}

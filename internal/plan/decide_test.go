@@ -144,6 +144,32 @@ func managed(k distribution.Key) distribution.Key {
 	return k
 }
 
+// The staged image that a share block shares stays, so its snapshots cost what the copies of a target cost. Staged copies
+// that are deleted cost nothing.
+func TestEstimate_sharedCopyStays(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*distribution.Request)
+		stored int64
+	}{
+		"share alone": {func(r *distribution.Request) {
+			r.Targets, r.Shares = nil, []distribution.Share{{Name: "friends", AccountIDs: []string{"777777777777"}}}
+		}, 128},
+		"one target": {func(r *distribution.Request) {
+			r.Targets[0].AccountIDs, r.Targets[0].Regions = others[:1], []string{tokyo}
+		}, 128},
+	} {
+		req, facts := world()
+		test.change(&req)
+		p := plan.Assess(req, facts).Decide()
+		want := float64(test.stored) * distribution.USDPerGiBMonth
+		stored := p.Estimate.GiBStored - p.Estimate.GiBStaged
+		if stored != test.stored || p.Estimate.USDPerMonth() != want {
+			t.Errorf("%s: got %d GiB for $%.2f a month, want %d for $%.2f", name, stored, p.Estimate.USDPerMonth(),
+				test.stored, want)
+		}
+	}
+}
+
 func TestDecide_steps(t *testing.T) {
 	holds := func(t *testing.T, p plan.Plan) {
 		var out strings.Builder

@@ -110,7 +110,7 @@ var readOnlyAction = regexp.MustCompile(`^(Describe|Get|List)`)
 
 // estimate returns the cost and duration of steps.
 func estimate(steps []step.Step) Estimate {
-	e := Estimate{Calls: map[string]int{}}
+	e, deleted := Estimate{Calls: map[string]int{}}, deletedCopies(steps)
 	for _, s := range steps {
 		for _, action := range calls(s) {
 			e.Calls[action]++
@@ -121,7 +121,7 @@ func estimate(steps []step.Step) Estimate {
 		}
 
 		if c, ok := s.(step.Copying); ok && s.Role() != step.CopiesTest { // a test copy is deleted at once
-			e.addCopy(s.Meta(), c.Copies())
+			e.addCopy(s.Meta(), c.Copies(), deleted[s.Meta().ID])
 		}
 	}
 
@@ -129,11 +129,25 @@ func estimate(steps []step.Step) Estimate {
 	return e
 }
 
+// deletedCopies returns the steps whose copies a later step deletes. The staged image of a share block is permanent.
+func deletedCopies(steps []step.Step) map[distribution.StepID]bool {
+	deleted := map[distribution.StepID]bool{}
+	for _, s := range steps {
+		switch s := s.(type) {
+		case *step.DeleteSnapshot:
+			deleted[s.Snapshot.From] = true
+		case *step.DeregisterImage:
+			deleted[s.Image.From] = true
+		}
+	}
+	return deleted
+}
+
 // addCopy adds the cost of a copy.
-func (e *Estimate) addCopy(b *step.Base, c step.CopyInfo) {
+func (e *Estimate) addCopy(b *step.Base, c step.CopyInfo, isDeleted bool) {
 	e.Copies += c.Volumes
 	e.GiBStored += c.GiB
-	if b.Destination == (distribution.Location{}) {
+	if isDeleted {
 		e.GiBStaged += c.GiB
 	}
 	if c.FromRegion != b.Location.Region {

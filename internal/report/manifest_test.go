@@ -382,3 +382,18 @@ func TestReport_tenThousandDestinations(t *testing.T) {
 		t.Error("the Markdown does not say that copies are left out")
 	}
 }
+
+// The report counts the copy that a share block shares: it stays. A shared source AMI needs no copy.
+func TestMarkdown_sharedCopyIsStored(t *testing.T) {
+	for ami, want := range map[string]string{"ami-0copy": "12 GiB stored", "ami-0a": "0 GiB stored"} {
+		m := report.Manifest{
+			SourceAMIs: []report.SourceAMI{
+				{Region: "us-west-2", AMIID: "ami-0a", Volumes: []report.Volume{{SizeGiB: 8}, {SizeGiB: 4}}},
+			},
+			Shares: []report.Share{{Region: "us-west-2", AMIID: report.OptionalString(ami), Status: report.Succeeded}},
+		}
+		if got := string(m.Markdown()); !strings.Contains(got, want) {
+			t.Errorf("%s: got %s, want %q in it", ami, got, want)
+		}
+	}
+}

@@ -38,7 +38,7 @@ func (m Manifest) Markdown() []byte {
 	t.copyTable(m)
 	t.attributeList(m)
 	t.line("## Cost\n")
-	t.line("%s of snapshots planned, %s at full size, %s between Regions; %s stored by the targets, %s left behind.\n",
+	t.line("%s of snapshots planned, %s at full size, %s between Regions; %s stored by the copies, %s left behind.\n",
 		distribution.Count(m.Estimate.Copies, "copy", "copies"), size(m.Estimate.CopiedGiB), size(m.Estimate.CrossRegionGiB),
 		size(m.storedGiB()), size(m.leftBehindGiB()))
 	t.line("%s.\n", words(m.Estimate.costText()))

@@ -171,11 +171,27 @@ func (m Manifest) plannedCopies() (n int) {
 	return n
 }
 
-// storedGiB returns the full size of the snapshots of all destinations.
+// storedGiB returns the full size of the snapshots of all destinations, and of the copies that share blocks share.
 func (m Manifest) storedGiB() (gib int64) {
 	for _, d := range m.Destinations {
 		for _, s := range d.Snapshots {
 			gib += s.SizeGiB
+		}
+	}
+	for _, s := range m.Shares {
+		gib += m.sharedCopyGiB(s)
+	}
+	return gib
+}
+
+// sharedCopyGiB returns the full size of the staged copy that a share block shares. Zero if it shares the source AMI.
+func (m Manifest) sharedCopyGiB(s Share) (gib int64) {
+	for _, image := range m.SourceAMIs {
+		if s.Status != Succeeded || image.Region != s.Region || string(s.AMIID) == image.AMIID {
+			continue
+		}
+		for _, v := range image.Volumes {
+			gib += v.SizeGiB
 		}
 	}
 	return gib

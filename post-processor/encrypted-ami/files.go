@@ -59,14 +59,14 @@ func (r *run) newFiles() []*file {
 	}
 }
 
-// fileName returns the name of a file. Those of a verification have another one, so that the files of the run that made
+// fileName returns the name of a file. Every mode except distribute adds its name, so that the files of the run that made
 // the copies stay.
 func (r *run) fileName(name string) string {
-	if r.mode() != report.Verify {
+	if r.mode() == report.Distribute {
 		return name
 	}
 	extension := filepath.Ext(name)
-	return strings.TrimSuffix(name, extension) + "-verify" + extension
+	return strings.TrimSuffix(name, extension) + "-" + string(r.mode()) + extension
 }
 
 func (f *file) name() string { return filepath.Base(f.path) }

@@ -67,6 +67,25 @@ func manifestOf(s *stage, o map[string]any) string {
 	return filepath.Join(directory, "manifest.json")
 }
 
+// Every mode that delivers nothing has files of its own, so that CI still reads the manifest of the delivery.
+func TestFileName_ofMode(t *testing.T) {
+	for mode, want := range map[string]string{
+		"distribute": "manifest.json",
+		"plan":       "manifest-plan.json",
+		"verify":     "manifest-verify.json",
+		"cleanup":    "manifest-cleanup.json",
+		"promote":    "manifest-promote.json",
+		"rollback":   "manifest-rollback.json",
+		"usage":      "manifest-usage.json",
+	} {
+		r := &run{PostProcessor: &PostProcessor{}}
+		r.config.Mode = mode
+		if got := r.fileName("manifest.json"); got != want {
+			t.Errorf("mode %s: got %s, want %s", mode, got, want)
+		}
+	}
+}
+
 func TestOutputDirectory_files(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.options(prod)

@@ -98,8 +98,8 @@ func (s *stage) outcome(o pairs, builder string, client aws.HTTPClient) (seen op
 	see("screen", s.screen.String())
 	if directory, given := o["output_directory"].(string); given && directory != "" {
 		for _, name := range []string{"manifest.json", "report.html", "report.md"} {
-			if o["mode"] == "verify" {
-				name = strings.Replace(name, ".", "-verify.", 1)
+			if mode, _ := o["mode"].(string); mode != "" && mode != "distribute" {
+				name = strings.Replace(name, ".", "-"+mode+".", 1)
 			}
 			text, err := os.ReadFile(filepath.Join(directory, name))
 			s.must(err)

@@ -197,7 +197,7 @@ func TestScreen_cleanup(t *testing.T) {
 			s.Fatal(err)
 		}
 		golden.Equal(s.T, "testdata/screen-cleanup.golden", s.shown(nil))
-		m, _ := readManifest(s.T, filepath.Join(s.directory, "manifest.json"))
+		m, _ := readManifest(s.T, filepath.Join(s.directory, "manifest-cleanup.json"))
 		if image := m.SourceAMIs[0]; image.AccountID != source || len(image.Volumes) != 2 {
 			s.Errorf("got the source AMI %+v in the manifest of the clean-up", image)
 		}
