@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -146,18 +147,48 @@ func TestPoliciesTool_samePolicies(t *testing.T) {
 		Organization: "o-abcdefghij",
 		Paths:        []string{"o-abcdefghij/r-cd34/ou-cd34-22222222/*", "o-abcdefghij/r-cd34/ou-cd34-33333333/*"},
 	}
-	folder := t.TempDir()
-	out, err := exec.Command("go", "run", "../../tools/policies", "-out", folder, "-source-account", s.SourceAccount,
-		"-build-role", s.BuildRole, "-source-keys", strings.Join(s.SourceKeyARNs, ","), "-target-account", s.Targets[0],
-		"-target-role", s.TargetRole, "-target-key", s.TargetAlias, "-external-id", s.ExternalID,
-		"-organization", s.Organization, "-organization-paths", strings.Join(s.Paths, ",")).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
+	args := []string{
+		"run", "../../tools/policies", "-source-account", s.SourceAccount, "-build-role", s.BuildRole,
+		"-source-keys", strings.Join(s.SourceKeyARNs, ","), "-target-role", s.TargetRole, "-target-key", s.TargetAlias,
+		"-external-id", s.ExternalID, "-organization", s.Organization,
 	}
-	for file, policy := range s.Policies() {
+	render := func(more ...string) string {
+		folder := t.TempDir()
+		out, err := exec.Command("go", slices.Concat(args, more, []string{"-out", folder})...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return folder
+	}
+	isSame := func(folder, file string, policy Document) {
 		if got, err := os.ReadFile(filepath.Join(folder, file)); err != nil || string(got) != string(policy.Text()) {
 			t.Errorf("%s: %v, got %s\nwant %s", file, err, got, policy.Text())
 		}
+	}
+
+	folder := render("-target-account", s.Targets[0], "-organization-paths", strings.Join(s.Paths, ","))
+	for file, policy := range s.Policies() {
+		isSame(folder, file, policy)
+	}
+
+	s.Paths = nil
+	folder = render()
+	for file, policy := range s.Policies() {
+		if file != "target-key.json" {
+			isSame(folder, file, policy)
+		} else if _, err := os.Stat(filepath.Join(folder, file)); err == nil {
+			t.Error("target-key.json is written for the account of the example")
+		}
+	}
+}
+
+// A forgotten flag is an error: a policy for the organization of the example would deny every call.
+func TestPoliciesTool_missingFlags(t *testing.T) {
+	out, err := exec.Command("go", "run", "../../tools/policies", "-out", t.TempDir(),
+		"-source-account", "222222222222", "-build-role", "packer").CombinedOutput()
+	const want = "missing: -source-keys, -organization, -target-role, -target-key, -external-id"
+	if err == nil || !strings.Contains(string(out), want) {
+		t.Errorf("got %v: %s, want %q", err, out, want)
 	}
 }
 
