@@ -37,8 +37,7 @@ type Config struct {
 	// The KMS key in the source account that encrypts what is shared with the targets. Snapshots that have another
 	// key are first copied with this one, in the source account. An alias, or the ID of a multi-Region key
 	// (`mrk-...`), is looked up in each Region. Another key ID or an ARN is valid in its own Region only. The target
-	// accounts need permission to use it. Default: none; then only snapshots that already have a customer managed key
-	// can be shared.
+	// accounts need permission to use it. Default: none; snapshots must then have a customer managed key.
 	KMSKeyID string `mapstructure:"kms_key_id"`
 	// Keys for some Regions, instead of `kms_key_id`: `{ "eu-west-1" = "alias/other" }`.
 	RegionKMSKeyIDs map[string]string `mapstructure:"region_kms_key_ids"`
@@ -46,9 +45,8 @@ type Config struct {
 	Targets []Target `mapstructure:"target"`
 	// Accounts, organizations and organizational units that may launch the AMI without a copy. See [share](#share).
 	Shares []Share `mapstructure:"share"`
-	// The AMIs to distribute, instead of those of a build, one for each Region: `{ "eu-west-1" =
-	// "ami-0123456789abcdef0" }`. Use it with `source "null"`. They are tagged, and neither protected nor removed.
-	// Default: the AMIs of the build.
+	// The AMIs to distribute, one for each Region: `{ "eu-west-1" = "ami-0123456789abcdef0" }`. Use it with
+	// `source "null"`. A run tags these AMIs, and neither protects nor removes them. Default: the AMIs of the build.
 	ExistingAMIs map[string]string `mapstructure:"existing_amis"`
 	// What a run does:
 	//
@@ -56,19 +54,19 @@ type Config struct {
 	//   - `plan` prints the plan and its cost, and changes nothing in AWS. The AMI of the build is kept.
 	//   - `verify` compares what the targets own with `existing_amis`, and changes nothing in AWS.
 	//   - `cleanup` removes what earlier runs of the AMI left unfinished, and keeps the AMI.
-	//   - `promote` lets every SSM parameter and launch template of the targets name the copies of `existing_amis`. It
-	//     verifies all copies before it changes the first one.
+	//   - `promote` sets every SSM parameter and launch template of the targets to the copies of `existing_amis`, after
+	//     it has verified all copies.
+	//   - `rollback` sets each SSM parameter and launch template that has a copy of `existing_amis` back to the AMI
+	//     before it.
 	//   - `usage` reports what uses each release of the image family in the targets, and changes nothing in AWS.
-	//   - `rollback` lets every SSM parameter and launch template that names a copy of `existing_amis` name what it
-	//     named before.
 	//
 	// Default: `distribute`.
 	Mode string `mapstructure:"mode"`
-	// The credentials that assume the roles of the targets: `source`, the source credentials; or `base`, the
-	// credentials from before the top-level `assume_role`. Default: `source`.
+	// The credentials that assume the roles of the targets: `source`, the source credentials; or `base`, those that
+	// assume the top-level `assume_role`. Default: `source`.
 	AssumeRoleFrom string `mapstructure:"assume_role_from"`
-	// A role that lists the accounts of `organizational_unit_ids`, in the management account or in a delegated
-	// administrator account. The source credentials assume it. See [assume_role](#assume_role). Default: the source
+	// A role in the management account or in a delegated administrator account, which lists the accounts of
+	// `organizational_unit_ids`. The source credentials assume it. See [assume_role](#assume_role). Default: the source
 	// credentials list them.
 	OrganizationsRole *AssumeRole `mapstructure:"organizations_role"`
 	// How the targets get permission to use the source account's keys:
@@ -81,69 +79,68 @@ type Config struct {
 	SourceKeyAccess string `mapstructure:"source_key_access"`
 	// What decides how copies reach a Region that has no source AMI, if several accounts there get one:
 	//
-	//   - `cost`: the source account stages one copy in the Region, and all accounts copy it. This transfers the AMI
-	//     between Regions once.
-	//   - `time`: each account copies from the Region of the source AMI, if those copies end earlier. They do unless
-	//     the largest volume must be staged there first. This transfers the AMI once for each account.
+	//   - `cost`: the source account makes one staged copy in the Region, and all accounts copy it. The AMI is
+	//     transferred between Regions once.
+	//   - `time`: each account copies from the Region of the source AMI, unless the largest volume needs a staged copy
+	//     there, so that this is not faster. The AMI is transferred once for each account.
 	//
-	// With `mode = "plan"` the plan shows what the other value would cost and how long it would take. Default: `cost`.
+	// `mode = "plan"` shows cost and duration of the other value. Default: `cost`.
 	OptimizeFor string `mapstructure:"optimize_for"`
-	// `true` shares unencrypted snapshots as they are if no key is given. The copies of the targets are encrypted
-	// anyway. Default: `false`; unencrypted snapshots are an error.
+	// `true` shares unencrypted snapshots without encrypting them if there is no `kms_key_id`. The copies of the targets
+	// are encrypted. Default: `false`; unencrypted snapshots are an error.
 	AllowUnencryptedShare bool `mapstructure:"allow_unencrypted_share"`
 	// The targets as a JSON list, instead of blocks: `jsonencode(local.targets)`. Each element has the options of a
 	// [target](#target), with nested blocks as lists of objects. Use it to share one list with the data source
 	// `encrypted-ami-preflight`, which has no `dynamic` blocks.
 	TargetsJSON string `mapstructure:"targets_json"`
-	// What happens if a copy cannot have an attribute of the AMI: `warn` lists it in the plan, `fail` makes it an
-	// error. The attributes depend on `copy_method`. Default: `warn`.
+	// What happens if a copy cannot keep an attribute of the AMI, which depends on `copy_method`: `warn` lists the
+	// attribute in the plan, `fail` makes it an error. Default: `warn`.
 	OnAttributeLoss string `mapstructure:"on_attribute_loss"`
-	// When parameters and launch templates name the new AMIs: `each`, as soon as the AMI of the same account and
-	// Region is verified; `all`, once those of all required targets are; or `hold`, not before a run with
+	// When parameters and launch templates get the new AMIs: `each`, as soon as the AMI of the same account and
+	// Region is verified; `all`, when those of all required targets are; or `hold`, only by a run with
 	// `mode = "promote"`. Default: `each`.
 	Publish string `mapstructure:"publish"`
-	// With `mode = "promote"`: `true` also replaces AMIs of newer releases. Default: `false`; a parameter or launch
-	// template that names a newer release is an error.
+	// With `mode = "promote"`: `true` also replaces newer releases. Default: `false`; a parameter or launch template
+	// that has a newer release is an error.
 	AllowOlderRelease bool `mapstructure:"allow_older_release"`
 	// With `mode = "promote"` or `rollback`: the names of the targets whose parameters and launch templates are
 	// changed, for a promotion in stages. Default: all targets.
 	OnlyTargets []string `mapstructure:"only_targets"`
-	// The image family that this AMI is a release of, such as `web-server`, 1 to 256 characters. A tag of the source
-	// AMI stores it. Required with `retention` and `source_retention`, which find older releases by it. Default: none.
+	// The name that all releases of an image share, such as `web-server`, 1 to 256 characters. It is stored in a tag of
+	// the source AMI. Required with `retention` and `source_retention`, which find older releases by it. Default: none.
 	ImageFamily string `mapstructure:"image_family"`
 	// Names of watermarks that the source account attaches to the source AMI, such as `["golden"]`: at most 5, each of
-	// 3 to 128 characters. AWS shows them as `<source account>:golden`, and accounts can require them in their Allowed
-	// AMIs settings. Only `CopyImage` keeps them, so `copy_method = "auto"` uses it. See
+	// 3 to 128 characters. Only `CopyImage` keeps them, so `copy_method = "auto"` uses it. See
 	// [Watermarks](#watermarks). Default: none.
 	Watermarks []string `mapstructure:"watermarks"`
 	// Removes source AMIs of older releases: see [source_retention](#source_retention).
 	SourceRetention *SourceRetention `mapstructure:"source_retention"`
-	// The maximum duration of a run. At its end each unfinished destination fails. Default: `12h`.
+	// The maximum duration of a run. After it, each unfinished destination fails. Default: `12h`.
 	Timeout time.Duration `mapstructure:"timeout"`
 	// How many destinations may fail without failing the run. Those of targets with `required = false` do not count.
 	// Default: `0`.
 	MaxFailedDestinations int `mapstructure:"max_failed_destinations"`
-	// What happens to unfinished work when a run fails: `keep` leaves copies for a resumed run and lists them;
-	// `cleanup` deletes them, as `mode = "cleanup"` does. Finished AMIs of targets stay. Default: `keep`.
+	// What happens to unfinished copies when a run fails: `keep` lists them, and a resumed run uses them; `cleanup`
+	// deletes them, as `mode = "cleanup"` does. Finished AMIs of targets stay. Default: `keep`.
 	OnFailure string `mapstructure:"on_failure"`
 	// The directory for `manifest.json`, `report.html`, `report.md` and `resume.pkr.hcl`. It is created if it is
 	// missing. Every mode except `distribute` adds its name, such as `manifest-verify.json` and `report-verify.md`, so
 	// the files of the run that made the copies stay. `""` writes no files. May contain `{{ .AMI }}`, `{{ .SourceAMI }}` and `{{ .PackerRunUUID }}`.
 	// Default: `encrypted-ami/{{ .AMI }}`.
 	OutputDirectory *string `mapstructure:"output_directory"`
-	// `true` also adds the AMIs of the targets to HCP Packer, with a label `account_<ami-id>` that names the account.
-	// A lookup by Region may then return any of the AMIs there. Default: `false`.
+	// `true` also adds the AMIs of the targets to HCP Packer, with the account in a label `account_<ami-id>`. A lookup
+	// by Region may then return the AMI of any account. Default: `false`.
 	HCPPacker bool `mapstructure:"hcp_packer"`
-	// Tags of temporary resources, set in the creating call: staged copies, test copies in the targets, and the
-	// instances of launch checks with their volumes and network interfaces. Use it if a policy requires tags at
-	// creation. The values may contain [template variables](#template-variables). Default: none.
+	// Tags of temporary resources, set when they are created: staged copies, test copies in the targets, and the
+	// instances of launch checks with their volumes and network interfaces. Use it if a policy requires tags. The values
+	// may contain [template variables](#template-variables). Default: none.
 	RunTags map[string]string `mapstructure:"run_tags"`
-	// `true` copies an empty 1 GiB snapshot to each destination, with the same roles and keys, while the source
-	// account copies its snapshots. A destination whose test copy fails is reported within minutes and gets no other
-	// copy. Default: `true` with more than one destination if a staged copy is needed.
+	// `true` copies an empty 1 GiB snapshot to each destination, with the same roles and keys, while staged copies are
+	// made. A destination whose test copy fails is reported within minutes and gets no other copy. Default: `true` if
+	// there are several destinations and a staged copy is needed.
 	TestCopy config.Trilean `mapstructure:"test_copy"`
-	// How often a run checks the copies of an account in a Region, from `1s` to `5m`. It checks long copies less
-	// often. Default: `15s`.
+	// How often a run checks the copies of an account in a Region, from `1s` to `5m`; less often in the middle of a long
+	// copy. Default: `15s`.
 	PollInterval time.Duration `mapstructure:"poll_interval"`
 	// The run that a resume file resumes.
 	Resume *Resume `mapstructure:"resume" undocumented:"true"`

@@ -12,10 +12,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// FastLaunch enables EC2 Fast Launch for the copy, a Windows AMI prepared by Sysprep. AWS then launches instances in
-// the target account, at its cost, and keeps snapshots of them. The run does not wait for them. With a customer
-// managed key, the service-linked role `AWSServiceRoleForEC2FastLaunch` needs permission to use the key: see
-// [kms_grant](#kms_grant).
+// FastLaunch holds the options of a block `fast_launch`.
 type FastLaunch struct {
 	// `false` changes nothing. Default: `true`.
 	EnableFastLaunch config.Trilean `mapstructure:"enable_fast_launch"`

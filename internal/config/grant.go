@@ -12,10 +12,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// KMSGrant creates a KMS grant so that another principal can use the key of the copies, or, in a `share` block, the
-// key of the shared AMI. Auto Scaling needs one, or a key policy, before it can launch an AMI that is encrypted with
-// a customer managed key. The role of the target creates the grant before anything is copied. An existing grant is
-// reused, and grants are never revoked. The block may be repeated.
+// KMSGrant holds the options of a block `kms_grant`.
 type KMSGrant struct {
 	// The ARN of the role, user or account that gets the grant. It must exist. May contain [template
 	// variables](#template-variables). Default: the service-linked role `AWSServiceRoleForAutoScaling` of the target

@@ -9,9 +9,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 )
 
-// LaunchCheck launches one instance of each new AMI with the target's credentials, and waits until it runs. The
-// instance needs no network access and requires IMDSv2. The instance and its volumes are terminated in every outcome.
-// If a run was killed, the next run terminates them.
+// LaunchCheck holds the options of a block `launch_check`.
 type LaunchCheck struct {
 	// The instance type, which must match the architecture of the AMI, such as `t3.micro`, or `t4g.micro` for arm64.
 	InstanceType string `mapstructure:"instance_type" required:"true"`
@@ -22,8 +20,7 @@ type LaunchCheck struct {
 	SubnetFilter *SubnetFilter `mapstructure:"subnet_filter"`
 }
 
-// SubnetFilter finds the subnet of a launch check, as in amazon-ebs. Of several subnets, the one with the most free
-// addresses is used.
+// SubnetFilter holds the options of a block `subnet_filter`.
 type SubnetFilter struct {
 	// Filters of `ec2:DescribeSubnets`, such as `{ "tag:Tier" = "private" }`.
 	Filters map[string]string `mapstructure:"filters" required:"true"`

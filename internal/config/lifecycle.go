@@ -15,8 +15,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// DeregistrationProtection protects the copy from deregistration until someone disables the protection. The plugin
-// never does.
+// DeregistrationProtection holds the options of a block `deregistration_protection`.
 type DeregistrationProtection struct {
 	// `false` leaves the copy unprotected. Default: `true`.
 	Enabled config.Trilean `mapstructure:"enabled"`
@@ -118,27 +117,23 @@ func (t *Target) checkDeprecation(p *diagnostics) {
 	}
 }
 
-// Retention deregisters older releases of the AMI in the target and deletes their snapshots, after the new copy is
-// verified and published. An older release is an AMI of the same `image_family` that an earlier run copied from
-// another AMI. See [Older releases](#older-releases).
+// Retention holds the options of a block `retention`.
 type Retention struct {
 	// How many releases are kept in each account and Region, including the one of this run.
 	KeepReleases int `mapstructure:"keep_releases"`
-	// How long releases are kept after their creation, such as `2160h` for 90 days. With `keep_releases`, a release
-	// is kept that either option keeps.
+	// How long releases are kept after their creation, such as `2160h` for 90 days. With both
+	// options, a release is removed only if neither keeps it.
 	KeepFor time.Duration `mapstructure:"keep_for"`
 	// `true` reports what would be removed, and removes nothing. Default: `false`.
 	DryRun bool `mapstructure:"dry_run"`
 }
 
-// SourceRetention deregisters source AMIs of older releases in the source account and deletes their snapshots, once
-// every target has the new release. A source AMI stays if an instance, a launch template, a parameter or a recipe of
-// the account uses it, or an account that it is shared with. See [Older releases](#older-releases).
+// SourceRetention holds the options of a block `source_retention`.
 type SourceRetention struct {
 	// How many source AMIs of the image family are kept in each Region, including that of this run.
 	KeepReleases int `mapstructure:"keep_releases"`
-	// How long source AMIs are kept after their creation. With `keep_releases`, a source AMI is kept that either
-	// option keeps.
+	// How long source AMIs are kept after their creation. With both options, a source AMI is removed only if neither
+	// keeps it.
 	KeepFor time.Duration `mapstructure:"keep_for"`
 	// `true` reports what would be removed, and removes nothing. Default: `false`.
 	DryRun bool `mapstructure:"dry_run"`

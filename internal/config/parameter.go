@@ -17,8 +17,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// SSMParameter is a parameter in SSM Parameter Store, in each account and Region of the target, that names the
-// verified AMI. A parameter that names it already is unchanged. The block may be repeated.
+// SSMParameter holds the options of a block `ssm_parameter`.
 type SSMParameter struct {
 	// The name, such as `/golden/ami`. May contain [template variables](#template-variables).
 	Name string `mapstructure:"name" required:"true"`

@@ -31,7 +31,7 @@ type Preflight struct {
 	FailOn string `mapstructure:"fail_on"`
 }
 
-// AmazonEBS holds the options of the `amazon-ebs` builder that decide how the AMI is encrypted.
+// AmazonEBS holds the options of a block `amazon_ebs`.
 type AmazonEBS struct {
 	// The Region of the build.
 	Region string `mapstructure:"region" required:"true"`
@@ -54,7 +54,7 @@ type AmazonEBS struct {
 	LaunchVolumes []LaunchVolume `mapstructure:"launch_block_device_mappings"`
 }
 
-// SourceAMIFilter finds an AMI as `amazon-ebs` does.
+// SourceAMIFilter holds the options of a block `source_ami_filter`.
 type SourceAMIFilter struct {
 	// Filters of `ec2:DescribeImages`: `{ name = "base-*" }`.
 	Filters map[string]string `mapstructure:"filters"`
@@ -66,8 +66,7 @@ type SourceAMIFilter struct {
 	IncludeDeprecated bool `mapstructure:"include_deprecated"`
 }
 
-// LaunchVolume is a volume of the instance. You can copy the builder's block unchanged: options that affect neither
-// encryption nor size have no effect.
+// LaunchVolume holds the options of a block `launch_block_device_mappings`.
 type LaunchVolume struct {
 	// The device, such as `/dev/xvda`.
 	DeviceName string `mapstructure:"device_name" required:"true"`

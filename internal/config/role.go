@@ -14,9 +14,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// AssumeRole is a role to assume. At the top level it gives the source credentials. In a `target` it may be repeated:
-// each role is assumed with the session of the one before. There, all options but `policy`, `policy_arns`, `tags` and
-// `transitive_tag_keys` may contain [template variables](#template-variables).
+// AssumeRole holds the options of a block `assume_role` or `organizations_role`.
 type AssumeRole struct {
 	// The ARN of the role. For many accounts: `arn:{{ .Partition }}:iam::{{ .AccountId }}:role/golden-image-target`.
 	// The last role of a chain must be in the target account.

@@ -12,11 +12,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Share names accounts, organizations and organizational units that may launch the source AMI, in each Region of the
-// artifact. Accounts may also copy its snapshots. The access is permanent: no run removes it. Snapshots that have the
-// key `aws/ebs`, or another key than `kms_key_id`, are first copied in the source account, and that copy is shared
-// and stays. Whoever launches needs permission to use the key: the plan prints the statements. The block may be
-// repeated, and `dynamic "share"` works. Without a `target`, the artifact is the shared AMI.
+// Share holds the options of a block `share`.
 type Share struct {
 	// The name in messages and reports. Default: `share[0]`, `share[1]`, ...
 	Name string `mapstructure:"name"`
@@ -32,9 +28,9 @@ type Share struct {
 	// The key policy must allow the account `kms:CreateGrant` without the condition `kms:GrantIsForAWSResource`. See
 	// [kms_grant](#kms_grant).
 	KMSGrants []KMSGrant `mapstructure:"kms_grant"`
-	// An SSM parameter in the source account that names the shared AMI, in each Region of the artifact. The block may be
-	// repeated. To let other accounts read it, set `tier = "Advanced"` and share the parameter with AWS Resource
-	// Access Manager. See [ssm_parameter](#ssm_parameter).
+	// An SSM parameter in the source account that gets the ID of the shared AMI, in each Region of the artifact. The
+	// block may be repeated. To let other accounts read it, set `tier = "Advanced"` and share the parameter with AWS
+	// Resource Access Manager. See [ssm_parameter](#ssm_parameter).
 	SSMParameters []SSMParameter `mapstructure:"ssm_parameter"`
 	// A role in each of `account_ids` that creates the grants. See [assume_role](#assume_role). `kms_grant` requires
 	// one of `assume_role` and `profile`.

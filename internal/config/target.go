@@ -16,24 +16,22 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Target names accounts and Regions that get their own copy of the AMI. Each account in a Region is a destination.
-// The block may be repeated, and `dynamic "target"` works.
+// Target holds the options of a block `target`.
 type Target struct {
 	path string // in the template: target[0], targets_json[0]
 
 	// The name in messages and reports. Default: `target[0]`, `target[1]`, ...
 	Name string `mapstructure:"name"`
-	// Account IDs, as strings of 12 digits. The source account itself needs no role, and the default name of its copy
-	// ends with ` (encrypted)`. One of `account_ids` and `organizational_unit_ids` is required.
+	// Account IDs, as strings of 12 digits. The source account itself needs no role. One of `account_ids` and `organizational_unit_ids` is required.
 	AccountIDs []string `mapstructure:"account_ids"`
 	// IDs of organizational units (`ou-...`) or of the root (`r-...`). All active accounts in them and in child units
-	// are targets, without the source account. Each run lists them, with the source credentials or with
+	// are targets, except the source account. Each run lists them, with the source credentials or with
 	// `organizations_role`.
 	OrganizationalUnitIDs []string `mapstructure:"organizational_unit_ids"`
 	// Accounts of `organizational_unit_ids` that are not targets.
 	ExcludeAccountIDs []string `mapstructure:"exclude_account_ids"`
-	// The Regions. A Region without an AMI of the artifact gets a copy from the Region that needs the fewest staged
-	// copies. Default: the Regions of the artifact.
+	// The Regions that get a copy. For a Region without an AMI of the artifact, the AMI of another Region is copied: the
+	// one that needs the fewest staged copies. Default: the Regions of the artifact.
 	Regions []string `mapstructure:"regions"`
 	// A role in the target account. Repeat the block for a chain of roles. See [assume_role](#assume_role). One of
 	// `assume_role` and `profile` is required, except for the source account.
@@ -51,7 +49,7 @@ type Target struct {
 	// Permanent grants on the key of the copies, for example for Auto Scaling. See [kms_grant](#kms_grant).
 	KMSGrants []KMSGrant `mapstructure:"kms_grant"`
 	// The name of the copy, 3 to 128 characters. May contain [template variables](#template-variables). Default: the
-	// name of the source AMI.
+	// name of the source AMI; in the source account, that name with ` (encrypted)` at its end.
 	AMIName string `mapstructure:"ami_name"`
 	// The description of the copy, at most 255 ASCII characters. May contain [template
 	// variables](#template-variables). Default: that of the source AMI.
@@ -68,8 +66,8 @@ type Target struct {
 	//     one is used.
 	//   - `snapshot` copies each snapshot and calls `RegisterImage`. Progress and errors are reported for each
 	//     volume.
-	//   - `image` calls `CopyImage` once. It keeps every attribute and reports little about errors. If more than
-	//     1,000 accounts copy the AMI, it is shared in batches: AWS allows no larger number at once.
+	//   - `image` calls `CopyImage` once. It keeps every attribute and reports little about errors. AWS shares an AMI
+	//     with at most 1,000 accounts, so more accounts copy it in batches.
 	//
 	// See [Methods](#methods). Default: `auto`.
 	CopyMethod string `mapstructure:"copy_method"`
@@ -77,11 +75,11 @@ type Target struct {
 	// 15. A run starts only as many copies at once as AWS can complete in time. Default: standard copies.
 	SnapshotCopyDurationMinutes int `mapstructure:"snapshot_copy_duration_minutes"`
 	// The rate at which EBS loads the blocks of each volume at a launch, 100 to 300 MiB/s, for a price per GiB. It is
-	// stored in the AMI. Needs `copy_method = "snapshot"` or `auto`. Default: that of the source AMI, mostly none, so
-	// that blocks are loaded when they are first read.
+	// stored in the AMI. Needs `copy_method = "snapshot"` or `auto`. Default: that of the source AMI. Without a rate,
+	// EBS loads a block when it is first read.
 	VolumeInitializationRate int `mapstructure:"volume_initialization_rate"`
-	// `true` deregisters the AMI of the account that already has the name of `ami_name`, right before the copy is
-	// registered. See [AMI names](#ami-names). Default: `false`; a name in use is an error.
+	// `true` deregisters the account's AMI that already has the name of the copy, right before the copy is registered.
+	// See [AMI names](#ami-names). Default: `false`; a name in use is an error.
 	ForceDeregister bool `mapstructure:"force_deregister"`
 	// With `force_deregister`, `true` also deletes the snapshots of that AMI that no other AMI uses. Default:
 	// `false`.
@@ -90,9 +88,8 @@ type Target struct {
 	// launch, also that of a `launch_check`, and refuses it at a hard limit. Existing associations stay. May contain
 	// [template variables](#template-variables). Default: none.
 	LicenseConfigurationARNs []string `mapstructure:"license_configuration_arns"`
-	// Names of watermarks that the target account attaches to its copies, such as `["approved"]`, beside those that
-	// the copies keep of the source AMI. AWS shows them as `<target account>:approved` and allows 5 for an AMI. See
-	// [Watermarks](#watermarks). Default: none.
+	// Names of watermarks that the target account attaches to its copies, such as `["approved"]`, in addition to those
+	// that the copies keep. AWS allows 5 for an AMI. See [Watermarks](#watermarks). Default: none.
 	Watermarks []string `mapstructure:"watermarks"`
 	// Enables EC2 Fast Launch for Windows AMIs. See [fast_launch](#fast_launch). Default: unchanged.
 	FastLaunch *FastLaunch `mapstructure:"fast_launch"`
@@ -106,10 +103,10 @@ type Target struct {
 	// `false` lets the run succeed if this target fails. The failure is reported. Default: `true`.
 	Required config.Trilean `mapstructure:"required"`
 	// What happens to an account whose role cannot be assumed: `fail`, or `skip`, which reports it and continues
-	// without the account. Default: `fail`.
+	// without the account. If every account is skipped, the run fails. Default: `fail`.
 	OnMissingRole string `mapstructure:"on_missing_role"`
 	// When the copy is deprecated, such as `2027-06-30T00:00:00Z`, at most ten years ahead. Other accounts then no
-	// longer see it in lists and can still launch it. For 90 days from now: `timeadd(timestamp(), "2160h")`. May
+	// longer see it in lists, but can still launch it. For 90 days from now: `timeadd(timestamp(), "2160h")`. May
 	// contain [template variables](#template-variables). Default: never.
 	DeprecateAt string `mapstructure:"deprecate_at"`
 	// Protects the copy from deregistration. See [deregistration_protection](#deregistration_protection). Default:
@@ -120,7 +117,7 @@ type Target struct {
 	// Launches one instance of each new AMI and terminates it. If it does not start, the destination fails with AWS's
 	// reason. See [launch_check](#launch_check). Default: none.
 	LaunchCheck *LaunchCheck `mapstructure:"launch_check"`
-	// An SSM parameter that names the AMI. The block may be repeated. See [ssm_parameter](#ssm_parameter).
+	// An SSM parameter that gets the ID of the AMI. The block may be repeated. See [ssm_parameter](#ssm_parameter).
 	SSMParameters []SSMParameter `mapstructure:"ssm_parameter"`
 	// A launch template that gets a version with the AMI. The block may be repeated. See
 	// [launch_template](#launch_template).

@@ -13,9 +13,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// LaunchTemplate is a launch template, in each account and Region of the target, that gets a version with the
-// verified AMI. The rest of the version is that of `source_version`. If a version names the AMI already, none is
-// created. The block may be repeated.
+// LaunchTemplate holds the options of a block `launch_template`.
 type LaunchTemplate struct {
 	// The name of the launch template. May contain [template variables](#template-variables).
 	Name string `mapstructure:"name" required:"true"`
