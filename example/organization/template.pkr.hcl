@@ -35,6 +35,12 @@ variable "poll_interval" {
   default = "15s"
 }
 
+# The maximum duration of a run, less than the life of the runner. The resume file continues an unfinished run.
+variable "timeout" {
+  type    = string
+  default = "12h"
+}
+
 # One list for the check before the build and for the run.
 locals {
   targets = [
@@ -89,6 +95,7 @@ build {
   post-processor "encrypted-ami" {
     kms_key_id    = "alias/golden-source"
     targets_json  = data.encrypted-ami-preflight.golden.targets_json
+    timeout       = var.timeout
     poll_interval = var.poll_interval
   }
 }

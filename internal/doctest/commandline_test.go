@@ -49,15 +49,15 @@ func call(arguments []string, out io.Writer) error {
 		}
 		return values[0]
 	}
-	account, known := map[string]string{"source": source, "target": target}[take("profile", "")]
-	if !known {
-		return errors.New("neither the source's profile nor the target's")
+	signed, err := credentialsOf(take("profile", ""))
+	if err != nil {
+		return err
 	}
 	endpoint := os.Getenv("AWS_ENDPOINT_URL")
 	config := aws.Config{
 		Region:       take("region", region),
 		BaseEndpoint: &endpoint,
-		Credentials:  credentials.NewStaticCredentialsProvider(account, "secret", ""),
+		Credentials:  signed,
 	}
 	query, output := take("query", ""), take("output", "json")
 	client, known := map[string]any{
@@ -102,6 +102,19 @@ func call(arguments []string, out io.Writer) error {
 	}
 	_, err = fmt.Fprintln(out, strings.Join(found, "\t"))
 	return err
+}
+
+// credentialsOf returns those of a profile. Without a profile, a workflow has put them into the environment.
+func credentialsOf(profile string) (aws.CredentialsProvider, error) {
+	key, secret := os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_SECRET_ACCESS_KEY")
+	if profile == "" && key != "" {
+		return credentials.NewStaticCredentialsProvider(key, secret, ""), nil
+	}
+	account, known := map[string]string{"source": source, "target": target}[profile]
+	if !known {
+		return nil, errors.New("neither the source's profile nor the target's")
+	}
+	return credentials.NewStaticCredentialsProvider(account, "secret", ""), nil
 }
 
 // parsed splits a command line into words and options with all their values.
@@ -154,6 +167,10 @@ func set(field reflect.Value, values []string) error {
 		for _, value := range values {
 			field.Set(reflect.Append(field, reflect.ValueOf(value).Convert(field.Type().Elem())))
 		}
+		return nil
+	}
+	if len(values) == 0 && field.Type() == reflect.TypeFor[*bool]() {
+		field.Set(reflect.ValueOf(aws.Bool(true)))
 		return nil
 	}
 	if len(values) != 1 {

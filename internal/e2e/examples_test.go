@@ -43,6 +43,14 @@ var examples = map[string]struct {
 		},
 		func(t *testing.T, w *World) { owns(t, w, target, "golden-target") },
 	},
+	"new-accounts": {
+		func(t *testing.T, h Host) []string {
+			arguments := []string{"-var=external_id=golden-images-4711", "-var=organizational_unit_id=" + unit(t, h.World)}
+			nameSourceAMI(t, h.World)
+			return arguments
+		},
+		func(t *testing.T, w *World) { owns(t, w, target, "golden-target") },
+	},
 	"preflight": {
 		func(*testing.T, Host) []string { return []string{"-var=external_id=golden-images-4711"} },
 		func(t *testing.T, w *World) { owns(t, w, target, "golden-target") },
@@ -204,6 +212,19 @@ func unit(t *testing.T, w *World) string {
 		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"organizations:List*","Resource":"*"}]}`,
 	)
 	return *made
+}
+
+// nameSourceAMI writes the SSM parameter that names the current AMI. The builder may read it.
+func nameSourceAMI(t *testing.T, w *World) {
+	t.Helper()
+	must(ssm.NewFromConfig(w.Config(source, region)).PutParameter(t.Context(), &ssm.PutParameterInput{
+		Name:     aws.String("/golden/source-ami"),
+		Value:    image(t, w, source, "base-1").ImageId,
+		Type:     "String",
+		DataType: aws.String("aws:ec2:image"),
+	}))(t)
+	addBuilderPolicy(t, w, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow",`+
+		`"Action":["organizations:List*","ssm:GetParameter"],"Resource":"*"}]}`)
 }
 
 // importedKey creates alias/golden-imported in the source account, with imported material and the policy of
