@@ -14,13 +14,14 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/awsenv"
 )
 
 var (
@@ -38,7 +39,7 @@ func TestOne(t *testing.T) {
 	if *one == "" {
 		t.Skip("without -one there is nothing to run")
 	}
-	debug.SetGCPercent(100) // as in the process of the plugin: TestMain lets the heap grow
+	awsenv.ShrinkHeap() // as in the process of the plugin
 	var s scenario
 	if err := json.Unmarshal([]byte(*one), &s); err != nil {
 		t.Fatal(err)

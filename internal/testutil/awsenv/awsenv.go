@@ -6,6 +6,7 @@
 package awsenv
 
 import (
+	"math"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -20,9 +21,18 @@ func Main(m *testing.M) {
 }
 
 // GrowHeap lets the heap grow to five times the memory in use before it is collected. Tests build simulated worlds by
-// the thousand, and at Go's default a quarter of their processor time is garbage collection. A test that measures
-// memory or processor time does not call GrowHeap, or sets the default again.
-func GrowHeap() { debug.SetGCPercent(400) }
+// the thousand, and at Go's default a quarter of their processor time is garbage collection. The plugin sets its own
+// limit of memory only if there is none, and a world of a thousand accounts exceeds that limit.
+func GrowHeap() {
+	debug.SetGCPercent(400)
+	debug.SetMemoryLimit(4 << 30)
+}
+
+// ShrinkHeap sets Go's defaults again, for a test that measures memory or processor time.
+func ShrinkHeap() {
+	debug.SetGCPercent(100)
+	debug.SetMemoryLimit(math.MaxInt64)
+}
 
 // Clear removes the AWS settings, files and instance roles of the machine from the environment of the process.
 func Clear() {
