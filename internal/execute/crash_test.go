@@ -223,6 +223,7 @@ func (h *testWorld) permissions(account, region, snapshot string) []ec2types.Cre
 // A run crashes after any call, or before the response to any call. The next run resumes it with the same result, and
 // repeats no call.
 func TestResume_afterCrashAtAnyCall(t *testing.T) {
+	t.Parallel()
 	volumes, targets, regions := mixed[:2], []string{"222222222222"}, []string{home}
 	if *whole {
 		volumes, targets, regions = mixed, []string{"222222222222", "333333333333"}, []string{home, away}
@@ -232,6 +233,7 @@ func TestResume_afterCrashAtAnyCall(t *testing.T) {
 
 // The same with all options of a run, by either copy method.
 func TestResume_afterCrashWithAllOptions(t *testing.T) {
+	t.Parallel()
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		t.Run(string(method), func(t *testing.T) {
 			crashes(t, func(t *testing.T) *testWorld { return everything(t, method) })
@@ -241,6 +243,7 @@ func TestResume_afterCrashWithAllOptions(t *testing.T) {
 
 // The same with copies of a staged image, which a share block keeps.
 func TestResume_afterCrashByImage(t *testing.T) {
+	t.Parallel()
 	volumes, targets, regions := mixed[:2], []string{"222222222222"}, []string{home}
 	if *whole {
 		volumes, targets, regions = mixed, []string{"222222222222", "333333333333"}, []string{home, away}

@@ -120,6 +120,7 @@ func TestPublish_optionalTargetFails(t *testing.T) {
 // A run crashes at any call while it publishes. The next run sets every reference, none twice, and none while an image
 // is missing.
 func TestPublish_resumedAfterCrashAtAnyCall(t *testing.T) {
+	t.Parallel()
 	calls := 0
 	synctest.Test(t, func(t *testing.T) {
 		h, req := fleet(t)

@@ -15,6 +15,7 @@ import (
 // Three runs for one destination, the first two started at nearly the same time, all succeed and leave no temporary
 // resource.
 func TestConcurrentRuns_sameDestination(t *testing.T) {
+	t.Parallel()
 	type pauses struct{ second, third time.Duration } // before these runs begin
 	var cases []pauses
 	for _, second := range []time.Duration{0, 100 * time.Millisecond} {

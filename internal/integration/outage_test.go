@@ -151,6 +151,7 @@ func runWithoutOutage(t *testing.T, c outageCase) (base outageBase) {
 // run gives up the call. A sample has one fault of two actions of five, and other actions by each method and in each
 // scope.
 func TestOutage_othersServed(t *testing.T) {
+	t.Parallel()
 	combinations, served, offset := 0, 0, 0
 	for _, method := range []string{"snapshot", "image"} {
 		for _, scope := range []outageScope{optionalTarget, requiredTarget, oneRegion} {

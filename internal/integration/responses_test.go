@@ -32,6 +32,7 @@ func endsInTime(run *fixture.Run) bool { return run.EndsWithin(3 * time.Hour) }
 
 // After an empty response, the outcome of a call is unknown. The run searches the account before it calls again.
 func TestEmptyResponse_runCompletes(t *testing.T) {
+	t.Parallel()
 	actions := map[string][]string{
 		"snapshot": {
 			"ec2:CopySnapshot", "ec2:RegisterImage", "ec2:DescribeSnapshots", "ec2:DescribeImages", "ec2:CreateVolume",
@@ -98,6 +99,7 @@ var panics = []string{"panic", "nil pointer", "runtime error", "index out of ran
 // a panic or an endless wait. The source image is protected, and no missing image is reported or published. The
 // manifest lists what the run leaves behind.
 func TestResponses_missingElement(t *testing.T) {
+	t.Parallel()
 	count := 0
 	counts := map[string]int{}
 	for _, method := range []string{"snapshot", "image"} {

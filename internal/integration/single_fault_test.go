@@ -40,6 +40,7 @@ func (f singleFault) String() string {
 
 // A run completes and leaves no temporary resource, whichever single call meets a fault.
 func TestSingleFault_atEveryAction(t *testing.T) {
+	t.Parallel()
 	tried, failed := 0, 0
 	for _, method := range []string{"snapshot", "image"} {
 		t.Run(method, func(t *testing.T) {
