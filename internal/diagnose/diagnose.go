@@ -76,7 +76,8 @@ func (m match) finding(r *rule) distribution.Finding {
 	instructions := []string{m.statementInstruction(f.PolicyStatements), m.fillPlaceholders(r.remediation)}
 	f.Remediation = strings.Join(withoutEmpty(instructions), " ")
 	if f.Remediation == "" { // the values of the documented condition are unknown
-		f.Remediation = m.fillPlaceholders("Allow {who} to {action} under the conditions of docs/policies.")
+		f.Remediation = m.fillPlaceholders("Allow {who} to {action} under the conditions of the documented policies: " +
+			policiesURL + ".")
 	}
 	return f
 }
@@ -129,7 +130,7 @@ func (m match) statementInstruction(additions []distribution.Addition) string {
 	text := StatementInstruction(additions, "")
 	hasPrincipal := func(a distribution.Addition) bool { return a.Statement.Principal != nil }
 	if m.caller().isSession && slices.ContainsFunc(additions, hasPrincipal) {
-		text = strings.TrimSuffix(text, ".") + ", with the role's path in the principal if it has one."
+		text += " If the role has a path, write it in the principal: role/PATH/NAME."
 	}
 	return text
 }
@@ -143,7 +144,7 @@ func StatementInstruction(additions []distribution.Addition, where string) strin
 	isOther := func(a distribution.Addition) bool { return a.Policy != additions[0].Policy }
 	switch {
 	case slices.ContainsFunc(additions, isOther):
-		return "Add each statement" + where + " to the policy that is named with it."
+		return "Add each statement" + where + " to the policy named above it."
 	case len(additions) == 1:
 		return "Add the statement" + where + " to the " + additions[0].Policy + "."
 	}

@@ -76,12 +76,19 @@ const (
 		"ec2:DescribeSnapshots ec2:RegisterImage ec2:RunInstances"
 )
 
+// Pages that remediations name.
+const (
+	repositoryURL = "https://github.com/encrypted-ami/packer-plugin-encrypted-ami"
+	newIssueURL   = repositoryURL + "/issues/new/choose"
+	policiesURL   = repositoryURL + "/blob/main/docs/policies"
+)
+
 // Remediations that several rules share.
 const (
-	reportDefect     = "No option causes this error: report it with this text."
+	reportDefect     = "This is a bug in the plugin. Report it with this message: " + newIssueURL + "."
 	retryLater       = "Resume the run later. It keeps what is completed."
 	trustRemediation = "Set external_id to the value of sts:ExternalId in the trust policy. If the policy has no such " +
-		"condition, compare it with docs/policies/target-role-trust.json."
+		"condition, compare it with the documented policy: " + policiesURL + "/target-role-trust.json."
 	explicitDenyNote = "An explicit deny overrides every allow, so no statement helps. {tags}"
 )
 

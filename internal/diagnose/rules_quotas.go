@@ -12,8 +12,8 @@ var quotaRules = []rule{
 		awsCodes:   "ResourceLimitExceeded",
 		summary:    "too many snapshot copies to {region} are in progress",
 		detail: "Account {account} can have {limit} copies in progress to a Region, including those of other " +
-			"callers.",
-		remediation: "Wait until copies complete and resume the run, or request a quota increase.",
+			"callers. A run retries until its timeout.",
+		remediation: "Wait until other copies complete and resume the run, or request a quota increase.",
 	},
 	{
 		code:        "image_limit",
@@ -115,8 +115,9 @@ var quotaRules = []rule{
 		awsCodes:        "InvalidParameterValue",
 		messageContains: []string{"completion duration"},
 		summary:         "the completion duration is not valid",
-		detail:          "It is 15 to 2,880 minutes, in steps of 15.",
-		remediation:     reportDefect,
+		detail: "It is 15 to 2,880 minutes, in steps of 15. snapshot_copy_duration_minutes is checked before any " +
+			"call.",
+		remediation: reportDefect,
 	},
 	{
 		code:        "launch_template_not_found",

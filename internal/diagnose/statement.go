@@ -120,7 +120,7 @@ func allowLaunch(m match) []distribution.Addition {
 
 	account := accountPrincipal(arn{partition: m.partition(), account: caller.account})
 	return []distribution.Addition{{
-		Policy: "key policy of " + m.key + ", " + m.keyOwner(m.key),
+		Policy: "key policy of " + m.key + ", which " + m.keyOwner(m.key) + " can change",
 		Statement: distribution.Statement{
 			Sid:       statementID("kms:CreateGrant", account.arn),
 			Effect:    "Allow",
@@ -199,7 +199,7 @@ func (m match) allowInKeyPolicy(key string, actions ...string) []distribution.Ad
 	if caller.name == "" && caller.account != m.keyARN(key).account {
 		return nil
 	}
-	policy := "key policy of " + key + ", " + m.keyOwner(key)
+	policy := "key policy of " + key + ", which " + m.keyOwner(key) + " can change"
 	var additions []distribution.Addition
 	for _, s := range m.splitGrantAction(actions) {
 		s.Sid = statementID(s.Action[0], caller.arn)
@@ -210,15 +210,15 @@ func (m match) allowInKeyPolicy(key string, actions ...string) []distribution.Ad
 	return additions
 }
 
-// keyOwner returns a text that names the account that can change the key policy.
+// keyOwner returns a text that names the account that can change the key policy. No other account can.
 func (m match) keyOwner(key string) string {
 	switch owner := m.keyARN(key).account; owner {
 	case m.caller().account:
-		return "a key of the caller's own account " + owner
+		return "the caller's own account " + owner
 	case m.SourceAccount:
-		return "a key of the source account " + owner
+		return "the source account " + owner
 	default:
-		return "a key of the third account " + owner + ", where alone its policy can be changed"
+		return "only account " + owner
 	}
 }
 
