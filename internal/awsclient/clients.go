@@ -43,7 +43,6 @@ type Pool struct {
 	locations map[distribution.Location]*session
 	sessions  map[string]*session // by account and role chain
 	ec2       map[distribution.Location]*ec2.Client
-	kms       map[distribution.Location]*kms.Client
 	ssm       map[distribution.Location]*ssm.Client
 	licenses  map[distribution.Location]*licensemanager.Client
 	limiters  map[distribution.Location]map[string]*rate.Limiter // by operation
@@ -65,7 +64,6 @@ func New(ctx context.Context, access Access) (*Pool, error) {
 		locations: map[distribution.Location]*session{},
 		sessions:  map[string]*session{},
 		ec2:       map[distribution.Location]*ec2.Client{},
-		kms:       map[distribution.Location]*kms.Client{},
 		ssm:       map[distribution.Location]*ssm.Client{},
 		licenses:  map[distribution.Location]*licensemanager.Client{},
 		limiters:  map[distribution.Location]map[string]*rate.Limiter{},
@@ -254,14 +252,11 @@ func (p *Pool) EC2(at distribution.Location) *ec2.Client {
 	return p.ec2[at]
 }
 
-// KMS returns the client of a location.
+// KMS returns a client for a location. It is not kept: 1,000 locations need it for a few calls each.
 func (p *Pool) KMS(at distribution.Location) *kms.Client {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.kms[at] == nil {
-		p.kms[at] = kms.NewFromConfig(p.locationConfig(at), p.limitKMSRate(at))
-	}
-	return p.kms[at]
+	return kms.NewFromConfig(p.locationConfig(at), p.limitKMSRate(at))
 }
 
 // EBS returns the client of the EBS direct APIs for a location.

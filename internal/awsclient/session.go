@@ -103,7 +103,8 @@ func (p *Pool) assumeRoles(cfg aws.Config, roles []distribution.Role) *session {
 		last = newSession(cfg.Credentials, nil)
 	}
 	for _, role := range roles {
-		client := &assumeRoleClient{client: p.credentialClient(cfg, accountOf(string(role.RoleARN)), last)}
+		account, caller := accountOf(string(role.RoleARN)), last
+		client := &assumeRoleClient{newClient: func() *sts.Client { return p.credentialClient(cfg, account, caller) }}
 		provider := stscreds.NewAssumeRoleProvider(client, string(role.RoleARN), assumeRoleOptions(role))
 		last = newSession(roleProvider{provider}, last)
 		client.session = last
@@ -128,14 +129,14 @@ func (p *Pool) credentialClient(cfg aws.Config, account string, s *session) *sts
 // assumeRoleClient stores the identity of the assumed role, which the response contains, in the session. It saves a
 // call of GetCallerIdentity for each account.
 type assumeRoleClient struct {
-	client  *sts.Client
-	session *session
+	newClient func() *sts.Client // a client for each hour takes less memory than one for each of 1,000 accounts
+	session   *session
 }
 
 func (c *assumeRoleClient) AssumeRole(
 	ctx context.Context, in *sts.AssumeRoleInput, options ...func(*sts.Options),
 ) (*sts.AssumeRoleOutput, error) {
-	out, err := c.client.AssumeRole(ctx, in, options...)
+	out, err := c.newClient().AssumeRole(ctx, in, options...)
 	if err == nil && out.AssumedRoleUser != nil {
 		if identity := newCallerIdentity(aws.ToString(out.AssumedRoleUser.Arn)); identity.Account != "" {
 			c.session.identity.Store(&identity)

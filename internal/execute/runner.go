@@ -71,7 +71,7 @@ type runner struct {
 
 	slots        chan struct{}           // one for each call in flight
 	events       chan distribution.Event // from running steps
-	finished     chan finishedAttempt    // buffered for all steps, so a step never blocks when it ends
+	finished     chan *finishedAttempt   // buffered for all steps, so a step never blocks when it ends
 	wakeups      chan *stepRun           // buffered for all steps
 	backoffEnded chan *callQueue         // buffered for all queues
 	closed       chan struct{}           // closed when run returns
@@ -101,7 +101,7 @@ func newRunner(
 		runStep: runStep, report: report, cleanupTimeout: cleanupTimeout,
 		slots:              make(chan struct{}, callsAtOnce),
 		events:             make(chan distribution.Event),
-		finished:           make(chan finishedAttempt, len(steps)),
+		finished:           make(chan *finishedAttempt, len(steps)),
 		wakeups:            make(chan *stepRun, len(steps)),
 		closed:             make(chan struct{}),
 		outcomes:           make(map[distribution.StepID]step.Outcome, len(steps)),
@@ -281,7 +281,7 @@ func (r *runner) start(ctx context.Context, j *stepRun) {
 	}
 
 	var once sync.Once // a panic can follow the call of end
-	end := func(d step.Outcome) { once.Do(func() { r.finished <- finishedAttempt{j, d} }) }
+	end := func(d step.Outcome) { once.Do(func() { r.finished <- &finishedAttempt{j, d} }) }
 	go func() {
 		ctx, release := awsclient.WithSlot(ctx, func() { <-r.slots })
 		defer release()

@@ -166,7 +166,7 @@ func (g *groupWatch) copiesToPoll(now time.Time) []*watchedCopy {
 	return slices.AppendSeq(copies, maps.Values(lastOf))
 }
 
-// pollDelay returns how long a copy needs no poll. It is a third of the remaining time, so that polls become
+// pollDelay returns how long a copy needs no poll. It is 3/7 of the remaining time, so that polls become
 // frequent towards the end. If little time remains, it is all of it. Without progress the remaining time is only
 // planned. The delay is then at most the elapsed time.
 func (p *watchedCopy) pollDelay(now time.Time, o Options) time.Duration {
@@ -175,7 +175,7 @@ func (p *watchedCopy) pollDelay(now time.Time, o Options) time.Duration {
 	if p.percent <= 0 {
 		last = 2 * o.PollInterval
 	}
-	delay := remaining / 3
+	delay := remaining * 3 / 7
 	if remaining <= last {
 		delay = remaining
 	}

@@ -198,6 +198,7 @@ func newSnapshotStatus(s ec2types.Snapshot) CopyStatus {
 	case ec2types.SnapshotStateCompleted:
 		status.state = completed
 	case ec2types.SnapshotStatePending:
+		s.Tags = nil // a run may keep thousands of these for hours
 	default:
 		status.state = failed
 	}
