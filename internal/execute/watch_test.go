@@ -33,14 +33,14 @@ func TestWatch_firstAndLastPoll(t *testing.T) {
 	}{
 		"just begun":                 {begun(0, 0, distribution.Location{}), 30 * time.Second},
 		"not moved for four minutes": {begun(4*time.Minute, 0, distribution.Location{}), 4 * time.Minute},
-		"half done":                  {begun(10*time.Minute, 50, distribution.Location{}), 210 * time.Second},
+		"half done":                  {begun(10*time.Minute, 50, distribution.Location{}), 270 * time.Second},
 		"nearly done": {
 			begun(4*time.Minute, 95, distribution.Location{}),
 			24*time.Second + 632*time.Millisecond,
 		},
 		"standing at its end": {
 			begun(100*time.Minute, 99, distribution.Location{}),
-			120*time.Second + 202*time.Millisecond,
+			154*time.Second + 545*time.Millisecond,
 		},
 		"overdue, and never moved yet": {begun(2*time.Hour, 0, distribution.Location{}), maxPollInterval},
 	} {
