@@ -94,6 +94,7 @@ var worlds = append(
 			{Option: "source_retention", With: nothingMade},
 			{Option: "source_retention.keep_releases", With: nothingMade, Without: "keep_releases: missing"},
 			{Option: "source_retention.keep_for", Value: "72x", With: "72x", Without: nothingMade},
+			{Option: "source_retention.disable_releases", Value: "some", With: "some", Without: nothingMade},
 			{Option: "source_retention.dry_run", Value: "maybe", With: "maybe", Without: nothingMade},
 		}},
 		{Name: "a session", Run: on(aSession), Cases: []optioncoverage.Case{
@@ -173,6 +174,7 @@ var worlds = append(
 		{Name: "releases", Run: on(olderReleases), Cases: []optioncoverage.Case{
 			{Option: "target.retention.keep_releases", Without: "keep_releases: missing"},
 			{Option: "target.retention.keep_for", Value: "72h", PassedOn: true},
+			{Option: "target.retention.disable_releases", Value: 1, PassedOn: true},
 			{Option: "target.retention.dry_run", Value: true, PassedOn: true},
 		}},
 		{Name: "a Windows image", Run: on(windows("")), Cases: optioncoverage.FastLaunchCases("")},

@@ -32,6 +32,7 @@ var idempotent = map[string]bool{
 	"DeleteTags":                             true,
 	"DeleteSnapshot":                         true,
 	"DeregisterImage":                        true,
+	"DisableImage":                           true,
 	"DisableImageDeregistrationProtection":   true,
 	"EnableFastLaunch":                       true,
 	"EnableImageDeprecation":                 true,

@@ -297,9 +297,10 @@ func (*FlatResume) HCL2Spec() map[string]hcldec.Spec {
 // FlatRetention is an auto-generated flat version of Retention.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatRetention struct {
-	KeepReleases *int    `mapstructure:"keep_releases" cty:"keep_releases" hcl:"keep_releases"`
-	KeepFor      *string `mapstructure:"keep_for" cty:"keep_for" hcl:"keep_for"`
-	DryRun       *bool   `mapstructure:"dry_run" cty:"dry_run" hcl:"dry_run"`
+	KeepReleases    *int    `mapstructure:"keep_releases" cty:"keep_releases" hcl:"keep_releases"`
+	KeepFor         *string `mapstructure:"keep_for" cty:"keep_for" hcl:"keep_for"`
+	DisableReleases *int    `mapstructure:"disable_releases" cty:"disable_releases" hcl:"disable_releases"`
+	DryRun          *bool   `mapstructure:"dry_run" cty:"dry_run" hcl:"dry_run"`
 }
 
 // FlatMapstructure returns a new FlatRetention.
@@ -314,9 +315,10 @@ func (*Retention) FlatMapstructure() interface{ HCL2Spec() map[string]hcldec.Spe
 // The decoded values from this spec will then be applied to a FlatRetention.
 func (*FlatRetention) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
-		"keep_releases": &hcldec.AttrSpec{Name: "keep_releases", Type: cty.Number, Required: false},
-		"keep_for":      &hcldec.AttrSpec{Name: "keep_for", Type: cty.String, Required: false},
-		"dry_run":       &hcldec.AttrSpec{Name: "dry_run", Type: cty.Bool, Required: false},
+		"keep_releases":    &hcldec.AttrSpec{Name: "keep_releases", Type: cty.Number, Required: false},
+		"keep_for":         &hcldec.AttrSpec{Name: "keep_for", Type: cty.String, Required: false},
+		"disable_releases": &hcldec.AttrSpec{Name: "disable_releases", Type: cty.Number, Required: false},
+		"dry_run":          &hcldec.AttrSpec{Name: "dry_run", Type: cty.Bool, Required: false},
 	}
 	return s
 }
@@ -361,9 +363,10 @@ func (*FlatShare) HCL2Spec() map[string]hcldec.Spec {
 // FlatSourceRetention is an auto-generated flat version of SourceRetention.
 // Where the contents of a field with a `mapstructure:,squash` tag are bubbled up.
 type FlatSourceRetention struct {
-	KeepReleases *int    `mapstructure:"keep_releases" cty:"keep_releases" hcl:"keep_releases"`
-	KeepFor      *string `mapstructure:"keep_for" cty:"keep_for" hcl:"keep_for"`
-	DryRun       *bool   `mapstructure:"dry_run" cty:"dry_run" hcl:"dry_run"`
+	KeepReleases    *int    `mapstructure:"keep_releases" cty:"keep_releases" hcl:"keep_releases"`
+	KeepFor         *string `mapstructure:"keep_for" cty:"keep_for" hcl:"keep_for"`
+	DisableReleases *int    `mapstructure:"disable_releases" cty:"disable_releases" hcl:"disable_releases"`
+	DryRun          *bool   `mapstructure:"dry_run" cty:"dry_run" hcl:"dry_run"`
 }
 
 // FlatMapstructure returns a new FlatSourceRetention.
@@ -378,9 +381,10 @@ func (*SourceRetention) FlatMapstructure() interface{ HCL2Spec() map[string]hcld
 // The decoded values from this spec will then be applied to a FlatSourceRetention.
 func (*FlatSourceRetention) HCL2Spec() map[string]hcldec.Spec {
 	s := map[string]hcldec.Spec{
-		"keep_releases": &hcldec.AttrSpec{Name: "keep_releases", Type: cty.Number, Required: false},
-		"keep_for":      &hcldec.AttrSpec{Name: "keep_for", Type: cty.String, Required: false},
-		"dry_run":       &hcldec.AttrSpec{Name: "dry_run", Type: cty.Bool, Required: false},
+		"keep_releases":    &hcldec.AttrSpec{Name: "keep_releases", Type: cty.Number, Required: false},
+		"keep_for":         &hcldec.AttrSpec{Name: "keep_for", Type: cty.String, Required: false},
+		"disable_releases": &hcldec.AttrSpec{Name: "disable_releases", Type: cty.Number, Required: false},
+		"dry_run":          &hcldec.AttrSpec{Name: "dry_run", Type: cty.Bool, Required: false},
 	}
 	return s
 }

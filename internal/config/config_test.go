@@ -413,6 +413,18 @@ var options = []struct {
 		[]string{"base", "golden"},
 	},
 	{
+		"target.retention.disable_releases",
+		target("retention {\nkeep_releases = 3\ndisable_releases = 2\n}") + "\nimage_family = \"web\"",
+		func(r run) any { return r.target().Retention.Disabled },
+		2,
+	},
+	{
+		"source_retention.disable_releases",
+		prod + "\nsource_retention {\nkeep_releases = 3\ndisable_releases = 2\n}\nimage_family = \"web\"",
+		func(r run) any { return r.SourceRetention.Disabled },
+		2,
+	},
+	{
 		"target.deprecate_at",
 		target(`deprecate_at = "2027-06-30T00:00:00Z"`),
 		func(r run) any { return r.target().DeprecateAt },

@@ -31,7 +31,7 @@ func TestPage_variables(t *testing.T) {
 
 // An option that several blocks have counts once, because a user reads about it once.
 func TestOptions_count(t *testing.T) {
-	const most = 117
+	const most = 119
 	blocks := map[reflect.Type]bool{}
 	count := 0
 	var visit func(block reflect.Type)

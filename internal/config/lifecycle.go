@@ -124,6 +124,9 @@ type Retention struct {
 	// How long releases are kept after their creation, such as `2160h` for 90 days. With both
 	// options, a release is removed only if neither keeps it.
 	KeepFor time.Duration `mapstructure:"keep_for"`
+	// How many further releases are disabled before they are deregistered. Nothing can launch a disabled AMI, and
+	// `aws ec2 enable-image` undoes that. Default: `0`; releases are deregistered at once.
+	DisableReleases int `mapstructure:"disable_releases"`
 	// `true` reports what would be removed, and removes nothing. Default: `false`.
 	DryRun bool `mapstructure:"dry_run"`
 }
@@ -135,6 +138,8 @@ type SourceRetention struct {
 	// How long source AMIs are kept after their creation. With both options, a source AMI is removed only if neither
 	// keeps it.
 	KeepFor time.Duration `mapstructure:"keep_for"`
+	// How many further source AMIs are disabled before they are deregistered. Default: `0`.
+	DisableReleases int `mapstructure:"disable_releases"`
 	// `true` reports what would be removed, and removes nothing. Default: `false`.
 	DryRun bool `mapstructure:"dry_run"`
 }
@@ -143,7 +148,12 @@ func (r *Retention) retention() distribution.Retention {
 	if r == nil {
 		return distribution.Retention{}
 	}
-	return distribution.Retention{Releases: r.KeepReleases, For: r.KeepFor, DryRun: r.DryRun}
+	return distribution.Retention{
+		Releases: r.KeepReleases,
+		For:      r.KeepFor,
+		Disabled: r.DisableReleases,
+		DryRun:   r.DryRun,
+	}
 }
 
 func (r *Retention) check(p *diagnostics) {
@@ -152,6 +162,9 @@ func (r *Retention) check(p *diagnostics) {
 	}
 	if r.KeepReleases < 0 {
 		p.add("keep_releases", "%d is not a number of releases; the new one counts, so give 1 or more", r.KeepReleases)
+	}
+	if r.DisableReleases < 0 {
+		p.add("disable_releases", "%d is negative; give 0 or more", r.DisableReleases)
 	}
 	if r.KeepFor != notKnown && r.KeepFor < 0 {
 		p.add("keep_for", "%s is negative; write a duration such as \"2160h\"", r.KeepFor)

@@ -20,7 +20,8 @@ var calledOperations = strings.Fields(`
 	ec2:DeleteSnapshot ec2:DeleteTags ec2:DeleteVolume ec2:DeregisterImage ec2:DescribeAvailabilityZones
 	ec2:DescribeFastLaunchImages ec2:DescribeImageAttribute ec2:DescribeImages ec2:DescribeInstances
 	ec2:DescribeLaunchTemplateVersions ec2:DescribeLaunchTemplates ec2:DescribeRegions ec2:DescribeSnapshotAttribute
-	ec2:DescribeSnapshots ec2:DescribeVolumes ec2:DisableImageDeregistrationProtection ec2:EnableFastLaunch
+	ec2:DescribeSnapshots ec2:DescribeVolumes ec2:DisableImage
+	ec2:DisableImageDeregistrationProtection ec2:EnableFastLaunch
 	ec2:EnableImageDeprecation ec2:EnableImageDeregistrationProtection ec2:GetEbsDefaultKmsKeyId
 	ec2:GetEbsEncryptionByDefault ec2:ModifyImageAttribute ec2:ModifyLaunchTemplate ec2:ModifySnapshotAttribute
 	ec2:RegisterImage ec2:RunInstances ec2:TerminateInstances

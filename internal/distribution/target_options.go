@@ -57,6 +57,7 @@ type FastLaunch struct {
 type Retention struct {
 	Releases int           // number of newest releases, with that of this run; 0 to keep none by number
 	For      time.Duration // age since the creation of the image; 0 to keep none by age
+	Disabled int           // number of further releases that are disabled before they are deleted
 	DryRun   bool          // report what would be deleted
 }
 

@@ -112,3 +112,23 @@ func TestSourceRetention_oneInUse(t *testing.T) {
 		}
 	})
 }
+
+// A snapshot that AWS did not delete with its source image is reported as left behind.
+func TestSourceRetention_snapshotStays(t *testing.T) {
+	test(t, fixture.Setup{}, func(w *fixture.World) {
+		template := w.Template(
+			fixture.WithFamily("web"), fixture.WithParameter("/golden"), fixture.WithSourceRetention(1),
+		)
+		w.RequireSuccess(w.Run(template))
+		snapshot := fixture.SnapshotsOf(w.SourceImage())[0]
+		time.Sleep(24 * time.Hour)
+		w.Build()
+		w.DenySource("ec2:DeleteSnapshot")
+		run := w.Run(template)
+		w.RequireSuccess(run)
+		said := run.Text()
+		if !strings.Contains(said, snapshot+" ") || !strings.Contains(said, "missing-permissions") {
+			w.Errorf("the run does not report %s as left behind: %s", snapshot, said)
+		}
+	})
+}

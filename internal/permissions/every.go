@@ -49,6 +49,14 @@ func everyStep(s Setup) []step.Step {
 			}
 		}
 	}
+	if s.with("retention.disable_releases") {
+		for _, region := range s.regions() {
+			for _, target := range s.Targets {
+				at := distribution.Location{Account: target, Region: region}
+				steps = append(steps, &step.DeleteRelease{Base: step.Base{Location: at}, Disable: true})
+			}
+		}
+	}
 	if s.with("mode = rollback") {
 		for _, region := range s.regions() {
 			for _, target := range s.Targets {
@@ -60,7 +68,11 @@ func everyStep(s Setup) []step.Step {
 	if s.with("source_retention") {
 		for _, region := range s.regions() {
 			at := distribution.Location{Account: s.SourceAccount, Region: region}
-			steps = append(steps, &step.RetireSource{Base: step.Base{Location: at}, ImageID: "*"})
+			steps = append(
+				steps,
+				&step.RetireSource{Base: step.Base{Location: at}, ImageID: "*"},
+				&step.RetireSource{Base: step.Base{Location: at}, ImageID: "*", Disable: true},
+			)
 		}
 	}
 	for _, req := range requests {
@@ -166,10 +178,9 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 	if s.with("copy_method = image") {
 		requests = append(requests, named(req, "by image"))
 		requests[len(requests)-1].Targets[0].Method = distribution.ByImage
-	}
-	if s.with("watermarks") { // CopyImage keeps those of the source image
-		requests = append(requests, named(req, "watermarked"))
-		requests[len(requests)-1].Watermarks = []string{"golden"}
+		if s.with("watermarks") { // CopyImage keeps those of the source image
+			requests[len(requests)-1].Watermarks = []string{"golden"}
+		}
 	}
 	if s.with("source_key_access = grant") {
 		requests = append(requests, named(req, "by grant"))
@@ -196,6 +207,10 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 				Roles:      []distribution.Role{{RoleName: distribution.Text(s.TargetRole)}},
 			},
 		}
+	}
+	if s.with("watermarks") && !s.with("copy_method = image") {
+		requests = append(requests, named(req, "watermarked"))
+		requests[len(requests)-1].Watermarks = []string{"golden"}
 	}
 	facts := distribution.Facts{
 		Source: distribution.CallerIdentity{Account: s.SourceAccount, ARN: s.buildRole(), Partition: s.partition()},

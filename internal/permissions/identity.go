@@ -229,7 +229,9 @@ func (h *holder) terms() []term {
 		{"Share", is("ec2:ModifySnapshotAttribute"), anywhere, share},
 		{"ShareImage", is("ec2:ModifyImageAttribute"), anywhere, share},
 		{"Unshare", is("ec2:ModifySnapshotAttribute"), anywhere, withdraw},
-		{"DeleteOwnResources", is("ec2:DeleteSnapshot", "ec2:DeregisterImage", "ec2:TerminateInstances"), anywhere, ours},
+		{"DeleteOwnResources", is(
+			"ec2:DeleteSnapshot", "ec2:DeregisterImage", "ec2:DisableImage", "ec2:TerminateInstances",
+		), anywhere, ours},
 		{"Launch", is("ec2:RunInstances"), anywhere, nil},
 		{
 			"Publish",
@@ -291,7 +293,7 @@ func (h *holder) retirementTerms() []term {
 	}
 	family := distribution.Condition{"Null": {"aws:ResourceTag/" + provenance.TagImageFamily: {"false"}}}
 	return []term{
-		{"RetireSourceImages", is("ec2:DeregisterImage"), anywhere, family},
+		{"RetireSourceImages", is("ec2:DeregisterImage", "ec2:DisableImage"), anywhere, family},
 		{"DeleteSourceSnapshots", is("ec2:DeleteSnapshot"), anywhere, nil},
 		{"RequestUsageReport", is("ec2:CreateImageUsageReport"), anywhere, nil},
 		{"ReadSigningKeys", is("ssm:GetParameters"), retired, nil},

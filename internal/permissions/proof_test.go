@@ -23,6 +23,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/licensemanager"
 	lmtypes "github.com/aws/aws-sdk-go-v2/service/licensemanager/types"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
@@ -537,10 +539,22 @@ func (s *site) problems() string {
 		req.Images[0].ImageID, req.Targets[0].Method = s.windows, distribution.ByImage
 	})
 	if s.with("share") {
+		_, err = ssm.NewFromConfig(s.Config(s.SourceAccount, home)).PutParameter(s.Context(), &ssm.PutParameterInput{
+			Name:     &s.Parameter, // that the run overwrites
+			Type:     ssmtypes.ParameterTypeString,
+			DataType: aws.String(distribution.ImageParameter),
+			Value:    &s.windows,
+		})
+		s.must(err)
 		run("run-7", 4)
 	}
 	first := s.image
 	s.release(admin)
+	if s.with("retention.disable_releases") {
+		run("run-8, disables", 0, func(req *distribution.Request) {
+			req.Targets[0].AMIName, req.Targets[0].Retention.Disabled = "golden 2", 1
+		})
+	}
 	run("run-8", 0, func(req *distribution.Request) { req.Targets[0].AMIName = "golden 2" })
 	if s.with("source_retention") { // the first release is shared: the report of its usage was requested
 		time.Sleep(time.Hour)

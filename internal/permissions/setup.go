@@ -109,6 +109,7 @@ var Options = []string{
 	"fast_launch",
 	"kms_grant",
 	"retention",
+	"retention.disable_releases",
 	"launch_check",
 	"launch_template",
 	"license_configuration_arns",

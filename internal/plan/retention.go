@@ -25,24 +25,42 @@ type release struct {
 	images []ec2types.Image
 }
 
-// releasesToDelete returns the images of a destination to delete after it succeeds, newest first. None with publish =
-// "hold", because older releases are still in use. unproven are
-// those whose release is unknown.
-func (a *Assessment) releasesToDelete(d distribution.Destination) (images, unproven []ec2types.Image) {
+// retiredImage is an image that a retention option does not keep.
+type retiredImage struct {
+	ec2types.Image
+	disable bool // it is disabled, and deregistered by a later run
+}
+
+// isDone reports whether an earlier run did what the option wants.
+func (i retiredImage) isDone() bool { return i.disable && i.State == ec2types.ImageStateDisabled }
+
+// isRetirable reports whether an image is complete. An image that an earlier run disabled is deregistered later.
+func isRetirable(image ec2types.Image) bool {
+	return image.State == ec2types.ImageStateAvailable || image.State == ec2types.ImageStateDisabled
+}
+
+// releasesToDelete returns the images of a destination to disable or delete after it succeeds, newest first. None with
+// publish = "hold", because older releases are still in use. unproven are those whose release is unknown.
+func (a *Assessment) releasesToDelete(d distribution.Destination) (images []retiredImage, unproven []ec2types.Image) {
 	this := a.facts.Images[d.FromRegion]
 	if !d.Retention.On() || this.Image == nil || a.req.Hold {
 		return nil, nil
 	}
 
 	other, unproven := a.earlierReleases(d)
+	disabled := 0 // releases
 	for i, r := range other {
 		if i+1 < d.Retention.Releases || !r.built.Before(this.Keys.Release()) {
 			continue
 		}
+		known := len(images)
 		for _, image := range r.images {
 			if made := parseTime(image.CreationDate); d.Retention.For == 0 || a.facts.At.Sub(made) > d.Retention.For {
-				images = append(images, image)
+				images = append(images, retiredImage{image, disabled < d.Retention.Disabled})
 			}
+		}
+		if len(images) > known {
+			disabled++
 		}
 	}
 
@@ -55,7 +73,7 @@ func (a *Assessment) earlierReleases(d distribution.Destination) (other []releas
 	for _, image := range a.facts.Releases[d.At] {
 		from, is := provenance.ParseSourceImage(tagMap(image.Tags)[provenance.TagSource])
 		if !is || from.Account != a.facts.Source.Account || from.ImageID == imageID(a.req, d.FromRegion) ||
-			image.State != ec2types.ImageStateAvailable {
+			!isRetirable(image) {
 			continue
 		}
 
@@ -91,7 +109,7 @@ func (a *Assessment) earlierReleases(d distribution.Destination) (other []releas
 // deleteReleases adds the steps that delete older releases, after the new image is verified and published.
 func (b *builder) deleteReleases(g destinationState, published []distribution.StepID) {
 	images, _ := b.releasesToDelete(g.Destination)
-	for _, image := range images {
+	for _, image := range slices.DeleteFunc(images, retiredImage.isDone) {
 		old := aws.ToString(image.ImageId)
 		b.add(&step.DeleteRelease{
 			Base: step.Base{
@@ -105,6 +123,7 @@ func (b *builder) deleteReleases(g destinationState, published []distribution.St
 			Name:    aws.ToString(image.Name),
 			Release: b.facts.Images[g.FromRegion].Keys.Release(),
 			DryRun:  g.Retention.DryRun,
+			Disable: image.disable,
 		})
 	}
 }

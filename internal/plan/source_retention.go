@@ -25,7 +25,7 @@ func (b *builder) retireSources(all, open int, done []distribution.StepID) {
 
 	for _, source := range b.req.Images {
 		at := distribution.Location{Account: b.facts.Source.Account, Region: source.Region}
-		for _, image := range b.sourcesToRetire(source.Region) {
+		for _, image := range slices.DeleteFunc(b.sourcesToRetire(source.Region), retiredImage.isDone) {
 			id := aws.ToString(image.ImageId)
 			b.add(&step.RetireSource{
 				Base: step.Base{
@@ -37,13 +37,14 @@ func (b *builder) retireSources(all, open int, done []distribution.StepID) {
 				ImageID: id,
 				Name:    aws.ToString(image.Name),
 				DryRun:  b.req.SourceRetention.DryRun,
+				Disable: image.disable,
 			})
 		}
 	}
 }
 
 // sourcesToRetire returns the source images of a Region that source_retention does not keep, newest first.
-func (a *Assessment) sourcesToRetire(region string) []ec2types.Image {
+func (a *Assessment) sourcesToRetire(region string) []retiredImage {
 	this := a.facts.Images[region]
 	if this.Image == nil {
 		return nil
@@ -57,7 +58,7 @@ func (a *Assessment) sourcesToRetire(region string) []ec2types.Image {
 	for _, image := range a.facts.SourceReleases[region] {
 		keys := provenance.ParseSigningKeys(tagMap(image.Tags))
 		isThis := aws.ToString(image.ImageId) == aws.ToString(this.Image.ImageId)
-		if isThis || len(keys) == 0 || image.State != ec2types.ImageStateAvailable ||
+		if isThis || len(keys) == 0 || !isRetirable(image) ||
 			!keys.Release().Before(this.Keys.Release()) {
 			continue
 		}
@@ -67,12 +68,12 @@ func (a *Assessment) sourcesToRetire(region string) []ec2types.Image {
 		return cmp.Or(b.release.Compare(a.release), cmp.Compare(*a.image.ImageId, *b.image.ImageId))
 	})
 
-	var images []ec2types.Image
+	var images []retiredImage
 	keep := a.req.SourceRetention
 	for i, c := range older {
 		isYoung := keep.For > 0 && a.facts.At.Sub(parseTime(c.image.CreationDate)) <= keep.For
 		if i+1 >= keep.Releases && !isYoung {
-			images = append(images, c.image)
+			images = append(images, retiredImage{c.image, len(images) < keep.Disabled})
 		}
 	}
 	return images

@@ -117,8 +117,9 @@ func (w *consistencyWait) retry(fallback error) error {
 // DescribeImage returns an account's own image. Nil if AWS does not show it.
 func DescribeImage(ctx context.Context, client *ec2.Client, id string) (*ec2types.Image, error) {
 	out, err := client.DescribeImages(ctx, &ec2.DescribeImagesInput{
-		Owners:  []string{"self"},
-		Filters: []ec2types.Filter{{Name: aws.String("image-id"), Values: []string{id}}},
+		Owners:          []string{"self"},
+		Filters:         []ec2types.Filter{{Name: aws.String("image-id"), Values: []string{id}}},
+		IncludeDisabled: aws.Bool(true), // rule 9.2
 	})
 	if err != nil || len(out.Images) == 0 {
 		return nil, err

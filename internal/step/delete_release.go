@@ -15,14 +15,16 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// DeleteRelease deregisters an older release with its snapshots (rule 9.11). A protected, shared or used release
-// stays (rule 9.12). That is checked right before the call, and a release that stays is no failure.
+// DeleteRelease deregisters an older release with its snapshots (rule 9.11), or disables it (rule 9.2). A protected,
+// shared or used release stays (rule 9.12). That is checked right before the call, and a release that stays is no
+// failure.
 type DeleteRelease struct {
 	Base
 	ImageID string
 	Name    string    // for messages
 	Release time.Time // of the image that replaces it. A newer release is kept
 	DryRun  bool      // report the release and keep it
+	Disable bool      // disable the release. A later run deregisters it
 }
 
 // ReferencePermissions are the permissions that DescribeImageReferences needs for all kinds of references. Without
@@ -53,6 +55,10 @@ func (s *DeleteRelease) Permissions() []Permission {
 		return looks
 	}
 
+	if s.Disable {
+		return append([]Permission{{"ec2:DisableImage", s.Location.ImageARN(s.ImageID), "9.2"}}, looks...)
+	}
+
 	return append(
 		[]Permission{
 			{"ec2:DeregisterImage", s.Location.ImageARN(s.ImageID), "2.5.9"},
@@ -65,7 +71,11 @@ func (s *DeleteRelease) ResourceID() string { return s.ImageID }
 
 func (s *DeleteRelease) String() string {
 	if s.DryRun {
-		return fmt.Sprintf("check whether the older release %s %q in %s would be deregistered", s.ImageID, s.Name, s.Location)
+		return fmt.Sprintf("check whether the older release %s %q in %s would be %s",
+			s.ImageID, s.Name, s.Location, retired(s.Disable))
+	}
+	if s.Disable {
+		return fmt.Sprintf("disable the older release %s %q in %s, unless it is in use", s.ImageID, s.Name, s.Location)
 	}
 	return fmt.Sprintf(
 		"deregister the older release %s %q with its snapshots in %s, unless it is in use",
@@ -78,12 +88,18 @@ func (s *DeleteRelease) String() string {
 func (s *DeleteRelease) Doing(w Words) string {
 	at := w.Location(s.Location)
 	if s.DryRun {
-		return fmt.Sprintf("Checking whether %s (%q) in %s could be deregistered", s.ImageID, s.Name, at)
+		return fmt.Sprintf("Checking whether %s (%q) in %s could be %s", s.ImageID, s.Name, at, retired(s.Disable))
+	}
+	if s.Disable {
+		return fmt.Sprintf("Disabling the earlier release %s (%q) in %s", s.ImageID, s.Name, at)
 	}
 	return fmt.Sprintf("Deregistering the earlier release %s (%q) in %s", s.ImageID, s.Name, at)
 }
 
 func (s *DeleteRelease) Summary() Summary {
+	if s.Disable {
+		return Summary{Phrase: Phrase{Text: "disable %s", Singular: "earlier release"}}
+	}
 	return Summary{Phrase: Phrase{Text: "deregister %s", Singular: "earlier release"}}
 }
 
@@ -95,62 +111,28 @@ var _ = register(&DeleteRelease{}, operation{
 
 func (s *DeleteRelease) start(env Env) Attempt { return newAttempt(s, env, env.deleteRelease) }
 
-// deleteRelease deletes an older release that nothing uses. A release that stays is only a finding, because the
-// destination has its image anyway.
+// deleteRelease disables or deregisters an older release that nothing uses.
 func (r *Run) deleteRelease(ctx context.Context, _ *attempt, s *DeleteRelease) (Outcome, error) {
-	image, err := DescribeImage(ctx, r.Clients.EC2(s.Location), s.ImageID)
-	if err == nil && image == nil {
-		return Outcome{}, nil
-	}
-
-	use := ""
-	if err == nil {
-		use, err = r.findUse(ctx, s.Location, image)
-	}
-
-	switch {
-	case err != nil:
-		return s.keep(distribution.Warning, "whether something needs it could not be looked at: "+Reason(err)), nil
-	case use != "":
-		return s.keep(distribution.Note, use), nil
-	case s.DryRun:
-		f := s.finding(distribution.Note, distribution.CodeReleaseWouldBeRemoved)
-		f.Summary = "the older release " + s.ImageID + " would be removed with its snapshots"
-		f.Detail = "nothing needs it; retention has dry_run = true"
-		return Outcome{Notes: []distribution.Finding{f}}, nil
-	}
-
-	left, err := r.deregister(ctx, imageDeletion{
-		at:            s.Location,
-		id:            s.ImageID,
-		release:       s.Release,
-		withSnapshots: true,
+	deletion := imageDeletion{at: s.Location, id: s.ImageID, release: s.Release}
+	return r.retire(ctx, retirement{
+		at:      s.Location,
+		imageID: s.ImageID,
+		subject: "the older release",
+		option:  "retention",
+		dryRun:  s.DryRun,
+		disable: s.Disable,
+		findUse: func(ctx context.Context, image *ec2types.Image) (string, error) {
+			return r.findUse(ctx, s.Location, image)
+		},
+		disabledID: func(ctx context.Context) (string, error) {
+			proof, err := r.imageProof(ctx, deletion)
+			return proof.ID(), err
+		},
+		deregister: func(ctx context.Context, _ *ec2types.Image) ([]distribution.RetainedResource, error) {
+			deletion.withSnapshots = true
+			return r.deregister(ctx, deletion)
+		},
 	})
-	if err != nil {
-		outcome := s.keep(distribution.Warning, Reason(err))
-		outcome.Retained = left
-		return outcome, nil
-	}
-
-	return Outcome{ID: s.ImageID, Retained: left}, nil
-}
-
-// keep returns the outcome for a release that stays.
-func (s *DeleteRelease) keep(level distribution.Level, why string) Outcome {
-	f := s.finding(level, distribution.CodeReleaseKept)
-	f.Summary, f.Detail = "the older release "+s.ImageID+" stays", why
-	return Outcome{Notes: []distribution.Finding{f}}
-}
-
-func (s *DeleteRelease) finding(level distribution.Level, code string) distribution.Finding {
-	return distribution.Finding{
-		Level:     level,
-		Code:      code,
-		Reference: "9.12",
-		Field:     "retention",
-		Location:  s.Location,
-		Resource:  s.ImageID,
-	}
 }
 
 // findUse returns why an image must stay. Empty if nothing uses it.

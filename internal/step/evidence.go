@@ -325,8 +325,7 @@ func snapshotIDsOf(image ec2types.Image) []string {
 	return ids
 }
 
-// deregister deregisters an image, optionally with its snapshots (rule 9.11). It returns the snapshots that could
-// not be deleted and that no other image uses. It succeeds if the image is gone.
+// deregister deregisters an image of which a run may dispose. It returns the snapshots that stay.
 func (r *Run) deregister(ctx context.Context, s imageDeletion) ([]distribution.RetainedResource, error) {
 	proof, err := r.imageProof(ctx, s)
 	switch {
@@ -336,12 +335,20 @@ func (r *Run) deregister(ctx context.Context, s imageDeletion) ([]distribution.R
 		return nil, err
 	}
 
-	in := &ec2.DeregisterImageInput{ImageId: aws.String(proof.ID())}
-	if s.withSnapshots {
+	return r.callDeregisterImage(ctx, s.at, proof.ID(), s.withSnapshots)
+}
+
+// callDeregisterImage deregisters an image, optionally with its snapshots (rule 9.11). It returns the snapshots that
+// could not be deleted and that no other image uses. It succeeds if the image is gone.
+func (r *Run) callDeregisterImage(
+	ctx context.Context, at distribution.Location, id string, withSnapshots bool,
+) ([]distribution.RetainedResource, error) {
+	in := &ec2.DeregisterImageInput{ImageId: aws.String(id)}
+	if withSnapshots {
 		in.DeleteAssociatedSnapshots = aws.Bool(true)
 	}
 
-	out, err := r.Clients.EC2(s.at).DeregisterImage(ctx, in)
+	out, err := r.Clients.EC2(at).DeregisterImage(ctx, in)
 	if err != nil {
 		return nil, ignoreNotFound(err)
 	}
@@ -360,7 +367,7 @@ func (r *Run) deregister(ctx context.Context, s imageDeletion) ([]distribution.R
 		}
 		if r.ReturnCode != ec2types.SnapshotReturnCodesSuccess && r.ReturnCode != ec2types.SnapshotReturnCodesWarnSkipped {
 			retained = append(retained, distribution.RetainedResource{
-				At:       s.at,
+				At:       at,
 				Kind:     "snapshot",
 				Resource: aws.ToString(r.SnapshotId),
 				Why:      "its image is gone; AWS says " + string(r.ReturnCode),

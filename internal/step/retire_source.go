@@ -21,12 +21,14 @@ import (
 )
 
 // RetireSource deregisters the source image of an older release with its snapshots, unless something uses it. Its
-// signing keys go into a parameter first, because they prove which copies its runs created.
+// signing keys go into a parameter first, because they prove which copies its runs created. Or it disables the image,
+// which keeps its tags.
 type RetireSource struct {
 	Base
 	ImageID string
 	Name    string // for messages
 	DryRun  bool   // report the image and keep it
+	Disable bool   // disable the image. A later run deregisters it
 }
 
 func (s *RetireSource) Permissions() []Permission {
@@ -46,6 +48,9 @@ func (s *RetireSource) Permissions() []Permission {
 	if s.DryRun {
 		return all
 	}
+	if s.Disable {
+		return append([]Permission{{"ec2:DisableImage", image, "9.2"}}, all...)
+	}
 	return append([]Permission{
 		{"ec2:DeregisterImage", image, "2.5.9"},
 		{"ec2:DeleteSnapshot", s.Location.SnapshotARN("*"), "9.11"},
@@ -57,7 +62,11 @@ func (s *RetireSource) ResourceID() string { return s.ImageID }
 
 func (s *RetireSource) String() string {
 	if s.DryRun {
-		return fmt.Sprintf("check whether the source AMI %s %q in %s would be deregistered", s.ImageID, s.Name, s.Location)
+		return fmt.Sprintf("check whether the source AMI %s %q in %s would be %s",
+			s.ImageID, s.Name, s.Location, retired(s.Disable))
+	}
+	if s.Disable {
+		return fmt.Sprintf("disable the source AMI %s %q in %s, unless it is in use", s.ImageID, s.Name, s.Location)
 	}
 	return fmt.Sprintf("deregister the source AMI %s %q with its snapshots in %s, unless it is in use",
 		s.ImageID, s.Name, s.Location)
@@ -66,12 +75,19 @@ func (s *RetireSource) String() string {
 func (s *RetireSource) Doing(w Words) string {
 	at := w.Location(s.Location)
 	if s.DryRun {
-		return fmt.Sprintf("Checking whether the source AMI %s (%q) in %s could be deregistered", s.ImageID, s.Name, at)
+		return fmt.Sprintf("Checking whether the source AMI %s (%q) in %s could be %s",
+			s.ImageID, s.Name, at, retired(s.Disable))
+	}
+	if s.Disable {
+		return fmt.Sprintf("Disabling the earlier source AMI %s (%q) in %s", s.ImageID, s.Name, at)
 	}
 	return fmt.Sprintf("Deregistering the earlier source AMI %s (%q) in %s", s.ImageID, s.Name, at)
 }
 
 func (s *RetireSource) Summary() Summary {
+	if s.Disable {
+		return Summary{Phrase: Phrase{Text: "disable %s", Singular: "earlier source AMI"}}
+	}
 	return Summary{Phrase: Phrase{Text: "deregister %s", Singular: "earlier source AMI"}}
 }
 
@@ -80,7 +96,7 @@ func (s *RetireSource) Role() Role { return RemovesRelease }
 // PolicyCondition limits the deregistration to images of image families. A build's snapshots have no common tag.
 func (s *RetireSource) PolicyCondition(action string) (distribution.Condition, bool) {
 	switch action {
-	case "ec2:DeregisterImage":
+	case "ec2:DeregisterImage", "ec2:DisableImage":
 		return distribution.Condition{"Null": {"aws:ResourceTag/" + provenance.TagImageFamily: {"false"}}}, true
 	case "ec2:DeleteSnapshot":
 		return nil, true
@@ -94,40 +110,26 @@ var _ = register(&RetireSource{}, operation{
 
 func (s *RetireSource) start(env Env) Attempt { return newAttempt(s, env, env.retireSource) }
 
-// retireSource deregisters a source image that nothing uses. An image that stays is only a finding.
+// retireSource disables or deregisters a source image that nothing uses.
 func (r *Run) retireSource(ctx context.Context, _ *attempt, s *RetireSource) (Outcome, error) {
-	image, err := DescribeImage(ctx, r.Clients.EC2(s.Location), s.ImageID)
-	if err == nil && image == nil {
-		return Outcome{}, nil
-	}
-
-	use := ""
-	if err == nil {
-		use, err = r.findSourceUse(ctx, s.Location, image)
-	}
-	switch {
-	case err != nil:
-		return s.keep(distribution.Warning, "whether something needs it could not be looked at: "+Reason(err)), nil
-	case use != "":
-		return s.keep(distribution.Note, use), nil
-	case s.DryRun:
-		f := s.finding(distribution.Note, distribution.CodeReleaseWouldBeRemoved)
-		f.Summary = "the source AMI " + s.ImageID + " would be removed with its snapshots"
-		f.Detail = "nothing needs it; source_retention has dry_run = true"
-		return Outcome{Notes: []distribution.Finding{f}}, nil
-	}
-
-	if err := r.keepSigningKeys(ctx, s, image); err != nil {
-		return s.keep(distribution.Warning, "its signing keys could not be stored: "+Reason(err)), nil
-	}
-	_, err = r.Clients.EC2(s.Location).DeregisterImage(ctx, &ec2.DeregisterImageInput{
-		ImageId:                   aws.String(s.ImageID),
-		DeleteAssociatedSnapshots: aws.Bool(true),
+	return r.retire(ctx, retirement{
+		at:      s.Location,
+		imageID: s.ImageID,
+		subject: "the source AMI",
+		option:  "source_retention",
+		dryRun:  s.DryRun,
+		disable: s.Disable,
+		findUse: func(ctx context.Context, image *ec2types.Image) (string, error) {
+			return r.findSourceUse(ctx, s.Location, image)
+		},
+		disabledID: func(context.Context) (string, error) { return s.ImageID, nil },
+		deregister: func(ctx context.Context, image *ec2types.Image) ([]distribution.RetainedResource, error) {
+			if err := r.keepSigningKeys(ctx, s, image); err != nil {
+				return nil, fmt.Errorf("its signing keys could not be stored: %w", err)
+			}
+			return r.callDeregisterImage(ctx, s.Location, s.ImageID, true)
+		},
 	})
-	if err != nil {
-		return s.keep(distribution.Warning, Reason(err)), nil
-	}
-	return Outcome{ID: s.ImageID}, nil
 }
 
 // keepSigningKeys stores the tags that prove the copies of an image. The same call again changes nothing.
@@ -140,23 +142,6 @@ func (r *Run) keepSigningKeys(ctx context.Context, s *RetireSource, image *ec2ty
 		Overwrite:   aws.Bool(true),
 	})
 	return err
-}
-
-func (s *RetireSource) keep(level distribution.Level, why string) Outcome {
-	f := s.finding(level, distribution.CodeReleaseKept)
-	f.Summary, f.Detail = "the source AMI "+s.ImageID+" stays", why
-	return Outcome{Notes: []distribution.Finding{f}}
-}
-
-func (s *RetireSource) finding(level distribution.Level, code string) distribution.Finding {
-	return distribution.Finding{
-		Level:     level,
-		Code:      code,
-		Reference: "9.12",
-		Field:     "source_retention",
-		Location:  s.Location,
-		Resource:  s.ImageID,
-	}
 }
 
 // findSourceUse returns why a source image must stay. Empty if nothing uses it.
