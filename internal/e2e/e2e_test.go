@@ -31,7 +31,7 @@ var installed string
 func TestMain(m *testing.M) {
 	awsenv.Clear()
 	flag.Parse()
-	_ = flag.Set("test.parallel", "8") // they wait most of the time: the amazon builder polls once a second
+	_ = flag.Set("test.parallel", "8") // they wait most of the time: the amazon builder looks at images every 15 s
 	os.Exit(withPlugins(m.Run))
 }
 
