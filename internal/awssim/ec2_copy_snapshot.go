@@ -108,7 +108,7 @@ func (w *World) validateCopySnapshot(c *Call, in *ec2.CopySnapshotInput) error {
 	if w.violates(c, "6.4", !isValidID(*in.SourceSnapshotId, "snap-")) {
 		return badRequest("InvalidParameterValue", "The specified snapshotId is invalid")
 	}
-	if in.SourceRegion == nil { // what AWS returns (NAT:copy_controls_contract)
+	if in.SourceRegion == nil { // what AWS returns (stackd:copy_controls_contract)
 		return newAPIError(http.StatusInternalServerError, "InternalError", "An internal error has occurred")
 	}
 

@@ -166,7 +166,7 @@ func snapshotNotFound(id string) *APIError {
 	return badRequest("InvalidSnapshot.NotFound", "The snapshot '%s' does not exist.", id)
 }
 
-// invalidSnapshotID returns the error for a value that is not a snapshot ID (NAT:volume_controls_snapshot_ids).
+// invalidSnapshotID returns the error for a value that is not a snapshot ID (stackd:volume_controls_snapshot_ids).
 func invalidSnapshotID(id string) *APIError {
 	return badRequest("InvalidParameterValue", "Value (%s) for parameter snapshotId is invalid. Expected: 'snap-...'.", id)
 }

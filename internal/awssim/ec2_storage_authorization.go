@@ -10,7 +10,7 @@ import (
 )
 
 // newSnapshotAuthorization returns the request for a snapshot in the call's Region. For an unknown snapshot the
-// resource is snapshot/* (NAT:sharing_controls).
+// resource is snapshot/* (stackd:sharing_controls).
 func (w *World) newSnapshotAuthorization(c *Call, id string) AuthorizationRequest {
 	s, ok := w.snapshots.get(id)
 	if !ok || s.location.region != c.Region {

@@ -217,18 +217,19 @@ const pageHead = "<!-- Made by go test ./internal/awssim -run TestRules_listMatc
 
 # The simulated AWS and its rules
 
-Tests, the demo and benchmarks run against a simulated AWS, the Go package ~internal/awssim~. In process it is an HTTP
-client for the SDK. Other clients use its server:
+Tests, the demo and benchmarks run against a simulated AWS, the Go package ~internal/awssim~. Go tests use it as the
+HTTP client of the SDK, in the same process. Other programs use its server:
 
     make awssim
     bin/awssim -listen 127.0.0.1:4599 -speed 60 -world demo -record calls.jsonl
 
-The first line of output is the server's address. The address serves EC2, the EBS direct APIs, KMS, STS, IAM,
-Organizations, SSM and License Manager, on the loopback interface only.
+The first line of output is the server's address, which only programs on the same machine can reach. The server has EC2,
+the EBS direct APIs, KMS, STS, IAM, Organizations, SSM and License Manager.
 
-- An access key ID of 12 digits is the root user of that account. An account exists as soon as a request names it.
-- Other resources are created through the API, or with ~-world~.
-- ~-speed~ multiplies the speed of the clock. Session expiry is given in real time, not in the faster clock's.
+- If the access key ID is the 12 digits of an account ID, the caller is the root user of that account, with any
+  secret key. An account exists as soon as a request names it.
+- Everything else is created by calls, or by ~-world~.
+- ~-speed~ multiplies the speed of the clock. Only the expiry time of a session is in real time.
 - ~-user 111111111111/builder~ creates an access key for that user and prints an ~export~ line for a shell.
 - ~-seed~ is the number from which IDs and durations are drawn.
 - ~-record~ appends each call to a file, as a line of JSON.
@@ -238,7 +239,22 @@ Organizations, SSM and License Manager, on the loopback interface only.
       bin/awssim -inject '{"Fault": "lost-response", "Action": "ec2:CopySnapshot", "Nth": 2}'
 
   A rule selects calls by ~Account~, ~Principal~, ~Region~, ~Action~ and ~Resource~. ~Nth~ is the first selected call
-  that fails, and ~Times~ the number of calls. The faults are in ~internal/awssim/sim_faults.go~.
+  that fails, and ~Times~ the number of calls. The faults are:
+
+  | Fault | What happens |
+  |---|---|
+  | ~throttled~, ~server-error~, ~unavailable~ | AWS refuses the call: throttling, HTTP 500, HTTP 503 |
+  | ~connection-reset~ | the connection breaks before AWS gets the call |
+  | ~lost-response~, ~late-error~ | the call takes effect, then the connection breaks, or AWS returns HTTP 500 |
+  | ~truncated-response~, ~empty-response~, ~missing-id~ | the call takes effect, and the response is incomplete |
+  | ~proxy-response~ | a proxy returns an empty response, and AWS does not get the call |
+  | ~stale-read~ | a read misses recent changes |
+  | ~expired-session~ | the session expires |
+  | ~late-copy-failure~ | AWS accepts a copy, which fails later |
+  | ~limit-reached~ | AWS refuses the call because a quota is used up |
+  | ~pause-before-send~, ~pause-after-response~ | the caller pauses before the call, or after it |
+  | ~late-arrival~ | AWS gets the call late |
+  | ~silent~ | there is no response |
 
 ## The world demo
 
@@ -262,8 +278,8 @@ The target account 999999999999 has:
 Recorded responses of AWS are replayed by ~go test ./internal/awssim~ and, with boto3, by ~make replay~. The files
 ~internal/awssim/testdata/observations.json~ and ~observations-2.json~ name the origin and the license of each case.
 
-Some behavior of AWS is not documented, or AWS does not promise it. For each such question there are two possible
-behaviors. The option ~WithAlternatives~ selects the second one, and tests run whole runs with both:
+Some behavior of AWS is not documented, or AWS does not promise it. For each such question the simulator has two
+possible behaviors. The option ~WithAlternatives~ selects the second one, and whole runs are tested with both:
 
 | Open question | Alternative |
 |---|---|
@@ -279,7 +295,7 @@ behaviors. The option ~WithAlternatives~ selects the second one, and tests run w
 | Q10: how is a snapshot copy above the quota refused? | other-refusals |
 | Does CopyImage copy a snapshot once for each device? | one-copy-for-all-devices |
 | Which volume ID does a copied snapshot show? | arbitrary-volume-ids |
-| Does DeregisterImage always delete the snapshots that it should? | kept-snapshots |
+| Does DeregisterImage always delete the snapshots that the call asks for? | kept-snapshots |
 | Does a dry run always change nothing? | acting-dry-runs |
 | Does PutParameter refuse another type? | parameter-type-refused |
 | Is a parameter's name taken before its value can be read? | hidden-parameter-taken |
@@ -289,9 +305,9 @@ Whether AWS allows direct copies to another Region (Q8) has no alternative: the 
 The simulator refuses operations, parameters, values and condition keys that it does not model. It follows the numbered
 rules below:
 
-- **checked**: one numbered check enforces the rule. The option ~WithoutRule~ disables it. ~make mutation~ disables
-  each of them, and a recorded observation or a scenario must fail without it. %d rules.
-- **by design**: the simulator behaves so without a check. %d rules.
+- **checked**: one check in the code, with the number of the rule, enforces it. ~make mutation~ disables each check, and
+  a test with a recorded response or a whole run must then fail. %d rules.
+- **by design**: the simulator follows the rule without a check of its own. %d rules.
 - **not modeled**: %d rules.
 - **advice**: what users should do. %d rules.
 
@@ -299,8 +315,8 @@ The last column says where a rule is known from:
 
 - **documented** by AWS. SDK means the documentation of aws-sdk-go-v2, and EBS-UG, EC2-UG, ASG-UG and SSM-UG the user
   guides. EC2-DG and KMS-DG are the developer guides, STS-API is an API reference, and OLD-KMS is the guide of 2023.
-- **recorded** on AWS. A name such as ssm/batch is a case of the recorded responses. stackd means the recordings in
-  radkawar/stackd, which comments in the code call NAT.
+- **recorded** on AWS. A name such as ssm/batch is a case of the recorded responses. stackd means the recordings in the
+  repository radkawar/stackd.
 - **reported** by users of AWS, with the issue or pull request on GitHub if there is one.
 - **inferred** from other rules, until it is confirmed on AWS.
 `

@@ -123,10 +123,10 @@ type Config struct {
 	// What happens to unfinished copies when a run fails: `keep` lists them, and a resumed run uses them; `cleanup`
 	// deletes them, as `mode = "cleanup"` does. Finished AMIs of targets stay. Default: `keep`.
 	OnFailure string `mapstructure:"on_failure"`
-	// The directory for `manifest.json`, `report.html`, `report.md` and `resume.pkr.hcl`. It is created if it is
-	// missing. Every mode except `distribute` adds its name, such as `manifest-verify.json` and `report-verify.md`, so
-	// the files of the run that made the copies stay. `""` writes no files. May contain `{{ .AMI }}`, `{{ .SourceAMI }}` and `{{ .PackerRunUUID }}`.
-	// Default: `encrypted-ami/{{ .AMI }}`.
+	// The directory for `manifest.json`, `report.html`, `report.md` and `resume.pkr.hcl`, created if it is missing. In
+	// other modes than `distribute`, the names have the mode, such as `manifest-verify.json`, so the files of the run
+	// that made the copies stay. `""` writes no files. May contain `{{ .AMI }}`, `{{ .SourceAMI }}` and
+	// `{{ .PackerRunUUID }}`. Default: `encrypted-ami/{{ .AMI }}`.
 	OutputDirectory *string `mapstructure:"output_directory"`
 	// `true` also adds the AMIs of the targets to HCP Packer, with the account in a label `account_<ami-id>`. A lookup
 	// by Region may then return the AMI of any account. Default: `false`.
@@ -135,9 +135,9 @@ type Config struct {
 	// instances of launch checks with their volumes and network interfaces. Use it if a policy requires tags. The values
 	// may contain [template variables](#template-variables). Default: none.
 	RunTags map[string]string `mapstructure:"run_tags"`
-	// `true` copies an empty 1 GiB snapshot to each destination, with the same roles and keys, while staged copies are
-	// made. A destination whose test copy fails is reported within minutes and gets no other copy. Default: `true` if
-	// there are several destinations and a staged copy is needed.
+	// `true` copies an empty 1 GiB snapshot to each destination that waits for a staged copy, with the same roles and
+	// keys. A destination whose test copy fails is reported within minutes and gets no other copy. Default: `true` with
+	// several destinations.
 	TestCopy config.Trilean `mapstructure:"test_copy"`
 	// How often a run checks the copies of an account in a Region, from `1s` to `5m`; less often in the middle of a long
 	// copy. Default: `15s`.
