@@ -252,6 +252,9 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 		at := distribution.Location{Account: s.SourceAccount, Region: region}
 		own := s.sourceKeyOf(region)
 		facts.Keys[at] = map[string]distribution.Key{sourceAlias: key(own), own: key(own), other: key(other)}
+		image := facts.Images[home.Region]
+		image.Snapshots = map[string]distribution.Snapshot{staged: s.snapshot(staged, other), shared: s.snapshot(shared, own)}
+		facts.Images[region] = image
 		for _, target := range s.Targets {
 			at := distribution.Location{Account: target, Region: region}
 			facts.Sites[at] = distribution.DestinationFacts{
@@ -270,7 +273,25 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 			}
 		}
 	}
-	return requests, facts
+	return s.inEveryRegion(requests), facts
+}
+
+// inEveryRegion adds the same requests with an image in each Region of a source key. A single account copies directly
+// from the Region of the build, so that no other request uses the keys of the other Regions.
+func (s Setup) inEveryRegion(requests []distribution.Request) []distribution.Request {
+	if len(s.regions()) == 1 {
+		return requests
+	}
+	for _, req := range slices.Clone(requests) {
+		image := req.Images[0]
+		req = named(req, req.Targets[0].AMIName+" in every Region")
+		req.Images = nil
+		for _, region := range s.regions() {
+			req.Images = append(req.Images, distribution.SourceImage{Region: region, ImageID: image.ImageID})
+		}
+		requests = append(requests, req)
+	}
+	return requests
 }
 
 // named returns a request whose images have another name.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -39,6 +40,28 @@ func TestSetUp_allowsEveryRun(t *testing.T) {
 				t.Errorf("with the templates: %s\nwith the policies: %s", got, want)
 			}
 		})
+	}
+}
+
+// With several source keys, each Region has its own. A single target account copies directly from the Region of the
+// build, and still needs all of them where a build has images in several Regions.
+func TestPolicies_everySourceKey(t *testing.T) {
+	s := Example()
+	s.SourceKeyARNs = append(s.SourceKeyARNs, "arn:aws:kms:us-west-2:"+s.SourceAccount+":key/second")
+	named := 0
+	for file, policy := range s.Policies() {
+		for _, statement := range policy.Statement {
+			first := slices.Contains(statement.Resource, s.SourceKeyARNs[0])
+			if second := slices.Contains(statement.Resource, s.SourceKeyARNs[1]); first != second {
+				t.Errorf("%s: statement %s names one of two keys: %v", file, statement.Sid, statement.Resource)
+			}
+			if first {
+				named++
+			}
+		}
+	}
+	if named < 4 {
+		t.Errorf("got %d statements that name the keys, want 4 or more", named)
 	}
 }
 
