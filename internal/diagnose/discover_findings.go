@@ -68,7 +68,7 @@ func failedLookups(f distribution.Finding, facts distribution.Facts) map[string]
 			errs[f.Resource] = cmp.Or(errs[f.Resource], &lookup.Refusal)
 		}
 	}
-	for _, err := range site.LookupErrors() {
+	for _, err := range slices.Concat(site.LookupErrors(), facts.Usage[f.Location].Errs) {
 		if err.Error() == f.Detail {
 			errs[f.Resource] = err
 		}

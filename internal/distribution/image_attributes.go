@@ -29,6 +29,7 @@ type Pointer struct {
 	Held bool `json:",omitempty"` // publish = "hold": it keeps what it refers to
 
 	Names   string `json:",omitempty"` // with promote and rollback: the image that it named before the run
+	Image   string `json:",omitempty"` // with promote and rollback: the image that it names after the run
 	Release string `json:",omitempty"` // with promote and rollback: the release that it names after the run
 }
 

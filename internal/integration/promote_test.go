@@ -25,6 +25,7 @@ import (
 type releases struct {
 	*fixture.World
 	first, second string
+	held          *fixture.Run // that delivered the second release
 	changes       []fixture.Change
 }
 
@@ -38,7 +39,8 @@ func twoReleases(w *fixture.World, more ...fixture.Change) releases {
 	r.first = w.ImageID
 	w.RequireSuccess(w.Run(r.template()))
 	r.second = r.build()
-	w.RequireSuccess(w.Run(r.template(fixture.WithHold())))
+	r.held = w.Run(r.template(fixture.WithHold()))
+	w.RequireSuccess(r.held)
 	return r
 }
 
@@ -126,6 +128,43 @@ func TestPromote_heldRelease(t *testing.T) {
 		w.RequireSuccess(r.in("rollback", r.second))
 		r.expectAll("rolled back after the second promotion", r.first)
 	})
+}
+
+// A run that holds its release says so, on the screen and in the reports, and prints the command that publishes it. A
+// promotion says what each parameter and launch template named before and names now, and nothing about copies.
+func TestPromote_says(t *testing.T) {
+	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
+		r := twoReleases(w)
+		command := fmt.Sprintf(`packer build -var mode=promote -var 'existing_amis={"%s"="%s"}' .`, fixture.Home, r.second)
+		contains(w, "the screen", r.held.Text(), command,
+			`Not published (publish = "hold"): 4 parameters and launch templates are not changed`)
+		contains(w, "report.md", r.held.File("report.md"), "Not published", command, "on hold, not published")
+		contains(w, "report.html", r.held.File("report.html"), "Not published", "-var mode=promote", "on hold, not published")
+
+		before, _ := published(w, fixture.Prod)
+		run := r.in("promote", r.second)
+		w.RequireSuccess(run)
+		now, _ := published(w, fixture.Prod)
+		contains(w, "the screen", run.Text(), "Parameters and launch templates:\n",
+			": names "+before+", will name "+now, " names "+now+" now, before: "+before,
+			"before changing what parameters and launch templates name")
+		for _, part := range []string{`publish = "all"`, "Attributes that will be lost", "Nothing is left behind"} {
+			if strings.Contains(run.Text(), part) {
+				w.Errorf("the promotion says %q: %s", part, run.Text())
+			}
+		}
+		contains(w, "report-promote.md", run.File("report-promote.md"), "SSM parameter /golden (before: "+before+")")
+	})
+}
+
+// contains fails the test unless a text has all parts.
+func contains(w *fixture.World, what, text string, parts ...string) {
+	w.Helper()
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			w.Errorf("%s lacks %q:\n%s", what, part, text)
+		}
+	}
 }
 
 // A rollback returns to the image that was named before, even if that is not the previous release.
@@ -225,6 +264,9 @@ func TestRollback_foreignImage(t *testing.T) {
 		w.RequireFailure(run)
 		if !strings.Contains(run.Text(), "no run provably delivered") {
 			w.Errorf("the output does not say why: %s", run.Text())
+		}
+		if strings.Contains(run.Text(), "to undo") || !strings.Contains(run.Text(), `mode = "usage"`) {
+			w.Errorf("nothing moved, but the output says how to undo it, or not how to find releases: %s", run.Text())
 		}
 		r.expectAll("refused", r.second)
 	})

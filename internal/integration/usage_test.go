@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -104,6 +105,33 @@ func TestUsage_deniedReferences(t *testing.T) {
 			if !strings.Contains(run.Text()+run.Err.Error(), want) {
 				w.Errorf("the output lacks %q: %s %v", want, run.Text(), run.Err)
 			}
+		}
+	})
+}
+
+// DescribeImageReferences calls other services for the caller. The error names the action that is denied, and prints the
+// statement to add and the role to add it to.
+func TestUsage_missingReferencePermission(t *testing.T) {
+	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
+		r := twoReleases(w)
+		w.Allow(fixture.Stage, "ec2:*", "kms:*", "ssm:*")
+		run := r.in("usage", r.first)
+		w.RequireFailure(run)
+		denied := regexp.MustCompile(`role \S+ may not imagebuilder:List\w+`)
+		if !denied.MatchString(run.Text()) {
+			w.Errorf("the output does not name the denied action: %s", run.Text())
+		}
+		for _, want := range []string{
+			"Add to the identity policy of role ",
+			`"Action":["imagebuilder:List`,
+			"Fix:     Add the statement printed above",
+		} {
+			if !strings.Contains(run.Text()+run.Err.Error(), want) {
+				w.Errorf("the output lacks %q: %s %v", want, run.Text(), run.Err)
+			}
+		}
+		if strings.Contains(run.Text(), "Allow ec2:DescribeImageReferences") {
+			w.Errorf("the output names a permission that the role has: %s", run.Text())
 		}
 	})
 }

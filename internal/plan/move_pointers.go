@@ -59,7 +59,7 @@ func (a *Assessment) decideMove() Plan {
 		}
 
 		planned := a.destinationPlan(d, nil)
-		planned.Pointers = pointersOf(moves)
+		planned.Pointers, planned.Carried = pointersOf(moves), nil // nothing is copied
 		isRefused := slices.ContainsFunc(findings, func(f distribution.Finding) bool {
 			return f.Level == distribution.Refused
 		})
@@ -78,7 +78,9 @@ func (a *Assessment) decideMove() Plan {
 	}
 
 	if p.Refused() {
-		p.Findings = append(p.Findings, PointerFindings(p, nil)...)
+		if isPartlyMoved(p) {
+			p.Findings = append(p.Findings, PointerFindings(p, nil)...)
+		}
 		return p
 	}
 
@@ -136,6 +138,7 @@ func pointersOf(moves []pointerMove) []distribution.Pointer {
 	all := make([]distribution.Pointer, len(moves))
 	for i, m := range moves {
 		all[i] = m.Pointer
+		all[i].Image = cmp.Or(m.imageID, m.Names)
 	}
 	return all
 }
@@ -290,14 +293,15 @@ func releaseText(release time.Time) string { return release.UTC().Format(time.RF
 
 func noRollbackFinding(d distribution.Destination, m pointerMove, detail string) distribution.Finding {
 	return distribution.Finding{
-		Level:       distribution.Refused,
-		Code:        distribution.CodeRollbackImpossible,
-		Field:       "mode",
-		Location:    d.At,
-		Resource:    m.Name,
-		Summary:     fmt.Sprintf("%s cannot be rolled back", m.Pointer),
-		Detail:      detail,
-		Remediation: `promote the release that it should name with mode = "promote" and allow_older_release = true`,
+		Level:    distribution.Refused,
+		Code:     distribution.CodeRollbackImpossible,
+		Field:    "mode",
+		Location: d.At,
+		Resource: m.Name,
+		Summary:  fmt.Sprintf("%s cannot be rolled back", m.Pointer),
+		Detail:   detail,
+		Remediation: `find the releases with mode = "usage", and promote the one that it should name with ` +
+			`mode = "promote" and allow_older_release = true`,
 	}
 }
 
@@ -398,6 +402,18 @@ func (b *builder) verifyMoved(d destinationMoves) (map[string]step.Ref, []distri
 	}
 
 	return images, verifications
+}
+
+// isPartlyMoved reports whether an earlier run has moved some of the references and not the others. If it has moved none,
+// there is nothing to finish and nothing to undo.
+func isPartlyMoved(p Plan) bool {
+	moved, unmoved := false, false
+	for _, d := range p.Destinations {
+		for _, pointer := range d.Pointers {
+			moved, unmoved = moved || pointer.Set, unmoved || !pointer.Set
+		}
+	}
+	return moved && unmoved
 }
 
 // PointerFindings returns a warning if references name different releases after a promotion or a rollback. Images

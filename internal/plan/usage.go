@@ -61,7 +61,7 @@ func usageFindings(facts distribution.Facts, d distribution.Destination) []distr
 			Principal:   facts.Sites[d.At].Identity.ARN,
 			Summary:     "what uses the releases is not known completely",
 			Detail:      err.Error(),
-			Remediation: "allow " + err.Operation + " to " + facts.Sites[d.At].Identity.ARN,
+			Remediation: `run mode = "usage" again`,
 		})
 	}
 	return found

@@ -42,15 +42,18 @@ type page struct {
 	TimeLine   timeLine
 	Attributes map[string][]Attribute
 	HasReasons bool // a destination has no image for a known reason
-	Reason     func(Destination) string
-	Grants     []KMSGrant // that stay
-	Took       time.Duration
-	Expected   time.Duration
-	Started    int // copies
-	Planned    int // copies
-	Stored     int64
-	Left       int64
-	DeletedGiB int64 // of the estimate
+	HasTimes   bool // a destination has started and ended
+
+	HasPublications bool
+	Reason          func(Destination) string
+	Grants          []KMSGrant // that stay
+	Took            time.Duration
+	Expected        time.Duration
+	Started         int // copies
+	Planned         int // copies
+	Stored          int64
+	Left            int64
+	DeletedGiB      int64 // of the estimate
 }
 
 // pageFinding is a finding together with the manifest that has its destinations.
@@ -84,7 +87,7 @@ var parsePage = sync.OnceValues(func() (*template.Template, error) {
 		"lacks":    Finding.lacks,
 		"audience": Share.audience,
 		"purpose":  KMSGrant.purpose,
-		"label":    Publication.label,
+		"label":    Publication.text,
 		"staging":  Volume.reason,
 		"awsError": awsError,
 		"uses":     ReleaseUsage.uses,
@@ -110,6 +113,10 @@ func (m Manifest) HTML() ([]byte, error) {
 		Causes:     collapse(m.pageFindings(m.causes())),
 		Remarks:    collapse(m.pageFindings(m.remarks())),
 		HasReasons: m.hasReasons(),
+		HasTimes:   m.hasTimes(),
+
+		HasPublications: m.hasPublications(),
+
 		Reason:     m.reasons(),
 		States:     m.states(),
 		LeftBehind: collapse(m.LeftBehind),

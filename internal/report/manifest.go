@@ -203,6 +203,9 @@ type Publication struct {
 	Name    string        `json:"name"`
 	Version OptionalInt64 `json:"version"` // that the run wrote; null if it wrote none
 	Status  Status        `json:"status"`
+
+	AMIID         OptionalString `json:"ami_id"`          // with promote and rollback: what it names, or will name
+	PreviousAMIID OptionalString `json:"previous_ami_id"` // with promote and rollback: what it named before
 }
 
 // LaunchCheck is the launch of an instance of a destination's image.

@@ -372,6 +372,9 @@ func newPublications(pointers []distribution.Pointer) []Publication {
 			Kind:   strings.ToLower(strings.ReplaceAll(p.Kind, " ", "_")),
 			Name:   p.Name,
 			Status: Pending,
+
+			AMIID:         OptionalString(p.Image),
+			PreviousAMIID: OptionalString(p.Names),
 		}
 		switch {
 		case p.Held:

@@ -397,3 +397,28 @@ func TestMarkdown_sharedCopyIsStored(t *testing.T) {
 		}
 	}
 }
+
+// The report is readable in a terminal, as on a bastion: ARNs, actions and options are code, and prose has no character
+// references.
+func TestMarkdown_readableInTerminal(t *testing.T) {
+	m := report.Manifest{Status: report.Failed, Findings: []report.Finding{{
+		Severity: report.SeverityError,
+		Option:   `target "prod": assume_role`,
+		Summary:  "role golden-image-target may not kms:CreateGrant on arn:aws:kms:us-west-2:222222222222:key/1",
+		Detail:   "external_id is missing (or does not match); it costs $1.40 a month.",
+		NextStep: "Set external_id.",
+	}}}
+	text := string(m.Markdown())
+	for _, want := range []string{
+		"`target \"prod\": assume_role`",
+		"may not `kms:CreateGrant` on `arn:aws:kms:us-west-2:222222222222:key/1`\n\n  ",
+		"\n\n  `external_id` is missing (or does not match); it costs `$1.40` a month.\n\n  Next step: Set `external_id`.\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("got %s, want %q in it", text, want)
+		}
+	}
+	if strings.Contains(text, "&#") {
+		t.Errorf("got character references: %s", text)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
@@ -27,6 +28,10 @@ func (m Manifest) Markdown() []byte {
 	t.line("\nRun %s, started %s UTC, %s after %s, expected %s.\n", m.Status.Label(), clock(m.Run.StartedAt),
 		ended, Duration(m.end().Sub(m.Run.StartedAt.Time)), Duration(m.Estimate.duration()))
 	t.failure(m)
+	if held := m.Held(); held != nil {
+		t.line("%s\n", words(held[0]))
+		t.fence("", "sh", held[1])
+	}
 
 	t.mermaid(m.Drawing())
 	t.markdownFindings(m, "Findings", m.remarks())
@@ -119,11 +124,16 @@ func (t *text) markdownFindings(m Manifest, title string, all []Finding) {
 	for _, f := range all[:min(len(all), mostInMarkdown)] {
 		t.line("- %s **%s**%s%s: %s", glyph(f.Severity), f.Severity,
 			behind(", ", code(string(f.Option))), behind(", ", words(m.hits(f))), words(f.Summary))
-		t.line("%s%s%s%s",
-			behind("  <br>", words(string(f.Detail))),
-			behind("  <br>AWS: ", words(awsError(string(f.AWSErrorCode), string(f.AWSErrorMessage)))),
-			behind("  <br>Next step: ", words(string(f.NextStep))),
-			behind("  <br>Called by: ", code(string(f.Principal))))
+		for _, paragraph := range []string{
+			words(string(f.Detail)),
+			behind("AWS: ", words(awsError(string(f.AWSErrorCode), string(f.AWSErrorMessage)))),
+			behind("Next step: ", words(string(f.NextStep))),
+			behind("Called by: ", code(string(f.Principal))),
+		} {
+			if paragraph != "" {
+				t.line("\n  %s", paragraph)
+			}
+		}
 		for _, lack := range f.lacks() {
 			t.line("\n  Add to the %s:\n", words(lack.AttachTo))
 			for _, s := range lack.Statements {
@@ -195,18 +205,24 @@ func (t *text) destinationTable(m Manifest) {
 	if len(m.Destinations) == 0 {
 		return
 	}
-	reason, hasReasons := m.reasons(), m.hasReasons()
+	reason, hasReasons, hasPublications := m.reasons(), m.hasReasons(), m.hasPublications()
 	t.line("## Destinations\n")
 	t.collapse(len(m.Destinations), "destinations", func() {
 		head, rule := "| Account | Region | State | AMI | Target | Name | Took |", "|---|---|---|---|---|---|---:|"
+		if hasPublications {
+			head, rule = head+" Published as |", rule+"---|"
+		}
 		if hasReasons {
 			head, rule = head+" Reason |", rule+"---|"
 		}
 		t.line("%s\n%s", head, rule)
 		for _, d := range m.Destinations {
 			took, last := "", ""
+			if hasPublications {
+				last = " " + publications(d) + " |"
+			}
 			if hasReasons {
-				last = " " + words(reason(d)) + " |"
+				last += " " + words(reason(d)) + " |"
 			}
 			if !d.StartedAt.IsZero() && !d.EndedAt.IsZero() {
 				took = Duration(d.EndedAt.Sub(d.StartedAt.Time))
@@ -215,6 +231,15 @@ func (t *text) destinationTable(m Manifest) {
 				d.Status.Label(), code(string(d.AMIID)), words(d.Target), words(string(d.AMIName)), took, last)
 		}
 	})
+}
+
+// publications returns what names the AMI of a destination, one a line.
+func publications(d Destination) string {
+	all := make([]string, len(d.Published))
+	for i, p := range d.Published {
+		all[i] = words(p.text())
+	}
+	return strings.Join(all, "<br>")
 }
 
 func (t *text) shareList(all []Share) {
@@ -377,9 +402,32 @@ func indented(document string) string {
 	return out.String()
 }
 
-// words escapes foreign text for Markdown. It writes characters that could be markup of Markdown, HTML or GitHub as
-// character references (CommonMark 2.5).
+// names matches the parts of a text that read best as code: ARNs, actions, options, and amounts of money.
+var names = regexp.MustCompile(`[A-Za-z0-9/][A-Za-z0-9_:/.*+-]*|\$[0-9]+(\.[0-9]+)?`)
+
+// words escapes foreign text for Markdown. ARNs, actions and option names become code, so that they stay readable in a
+// terminal.
 func words(foreign string) string {
+	var out strings.Builder
+	end := 0
+	for _, at := range names.FindAllStringIndex(foreign, -1) {
+		name := strings.TrimRight(foreign[at[0]:at[1]], ".:+-")
+		isCode := strings.ContainsAny(name, "_:*$") && strings.IndexFunc(name, isLetterOrDollar) >= 0
+		if !isCode {
+			continue
+		}
+		out.WriteString(escape(foreign[end:at[0]]))
+		out.WriteString("`" + name + "`")
+		end = at[0] + len(name)
+	}
+	out.WriteString(escape(foreign[end:]))
+	return out.String()
+}
+
+func isLetterOrDollar(r rune) bool { return r == '$' || plain(r) && (r < '0' || r > '9') }
+
+// escape writes characters that could be markup of Markdown, HTML or GitHub as character references (CommonMark 2.5).
+func escape(foreign string) string {
 	var out strings.Builder
 	for i, r := range foreign {
 		switch {
@@ -387,7 +435,9 @@ func words(foreign string) string {
 			out.WriteString("&#46;")
 		case r == '\n':
 			out.WriteString("<br>")
-		case strings.ContainsRune("\\`*_{}[]<>()#+!|~$@&:^=\"", r):
+		case r == ':' && (i+1 == len(foreign) || foreign[i+1] == ' '): // neither a link nor an emoji
+			out.WriteRune(r)
+		case strings.ContainsRune("\\`*_{}[]<>#|~$@&:", r), i == 0 && strings.ContainsRune("+=", r):
 			fmt.Fprintf(&out, "&#%d;", r)
 		default:
 			out.WriteRune(r)
@@ -396,15 +446,15 @@ func words(foreign string) string {
 	return out.String()
 }
 
-// code returns foreign text as code. Empty for an empty text. An ID only needs backticks.
+// code returns foreign text as code. Empty for an empty text. Markup in it needs an element of HTML.
 func code(foreign string) string {
 	switch {
 	case foreign == "":
 		return ""
-	case strings.IndexFunc(foreign, func(r rune) bool { return !plain(r) && !strings.ContainsRune("/:_.-", r) }) < 0:
+	case !strings.ContainsAny(foreign, "`|<\n"):
 		return "`" + foreign + "`"
 	}
-	return "<code>" + words(foreign) + "</code>"
+	return "<code>" + escape(foreign) + "</code>"
 }
 
 // label escapes foreign text for a Mermaid diagram, which has its own character references.

@@ -4,6 +4,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -57,8 +58,68 @@ func (t *planText) subject(p plan.Plan) {
 		t.volumes(p.Steps, image, len(p.Images) > 1)
 	}
 	t.destinations(p.Destinations)
+	t.moves(p)
 	t.routes(p.Routes)
 	t.shares(p.Shares)
+}
+
+// mostMoves is the number of references that are listed one by one.
+const mostMoves = 50
+
+// moves writes what each reference names now, and what it will name after a promotion or a rollback.
+func (t *planText) moves(p plan.Plan) {
+	if p.Move == "" {
+		return
+	}
+	var lines []string
+	for _, d := range p.Destinations {
+		for _, pointer := range d.Pointers {
+			change := "names " + cmp.Or(pointer.Names, "no AMI") + ", will name " + pointer.Image
+			if pointer.Set {
+				change = "stays " + pointer.Names
+			}
+			lines = append(lines, fmt.Sprintf("%s in %s: %s", clean(pointer.String()), t.Location(d.At), change))
+		}
+	}
+	t.lines("  Parameters and launch templates:", "    ", lines)
+}
+
+// lines writes a heading and the first lines of a list.
+func (t *planText) lines(heading, indent string, all []string) {
+	if len(all) == 0 {
+		return
+	}
+	t.line("%s", heading)
+	for _, line := range all[:min(len(all), mostMoves)] {
+		t.line("%s%s", indent, line)
+	}
+	if more := len(all) - mostMoves; more > 0 {
+		t.line("%sand %d more, see the manifest", indent, more)
+	}
+}
+
+// Moved returns a line for each reference of a promotion or a rollback, with the AMI that it names now and the one that
+// it named before.
+func (l Labels) Moved(images []distribution.CreatedImage) []string {
+	var lines []string
+	for _, image := range images {
+		for _, p := range image.Pointers {
+			line := clean(p.String()) + " in " + l.Location(image.At)
+			switch before := cmp.Or(p.Names, "no AMI"); {
+			case !p.Set:
+				line += " still names " + before
+			case p.Names == p.Image:
+				line += " names " + before + ", as before"
+			default:
+				line += " names " + p.Image + " now, before: " + before
+			}
+			lines = append(lines, line)
+		}
+	}
+	if more := len(lines) - mostMoves; more > 0 {
+		lines = append(lines[:mostMoves], fmt.Sprintf("and %d more, see the manifest", more))
+	}
+	return lines
 }
 
 func (t *planText) volumes(steps []step.Step, image plan.ImagePlan, severalImages bool) {

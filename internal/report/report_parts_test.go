@@ -111,7 +111,7 @@ func TestMarkdown_costLeftBehind(t *testing.T) {
 	}
 	r.LeftUSD = distribution.USDPerMonth(r.Left)
 	checkParts(t, string(reporttest.NewManifest(p, r).Markdown()), map[string]bool{
-		"\nTogether 28 GiB, up to &#36;1.40 a month &#40;list price, us-east-1&#41;.": true,
+		"\nTogether 28 GiB, up to `$1.40` a month (list price, us-east-1).": true,
 		"List prices": false,
 	})
 }

@@ -141,6 +141,13 @@ func (m Manifest) hasReasons() bool {
 	return slices.ContainsFunc(m.Destinations, func(d Destination) bool { return reason(d) != "" })
 }
 
+// hasTimes reports whether a destination has started and ended.
+func (m Manifest) hasTimes() bool {
+	return slices.ContainsFunc(m.Destinations, func(d Destination) bool {
+		return !d.StartedAt.IsZero() && !d.EndedAt.IsZero()
+	})
+}
+
 // copies returns the copies that have started: the staged ones first, then by account, Region and device.
 func (m Manifest) copies() []Step {
 	started := slices.DeleteFunc(slices.Clone(m.Steps), func(s Step) bool { return !s.isCopy() || s.StartedAt.IsZero() })
@@ -262,6 +269,62 @@ func (m Manifest) permanentGrants() []KMSGrant {
 // purpose returns what a grant allows: launches, or its operations.
 func (g KMSGrant) purpose() string {
 	return distribution.KeyGrantResult{Operations: g.Operations}.For()
+}
+
+// Held returns that publish = "hold" keeps AMIs unpublished, and the command that publishes them. Empty if nothing is
+// held.
+func (m Manifest) Held() []string {
+	held := 0
+	for _, d := range m.Destinations {
+		for _, p := range d.Published {
+			if p.Status == Held {
+				held++
+			}
+		}
+	}
+	if held == 0 {
+		return nil
+	}
+	return []string{
+		fmt.Sprintf(`Not published (publish = "hold"): %s %s not changed. To publish, with the variables mode and `+
+			"existing_amis in the template:", distribution.Count(held, distribution.Published, distribution.PublishedPlural),
+			isOrAre(held)),
+		m.promoteCommand(),
+	}
+}
+
+func isOrAre(n int) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
+}
+
+// promoteCommand returns the command that publishes the copies of the source AMIs.
+func (m Manifest) promoteCommand() string {
+	var pairs []string
+	for _, image := range m.SourceAMIs {
+		pairs = append(pairs, fmt.Sprintf("%q=%q", image.Region, image.AMIID))
+	}
+	return "packer build -var mode=promote -var 'existing_amis={" + strings.Join(pairs, ",") + "}' ."
+}
+
+// hasPublications reports whether a destination publishes its AMI.
+func (m Manifest) hasPublications() bool {
+	return slices.ContainsFunc(m.Destinations, func(d Destination) bool { return len(d.Published) > 0 })
+}
+
+// text returns the publication with its state: "SSM parameter /golden/ami (before: ami-0a)".
+func (p Publication) text() string {
+	switch {
+	case p.Status == Held:
+		return p.label() + " (on hold, not published)"
+	case p.Status != Succeeded:
+		return p.label() + " (not yet)"
+	case p.PreviousAMIID != "" && p.PreviousAMIID != p.AMIID:
+		return p.label() + " (before: " + string(p.PreviousAMIID) + ")"
+	}
+	return p.label()
 }
 
 // label returns the publication as words: "SSM parameter /golden/ami".

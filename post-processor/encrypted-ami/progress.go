@@ -42,6 +42,7 @@ type progress struct {
 	testing   map[distribution.Location]bool // destinations whose test copy has not ended
 	ended     testOutcomes
 	verified  map[distribution.Location]bool
+	waitsTo   string          // what waits until all destinations are verified
 	retries   map[string]bool // lines that said why a step is retried
 	heartbeat heartbeat
 
@@ -79,6 +80,10 @@ func (p *progress) follow(of plan.Plan) {
 		Created: func(id distribution.StepID) string { return p.created[id] },
 	}
 	p.steps, p.running = map[distribution.StepID]step.Step{}, map[distribution.StepID]*runningStep{}
+	p.waitsTo = `publishing (publish = "all")`
+	if of.Move != "" {
+		p.waitsTo = "changing what parameters and launch templates name"
+	}
 	p.verified, p.retries = map[distribution.Location]bool{}, map[string]bool{}
 	p.tests = report.TestSteps(of.Steps)
 	p.testing, p.ended = map[distribution.Location]bool{}, testOutcomes{}
@@ -296,7 +301,7 @@ func (p *progress) waitForOthers() {
 		}
 		if missing := barrier.HeldDestinations() - len(p.verified); missing > 0 && !p.brief {
 			p.print("Waiting for " + distribution.Count(missing, "more destination", "more destinations") +
-				` before publishing (publish = "all")`)
+				" before " + p.waitsTo)
 		}
 	}
 }

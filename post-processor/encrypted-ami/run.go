@@ -231,6 +231,7 @@ func (r *run) share(ctx context.Context, request distribution.Request) error {
 		return lapsed(ctx, &outcomeError{failureSummary(p, missing, unshared)})
 	}
 	r.printMissing(missing)
+	r.printHeld()
 	r.conclude(ctx)
 	return nil
 }

@@ -106,6 +106,14 @@ func (r *run) printResult(result distribution.Result) {
 		r.printFindings(result.Findings, distribution.Refused, distribution.Warning)
 	}
 	r.printNotes(slices.Concat(r.plan.Findings, result.Findings))
+	if r.movesPointers() {
+		for _, line := range report.NewLabels(r.plan).Moved(result.Images) {
+			r.ui.Say(line)
+		}
+		if len(result.Left) == 0 {
+			return // a promotion creates nothing that could be left behind
+		}
+	}
 	kept, other := r.keptForResume(result.Left)
 	for _, line := range kept {
 		r.ui.Say(line)
@@ -114,6 +122,13 @@ func (r *run) printResult(result distribution.Result) {
 		return
 	}
 	for _, line := range report.NewLabels(r.plan).Left(other, r.accountsOf(r.plan)) {
+		r.ui.Say(line)
+	}
+}
+
+// printHeld prints that a successful run has not published its AMIs, and how to publish them.
+func (r *run) printHeld() {
+	for _, line := range r.manifest().Held() {
 		r.ui.Say(line)
 	}
 }
