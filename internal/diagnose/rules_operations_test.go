@@ -22,9 +22,9 @@ var calledOperations = strings.Fields(`
 	ec2:DescribeLaunchTemplateVersions ec2:DescribeLaunchTemplates ec2:DescribeRegions ec2:DescribeSnapshotAttribute
 	ec2:DescribeSnapshots ec2:DescribeVolumes ec2:DisableImage
 	ec2:DisableImageDeregistrationProtection ec2:EnableFastLaunch
-	ec2:EnableImageDeprecation ec2:EnableImageDeregistrationProtection ec2:GetEbsDefaultKmsKeyId
-	ec2:GetEbsEncryptionByDefault ec2:ModifyImageAttribute ec2:ModifyLaunchTemplate ec2:ModifySnapshotAttribute
-	ec2:RegisterImage ec2:RunInstances ec2:TerminateInstances
+	ec2:EnableImageDeprecation ec2:EnableImageDeregistrationProtection ec2:GetAllowedImagesSettings
+	ec2:GetEbsDefaultKmsKeyId ec2:GetEbsEncryptionByDefault ec2:ModifyImageAttribute ec2:ModifyLaunchTemplate
+	ec2:ModifySnapshotAttribute ec2:RegisterImage ec2:RunInstances ec2:TerminateInstances
 	kms:CreateGrant kms:Decrypt kms:DescribeKey kms:GetKeyPolicy kms:ListGrants kms:RevokeGrant
 	license-manager:ListLicenseSpecificationsForResource license-manager:UpdateLicenseSpecificationsForResource
 	organizations:ListAccountsForParent organizations:ListParents

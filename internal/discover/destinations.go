@@ -245,6 +245,31 @@ func (s *survey) sharer(ctx context.Context, d distribution.Destination) {
 	s.keep(func(f *distribution.Facts) { f.Sites[d.At] = site })
 }
 
+// allowedImages looks up the Allowed AMIs settings of the accounts of share blocks, which may hide the shared image
+// (rule 2.2.14).
+func (s *survey) allowedImages(ctx context.Context, sharers []distribution.Destination) error {
+	return s.each(ctx, len(sharers), func(ctx context.Context, i int) {
+		at := sharers[i].At
+		s.mu.Lock()
+		hasFailed := s.facts.Sites[at].Err != nil
+		s.mu.Unlock()
+		if hasFailed || at.Account == s.facts.Source.Account {
+			return
+		}
+		out, err := s.pool.EC2(at).GetAllowedImagesSettings(ctx, &ec2.GetAllowedImagesSettingsInput{})
+		if err != nil {
+			s.lookupFailed(at, "", "ec2:GetAllowedImagesSettings", err)
+			return
+		}
+		s.keep(func(f *distribution.Facts) {
+			if f.AllowedImages == nil {
+				f.AllowedImages = map[distribution.Location]distribution.AllowedImages{}
+			}
+			f.AllowedImages[at] = distribution.AllowedImages{State: aws.ToString(out.State), Criteria: out.ImageCriteria}
+		})
+	})
+}
+
 // who returns the caller identity in an account and Region, or the error of its credentials.
 func (s *survey) who(ctx context.Context, d distribution.Destination) (site distribution.DestinationFacts) {
 	s.mu.Lock()

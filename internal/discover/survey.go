@@ -61,7 +61,8 @@ func Look(ctx context.Context, pool *awsclient.Pool, req distribution.Request) (
 	s.organizationalUnits(ctx)
 	destinations := s.expand()
 	sharers, _ := plan.Assess(req, s.facts).Sharers()
-	sharers = slices.DeleteFunc(sharers, func(d distribution.Destination) bool {
+	all := sharers
+	sharers = slices.DeleteFunc(slices.Clone(sharers), func(d distribution.Destination) bool {
 		return slices.ContainsFunc(destinations, func(o distribution.Destination) bool { return o.At == d.At })
 	})
 	for _, d := range slices.Concat(destinations, sharers) {
@@ -73,7 +74,7 @@ func Look(ctx context.Context, pool *awsclient.Pool, req distribution.Request) (
 	}
 	destinations, err = s.lookEverywhere(ctx, destinations, sharers)
 	err = errors.Join(err, s.existingElsewhere(ctx, destinations))
-	err = errors.Join(err, s.sharePointers(ctx))
+	err = errors.Join(err, s.sharePointers(ctx), s.allowedImages(ctx, all))
 	s.grants(ctx)
 	s.sources(ctx)
 	s.sourceReleases(ctx)

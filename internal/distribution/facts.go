@@ -40,6 +40,9 @@ type Facts struct {
 	// Published holds the accounts' own images that parameters and default versions of launch templates name, by ID.
 	Published map[Location]map[string]ec2types.Image
 
+	// AllowedImages holds the Allowed AMIs settings of accounts of share blocks.
+	AllowedImages map[Location]AllowedImages
+
 	// SharePublications holds the parameters of share blocks in the source account.
 	SharePublications map[Location]PublicationFacts
 
@@ -173,6 +176,12 @@ type DestinationFacts struct {
 
 	Subnet       SubnetFacts       // for a launch check
 	InstanceType InstanceTypeFacts // for a launch check
+}
+
+// AllowedImages is the Allowed AMIs setting of an account in a Region (rule 2.2.14).
+type AllowedImages struct {
+	State    string // "enabled", "audit-mode" or "disabled"
+	Criteria []ec2types.ImageCriterion
 }
 
 // SubnetFacts holds the subnet of a launch check: by its id, by its filters, or a default one.

@@ -552,7 +552,7 @@ func (s *site) problems() string {
 	s.release(admin)
 	if s.with("retention.disable_releases") {
 		run("run-8, disables", 0, func(req *distribution.Request) {
-			req.Targets[0].AMIName, req.Targets[0].Retention.Disabled = "golden 2", 1
+			req.Targets[0].AMIName, req.Targets[0].Retention.Disabled = "golden 2", 9
 		})
 	}
 	run("run-8", 0, func(req *distribution.Request) { req.Targets[0].AMIName = "golden 2" })

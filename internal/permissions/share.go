@@ -35,6 +35,11 @@ func (s Setup) shared() map[string]Document {
 			}
 		}
 	}
+	if len(grants.Statement) > 0 { // discover asks whether the account hides the shared image
+		grants.Statement = append(grants.Statement, distribution.Statement{
+			Sid: "ReadAllowedImages", Effect: "Allow", Action: []string{"ec2:GetAllowedImagesSettings"}, Resource: []string{"*"},
+		})
+	}
 	return map[string]Document{"share-key.json": key, "share-launch-role.json": launches, "share-role.json": grants}
 }
 

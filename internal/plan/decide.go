@@ -32,6 +32,7 @@ func (a *Assessment) Decide() Plan {
 	p.Destinations = a.destinationPlans(destinations, open, sources)
 	granters, findings := a.Sharers()
 	p.find(findings, validateSharers(a.facts, granters, destinations, sources), a.validateShareParameters(sources))
+	p.find(a.allowedImagesFindings(granters, sources))
 	p.Shares = a.sharePlans(sources, granters)
 	p.find(validateGrantCount(a.req, sources), unseenFindings(a.facts))
 	if p.Refused() {
