@@ -184,6 +184,7 @@ var worlds = append(
 			"id", Run: on(windows("template_id")), Cases: optioncoverage.FastLaunchCases("template_id")},
 		{Name: "parameters", Run: on(aParameter), Cases: []optioncoverage.Case{
 			{Option: "publish", Value: "all"},
+			{Option: "publish", Value: "hold"},
 			{Option: "target.ssm_parameter"},
 			{Option: "target.ssm_parameter.name", Without: "name: missing"},
 			{Option: "target.ssm_parameter.type", Value: "SecureString", PassedOn: true},

@@ -152,6 +152,7 @@ var worlds = append(
 		{Name: "a Windows image with a launch template by its " +
 			"id", Run: afterBuild(windows("template_id")), Cases: optioncoverage.FastLaunchCases("template_id")},
 		{Name: "a parameter", Run: afterBuild(aParameter), Cases: []optioncoverage.Case{
+			{Option: "publish", Value: "hold"},
 			{Option: "target.ssm_parameter"},
 			{Option: "target.ssm_parameter.name", Without: "name: missing"},
 			{Option: "target.ssm_parameter.type", Value: "SecureString"},
