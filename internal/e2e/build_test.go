@@ -222,3 +222,16 @@ func TestBuild_sourceAccountAsTarget(t *testing.T) {
 	available(t, h.World, source, "golden", "aws/ebs")
 	available(t, h.World, source, "golden (encrypted)", "golden-source")
 }
+
+// The volumes of the copy have the initialization rate of the target, and those of the built AMI have none.
+func TestBuild_volumeInitializationRate(t *testing.T) {
+	h := newHost(t, template("", sharing(prod+"volume_initialization_rate = 200\n")))
+	h.packer(t, 0, "build", "-color=false", ".")
+	for account, want := range map[string]int32{source: 0, target: 200} {
+		for _, device := range image(t, h.World, account, "golden").BlockDeviceMappings {
+			if got := aws.ToInt32(device.Ebs.VolumeInitializationRate); got != want {
+				t.Errorf("%s of account %s has the rate %d, want %d", *device.DeviceName, account, got, want)
+			}
+		}
+	}
+}
