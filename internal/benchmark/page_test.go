@@ -61,8 +61,8 @@ func grouped(figures []figure) []group {
 	groups := []group{
 		{Title: "Schedule", Plot: "makespan", Text: scheduleText},
 		{Title: "Calls", Plot: "calls", Text: callsText},
-		{Title: "Route", Text: routeText},
-		{Title: "Weight", Plot: "memory", Text: weightText},
+		{Title: "Copies between Regions", Text: routeText},
+		{Title: "Memory, start and size", Plot: "memory", Text: weightText},
 	}
 	for _, f := range figures {
 		at := 0
@@ -111,37 +111,37 @@ end, which is long for one copy in six. The bound is the greater of
 - the durations of all copies of one account to one Region, divided by the limit of concurrent copies, which is 20 by
   default.
 
-Calls, polling and waiting take no time in the bound. A ratio of 1.02 means that the run took 2 % longer than the bound:
-for its calls, for polling, and for copies that began later than possible.`
+Calls, polling and waiting take no time in the bound. A ratio of 1.02 means that the run took 2 % longer than the bound,
+because of its calls, because of polling, and because some copies began later than possible.`
 
-const callsText = `All calls that reach the simulated AWS count, also repeats. **Mutating** calls are compared, action
-by action, with those that the job needs:
+const callsText = `All calls that reach the simulated AWS count, also repeats. **Mutating** calls change something in
+AWS. For each action, their number is compared with the number that the distribution needs:
 
-- a copy of each volume for each target, and for each Region in which it is staged;
+- a copy of each volume for each target, and for each Region with a staged copy;
 - a registration for each target;
 - a share and an unshare for each staged snapshot and 500 accounts;
 - the tags of all created resources, and the deletion of the staged snapshots;
 - the protection of the source image, and the tag with its signing key.
 
-A test copy tries each destination before the volumes are staged. The test copies need an empty snapshot in each Region,
-a share of it, and a copy in each account. All of them are deleted again.
+The test copies of the destinations need an empty snapshot in each Region, a share of it, and a copy in each account.
+All of them are deleted again.
 
 One DescribeSnapshots for each account and Region returns all copies, at most once in each ` + "`poll_interval`" + `.
-Early and last polls are close together, the others up to five minutes apart. Of the copies of an image, the
-one that ends last decides how often they are polled. If more copies wait because the limit is reached, each copy that
-ends frees a slot, so every copy counts.`
+At the beginning and near the expected end of a copy, polls are close together. In between they are up to five minutes
+apart. For the copies of an image, only the end of the last one matters. If further copies wait because of the limit,
+the end of every copy matters, because the next copy can then begin.`
 
 const routeText = `A small distribution has one or two images in different Regions, of one to three volumes. Each volume
-is shareable as it is or not. Each of four Regions has up to two accounts, perhaps also the source account, and perhaps
-the source account's key. All routes are compared: each destination may copy each volume from any Region in which the
-source account can stage it, or from an original that can be shared. A test fails if a plan exceeds the best route, or
-is better, which would be an error of the comparison.
+can be shared or needs a staged copy. Each of four Regions has up to two accounts, perhaps also the source account, and
+perhaps the source account's key. A plan is compared with all other possible plans, in which each destination copies
+each volume from any staged copy, or from a snapshot that can be shared. The test fails if another plan is better. It
+also fails if the plan is better than all others, because then the comparison is wrong.
 
-` + "`optimize_for`" + ` decides which routes are the best. With ` + "`cost`" + `, GiB between Regions count first,
-then GiB of all copies. With ` + "`time`" + `, the expected end of the last copy counts. Where no volume must be
-staged in the Region of the image, direct copies take one copy in place of two.`
+` + "`optimize_for`" + ` decides which plan is the best. With ` + "`cost`" + `, GiB between Regions count first,
+then GiB of all copies. With ` + "`time`" + `, the expected end of the last copy counts. If no volume needs a staged
+copy in the Region of the image, a direct copy is one copy instead of two.`
 
-const weightText = `Each run is a process of its own, which includes the simulated AWS. Packer starts plugins with ` +
+const weightText = `Each run is a process of its own, with the simulated AWS in it. Packer starts a plugin with ` +
 	"`describe`" + `. The amazon plugin is built with the flags of its own releases.`
 
 // plot is a chart of one or more values by the number of targets.

@@ -390,7 +390,7 @@ func routed(t *testing.T) []figure {
 			Value: max(planned.Across, ran.Across),
 			Limit: 1,
 			Means: fmt.Sprintf(
-				"GiB copied between Regions, divided by the least of all routes: the worst of %d plans and %d runs",
+				"GiB copied between Regions, divided by those of the best possible plan: the worst of %d plans and %d runs",
 				worlds,
 				worldsRun,
 			),
@@ -399,15 +399,14 @@ func routed(t *testing.T) []figure {
 			Name:  "bytes_ratio",
 			Value: max(planned.Copied, ran.Copied),
 			Limit: 1,
-			Means: "GiB of all copies, divided by the least of all routes that " +
-				"copy as little between Regions: the worst of the same",
+			Means: "GiB of all copies, divided by those of the best possible plan: the worst of the same plans and runs",
 		},
 		{
 			Name:  "route_time_ratio",
 			Value: planned.Time,
 			Limit: 1,
-			Means: "expected end of the last copy with `optimize_for = \"time\"`, divided by that of the fastest of all " +
-				"routes: the worst of the same plans",
+			Means: "expected end of the last copy with `optimize_for = \"time\"`, divided by that of the fastest " +
+				"possible plan: the worst of the same plans",
 		},
 	}
 }
