@@ -106,6 +106,9 @@ func (a *Assessment) openDestinations(
 		}
 	}
 
+	if len(open) == 0 {
+		findings = append(findings, a.allSkippedFindings(destinations)...)
+	}
 	for _, r := range refused {
 		for _, f := range r.destinationFindings {
 			if len(open) > 0 && (r.optional || r.isUnanswered || isTolerated >= 0) {
@@ -116,6 +119,22 @@ func (a *Assessment) openDestinations(
 	}
 
 	return open, findings
+}
+
+// allSkippedFindings returns a finding if on_missing_role excludes every destination, which is an error.
+func (a *Assessment) allSkippedFindings(destinations []distribution.Destination) []distribution.Finding {
+	isOther := func(d distribution.Destination) bool { return !skipsMissingRole(d, a.facts) }
+	if len(destinations) == 0 || slices.ContainsFunc(destinations, isOther) {
+		return nil
+	}
+	return []distribution.Finding{{
+		Level:       distribution.Refused,
+		Code:        distribution.CodeDestinationMissing,
+		Field:       "on_missing_role",
+		Summary:     "on_missing_role skips every account",
+		Detail:      "the role of no account can be assumed, so there is no destination",
+		Remediation: "correct assume_role, or create the role in at least one account",
+	}}
 }
 
 // CleanUp returns the plan that deletes what earlier runs of this image left unfinished. Completed copies stay.

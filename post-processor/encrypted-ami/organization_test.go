@@ -162,6 +162,20 @@ func TestOrganization_roleMissing(t *testing.T) {
 	})
 }
 
+// A run that skips every account fails, and the error says that on_missing_role is the reason.
+func TestOrganization_everyAccountSkipped(t *testing.T) {
+	onStage(t, func(s *stage) {
+		options := s.grow().options(func(target map[string]any) {
+			target["exclude_account_ids"] = []any{prod, other}
+			target["on_missing_role"] = "skip"
+		})
+		_, err := s.run(s.Context(), options)
+		if err == nil || !strings.Contains(err.Error(), "on_missing_role skips every account") {
+			s.Errorf("got %v", err)
+		}
+	})
+}
+
 func TestOrganization_cannotListUnit(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.grow()
