@@ -548,6 +548,11 @@ func (s *site) problems() string {
 		s.must(err)
 		run("run-7", 4)
 	}
+	if s.with("retention.disable_releases") { // launch template versions name the other images
+		run("run-7, unpublished", 0, func(req *distribution.Request) {
+			req.Targets[0].AMIName, req.Targets[0].PublishTargets = "unpublished", distribution.PublishTargets{}
+		})
+	}
 	first := s.image
 	s.release(admin)
 	if s.with("retention.disable_releases") {
