@@ -30,6 +30,7 @@ const (
 	Skipped    EventKind = "skipped"
 	Noted      EventKind = "note"
 	Retrying   EventKind = "retrying" // Text is the reason, ETA is when the step gives up
+	Blocked    EventKind = "blocked"  // by another run. Text says by which, ETA is when the step gives up
 )
 
 // StepID identifies a step: "copy/999999999999/eu-west-1/xvda".

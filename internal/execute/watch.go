@@ -4,6 +4,7 @@
 package execute
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -213,7 +214,9 @@ func (w *watcher) poll(g *groupWatch) {
 	w.polls.Add(1)
 	defer w.polls.Done()
 	g.isPolling = true
-	ids := slices.Sorted(maps.Keys(g.copies))
+	ids := slices.SortedFunc(maps.Keys(g.copies), func(a, b string) int { // the oldest copies end first
+		return cmp.Or(g.copies[a].watchedSince.Compare(g.copies[b].watchedSince), strings.Compare(a, b))
+	})
 	w.mu.Unlock()
 
 	select {

@@ -81,8 +81,8 @@ type Judge struct {
 	Run      string
 }
 
-// ErrWorking says that another run owns a resource and has neither ended nor lapsed.
-var ErrWorking = errors.New("its record has neither ended nor lapsed")
+// ErrWorking says that the run which owns a resource has neither ended nor lapsed.
+var ErrWorking = errors.New("may still work with it")
 
 // Judgment is a verdict with its reason.
 type Judgment struct {
@@ -113,7 +113,7 @@ func (j Judge) Judge(r Resource) Judgment {
 	case result.Verdict == Unproven:
 		result.Reason = err.Error()
 	case !j.Runs.IsOver(result.Run, r.Created):
-		result.Verdict, result.Reason = Working, fmt.Sprintf("run %s may still work with it", result.Run)
+		result.Verdict, result.Reason = Working, fmt.Sprintf("run %s %v", result.Run, ErrWorking)
 	case result.Verdict == Deletable:
 		result.Reason = "it is not signed, so it can only be deleted"
 	}
@@ -203,7 +203,7 @@ func (j Judge) SnapshotDeletion(image Resource) error {
 		case err != nil:
 			return fmt.Errorf("image %s is not deregistered with its snapshot %s: %w", image.ID, snapshot.ID, err)
 		case !j.Runs.IsOver(statement.Run, snapshot.Created):
-			return fmt.Errorf("image %s is not deregistered with its snapshot %s: run %s may still work with it: %w",
+			return fmt.Errorf("image %s is not deregistered with its snapshot %s: run %s %w",
 				image.ID, snapshot.ID, statement.Run, ErrWorking)
 		}
 	}
@@ -221,7 +221,7 @@ func (j Judgment) Replacement(release time.Time) (DeletionProof, error) {
 		return DeletionProof{}, fmt.Errorf("image %s is not replaced: its release of %s is "+
 			"newer", j.id, formatTime(j.Signed.Release))
 	case j.Verdict == Working:
-		return DeletionProof{}, fmt.Errorf("image %s is not replaced: %s: %w", j.id, j.Reason, ErrWorking)
+		return DeletionProof{}, fmt.Errorf("image %s is not replaced: run %s %w", j.id, j.Run, ErrWorking)
 	}
 	return DeletionProof{j.id, j.kind}, nil
 }

@@ -360,6 +360,10 @@ const maxCopyRetryTime = EventualConsistencyTimeout + 2*time.Minute
 
 // reportRetry reports once for each step why it is retried, and until when.
 func (r *Run) reportRetry(a *attempt, err error, until time.Time) {
+	kind := distribution.Retrying
+	if errors.Is(err, provenance.ErrWorking) {
+		kind = distribution.Blocked
+	}
 	if a.isRetryReported {
 		return
 	}
@@ -368,7 +372,7 @@ func (r *Run) reportRetry(a *attempt, err error, until time.Time) {
 	refusal, _ := Refusal(err)
 	r.Emit(distribution.Event{
 		Time:    time.Now(),
-		Kind:    distribution.Retrying,
+		Kind:    kind,
 		Step:    a.base.ID,
 		At:      a.base.Location,
 		Percent: -1,

@@ -42,8 +42,9 @@ type progress struct {
 	testing   map[distribution.Location]bool // destinations whose test copy has not ended
 	ended     testOutcomes
 	verified  map[distribution.Location]bool
-	waitsTo   string          // what waits until all destinations are verified
-	retries   map[string]bool // lines that said why a step is retried
+	waitsTo   string                         // what waits until all destinations are verified
+	retries   map[string]bool                // lines that said why a step is retried
+	failed    map[distribution.Location]bool // destinations whose failure was printed
 	heartbeat heartbeat
 
 	outages func() []awsclient.Outage // that calls wait for. Nil before there are clients
@@ -85,6 +86,7 @@ func (p *progress) follow(of plan.Plan) {
 		p.waitsTo = "changing what parameters and launch templates name"
 	}
 	p.verified, p.retries = map[distribution.Location]bool{}, map[string]bool{}
+	p.failed = map[distribution.Location]bool{}
 	p.tests = report.TestSteps(of.Steps)
 	p.testing, p.ended = map[distribution.Location]bool{}, testOutcomes{}
 	for _, s := range of.Steps {
@@ -183,7 +185,7 @@ func (p *progress) say(e distribution.Event) {
 	case distribution.Failed:
 		delete(p.running, e.Step)
 		p.fail(s, e)
-	case distribution.Retrying:
+	case distribution.Retrying, distribution.Blocked:
 		p.retry(s, e)
 	case distribution.Skipped:
 		if s.Role() == step.VerifiesTest {
@@ -258,8 +260,11 @@ func (p *progress) retry(s step.Step, e distribution.Event) {
 		return
 	}
 	p.retries[line] = true
-	p.print(fmt.Sprintf("%s, retrying for %s in case a policy or a share has just changed",
-		line, report.Remaining(e.ETA.Sub(e.Time))))
+	line += ", retrying for " + report.Remaining(e.ETA.Sub(e.Time))
+	if e.Kind == distribution.Retrying {
+		line += " in case a policy or a share has just changed"
+	}
+	p.print(line)
 }
 
 func (p *progress) finish(s step.Step) {
@@ -317,6 +322,12 @@ func (p *progress) fail(s step.Step, e distribution.Event) {
 		return
 	}
 	at := s.Meta().Destination
+	if p.failed[at] { // its other failures are in the report
+		return
+	}
+	if at != (distribution.Location{}) {
+		p.failed[at] = true
+	}
 	switch {
 	case s.Role() == step.PreparesTest:
 		p.printError("Test copies could not be made: " + reason)
