@@ -206,3 +206,32 @@ func TestRetention_snapshotWithWrongSignature(t *testing.T) {
 		}
 	})
 }
+
+// A newer release comes some minutes after the run of an older one has ended. It replaces the older image at once.
+func TestReplacement_runOfOlderReleaseHasEnded(t *testing.T) {
+	for name, changes := range map[string][]fixture.Change{
+		"retention":        {fixture.WithFamily("web"), fixture.WithRetention(1)},
+		"force_deregister": {fixture.WithImageName("golden"), fixture.WithForceDeregister()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test(t, fixture.Setup{Volumes: ownKey}, func(w *fixture.World) {
+				template := w.Template(changes...)
+				older := w.ImageID
+				w.Build()
+				newer := w.ImageID
+
+				w.ImageID = older
+				w.RequireSuccess(w.Run(template))
+				w.ImageID = newer
+				run := w.Run(template)
+				w.RequireSuccess(run)
+				if got := len(w.Images(fixture.Prod, fixture.Home)); got != 1 {
+					w.Errorf("got %d images, want that of the newer release", got)
+				}
+				if strings.Contains(run.Text(), "may still work with it") {
+					w.Errorf("the run waits for one that has ended:\n%s", run.Text())
+				}
+			})
+		})
+	}
+}
