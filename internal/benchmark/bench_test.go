@@ -17,7 +17,9 @@ const (
 	timeGainLimit  = 0.8 // of the makespan of the routes with the least transfer
 	pollShareLimit = 0.5 // of one DescribeSnapshots for each account and Region in each poll interval
 	pollingLimit   = 3.5 // calls for 26 volumes over calls for one
-	memoryLimit    = 150 // MiB
+	memoryLimit    = 150 // MiB, with the simulated AWS
+
+	largeMemoryLimit = 400 // MiB, without it
 )
 
 // small has one volume of the smallest size.

@@ -60,6 +60,7 @@ type scenario struct {
 	ByImage   bool    `json:",omitempty"` // copied by CopyImage
 	Shareable bool    `json:",omitempty"` // the volumes have the source key, so nothing is staged in their Region
 	ForTime   bool    `json:",omitempty"` // with optimize_for = "time"
+	Apart     bool    `json:",omitempty"` // the simulated AWS is another process, so that the memory is the product's
 }
 
 // copyLimit returns the limit of concurrent copies from an account to a Region.
@@ -112,60 +113,22 @@ type course struct {
 	recordCalls int // that read and write the records of runs and the signing key, which the others do not contain
 }
 
+func newCourse(s scenario) course {
+	return course{scenario: s, calls: map[string]int{}, changed: map[string]int{}, refused: map[string]int{}}
+}
+
 // run builds a simulated AWS and distributes its image.
 func run(t *testing.T, s scenario, seed uint64) (c course) {
 	t.Helper()
 	cryptotest.SetGlobalRandom(t, seed)
 	synctest.Test(t, func(t *testing.T) {
-		c = course{scenario: s, calls: map[string]int{}, changed: map[string]int{}, refused: map[string]int{}}
-		random := rand.New(rand.NewPCG(seed, 0))
-		for range s.Volumes {
-			gib := s.GiB
-			if gib == 0 {
-				gib = 8 + random.Int32N(493)
-			}
-			c.sizes = append(c.sizes, gib)
-		}
-		building := true
-		options := []awssim.Option{
-			awssim.WithSeed(seed),
-			awssim.WithRecorder(func(r awssim.Record) {
-				if !building {
-					c.count(r)
-				}
-			}),
-			awssim.WithCopyScheduleFunc(func(d awssim.CopySchedule) { c.copies = append(c.copies, d) }),
-		}
-		if s.Throttled > 0 {
-			options = append(options, awssim.WithChaos(s.Throttled, awssim.Throttled))
-		}
-		world := awssim.New(options...)
-		b := fixture{course: &c}
-		if err := world.Build(b.build); err != nil {
-			t.Fatal(err)
-		}
-		if s.Limit > 0 {
-			world.SetSnapshotCopyQuota(source, s.Limit)
-		}
-		if err := b.occupy(t.Context(), ec2.NewFromConfig(world.Config(source, home))); err != nil {
-			t.Fatal(err)
-		}
-		building, c.copies = false, nil
-		begun := time.Now()
-		p := encryptedami.Through(world, seed)
-		for range 2 {
-			if err := p.Configure(map[string]any{"packer_build_name": "golden"}, b.options()); err != nil {
-				t.Fatal(err)
-			}
-		}
-		ui := &packersdk.BasicUi{Writer: io.Discard, ErrorWriter: io.Discard}
-		_, _, _, err := p.PostProcess(t.Context(), ui, &packersdk.MockArtifact{
-			BuilderIdValue: "mitchellh.amazonebs", IdValue: home +
-				":" +
-				c.image,
-			StateValues: map[string]any{"generated_data": map[string]any{"PackerRunUUID": "run-1"}},
-		})
+		c = newCourse(s)
+		world, f, err := c.newWorld(seed)
 		if err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		if err := distribute(t.Context(), world, seed, f.options(), c.image); err != nil {
 			t.Fatal(err)
 		}
 		c.took = time.Since(begun)
@@ -174,6 +137,59 @@ func run(t *testing.T, s scenario, seed uint64) (c course) {
 		}
 	})
 	return c
+}
+
+// newWorld builds the simulated AWS of a scenario, and the resources that exist before the run.
+func (c *course) newWorld(seed uint64, more ...awssim.Option) (*awssim.World, fixture, error) {
+	random := rand.New(rand.NewPCG(seed, 0))
+	for range c.Volumes {
+		gib := c.GiB
+		if gib == 0 {
+			gib = 8 + random.Int32N(493)
+		}
+		c.sizes = append(c.sizes, gib)
+	}
+
+	building, f := true, fixture{course: c}
+	options := slices.Concat(more, []awssim.Option{
+		awssim.WithSeed(seed),
+		awssim.WithRecorder(func(r awssim.Record) {
+			if !building {
+				c.count(r)
+			}
+		}),
+		awssim.WithCopyScheduleFunc(func(d awssim.CopySchedule) { c.copies = append(c.copies, d) }),
+	})
+	if c.Throttled > 0 {
+		options = append(options, awssim.WithChaos(c.Throttled, awssim.Throttled))
+	}
+	world := awssim.New(options...)
+	if err := world.Build(f.build); err != nil {
+		return nil, f, err
+	}
+	if c.Limit > 0 {
+		world.SetSnapshotCopyQuota(source, c.Limit)
+	}
+	err := f.occupy(context.Background(), ec2.NewFromConfig(world.Config(source, home)))
+	building, c.copies = false, nil
+	return world, f, err
+}
+
+// distribute runs the post-processor with the image of a build.
+func distribute(ctx context.Context, client aws.HTTPClient, seed uint64, options map[string]any, image string) error {
+	p := encryptedami.Through(client, seed)
+	for range 2 {
+		if err := p.Configure(map[string]any{"packer_build_name": "golden"}, options); err != nil {
+			return err
+		}
+	}
+	ui := &packersdk.BasicUi{Writer: io.Discard, ErrorWriter: io.Discard}
+	_, _, _, err := p.PostProcess(ctx, ui, &packersdk.MockArtifact{
+		BuilderIdValue: "mitchellh.amazonebs",
+		IdValue:        home + ":" + image,
+		StateValues:    map[string]any{"generated_data": map[string]any{"PackerRunUUID": "run-1"}},
+	})
+	return err
 }
 
 func (c *course) count(r awssim.Record) {
