@@ -124,13 +124,13 @@ const introduction = "<!-- Made from internal/doctest/findings.md and internal/d
 # Errors by code
 
 Each finding of a run has a code: in the report, in ` + "`manifest.json`" + ` and in machine-readable output.
-This page has a heading for each code: first those of the plugin's own checks, then those of AWS's errors with their
-messages. Search for a part of your message that holds no ID. The accounts, roles and keys are examples: source account
+This page has a heading for each code: first for the plugin's own checks, then for AWS's errors with their messages.
+To find a message, search for a part of it that has no ID. The accounts, roles and keys are examples: source account
 111111111111, target account 999999999999, role ` + "`golden-image-target`" + `.
 
-A copy that fails after a dry run of ` + "`kms:CreateGrant`" + ` was denied has the code
-[kms_create_grant_denied](#kms_create_grant_denied). Its message names the keys of the copy and of the source, because
-AWS does not say which one it refused.
+If a copy fails and the dry run of ` + "`kms:CreateGrant`" + ` was denied, the code is
+[kms_create_grant_denied](#kms_create_grant_denied). AWS does not say which key it refused, so the message has both: the
+key of the copy and the key of the source.
 `
 
 // readExplanation reads one block of the golden file.
