@@ -273,6 +273,13 @@ The target account 999999999999 has:
 - the role ~golden-image-target~ with every permission in EC2 and KMS. The source account may assume it with the
   external ID ~golden-images-4711~.
 
+To try a guide with this world, add ~external_id = "golden-images-4711"~ to its ~assume_role~ blocks. Guides that use
+SSM parameters or ~mode = "usage"~ need more permissions. This command allows everything to the role:
+
+    AWS_ACCESS_KEY_ID=999999999999 aws iam put-role-policy --region ap-northeast-1 \
+      --role-name golden-image-target --policy-name all \
+      --policy-document '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
+
 ## How it differs from AWS
 
 Recorded responses of AWS are replayed by ~go test ./internal/awssim~ and, with boto3, by ~make replay~. The files
