@@ -24,10 +24,19 @@ func ExplainFindings(findings []distribution.Finding, facts distribution.Facts) 
 		explained.Level = f.Level
 		explained.Field = f.Field
 		explained.Location = f.Location
-		explained.Summary = f.Summary + ": " + explained.Summary
+		if !replacedSummaries[f.Code] {
+			explained.Summary = f.Summary + ": " + explained.Summary
+		}
 		findings[i] = explained
 	}
 	return findings
+}
+
+// replacedSummaries are the codes of findings whose summary says less than the explanation of the error.
+var replacedSummaries = map[string]bool{
+	"launch_template_not_found":  true,
+	"launch_template_unreadable": true,
+	"parameter_unreadable":       true,
 }
 
 // findFailedLookup returns the lookup at the finding's location whose error is the finding's detail.

@@ -95,7 +95,7 @@ func connectDryRun(failed distribution.Finding, denied []distribution.Finding) d
 		if len(d.PolicyStatements) == 0 {
 			steps = append(steps, strings.TrimSuffix(d.Remediation, " "+mayBeAllowed)) // it was not
 		}
-		failed.PolicyStatements = appendMissing(failed.PolicyStatements, d.PolicyStatements)
+		failed.PolicyStatements = AppendStatements(failed.PolicyStatements, d.PolicyStatements)
 	}
 	who := cmp.Or(match{Case: Case{Principal: failed.Principal}}.caller().name, "the caller")
 	failed.Code = createGrantDenied
@@ -113,8 +113,8 @@ func connectDryRun(failed distribution.Finding, denied []distribution.Finding) d
 	return failed
 }
 
-// appendMissing appends the additions that a list lacks.
-func appendMissing(list, more []distribution.Addition) []distribution.Addition {
+// AppendStatements appends the statements that a list lacks.
+func AppendStatements(list, more []distribution.Addition) []distribution.Addition {
 	for _, a := range more {
 		has := func(b distribution.Addition) bool { return reflect.DeepEqual(a, b) }
 		if !slices.ContainsFunc(list, has) {
@@ -137,13 +137,97 @@ func hasSameCause(a, b distribution.Finding) bool {
 
 // merge adds a failure to a finding with the same cause.
 func merge(f, other distribution.Finding) distribution.Finding {
-	f.PolicyStatements = appendMissing(slices.Clip(f.PolicyStatements), other.PolicyStatements)
+	f.PolicyStatements = AppendStatements(slices.Clip(f.PolicyStatements), other.PolicyStatements)
 	failure := distribution.Failure{At: other.Location, Summary: other.Summary}
 	isFirst := failure == distribution.Failure{At: f.Location, Summary: f.Summary}
 	if f.Level == distribution.Refused && !isFirst && !slices.Contains(f.Also, failure) {
 		f.Also = append(slices.Clip(f.Also), failure)
 	}
 	return f
+}
+
+// JoinPlanFindings returns the findings of a plan, with each error once. A role is the same in every Region, and a target
+// may have many accounts, so the same error would otherwise appear for each of them.
+func JoinPlanFindings(findings []distribution.Finding) []distribution.Finding {
+	var joined []distribution.Finding
+	for _, f := range findings {
+		i := slices.IndexFunc(joined, func(other distribution.Finding) bool { return isSameForEachAccount(f, other) })
+		if i < 0 {
+			joined = append(joined, f)
+			continue
+		}
+		joined[i] = mergeAccounts(joined[i], f)
+	}
+
+	for i := range joined {
+		if len(joined[i].Also) > 0 {
+			joined[i].Detail = Sentence(joined[i].Detail) + hits(joined[i])
+		}
+	}
+	return joined
+}
+
+// Sentence ends a text with a period, so that another sentence can follow.
+func Sentence(text string) string {
+	if text == "" || strings.HasSuffix(text, ".") {
+		return text
+	}
+	return text + "."
+}
+
+// isSameForEachAccount reports whether two errors differ only in their accounts and Regions.
+func isSameForEachAccount(a, b distribution.Finding) bool {
+	hasLocation := a.Location != (distribution.Location{}) && b.Location != (distribution.Location{})
+	if a.Level != distribution.Refused || !hasLocation {
+		return false
+	}
+	return reflect.DeepEqual(withoutLocation(a), withoutLocation(b))
+}
+
+// withoutLocation returns a finding with placeholders for its account and Region, and without its statements.
+func withoutLocation(f distribution.Finding) distribution.Finding {
+	replacer := strings.NewReplacer(f.Location.Account, "{account}", f.Location.Region, "{region}")
+	for _, text := range []*string{&f.Summary, &f.Detail, &f.AWSMessage, &f.Remediation, &f.Principal, &f.Resource} {
+		*text = replacer.Replace(*text)
+	}
+	f.Location, f.PolicyStatements, f.Also = distribution.Location{}, nil, nil
+	return f
+}
+
+// mergeAccounts adds the error of another account or Region to a finding. Its next step covers the statements of both.
+func mergeAccounts(f, other distribution.Finding) distribution.Finding {
+	before := StatementInstruction(f.PolicyStatements, "")
+	f.PolicyStatements = JoinStatements(f.PolicyStatements, other.PolicyStatements)
+	if rest, ok := strings.CutPrefix(f.Remediation, strings.TrimSuffix(before, ".")); ok && before != "" {
+		f.Remediation = strings.TrimSuffix(StatementInstruction(f.PolicyStatements, ""), ".") + rest
+	}
+	failure := distribution.Failure{At: other.Location, Summary: other.Summary}
+	if other.Location != f.Location && !slices.Contains(f.Also, failure) {
+		f.Also = append(slices.Clip(f.Also), failure)
+	}
+	return f
+}
+
+// JoinStatements adds statements to those of a list. Statements of the same policy that differ only in their resources
+// become one.
+func JoinStatements(list, more []distribution.Addition) []distribution.Addition {
+	list = slices.Clone(list)
+	for _, a := range more {
+		i := slices.IndexFunc(list, func(b distribution.Addition) bool { return differInResourcesOnly(a, b) })
+		if i < 0 {
+			list = append(list, a)
+			continue
+		}
+		joined := list[i].Statement
+		joined.Resource = distribution.Union(joined.Resource, a.Statement.Resource)
+		list[i].Statement = joined
+	}
+	return list
+}
+
+func differInResourcesOnly(a, b distribution.Addition) bool {
+	a.Statement.Sid, a.Statement.Resource = b.Statement.Sid, b.Statement.Resource
+	return reflect.DeepEqual(a, b)
 }
 
 // mostHits is the number of locations that a finding names.

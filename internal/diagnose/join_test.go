@@ -171,3 +171,44 @@ func TestJoinFindings_interruptedSteps(t *testing.T) {
 		}
 	}
 }
+
+// The same role lacks the same permission for every account and Region of a target. The error appears once, and its
+// statement has all role ARNs.
+func TestJoinPlanFindings_accountsAndRegions(t *testing.T) {
+	var all []distribution.Finding
+	for _, account := range []string{"222222222222", "333333333333"} {
+		for _, region := range []string{"ap-northeast-1", "us-west-2"} {
+			role := "arn:aws:iam::" + account + ":role/target"
+			all = append(all, distribution.Finding{
+				Level:       distribution.Refused,
+				Location:    distribution.Location{Account: account, Region: region},
+				Resource:    role,
+				Summary:     "account " + account + " cannot be used: role packer may not sts:AssumeRole",
+				Detail:      "No identity policy of role packer allows it on " + role + ".",
+				Remediation: "Add the statement to the identity policy of role packer in account 111111111111.",
+				PolicyStatements: []distribution.Addition{{
+					Policy:    "identity policy of role packer in account 111111111111",
+					Statement: distribution.Statement{Sid: "X" + account, Effect: "Allow", Resource: []string{role}},
+				}},
+			})
+		}
+	}
+
+	joined := JoinPlanFindings(append(all, distribution.Finding{Level: distribution.Refused, Summary: "another"}))
+	if len(joined) != 2 || len(joined[0].Also) != 3 || len(joined[0].PolicyStatements) != 1 {
+		t.Fatalf("got %+v", joined)
+	}
+	roles := []string{"arn:aws:iam::222222222222:role/target", "arn:aws:iam::333333333333:role/target"}
+	if got := joined[0].PolicyStatements[0].Statement.Resource; !slices.Equal(got, roles) {
+		t.Errorf("got the resources %v, want %v", got, roles)
+	}
+	if got := joined[0].Remediation; !strings.HasPrefix(got, "Add the statement to the identity policy") {
+		t.Errorf("got the next step %q", got)
+	}
+
+	all[3].PolicyStatements[0].Policy = "key policy of alias/golden"
+	joined = JoinPlanFindings(all)
+	if got := joined[0].Remediation; got != StatementInstruction(joined[0].PolicyStatements, "") {
+		t.Errorf("with two policies: got the next step %q", got)
+	}
+}

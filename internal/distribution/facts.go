@@ -290,6 +290,23 @@ func (f Facts) HasHiddenResources() bool {
 	return slices.ContainsFunc(f.Unseen, func(u FailedLookup) bool { return u.Vital && f.NeedsLookup(u.At) })
 }
 
+// UnseenAccounts returns the number of accounts in which a lookup failed, so that resources of earlier runs may exist
+// there.
+func (f Facts) UnseenAccounts() int {
+	var accounts []string
+	for at, site := range f.Sites {
+		if site.Err != nil {
+			accounts = append(accounts, at.Account)
+		}
+	}
+	for _, unseen := range f.Unseen {
+		if unseen.Vital && f.NeedsLookup(unseen.At) {
+			accounts = append(accounts, unseen.At.Account)
+		}
+	}
+	return len(Union(accounts, nil))
+}
+
 // RequiredLookupFailure returns the failed lookup without which a location cannot be planned. Nil if none failed.
 func (f Facts) RequiredLookupFailure(at Location) *FailedLookup {
 	i := slices.IndexFunc(f.Unseen, func(u FailedLookup) bool { return u.Vital && u.At == at })

@@ -152,13 +152,13 @@ var printedFlags = regexp.MustCompile(`(Resume: |Give up:) packer build ((?:-var
 // printedArguments returns the arguments of a printed command, with the value of the external ID. A run that was killed
 // has printed none.
 func printedArguments(command, output, path string) []string {
-	flags := "-var external_id=... "
+	flags := "-var external_id=EXTERNAL_ID "
 	for _, found := range printedFlags.FindAllStringSubmatch(output, -1) {
 		if found[1] == command {
 			flags = found[2]
 		}
 	}
-	flags = strings.ReplaceAll(flags, "external_id=...", "external_id=golden-images-4711")
+	flags = strings.ReplaceAll(flags, "external_id=EXTERNAL_ID", "external_id=golden-images-4711")
 	return slices.Concat([]string{"build", "-color=false"}, strings.Fields(flags), []string{path})
 }
 

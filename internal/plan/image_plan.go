@@ -62,7 +62,8 @@ func volumeCauses(region string, v volume, image distribution.Image, facts distr
 	}
 
 	if len(found) == 0 {
-		found = append(found, "the builder is configured to (encrypt_boot, kms_key_id or launch_block_device_mappings)")
+		found = append(found, "it was created with encryption "+
+			"(with amazon-ebs: encrypt_boot, kms_key_id or launch_block_device_mappings)")
 	}
 
 	return found

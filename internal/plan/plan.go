@@ -34,6 +34,14 @@ func (p *Plan) find(found ...[]distribution.Finding) {
 	p.Findings = append(p.Findings, slices.Concat(found...)...)
 }
 
+// Refuses reports whether an error of the plan is about a destination. Such a destination has failed, and is not skipped.
+func (p Plan) Refuses(at distribution.Location) bool {
+	return slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool {
+		isThere := func(failure distribution.Failure) bool { return failure.At == at }
+		return f.Level == distribution.Refused && (f.Location == at || slices.ContainsFunc(f.Also, isThere))
+	})
+}
+
 // Refused reports whether a finding prevents the run.
 func (p Plan) Refused() bool {
 	for _, f := range p.Findings {

@@ -86,10 +86,10 @@ func launchFindings(
 				Location:  s.location,
 				Resource:  key,
 				Summary:   "who launches the shared image needs access to its key",
-				Detail:    "a launch decrypts the image's snapshots for the one who launches, and sharing an image shares no key",
-				Remediation: "add the statements to the policies that they are for, unless they are there already; for " +
-					"Auto Scaling in another account, its account has to give its service-linked role a grant on the key " +
-					"as well, as grant in a share block does",
+				Detail: "sharing an AMI does not share its key; a launch uses the key with the permissions of the account " +
+					"that launches",
+				Remediation: "add each statement to the policy named above it, unless it is there already; for " +
+					"Auto Scaling in another account, add a kms_grant block to the share block",
 			}
 
 			f.PolicyStatements = launchStatements(

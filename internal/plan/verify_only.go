@@ -93,7 +93,7 @@ func (a *Assessment) unseenDestinations(destinations []distribution.Destination)
 }
 
 // distributeAgain is the next step where a run of mode = "verify" found something missing.
-const distributeAgain = `run again without mode = "verify"`
+const distributeAgain = "distribute the AMI again: run the template that made the copies, with existing_amis"
 
 // verifyDestination returns findings about a destination's key, image and published references.
 func (a *Assessment) verifyDestination(d distribution.Destination) []distribution.Finding {

@@ -59,6 +59,14 @@ func (n Node) Without() string {
 	return strings.Join(parts, ", ")
 }
 
+// WithoutGlyph returns the symbol of the destinations that get no image: that of skipped ones if none has failed.
+func (n Node) WithoutGlyph() string {
+	if n.Failed == 0 {
+		return glyph(Skipped)
+	}
+	return glyph(Failed)
+}
+
 // sizeSuffix returns the size after the Region. Empty if it is unknown.
 func (n Node) sizeSuffix() string {
 	if n.GiB == 0 {

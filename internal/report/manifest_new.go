@@ -155,7 +155,7 @@ func newSourceAMIs(in Input) []SourceAMI {
 				SizeGiB:          int64(d.GiB),
 				KMSKeyARN:        OptionalString(d.KeyARN),
 				KMSKeyAlias:      OptionalString(in.Plan.KeyAliases[d.KeyARN]),
-				Staged:           d.Staged,
+				Staged:           stagingStep(in.Plan.Steps, image, d) != nil,
 				StagedSnapshotID: OptionalString(stagedSnapshot(in, image.Region, d.SnapshotID)),
 				StagedKMSKeyARN:  OptionalString(d.StageKeyARN),
 				StagedKeyAlias:   OptionalString(in.Plan.KeyAliases[d.StageKeyARN]),

@@ -350,6 +350,9 @@ func (t *text) attributeList(m Manifest) {
 }
 
 func (t *text) retainedResources(m Manifest) {
+	if m.Mode == PlanOnly || m.Mode == Verify || m.Mode == Usage { // such a run creates nothing
+		return
+	}
 	t.line("## Left behind\n")
 	switch {
 	case m.Run.EndedAt.IsZero():

@@ -37,6 +37,9 @@ func Forecast(p plan.Plan, alternatives []plan.Alternative) string {
 	if calls := p.Estimate.Calls; len(calls) > 0 {
 		t.line("  Calls: %s", callsText(calls))
 	}
+	if p.Estimate.Copies == 0 && len(p.Destinations) > 0 {
+		t.line("  No copies, about %s, no further cost", minutes(p.Estimate.Takes))
+	}
 	t.estimate(p)
 	if p.Estimate.Copies > 0 { // otherwise nothing can be saved
 		for _, a := range alternatives {
@@ -57,7 +60,7 @@ func (t *planText) subject(p plan.Plan) {
 	for _, image := range p.Images {
 		t.volumes(p.Steps, image, len(p.Images) > 1)
 	}
-	t.destinations(p.Destinations)
+	t.destinations(p)
 	t.moves(p)
 	t.routes(p.Routes)
 	t.shares(p.Shares)
@@ -180,7 +183,8 @@ func stagingStep(steps []step.Step, image plan.ImagePlan, d plan.DevicePlan) ste
 // mostDestinations is the number of destinations that are listed one by one.
 const mostDestinations = 20
 
-func (t *planText) destinations(all []plan.DestinationPlan) {
+func (t *planText) destinations(p plan.Plan) {
+	all, existing := p.Destinations, existingImages(p.Steps)
 	if len(all) == 0 {
 		return
 	}
@@ -202,6 +206,9 @@ func (t *planText) destinations(all []plan.DestinationPlan) {
 		if d.MethodWhy != "" {
 			from += ", with CopyImage: " + clean(d.MethodWhy)
 		}
+		if id := existing[d.At]; id != "" && p.Move == "" {
+			from += ", exists: " + id
+		}
 		if d.LeftOut {
 			from += ", skipped"
 		}
@@ -210,6 +217,17 @@ func (t *planText) destinations(all []plan.DestinationPlan) {
 	if more := len(all) - len(shown); more > 0 {
 		t.line("    and %d more", more)
 	}
+}
+
+// existingImages returns the images that an earlier run has delivered and that this run only verifies.
+func existingImages(steps []step.Step) map[distribution.Location]string {
+	all := map[distribution.Location]string{}
+	for _, s := range steps {
+		if s.Role() == step.VerifiesImage && s.Subject().Known != "" {
+			all[s.Meta().Destination] = s.Subject().Known
+		}
+	}
+	return all
 }
 
 // routes writes the route to each Region that has no source image.
@@ -225,11 +243,11 @@ func (t *planText) routes(all []plan.RegionRoute) {
 
 func (t *planText) shares(all []plan.SharePlan) {
 	for _, s := range all {
-		what := s.ImageID
+		what := s.ImageID + " itself"
 		if s.Staged {
-			what = "a copy of " + s.ImageID
+			what = "a copy of " + s.ImageID + " that stays in the source account"
 		}
-		t.line("  Shared without a copy: %s in %s with %s "+
+		t.line("  Shared: %s, in %s, with %s "+
 			"(%s)", what, s.At.Region, clean(s.With.String()), clean(list(s.Names)))
 		for _, p := range s.Pointers {
 			t.line("    Named by the %s in %s", clean(p.String()), s.At.Account)

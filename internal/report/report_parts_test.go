@@ -56,7 +56,7 @@ func TestHTML_refusedPlan(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkParts(t, string(page), map[string]bool{
-		"✕ 1 skipped":     true,
+		"– 1 skipped":     true,
 		"1 failed":        false,
 		">not copied<":    true,
 		"no copy needed":  false,

@@ -120,10 +120,16 @@ func isShared(s plan.SharePlan, r distribution.Result) bool {
 	})
 }
 
-// Left returns a line for each resource that a run leaves behind, or one line that nothing is left.
-func (l Labels) Left(left []distribution.RetainedResource, accounts int) []string {
+// Left returns a line for each resource that a run leaves behind, or one line that nothing is left. unseen is the number
+// of accounts that could not be looked at, and that may have something left.
+func (l Labels) Left(left []distribution.RetainedResource, accounts, unseen int) []string {
 	if len(left) == 0 {
-		return []string{"Nothing is left behind (checked in " + distribution.Count(accounts, "account", "accounts") + ")"}
+		checked := distribution.Count(accounts-unseen, "account", "accounts")
+		if unseen > 0 {
+			return []string{"Nothing is left behind in " + checked + ". " + distribution.Count(unseen, "account", "accounts") +
+				" could not be looked at"}
+		}
+		return []string{"Nothing is left behind (checked in " + checked + ")"}
 	}
 	const shown = 20
 	var lines []string

@@ -4,6 +4,7 @@
 package report_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,7 +38,7 @@ func TestLeft_resourcesAndNothing(t *testing.T) {
 		{At: reporttest.Source, Kind: "share", Resource: "snap-0a", Why: "AccessDenied"},
 		{At: reporttest.Target, Kind: "snapshot", Resource: "snap-0d", GiB: 8, Why: "registered, but not verified"},
 	}
-	text := strings.Join(append(labels.Left(left, 3), labels.Left(nil, 3)...), "\n")
+	text := strings.Join(slices.Concat(labels.Left(left, 3, 0), labels.Left(nil, 3, 0), labels.Left(nil, 3, 1)), "\n")
 	golden.Equal(t, "testdata/left.golden", text+"\n")
 }
 

@@ -25,6 +25,8 @@ func (m Manifest) Headline() string {
 	switch {
 	case m.Mode == Usage && m.Status == Succeeded:
 		return "Usage in " + all
+	case m.Status == Planned && m.Summary.Skipped+m.Summary.Failed > 0:
+		return fmt.Sprintf("Planned for %d of %s", m.Summary.Pending, all)
 	case m.Status == Planned:
 		return "Planned for " + all
 	case m.Status == Running:

@@ -85,7 +85,7 @@ func sample() resume.File {
 func TestContent_golden(t *testing.T) {
 	content, variables := sample().Content()
 	golden.Equal(t, "testdata/resume.pkr.hcl.golden", string(content))
-	checkCommands(t, variables, "-var external_id=... -var external_id_2=...")
+	checkCommands(t, variables, "-var external_id=EXTERNAL_ID -var external_id_2=EXTERNAL_ID_2")
 }
 
 func TestContent_noSecret(t *testing.T) {
@@ -104,7 +104,7 @@ func TestContent_variableOfTheTemplate(t *testing.T) {
 	environment := map[string]string{"PKR_VAR_shared_secret": "hush-external", "PKR_VAR_mode": "hush-lab"}
 	f.Getenv = func(name string) string { return environment[name] }
 	content, variables := f.Content()
-	checkCommands(t, variables, "-var external_id=...")
+	checkCommands(t, variables, "-var external_id=EXTERNAL_ID")
 	if got := resume.UsedEnvironment(variables); got != "PKR_VAR_shared_secret" {
 		t.Errorf("got %q as the variables of the environment", got)
 	}

@@ -56,10 +56,13 @@ func CleanupCommand(path string, variables []Variable) string {
 	return command(path, " -var mode=cleanup", variables)
 }
 
+// Flag returns the flag of a variable, with a placeholder for its value.
+func (v Variable) Flag() string { return "-var " + v.Name + "=" + strings.ToUpper(v.Name) }
+
 func command(path, flags string, variables []Variable) string {
 	for _, v := range variables {
 		if !v.FromEnvironment && !v.Optional {
-			flags += " -var " + v.Name + "=..."
+			flags += " " + v.Flag()
 		}
 	}
 	if strings.ContainsAny(path, " '\"$&;()") {

@@ -88,7 +88,8 @@ func (s *ShareImage) Doing(w Words) string {
 }
 
 func (s *ShareImage) Summary() Summary {
-	return Summary{Phrase: Phrase{Text: "share the AMI"}, Accounts: s.With.Accounts, IsShare: true}
+	with := slices.Concat(s.With.Accounts, s.With.Organizations, s.With.Units)
+	return Summary{Phrase: Phrase{Text: "share the AMI"}, Accounts: with, IsShare: true}
 }
 
 // Role is CompletesImage for the launch permissions of a copy.

@@ -203,11 +203,20 @@ func (r *run) fix(causes []distribution.Finding) string {
 		return "See the next steps printed above" + r.alsoInReport() + "."
 	case len(f.PolicyStatements) > 0:
 		return report.NewLabels(r.plan).WithAliases(
-			diagnose.StatementInstruction(f.PolicyStatements, " printed above"+r.alsoInReport()))
+			diagnose.StatementInstruction(statementsOf(causes), " printed above"+r.alsoInReport()))
 	case f.Field != "" && r.resumeFile() != "":
 		return report.Sentence(f.Remediation) + " " + r.optionFix(f)
 	}
 	return report.Sentence(f.Remediation)
+}
+
+// statementsOf returns the statements of all causes, as the screen has them.
+func statementsOf(causes []distribution.Finding) []distribution.Addition {
+	var all []distribution.Addition
+	for _, f := range causes {
+		all = diagnose.AppendStatements(all, f.PolicyStatements)
+	}
+	return all
 }
 
 // optionFix returns where to correct the option of a finding. The resume file has no external ID, only a variable.
@@ -215,13 +224,23 @@ func (r *run) optionFix(f distribution.Finding) string {
 	block, _ := strings.CutSuffix(f.Field, ": assume_role")
 	v, isVariable := resume.ExternalIDOf(block, r.resumeVariables)
 	switch {
+	case f.Code == codeAssumeRoleDenied && !isVariable && strings.Contains(f.Summary, "external_id is missing"):
+		return "If it has one: in your template and in resume.pkr.hcl, add " + externalIDLine + " to assume_role of " +
+			block + ", and " + externalIDVariable + ". Resume with " + resume.Variable{Name: "external_id"}.Flag() +
+			"; never write the value into a file."
 	case f.Code != codeAssumeRoleDenied || !isVariable:
 		return "Correct " + f.Field + " in your template and in resume.pkr.hcl."
 	case v.FromEnvironment:
 		return "Correct external_id in your template, and PKR_VAR_" + v.Name + " before you resume."
 	}
-	return "Correct external_id in your template, and pass it with -var " + v.Name + "=... when you resume."
+	return "Correct external_id in your template, and pass it with " + v.Flag() + " when you resume."
 }
+
+// Lines that add an external ID to a template. The value, a secret, comes from the command line or the environment.
+const (
+	externalIDLine     = "external_id = var.external_id"
+	externalIDVariable = `variable "external_id" { sensitive = true }`
+)
 
 // codeAssumeRoleDenied is the code of a finding about a role that cannot be assumed.
 const codeAssumeRoleDenied = "assume_role_denied"

@@ -102,6 +102,19 @@ func TestScreen_explicitDeny(t *testing.T) {
 	})
 }
 
+// A required destination without a usable role has failed, on the screen as in the manifest. It is not skipped.
+func TestExplain_requiredAccountFailed(t *testing.T) {
+	onStage(t, func(s *stage) {
+		s.closed(other)
+		_, err := s.run(s.Context(), s.screenOptions(other, prod))
+		s.checkError(err)
+		m, _ := readManifest(s.T, filepath.Join(s.directory, "manifest.json"))
+		if m.Summary.Failed != 1 || m.Summary.Skipped != 0 || !strings.Contains(err.Error(), "Failed:  "+other) {
+			s.Errorf("got the summary %+v and %v", m.Summary, err)
+		}
+	})
+}
+
 // The error counts destinations as the manifest does: one that was skipped has not failed.
 func TestExplain_failedAndSkipped(t *testing.T) {
 	onStage(t, func(s *stage) {

@@ -34,6 +34,9 @@ func planOutcome(p plan.Plan) string {
 		counts[f.Level]++
 		if f.Level == distribution.Refused {
 			failing[f.Location] = true
+			for _, failure := range f.Also {
+				failing[failure.At] = true
+			}
 		}
 	}
 	text := distribution.Count(counts[distribution.Refused], "error", "errors") + ", " +

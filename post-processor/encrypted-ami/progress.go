@@ -353,7 +353,7 @@ func (p *progress) destination(d distribution.DestinationResult) {
 		p.print("Finished " + at + ": " + d.ImageID)
 	case distribution.DestinationFailed:
 		if !p.canceled && !p.brief {
-			p.print("Skipping " + at + " for the rest of this run")
+			p.print("Failed " + at + ": this run does nothing more there")
 		}
 	}
 }

@@ -132,8 +132,8 @@ func TestResume_afterRefusal(t *testing.T) {
 		s.checkError(err)
 		path := filepath.Join(directory, resume.FileName)
 		for _, part := range []string{
-			"Resume:  packer build -var external_id=... " + path + "\n",
-			"Give up: packer build -var mode=cleanup -var external_id=... " + path + "\n",
+			"Resume:  packer build -var external_id=EXTERNAL_ID " + path + "\n",
+			"Give up: packer build -var mode=cleanup -var external_id=EXTERNAL_ID " + path + "\n",
 			"Report:  " + filepath.Join(directory, "report.html") + "\n",
 		} {
 			if !strings.Contains(err.Error(), part) {

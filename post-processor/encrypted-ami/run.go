@@ -48,6 +48,7 @@ type run struct {
 	dropped      []distribution.Finding // about images of the artifact that AWS does not show
 	pool         *awsclient.Pool
 	account      string // of the source
+	unseen       int    // accounts that could not be looked at
 	accounts     int    // that the template names, with the source account; 0 if it names organizational units
 	clock        *runrecord.Clock
 	record       *runrecord.Run
@@ -278,6 +279,7 @@ func (r *run) decide(ctx context.Context, request distribution.Request) (plan.Pl
 	p.Findings = slices.Concat(r.dropped, diagnose.ExplainFindings(p.Findings, facts), notes)
 	r.printPlan(p, assessment)
 	p.Findings = append(p.Findings, execute.DryRun(ctx, r.pool, p, request.MaxFailedDestinations)...)
+	p.Findings = diagnose.JoinPlanFindings(p.Findings)
 	r.trackPlan(p)
 	r.printPlanFindings(p)
 	if p.Refused() {
@@ -329,6 +331,7 @@ func (r *run) look(ctx context.Context, request distribution.Request) (distribut
 	if err != nil {
 		return facts, r.pool.TimeoutError(ctx, err)
 	}
+	r.unseen = facts.UnseenAccounts()
 	if r.userSupplied {
 		r.result.Source = nil
 		for _, image := range r.images {
@@ -389,7 +392,7 @@ func failureSummary(p plan.Plan, missing []plan.DestinationPlan, unshared []plan
 	}
 	skipped := 0
 	for _, d := range missing {
-		if d.LeftOut && !p.IsUnanswered(d) {
+		if d.LeftOut && !p.IsUnanswered(d) && !p.Refuses(d.At) {
 			skipped++
 		}
 	}

@@ -121,7 +121,7 @@ func (r *run) printResult(result distribution.Result) {
 	if len(kept) > 0 && len(other) == 0 {
 		return
 	}
-	for _, line := range report.NewLabels(r.plan).Left(other, r.accountsOf(r.plan)) {
+	for _, line := range report.NewLabels(r.plan).Left(other, r.accountsOf(r.plan), r.unseen) {
 		r.ui.Say(line)
 	}
 }

@@ -28,7 +28,7 @@ func (r *run) trackPlan(p plan.Plan) {
 	for _, d := range p.Destinations {
 		end := distribution.DestinationResult{At: d.At, Target: d.Target, Optional: d.Optional, State: distribution.Waiting}
 		switch {
-		case p.IsUnanswered(d):
+		case p.IsUnanswered(d), d.LeftOut && p.Refuses(d.At):
 			end.State = distribution.DestinationFailed
 		case d.LeftOut:
 			end.State = distribution.Excluded

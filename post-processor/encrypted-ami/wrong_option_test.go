@@ -24,7 +24,7 @@ func TestExplain_wrongOption(t *testing.T) {
 			[]string{
 				start + "external_id does not match, or the role does not trust user ci\n",
 				"with this external ID and without MFA",
-				"Correct external_id in your template, and pass it with -var external_id=... when you resume.\n",
+				"Correct external_id in your template, and pass it with -var external_id=EXTERNAL_ID when you resume.\n",
 			},
 		},
 		"external ID missing": {
@@ -32,7 +32,9 @@ func TestExplain_wrongOption(t *testing.T) {
 			[]string{
 				start + "external_id is missing, or the role does not trust user ci\n",
 				"to user ci without an external ID and without MFA",
-				`Correct target "to 999999999999": assume_role in your template and in resume.pkr.hcl.` + "\n",
+				`add external_id = var.external_id to assume_role of target "to 999999999999", and ` +
+					`variable "external_id" { sensitive = true }. Resume with -var external_id=EXTERNAL_ID; ` +
+					"never write the value into a file.\n",
 			},
 		},
 		"role missing": {

@@ -287,7 +287,7 @@ func testFailure(t *testing.T, b *browser) {
 		`"Effect":"Allow"`,
 		f.PolicyStatements[0].AttachTo,
 		m.Resume.Command,
-		"-var external_id=...",
+		"-var external_id=EXTERNAL_ID",
 	) {
 		t.Errorf("got %q", text)
 	}

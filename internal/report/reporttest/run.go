@@ -62,8 +62,8 @@ func NewManifest(p plan.Plan, r distribution.Result) report.Manifest {
 		RunID: "5d3c8a52-8f0e-4c0b-9a41-2f1e7f6f0a11",
 		Resume: &report.Resume{
 			File:    "resume.pkr.hcl",
-			Command: "packer build -var external_id=... encrypted-ami/ami-0aaaaaaaaaaaaaaaa/resume.pkr.hcl",
-			CleanupCommand: "packer build -var mode=cleanup -var external_id=... " +
+			Command: "packer build -var external_id=EXTERNAL_ID encrypted-ami/ami-0aaaaaaaaaaaaaaaa/resume.pkr.hcl",
+			CleanupCommand: "packer build -var mode=cleanup -var external_id=EXTERNAL_ID " +
 				"encrypted-ami/ami-0aaaaaaaaaaaaaaaa/resume.pkr.hcl",
 			Variables: []string{"external_id"},
 		},

@@ -83,7 +83,7 @@ func demo(ctx context.Context, template string) (err error) {
 		"build", "-color=false", "-var", "external_id=" + externalID, "-var", "poll_interval=1s", path,
 	}
 
-	say("\n$ packer build -var external_id=... -var poll_interval=1s %s", template)
+	say("\n$ packer build -var external_id=EXTERNAL_ID -var poll_interval=1s %s", template)
 	packer := host.Command(ctx, build...)
 	packer.Stdout, packer.Stderr = os.Stdout, os.Stderr
 	if err := packer.Run(); err != nil {
