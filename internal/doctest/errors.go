@@ -130,7 +130,8 @@ To find a message, search for a part of it that has no ID. The accounts, roles a
 
 If a copy fails and the dry run of ` + "`kms:CreateGrant`" + ` was denied, the code is
 [kms_create_grant_denied](#kms_create_grant_denied). AWS does not say which key it refused, so the message has both: the
-key of the copy and the key of the source.
+key of the copy and the key of the source: "role golden-image-target may not kms:CreateGrant on alias/golden-target or
+alias/golden-source".
 `
 
 // readExplanation reads one block of the golden file.
