@@ -51,7 +51,7 @@ func run(
 	keys map[provenance.SourceImage]provenance.SigningKeys,
 	o Options,
 	say func(distribution.Event),
-) map[distribution.StepID]step.Outcome {
+) step.Outcomes {
 	e := &executor{}
 	r := newRunner(steps, e.executeStep, say, cleanupTimeout)
 	e.shared = step.NewRun(steps, step.RunSettings{
@@ -70,11 +70,10 @@ func run(
 	defer e.watcher.close()
 
 	outcomes := r.run(ctx)
-	for id, outcome := range outcomes {
+	for _, outcome := range outcomes {
 		outcome.Retained = slices.DeleteFunc(outcome.Retained, func(q distribution.RetainedResource) bool {
 			return e.shared.IsDeleted(q.Resource)
 		})
-		outcomes[id] = outcome
 	}
 
 	return outcomes

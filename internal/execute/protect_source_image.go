@@ -108,7 +108,7 @@ func runOnImages(
 	var results []distribution.SourceImageResult
 	var findings []distribution.Finding
 	for i, s := range steps {
-		d := done[s.Meta().ID]
+		d := done.Of(s.Meta().ID)
 		result := distribution.SourceImageResult{Region: images[i].Region, ImageID: images[i].ImageID}
 		update(&result, d)
 		results = append(results, result)

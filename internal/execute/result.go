@@ -21,7 +21,7 @@ func resultOf(
 	ctx context.Context,
 	pool *awsclient.Pool,
 	p plan.Plan,
-	outcomes map[distribution.StepID]step.Outcome,
+	outcomes step.Outcomes,
 ) distribution.Result {
 	b := resultBuilder{
 		plan:       p,
@@ -35,14 +35,14 @@ func resultOf(
 	}
 
 	for _, s := range p.Steps {
-		if s.Role().IsVerification() && outcomes[s.Meta().ID].Err != nil {
+		if s.Role().IsVerification() && outcomes.Of(s.Meta().ID).Err != nil {
 			b.unverified[s.Meta().Destination] = true
 		}
 	}
 
 	results := make([]step.Result, len(p.Steps))
 	for i, s := range p.Steps {
-		outcome := outcomes[s.Meta().ID]
+		outcome := outcomes.Of(s.Meta().ID)
 		results[i] = s.Result(outcome)
 		b.addOutcome(s, outcome, explain(ctx, pool, b.source, s, outcome.Err))
 		b.addResult(results[i])
@@ -56,7 +56,7 @@ func resultOf(
 
 	b.addSharePointers()
 	for i, s := range p.Steps {
-		outcome := outcomes[s.Meta().ID]
+		outcome := outcomes.Of(s.Meta().ID)
 		if pointer, ok := s.Pointer(); ok && outcome.Err == nil {
 			b.markPointerSet(s.Meta(), pointer)
 		}
@@ -69,7 +69,7 @@ func resultOf(
 // resultBuilder collects the result of a plan.
 type resultBuilder struct {
 	plan             plan.Plan
-	outcomes         map[distribution.StepID]step.Outcome
+	outcomes         step.Outcomes
 	source           string // account of the source image
 	result           distribution.Result
 	unverified       map[distribution.Location]bool // a verification failed

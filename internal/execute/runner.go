@@ -35,9 +35,9 @@ type stepRun struct {
 	dependents []*stepRun    // steps that wait for it
 	queue      *callQueue
 	begun      time.Time
-	outcomes   map[distribution.StepID]step.Outcome // of the steps that it waited for
-	attempt    step.Attempt                         // Nil before its start and after its end
-	quotaErr   error                                // last refusal because of a quota
+	outcomes   step.Outcomes // of the steps that it waited for
+	attempt    step.Attempt  // Nil before its start and after its end
+	quotaErr   error         // last refusal because of a quota
 }
 
 // startsBefore orders the steps that can start. A copy that is already in progress comes first, because it uses the
@@ -80,7 +80,7 @@ type runner struct {
 	onQueueSaturated   func(step.CopyGroup, bool)
 	runs               []*stepRun   // in the order of the plan
 	queues             []*callQueue // in the order of their first step
-	outcomes           map[distribution.StepID]step.Outcome
+	outcomes           step.Outcomes
 	failedDestinations map[distribution.Location]bool // by account and Region
 	timers             map[*stepRun]*time.Timer
 	stopCause          error // why no step starts any longer. Nil if the run continues
@@ -104,7 +104,7 @@ func newRunner(
 		finished:           make(chan *finishedAttempt, len(steps)),
 		wakeups:            make(chan *stepRun, len(steps)),
 		closed:             make(chan struct{}),
-		outcomes:           make(map[distribution.StepID]step.Outcome, len(steps)),
+		outcomes:           make(step.Outcomes, len(steps)),
 		failedDestinations: map[distribution.Location]bool{},
 		timers:             map[*stepRun]*time.Timer{},
 	}
@@ -125,7 +125,7 @@ func newRunner(
 			index:     i,
 			remaining: remaining[base.ID],
 			queue:     queues[base.Queue],
-			outcomes:  map[distribution.StepID]step.Outcome{},
+			outcomes:  step.Outcomes{},
 		}
 
 		for _, dependencies := range [][]distribution.StepID{base.DependsOn, base.RunsAfter} {
@@ -149,7 +149,7 @@ func newRunner(
 
 // run returns when all steps have ended. After ctx is done, only cleanup steps start. They have cleanupTimeout to
 // finish.
-func (r *runner) run(ctx context.Context) map[distribution.StepID]step.Outcome {
+func (r *runner) run(ctx context.Context) step.Outcomes {
 	defer close(r.closed)
 	cleanupCtx, expire := context.WithCancel(context.WithoutCancel(ctx))
 	defer expire()
@@ -249,7 +249,7 @@ func (r *runner) schedule(j *stepRun) {
 // failed: it is not tested.
 func (j *stepRun) skipCause() error {
 	for _, id := range j.base.DependsOn {
-		if step.IsUntested(j.outcomes[id].Err) {
+		if step.IsUntested(j.outcomes.Of(id).Err) {
 			return &step.Untested{Err: step.ErrSkipped}
 		}
 	}
@@ -258,7 +258,7 @@ func (j *stepRun) skipCause() error {
 
 func (r *runner) mustSkip(j *stepRun) bool {
 	for _, id := range j.base.DependsOn {
-		if j.outcomes[id].Err != nil {
+		if j.outcomes.Of(id).Err != nil {
 			return true
 		}
 	}
@@ -372,8 +372,12 @@ func (r *runner) finish(j *stepRun, d step.Outcome) {
 	}
 
 	j.outcomes, j.attempt = nil, nil // releases memory, for a run with 1000 destinations has many thousand steps
-	stored := d
-	stored.Snapshot = nil // only direct dependents need the snapshot, and it is large
+	stored := &d
+	if d.Snapshot != nil { // only direct dependents need the snapshot, and it is large
+		withoutSnapshot := d
+		withoutSnapshot.Snapshot = nil
+		stored = &withoutSnapshot
+	}
 	r.outcomes[j.base.ID] = stored
 	hasFailed := d.Err != nil && !step.IsUntested(d.Err)
 	if hasFailed && j.base.Destination != (distribution.Location{}) {
@@ -382,7 +386,7 @@ func (r *runner) finish(j *stepRun, d step.Outcome) {
 
 	r.report(finishedEvent(j, d))
 	for _, dependent := range j.dependents {
-		dependent.outcomes[j.base.ID] = d
+		dependent.outcomes[j.base.ID] = &d
 		if dependent.isCleanup() {
 			dependent.outcomes[j.base.ID] = stored
 		}

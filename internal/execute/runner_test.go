@@ -46,7 +46,7 @@ func (w *world) run(
 	ctx context.Context,
 	steps []step.Step,
 	say func(distribution.Event),
-) map[distribution.StepID]step.Outcome {
+) step.Outcomes {
 	w.begun, w.in, w.most = map[distribution.StepID]time.Time{}, map[string]int{}, map[string]int{}
 	start, end := make(chan *stepRun), make(chan *stepRun)
 	defer close(end)

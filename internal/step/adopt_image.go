@@ -29,7 +29,7 @@ func (r *Run) deleteDuplicates(ctx context.Context, a *attempt, s *RegisterImage
 		ref := s.Snapshots[device]
 		snapshotIDs[device] = a.id(ref)
 		copied := r.copies[ref.From]
-		if copied == nil || !a.outcomes[copied.ID].Repeated {
+		if copied == nil || !a.outcomes.Of(copied.ID).Repeated {
 			continue
 		}
 

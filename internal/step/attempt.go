@@ -18,7 +18,7 @@ import (
 type attempt struct {
 	step     Step
 	base     *Base
-	outcomes map[distribution.StepID]Outcome // of the steps that this one waited for
+	outcomes Outcomes // of the steps that this one waited for
 	do       func(context.Context) (Outcome, error)
 
 	unconfirmedSince time.Time // time of a call with unknown outcome. Zero if there is none

@@ -55,7 +55,7 @@ type Resumable interface {
 // Env is what a step can access while it runs.
 type Env struct {
 	*Run
-	Outcomes map[distribution.StepID]Outcome // of the steps that this one waited for
+	Outcomes Outcomes // of the steps that this one waited for
 }
 
 // ID returns the AWS ID of a reference. Empty if its step created nothing.
@@ -64,9 +64,9 @@ func (e Env) ID(ref Ref) string {
 	case ref.Known != "":
 		return ref.Known
 	case ref.Device != "":
-		return e.Outcomes[ref.From].SnapshotIDs[ref.Device]
+		return e.Outcomes.Of(ref.From).SnapshotIDs[ref.Device]
 	}
-	return e.Outcomes[ref.From].ID
+	return e.Outcomes.Of(ref.From).ID
 }
 
 // Outcome is how a step ended.
@@ -83,6 +83,17 @@ type Outcome struct {
 	Removed      []string                        // IDs of what other steps created and this one removed
 	Notes        []distribution.Finding
 	Err          error // set by the runner
+}
+
+// Outcomes are the outcomes of steps by ID. They are pointers because a run of 10,000 targets has many of them.
+type Outcomes map[distribution.StepID]*Outcome
+
+// Of returns the outcome of a step. It is empty if the step has none.
+func (o Outcomes) Of(id distribution.StepID) Outcome {
+	if outcome := o[id]; outcome != nil {
+		return *outcome
+	}
+	return Outcome{}
 }
 
 // RetryAfter says that an attempt must be called again after a delay.

@@ -386,7 +386,7 @@ func (r *Run) reportRetry(a *attempt, err error, until time.Time) {
 func (r *Run) dependenciesEnded(a *attempt) time.Time {
 	last := r.begun
 	for _, id := range a.base.DependsOn {
-		if ended := a.outcomes[id].Ended; ended.After(last) {
+		if ended := a.outcomes.Of(id).Ended; ended.After(last) {
 			last = ended
 		}
 	}

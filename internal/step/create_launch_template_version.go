@@ -126,7 +126,7 @@ func (s *CreateLaunchTemplateVersion) start(env Env) Attempt {
 		step:     s,
 		client:   client,
 		imageID:  imageID,
-		unsigned: env.Outcomes[s.Image.From].Unsigned,
+		unsigned: env.Outcomes.Of(s.Image.From).Unsigned,
 		image:    imageCheck{client: client, imageID: imageID},
 		releases: releaseCheck{
 			at:        s.Location,

@@ -96,7 +96,7 @@ func (s *PutParameter) start(env Env) Attempt {
 		getCall:  client.GetParameter,
 		tagCall:  client.AddTagsToResource,
 		imageID:  imageID,
-		unsigned: env.Outcomes[s.Image.From].Unsigned,
+		unsigned: env.Outcomes.Of(s.Image.From).Unsigned,
 		image:    imageCheck{client: env.Clients.EC2(s.Location), imageID: imageID},
 		releases: releaseCheck{
 			at:        s.Location,

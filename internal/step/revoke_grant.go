@@ -155,7 +155,7 @@ func (r *Run) grantToRevoke(ctx context.Context, a *attempt, s *RevokeGrant) (st
 		return id, nil
 	}
 
-	created := a.outcomes[s.Grant.From]
+	created := a.outcomes.Of(s.Grant.From)
 	if created.Err == nil || errors.Is(created.Err, ErrSkipped) || !awsclient.IsOutcomeUnknown(created.Err) {
 		return "", nil
 	}

@@ -112,7 +112,7 @@ func (r *Run) instanceToTerminate(ctx context.Context, a *attempt, s *TerminateI
 		return id, nil
 	}
 
-	launch := a.outcomes[s.Instance.From]
+	launch := a.outcomes.Of(s.Instance.From)
 	if launch.Err == nil || errors.Is(launch.Err, ErrSkipped) || !awsclient.IsOutcomeUnknown(launch.Err) {
 		return "", nil
 	}

@@ -221,12 +221,12 @@ func removedIDs(imageID string, snapshots []string, retained []distribution.Reta
 
 // hasUnsignedDependency reports whether a step that this one waits for could not sign the image.
 func (a *attempt) hasUnsignedDependency() bool {
-	return slices.ContainsFunc(slices.Collect(maps.Values(a.outcomes)), func(o Outcome) bool { return o.Unsigned })
+	return slices.ContainsFunc(slices.Collect(maps.Values(a.outcomes)), func(o *Outcome) bool { return o.Unsigned })
 }
 
 // isForeign reports whether another run created the image.
 func (a *attempt) isForeign(s *VerifyImage) bool {
-	return s.Image.From == "" || a.outcomes[s.Image.From].Adopted
+	return s.Image.From == "" || a.outcomes.Of(s.Image.From).Adopted
 }
 
 // hasBillingDifference reports whether the image would be billed differently from the source (rule 2.3.3).
@@ -240,7 +240,7 @@ func hasBillingDifference(differences []string) bool {
 func (a *attempt) copiedSnapshots(s *VerifyImage) []string {
 	var ids []string
 	for _, device := range slices.Sorted(maps.Keys(s.Snapshots)) {
-		if made := a.outcomes[s.Snapshots[device].Snapshot.From].ID; made != "" && made == a.expectedSnapshotID(s, device) &&
+		if made := a.outcomes.Of(s.Snapshots[device].Snapshot.From).ID; made != "" && made == a.expectedSnapshotID(s, device) &&
 			!slices.Contains(ids, made) {
 			ids = append(ids, made)
 		}
@@ -250,7 +250,7 @@ func (a *attempt) copiedSnapshots(s *VerifyImage) []string {
 
 // expectedSnapshotID returns the snapshot that a device of the image must use.
 func (a *attempt) expectedSnapshotID(s *VerifyImage, device string) string {
-	if id := a.outcomes[s.Image.From].SnapshotIDs[device]; id != "" {
+	if id := a.outcomes.Of(s.Image.From).SnapshotIDs[device]; id != "" {
 		return id
 	}
 	return a.id(s.Snapshots[device].Snapshot)
@@ -346,7 +346,7 @@ func findWrongSnapshots(s *VerifyImage, a *attempt, snapshots map[string]ec2type
 
 		if differences := snapshotDifferences(device, id, s.Location.Account, wanted, snapshot); len(differences) > 0 {
 			why = append(why, differences...)
-			if id == a.outcomes[wanted.Snapshot.From].ID && !slices.Contains(ids, id) {
+			if id == a.outcomes.Of(wanted.Snapshot.From).ID && !slices.Contains(ids, id) {
 				ids = append(ids, id)
 			}
 		}
@@ -387,7 +387,7 @@ func (r *Run) verifiedSnapshots(
 	var missing []string
 	for device, wanted := range s.Snapshots {
 		id := a.expectedSnapshotID(s, device)
-		if known := a.outcomes[wanted.Snapshot.From].Snapshot; known != nil && aws.ToString(known.SnapshotId) == id {
+		if known := a.outcomes.Of(wanted.Snapshot.From).Snapshot; known != nil && aws.ToString(known.SnapshotId) == id {
 			found[id] = *known
 		} else if !slices.Contains(missing, id) {
 			missing = append(missing, id)

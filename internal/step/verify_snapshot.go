@@ -36,7 +36,7 @@ func (s *VerifySnapshot) start(env Env) Attempt { return newAttempt(s, env, veri
 
 // verifySnapshot compares the last status of a test copy with what was requested.
 func verifySnapshot(_ context.Context, a *attempt, s *VerifySnapshot) (Outcome, error) {
-	snapshot := a.outcomes[s.Snapshot.From].Snapshot
+	snapshot := a.outcomes.Of(s.Snapshot.From).Snapshot
 	if snapshot == nil {
 		return Outcome{}, nil
 	}
