@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +92,10 @@ func TestProtect_manyTags(t *testing.T) {
 				time.Sleep(time.Hour)
 				run := w.Run(w.Template())
 				expectProtected(w, run)
+				changes := slices.DeleteFunc(run.Calls(), func(c fixture.Call) bool { return !c.Mutating() })
+				if len(changes) == 0 || changes[0].Action != "ec2:EnableImageDeregistrationProtection" {
+					w.Errorf("got the changes %v, want the protection first", changes)
+				}
 				if run.Err != nil && !strings.Contains(strings.ToLower(run.Err.Error()), "tag") {
 					w.Errorf("got %s, want one that names the tags", run.Outcome())
 				}
