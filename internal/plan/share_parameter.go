@@ -43,7 +43,7 @@ func (a *Assessment) sharePublication(d distribution.Destination, s *shareSource
 		},
 		keys:    a.facts.Keys[d.At],
 		release: a.facts.Images[s.region].Keys.Release(),
-		isNewer: func(string) bool { return false }, // PutParameter looks, because only tags of the image tell
+		isNewer: func(string) bool { return false }, // PutParameter looks, because only tags of the image show that
 	}
 
 	switch {
