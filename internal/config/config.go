@@ -338,11 +338,7 @@ func (c *Config) check(p *diagnostics) {
 	c.checkLocations(p)
 	for i := range c.Shares {
 		in := p.in(c.Shares[i].label(i))
-		c.Shares[i].check(in, chained)
-		if c.Publish == publishHold && len(c.Shares[i].SSMParameters) > 0 {
-			in.add("ssm_parameter", "no effect with publish = %q; mode = %q changes only what targets publish",
-				publishHold, ModePromote)
-		}
+		c.Shares[i].check(in, chained, c.Publish == publishHold)
 	}
 	c.checkProfiles(p)
 	c.checkRequired(p)

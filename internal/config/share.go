@@ -69,8 +69,9 @@ func (s *Share) isEmpty() bool {
 	return len(s.AccountIDs)+len(s.OrganizationARNs)+len(s.OrganizationalUnitARNs) == 0
 }
 
-// check checks a share block. chained is true if its roles are assumed with the session of a role.
-func (s *Share) check(p *diagnostics, chained bool) {
+// check checks a share block. chained is true if its roles are assumed with the session of a role, isHeld if nothing is
+// published.
+func (s *Share) check(p *diagnostics, chained, isHeld bool) {
 	for i, account := range s.AccountIDs {
 		p.account(index("account_ids", i), account)
 	}
@@ -82,6 +83,10 @@ func (s *Share) check(p *diagnostics, chained bool) {
 		s.KMSGrants[i].check(p.in(index("kms_grant", i)))
 	}
 	p.parameters(s.SSMParameters)
+	if isHeld && len(s.SSMParameters) > 0 {
+		p.add("ssm_parameter", "no effect with publish = %q; mode = %q changes only what targets publish",
+			publishHold, ModePromote)
+	}
 	for _, option := range []struct {
 		name  string
 		given bool

@@ -22,7 +22,8 @@ type Target struct {
 
 	// The name in messages and reports. Default: `target[0]`, `target[1]`, ...
 	Name string `mapstructure:"name"`
-	// Account IDs, as strings of 12 digits. The source account itself needs no role. One of `account_ids` and `organizational_unit_ids` is required.
+	// Account IDs, as strings of 12 digits. The source account itself needs no role. One of `account_ids` and
+	// `organizational_unit_ids` is required.
 	AccountIDs []string `mapstructure:"account_ids"`
 	// IDs of organizational units (`ou-...`) or of the root (`r-...`). All active accounts in them and in child units
 	// are targets, except the source account. Each run lists them, with the source credentials or with

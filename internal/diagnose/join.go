@@ -146,8 +146,8 @@ func merge(f, other distribution.Finding) distribution.Finding {
 	return f
 }
 
-// JoinPlanFindings returns the findings of a plan, with each error once. A role is the same in every Region, and a target
-// may have many accounts, so the same error would otherwise appear for each of them.
+// JoinPlanFindings returns the findings of a plan, with each error once. A role is the same in every Region, and a
+// target may have many accounts, so the same error would otherwise appear for each of them.
 func JoinPlanFindings(findings []distribution.Finding) []distribution.Finding {
 	var joined []distribution.Finding
 	for _, f := range findings {

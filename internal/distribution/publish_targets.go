@@ -20,6 +20,14 @@ type PublishTargets struct {
 // IsEmpty reports whether nothing names the images.
 func (p PublishTargets) IsEmpty() bool { return len(p.Parameters)+len(p.Templates) == 0 }
 
+// And returns the references of both.
+func (p PublishTargets) And(others PublishTargets) PublishTargets {
+	return PublishTargets{
+		Parameters: slices.Concat(p.Parameters, others.Parameters),
+		Templates:  slices.Concat(p.Templates, others.Templates),
+	}
+}
+
 // Names of all publish targets in messages.
 const (
 	PublishOptions      = "an ssm_parameter or a launch_template"

@@ -142,14 +142,14 @@ var Methods = []Method{Auto, BySnapshot, ByImage}
 // Share is a share block: the accounts and organizations that may launch the image without their own copy, in every
 // Region of the artifact.
 type Share struct {
-	Name                string      // "share[0]" if the template has none
-	AccountIDs          []string    // sorted
-	OrganizationARNs    []string    // sorted
-	OrganizationalUnits []string    // ARNs, sorted
-	Grants              []Grant     // on the key of the shared image, created by each of AccountIDs
-	Parameters          []Parameter // in the source account, in the order of the template
-	Roles               []Role      // chain to each of AccountIDs, for Grants only
-	Profile             string      // for Grants only; empty for none
+	Name                string   // "share[0]" if the template has none
+	AccountIDs          []string // sorted
+	OrganizationARNs    []string // sorted
+	OrganizationalUnits []string // ARNs, sorted
+	Grants              []Grant  // on the key of the shared image, created by each of AccountIDs
+	Roles               []Role   // chain to each of AccountIDs, for Grants only
+	Profile             string   // for Grants only; empty for none
+	PublishTargets               // of the shared image, in the source account
 }
 
 // Role is one role of a chain (rules 5.1 to 5.6).

@@ -358,6 +358,7 @@ func crashes(t *testing.T, world func(*testing.T) *testWorld) {
 	}
 	t.Logf("crash points: %d, converged: %d, duplicates: %d, orphans: %d", len(points), converged, duplicates, orphans)
 	if *whole {
-		fmt.Printf("crash points: %d, converged: %d, duplicates: %d, orphans: %d\n", len(points), converged, duplicates, orphans)
+		fmt.Printf(
+			"crash points: %d, converged: %d, duplicates: %d, orphans: %d\n", len(points), converged, duplicates, orphans)
 	}
 }

@@ -109,8 +109,8 @@ func TestUsage_deniedReferences(t *testing.T) {
 	})
 }
 
-// DescribeImageReferences calls other services for the caller. The error names the action that is denied, and prints the
-// statement to add and the role to add it to.
+// DescribeImageReferences calls other services for the caller. The error names the action that is denied, and prints
+// the statement to add and the role to add it to.
 func TestUsage_missingReferencePermission(t *testing.T) {
 	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
 		r := twoReleases(w)

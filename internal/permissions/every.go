@@ -29,44 +29,11 @@ func everyStep(s Setup) []step.Step {
 			&step.EnableSourceProtection{Base: step.Base{Location: at}, ImageID: image.ImageID},
 			&step.DisableSourceProtection{Base: step.Base{Location: at}, ImageID: image.ImageID})
 	}
-	for _, region := range s.regions() { // what failed, or does not pass, goes
+	for _, region := range s.regions() {
 		for _, target := range s.Targets {
-			at := distribution.Location{Account: target, Region: region}
-			steps = append(
-				steps,
-				&step.DeleteSnapshot{Base: step.Base{Location: at}},
-				&step.DeregisterImage{Base: step.Base{Location: at}},
-			)
+			steps = append(steps, stepsAt(s, distribution.Location{Account: target, Region: region})...)
 		}
-	}
-	if s.with("retention") {
-		for _, region := range s.regions() {
-			for _, target := range s.Targets {
-				steps = append(
-					steps,
-					&step.DeleteRelease{Base: step.Base{Location: distribution.Location{Account: target, Region: region}}},
-				)
-			}
-		}
-	}
-	if s.with("retention.disable_releases") {
-		for _, region := range s.regions() {
-			for _, target := range s.Targets {
-				at := distribution.Location{Account: target, Region: region}
-				steps = append(steps, &step.DeleteRelease{Base: step.Base{Location: at}, Disable: true})
-			}
-		}
-	}
-	if s.with("mode = rollback") {
-		for _, region := range s.regions() {
-			for _, target := range s.Targets {
-				at := distribution.Location{Account: target, Region: region}
-				steps = append(steps, &step.VerifyRelease{Base: step.Base{Location: at}})
-			}
-		}
-	}
-	if s.with("source_retention") {
-		for _, region := range s.regions() {
+		if s.with("source_retention") {
 			at := distribution.Location{Account: s.SourceAccount, Region: region}
 			steps = append(
 				steps,
@@ -81,6 +48,23 @@ func everyStep(s Setup) []step.Step {
 			panic(fmt.Sprintf("no plan: %+v", p.Findings)) // facts and requests are made here
 		}
 		steps = append(steps, p.Steps...)
+	}
+	return steps
+}
+
+// stepsAt returns the steps in a target that no plan here has: those of resumed runs, of older releases and of
+// rollbacks.
+func stepsAt(s Setup, at distribution.Location) []step.Step {
+	base := step.Base{Location: at}
+	steps := []step.Step{&step.DeleteSnapshot{Base: base}, &step.DeregisterImage{Base: base}}
+	if s.with("retention") {
+		steps = append(steps, &step.DeleteRelease{Base: base})
+	}
+	if s.with("retention.disable_releases") {
+		steps = append(steps, &step.DeleteRelease{Base: base, Disable: true})
+	}
+	if s.with("mode = rollback") {
+		steps = append(steps, &step.VerifyRelease{Base: base})
 	}
 	return steps
 }
@@ -130,31 +114,13 @@ func retain(s Setup, req *distribution.Request) {
 	}
 }
 
-// everyOption returns requests that use all options between them. Each has images with its own name.
-func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
-	const sourceAlias, staged, shared = "alias/source", "snap-0aaaaaaaaaaaaaaaa", "snap-0bbbbbbbbbbbbbbbb"
-	home := s.home()
-	source, other := s.sourceKeyOf(home.Region), s.other(home)
-	req := distribution.Request{
-		Images:   []distribution.SourceImage{{Region: home.Region, ImageID: "ami-0aaaaaaaaaaaaaaaa"}},
-		KMSKeyID: sourceAlias,
-		TestCopy: aws.Bool(s.with("test_copy")),
-		Targets: []distribution.Target{{
-			Name: "every option", AccountIDs: s.Targets, Regions: s.regions(), KMSKeyID: distribution.Text(s.TargetAlias),
-			Roles: []distribution.Role{{RoleName: distribution.Text(s.TargetRole)}},
-		}},
-		RunID: "run", Build: distribution.Build{Name: "golden", Region: home.Region},
-	}
-	target := &req.Targets[0]
-	retain(s, &req)
+// configure adds the options of a target that change its image.
+func configure(s Setup, target *distribution.Target) {
 	if s.with("launch_check") {
 		target.LaunchCheck = &distribution.LaunchCheck{
 			InstanceType:  "t3.nano",
 			SubnetFilters: map[string]string{"default-for-az": "true"},
 		}
-	}
-	if s.with("run_tags") {
-		req.RunTags = map[string]distribution.Text{"purpose": "distribution"}
 	}
 	if s.with("ami_users") {
 		target.Lifecycle.Users.Accounts = s.Users
@@ -172,6 +138,43 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 	if s.with("watermarks") {
 		target.Watermarks = []string{"approved"}
 	}
+}
+
+// share returns a share block.
+func (s Setup) share() distribution.Share {
+	share := distribution.Share{
+		Name:       "share",
+		AccountIDs: s.Users,
+		Grants:     []distribution.Grant{{}},
+		Roles:      []distribution.Role{{RoleName: distribution.Text(s.TargetRole)}},
+	}
+	if s.with("share.ssm_parameter") {
+		share.Parameters = []distribution.Parameter{s.parameter()}
+	}
+	return share
+}
+
+// everyOption returns requests that use all options between them. Each has images with its own name.
+func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
+	const sourceAlias, staged, shared = "alias/source", "snap-0aaaaaaaaaaaaaaaa", "snap-0bbbbbbbbbbbbbbbb"
+	home := s.home()
+	source, other := s.sourceKeyOf(home.Region), s.other(home)
+	req := distribution.Request{
+		Images:   []distribution.SourceImage{{Region: home.Region, ImageID: "ami-0aaaaaaaaaaaaaaaa"}},
+		KMSKeyID: sourceAlias,
+		TestCopy: aws.Bool(s.with("test_copy")),
+		Targets: []distribution.Target{{
+			Name: "every option", AccountIDs: s.Targets, Regions: s.regions(), KMSKeyID: distribution.Text(s.TargetAlias),
+			Roles: []distribution.Role{{RoleName: distribution.Text(s.TargetRole)}},
+		}},
+		RunID: "run", Build: distribution.Build{Name: "golden", Region: home.Region},
+	}
+	target := &req.Targets[0]
+	retain(s, &req)
+	if s.with("run_tags") {
+		req.RunTags = map[string]distribution.Text{"purpose": "distribution"}
+	}
+	configure(s, target)
 	publish(s, target)
 
 	requests := []distribution.Request{req}
@@ -194,19 +197,7 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 	}
 	if s.with("share") || s.with("share.ssm_parameter") { // then all is staged as an image, so it is not for the others
 		requests = append(requests, named(req, "shared"))
-		var parameters []distribution.Parameter
-		if s.with("share.ssm_parameter") {
-			parameters = []distribution.Parameter{s.parameter()}
-		}
-		requests[len(requests)-1].Shares = []distribution.Share{
-			{
-				Name:       "share",
-				AccountIDs: s.Users,
-				Parameters: parameters,
-				Grants:     []distribution.Grant{{}},
-				Roles:      []distribution.Role{{RoleName: distribution.Text(s.TargetRole)}},
-			},
-		}
+		requests[len(requests)-1].Shares = []distribution.Share{s.share()}
 	}
 	if s.with("watermarks") && !s.with("copy_method = image") {
 		requests = append(requests, named(req, "watermarked"))

@@ -31,7 +31,7 @@ func (a *Assessment) Decide() Plan {
 	p.Images = a.imagePlans(sources, open)
 	p.Destinations = a.destinationPlans(destinations, open, sources)
 	granters, findings := a.Sharers()
-	p.find(findings, validateSharers(a.facts, granters, destinations, sources), a.validateShareParameters(sources))
+	p.find(findings, validateSharers(a.facts, granters, destinations, sources), a.validateSharePublications(sources))
 	p.find(a.allowedImagesFindings(granters, sources))
 	p.Shares = a.sharePlans(sources, granters)
 	p.find(validateGrantCount(a.req, sources), unseenFindings(a.facts))

@@ -144,8 +144,8 @@ func managed(k distribution.Key) distribution.Key {
 	return k
 }
 
-// The staged image that a share block shares stays, so its snapshots cost what the copies of a target cost. Staged copies
-// that are deleted cost nothing.
+// The staged image that a share block shares stays, so its snapshots cost what the copies of a target cost. Staged
+// copies that are deleted cost nothing.
 func TestEstimate_sharedCopyStays(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(*distribution.Request)

@@ -133,11 +133,8 @@ func estimate(steps []step.Step) Estimate {
 func deletedCopies(steps []step.Step) map[distribution.StepID]bool {
 	deleted := map[distribution.StepID]bool{}
 	for _, s := range steps {
-		switch s := s.(type) {
-		case *step.DeleteSnapshot:
-			deleted[s.Snapshot.From] = true
-		case *step.DeregisterImage:
-			deleted[s.Image.From] = true
+		if d, ok := s.(step.Deleting); ok {
+			deleted[d.Deletes()] = true
 		}
 	}
 	return deleted

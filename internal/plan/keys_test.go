@@ -82,7 +82,8 @@ func TestDecide_encryptionCauses(t *testing.T) {
 		byDefault = "EBS encryption by default is on in ap-northeast-1"
 		byBase    = "the base AMI ami-0base has the same key"
 		byOthers  = "the base AMI ami-0base of another account is encrypted, and its volumes get the default key"
-		byBuild   = "it was created with encryption (with amazon-ebs: encrypt_boot, kms_key_id or launch_block_device_mappings)"
+		byBuild   = "it was created with encryption (with amazon-ebs: encrypt_boot, kms_key_id or " +
+			"launch_block_device_mappings)"
 	)
 	for _, c := range []struct {
 		name      string

@@ -404,8 +404,8 @@ func (b *builder) verifyMoved(d destinationMoves) (map[string]step.Ref, []distri
 	return images, verifications
 }
 
-// isPartlyMoved reports whether an earlier run has moved some of the references and not the others. If it has moved none,
-// there is nothing to finish and nothing to undo.
+// isPartlyMoved reports whether an earlier run has moved some of the references and not the others. If it has moved
+// none, there is nothing to finish and nothing to undo.
 func isPartlyMoved(p Plan) bool {
 	moved, unmoved := false, false
 	for _, d := range p.Destinations {

@@ -34,7 +34,8 @@ func (p *Plan) find(found ...[]distribution.Finding) {
 	p.Findings = append(p.Findings, slices.Concat(found...)...)
 }
 
-// Refuses reports whether an error of the plan is about a destination. Such a destination has failed, and is not skipped.
+// Refuses reports whether an error of the plan is about a destination. Such a destination has failed, and is not
+// skipped.
 func (p Plan) Refuses(at distribution.Location) bool {
 	return slices.ContainsFunc(p.Findings, func(f distribution.Finding) bool {
 		isThere := func(failure distribution.Failure) bool { return failure.At == at }
@@ -139,3 +140,27 @@ func (e Estimate) USDPerMonth() float64 {
 func (e Estimate) USDOnce() float64 {
 	return float64(e.GiBTransferred) * distribution.USDPerGiBTransferred
 }
+
+// Assessment is what is known about a run: what was asked for, what exists, and what derives from the two. All
+// decisions are its methods, so that none of them derives twice.
+type Assessment struct {
+	req      distribution.Request
+	facts    distribution.Facts
+	existing map[destinationKey]existingImages // of the destinations that were asked for
+}
+
+// destinationKey identifies a destination and the image that it gets.
+type destinationKey struct {
+	target string
+	at     distribution.Location
+	from   string
+}
+
+// Assess returns the assessment of a request and facts.
+func Assess(req distribution.Request, facts distribution.Facts) *Assessment {
+	facts.Images = withWatermarks(req, facts)
+	return &Assessment{req: req, facts: facts, existing: map[destinationKey]existingImages{}}
+}
+
+// with returns the assessment of the same request with other facts.
+func (a *Assessment) with(facts distribution.Facts) *Assessment { return Assess(a.req, facts) }

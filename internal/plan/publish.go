@@ -46,12 +46,17 @@ type publishTarget interface {
 // publishTargets returns the publish targets of a destination, in the order in which they are published. A new kind
 // is one loop more.
 func publishTargets(o distribution.PublishTargets) []publishTarget {
+	return publishTargetsAfter(distribution.PublishTargets{}, o)
+}
+
+// publishTargetsAfter returns publish targets that are also compared with those of other blocks.
+func publishTargetsAfter(others, o distribution.PublishTargets) []publishTarget {
 	var all []publishTarget
 	for i, p := range o.Parameters {
-		all = append(all, parameterTarget{p, o.Parameters[:i]})
+		all = append(all, parameterTarget{p, slices.Concat(others.Parameters, o.Parameters[:i])})
 	}
 	for i, t := range o.Templates {
-		all = append(all, templateTarget{t, o.Templates[:i]})
+		all = append(all, templateTarget{t, slices.Concat(others.Templates, o.Templates[:i])})
 	}
 	return all
 }

@@ -196,8 +196,8 @@ func (j Judgment) Deletion() (DeletionProof, error) {
 	return DeletionProof{j.id, j.kind}, nil
 }
 
-// hasRecord reports whether a record says that a run works. For a resource that is old enough, a missing record means that
-// the run has ended.
+// hasRecord reports whether a record says that a run works. For a resource that is old enough, a missing record means
+// that the run has ended.
 func (j Judge) hasRecord(run string) bool { return !j.Runs.IsOver(run, time.Unix(0, 0)) }
 
 // SnapshotDeletion returns an error if the snapshots of an image must not be deleted with it: the signature of one is

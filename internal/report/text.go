@@ -120,8 +120,8 @@ func isShared(s plan.SharePlan, r distribution.Result) bool {
 	})
 }
 
-// Left returns a line for each resource that a run leaves behind, or one line that nothing is left. unseen is the number
-// of accounts that could not be looked at, and that may have something left.
+// Left returns a line for each resource that a run leaves behind, or one line that nothing is left. unseen is the
+// number of accounts that could not be looked at, and that may have something left.
 func (l Labels) Left(left []distribution.RetainedResource, accounts, unseen int) []string {
 	if len(left) == 0 {
 		checked := distribution.Count(accounts-unseen, "account", "accounts")

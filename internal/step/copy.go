@@ -25,6 +25,12 @@ type Copying interface {
 	Copies() CopyInfo
 }
 
+// Deleting is a step that deletes what an earlier step created.
+type Deleting interface {
+	Step
+	Deletes() distribution.StepID // the earlier step. Empty if an earlier run created the resource
+}
+
 // CopyInfo describes a copy.
 type CopyInfo struct {
 	Source     Ref

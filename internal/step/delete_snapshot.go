@@ -27,6 +27,9 @@ func (s *DeleteSnapshot) Permissions() []Permission {
 	return []Permission{{"ec2:DeleteSnapshot", s.Location.SnapshotARN(s.Snapshot.Known), "2.5.8"}}
 }
 
+// Deletes implements Deleting.
+func (s *DeleteSnapshot) Deletes() distribution.StepID { return s.Snapshot.From }
+
 func (s *DeleteSnapshot) ResourceID() string { return s.Snapshot.Known }
 
 func (s *DeleteSnapshot) String() string {

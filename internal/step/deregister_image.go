@@ -56,6 +56,9 @@ func (s *DeregisterImage) snapshots() []string {
 	return s.Snapshots
 }
 
+// Deletes implements Deleting.
+func (s *DeregisterImage) Deletes() distribution.StepID { return s.Image.From }
+
 func (s *DeregisterImage) ResourceID() string { return s.Image.Known }
 
 func (s *DeregisterImage) String() string {

@@ -240,7 +240,8 @@ func hasBillingDifference(differences []string) bool {
 func (a *attempt) copiedSnapshots(s *VerifyImage) []string {
 	var ids []string
 	for _, device := range slices.Sorted(maps.Keys(s.Snapshots)) {
-		if made := a.outcomes.Of(s.Snapshots[device].Snapshot.From).ID; made != "" && made == a.expectedSnapshotID(s, device) &&
+		made := a.outcomes.Of(s.Snapshots[device].Snapshot.From).ID
+		if made != "" && made == a.expectedSnapshotID(s, device) &&
 			!slices.Contains(ids, made) {
 			ids = append(ids, made)
 		}

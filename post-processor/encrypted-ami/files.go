@@ -59,8 +59,8 @@ func (r *run) newFiles() []*file {
 	}
 }
 
-// fileName returns the name of a file. Every mode except distribute adds its name, so that the files of the run that made
-// the copies stay.
+// fileName returns the name of a file. Every mode except distribute adds its name, so that the files of the run that
+// made the copies stay.
 func (r *run) fileName(name string) string {
 	if r.mode() == report.Distribute {
 		return name

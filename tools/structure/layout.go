@@ -39,6 +39,7 @@ var (
 		option:     "ssm_parameter",
 		identifier: regexp.MustCompile(`(?i)parameter`),
 		literal:    regexp.MustCompile(`ssm_parameter|SSM parameter|^"parameter_`),
+		ignored:    "internal/config/share.go", // share blocks have the option too
 	}
 )
 
@@ -46,6 +47,7 @@ var (
 type representative struct {
 	option              string
 	identifier, literal *regexp.Regexp
+	ignored             string // file that uses the option for something else. Empty if none does
 }
 
 // These are modules that other projects publish.

@@ -398,7 +398,9 @@ func filesOf(c *code, r representative, kind string, limit int) measurement {
 			continue
 		}
 		for _, pos := range mentions(c, p, r) {
-			files[c.file(pos)] = true
+			if file := c.file(pos); file != r.ignored {
+				files[file] = true
+			}
 		}
 	}
 

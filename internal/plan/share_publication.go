@@ -19,11 +19,11 @@ func (a *Assessment) SharePublishers() ([]distribution.Destination, []distributi
 	var all []distribution.Destination
 	var findings []distribution.Finding
 	for _, share := range a.req.Shares {
-		if len(share.Parameters) == 0 {
+		if share.PublishTargets.IsEmpty() {
 			continue
 		}
 		target := distribution.Target{Name: share.Name}
-		target.Parameters = share.Parameters
+		target.PublishTargets = share.PublishTargets
 		for _, region := range regionsOf(a.req.Images) {
 			at := distribution.Location{Account: a.facts.Source.Account, Region: region}
 			d, errs := a.expand(target, at, region)
@@ -33,7 +33,7 @@ func (a *Assessment) SharePublishers() ([]distribution.Destination, []distributi
 	return all, nameShareBlocks(findings)
 }
 
-// sharePublication returns what the parameters of a share block depend on.
+// sharePublication returns what the publish targets of a share block depend on.
 func (a *Assessment) sharePublication(d distribution.Destination, s *shareSource) publication {
 	p := publication{
 		Destination: d,
@@ -43,7 +43,7 @@ func (a *Assessment) sharePublication(d distribution.Destination, s *shareSource
 		},
 		keys:    a.facts.Keys[d.At],
 		release: a.facts.Images[s.region].Keys.Release(),
-		isNewer: func(string) bool { return false }, // PutParameter looks, because only tags of the image show that
+		isNewer: func(string) bool { return false }, // the step looks, because only tags of the image show that
 	}
 
 	switch {
@@ -55,7 +55,7 @@ func (a *Assessment) sharePublication(d distribution.Destination, s *shareSource
 	return p
 }
 
-// sharePointers returns the parameters that name the image of a share source.
+// sharePointers returns the references that name the image of a share source.
 func (a *Assessment) sharePointers(s *shareSource) []distribution.Pointer {
 	var all []distribution.Pointer
 	publishers, _ := a.SharePublishers()
@@ -72,20 +72,19 @@ func (a *Assessment) sharePointers(s *shareSource) []distribution.Pointer {
 	return all
 }
 
-// validateShareParameters returns findings for parameters of share blocks that cannot name the shared image.
-func (a *Assessment) validateShareParameters(sources []*shareSource) []distribution.Finding {
+// validateSharePublications returns findings for publish targets of share blocks that cannot name the shared image.
+func (a *Assessment) validateSharePublications(sources []*shareSource) []distribution.Finding {
 	publishers, found := a.SharePublishers()
 	for i, d := range publishers {
-		var before []distribution.Parameter // of earlier blocks
+		var earlier distribution.PublishTargets // of earlier blocks
 		for _, other := range publishers[:i] {
 			if other.At == d.At {
-				before = append(before, other.Parameters...)
+				earlier = earlier.And(other.PublishTargets)
 			}
 		}
 		for _, s := range sharedAt(sources, d.At) {
 			p := a.sharePublication(d, s)
-			for i, parameter := range d.Parameters {
-				target := parameterTarget{parameter, slices.Concat(before, d.Parameters[:i])}
+			for _, target := range publishTargetsAfter(earlier, d.PublishTargets) {
 				found = append(found, target.validate(p)...)
 				found = append(found, limitFindings(d, a.facts, target.limits())...)
 			}
@@ -101,7 +100,7 @@ func sharedAt(sources []*shareSource, at distribution.Location) []*shareSource {
 	})
 }
 
-// publishShares adds the steps that let the parameters of share blocks name the shared image. With publish = "all" they
+// publishShares adds the steps that publish the shared image. With publish = "all" they
 // also wait for the images of all required destinations.
 func (b *builder) publishShares(sources []*preparedSource, states []destinationState) []distribution.StepID {
 	if b.req.Hold {
@@ -132,9 +131,9 @@ func (b *builder) publishShares(sources []*preparedSource, states []destinationS
 			}
 			for _, target := range publishTargets(d.PublishTargets) {
 				newStep, _ := target.step(b.sharePublication(d, o.shareSource), g)
-				if put, isPut := newStep.(*step.PutParameter); isPut {
-					put.Destination = distribution.Location{}
-					published = append(published, b.add(put))
+				if newStep != nil {
+					newStep.Meta().Destination = distribution.Location{}
+					published = append(published, b.add(newStep))
 				}
 			}
 		}
