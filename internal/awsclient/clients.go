@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -42,6 +43,7 @@ type Pool struct {
 	mu        sync.Mutex
 	locations map[distribution.Location]*session
 	sessions  map[string]*session // by account and role chain
+	signer    *v4.Signer
 	ec2       map[distribution.Location]*ec2.Client
 	ssm       map[distribution.Location]*ssm.Client
 	licenses  map[distribution.Location]*licensemanager.Client
@@ -63,6 +65,7 @@ func New(ctx context.Context, access Access) (*Pool, error) {
 
 		locations: map[distribution.Location]*session{},
 		sessions:  map[string]*session{},
+		signer:    v4.NewSigner(),
 		ec2:       map[distribution.Location]*ec2.Client{},
 		ssm:       map[distribution.Location]*ssm.Client{},
 		licenses:  map[distribution.Location]*licensemanager.Client{},
@@ -247,6 +250,7 @@ func (p *Pool) EC2(at distribution.Location) *ec2.Client {
 				o.BaseEndpoint = aws.String(p.access.CustomEndpointEC2)
 			}
 			o.APIOptions = append(o.APIOptions, p.limitRate(at, ec2RateLimit))
+			o.HTTPSignerV4 = p.signer // one cache of keys for 1,000 clients
 		})
 	}
 	return p.ec2[at]

@@ -74,7 +74,7 @@ func (h *testWorld) completeAt(account, region string) {
 		func(i ec2types.Image) bool { return aws.ToString(i.ImageId) != h.images[0].ImageID },
 	)
 	for _, difference := range (step.ImageSpec{
-		Source: origin[0],
+		Source: &origin[0],
 		Method: distribution.BySnapshot,
 	}).Differences(images[0]) {
 		h.t.Errorf("%s %s: %s", account, region, difference)

@@ -50,18 +50,19 @@ func temporaryName(name string, at distribution.Location, source provenance.Sour
 }
 
 func newImageSpec(image distribution.Image) step.ImageSpec {
-	l := step.ImageSpec{UEFIData: image.UEFIData}
-	if image.Image != nil {
-		l.Source = *image.Image
+	l := step.ImageSpec{Source: image.Image, UEFIData: image.UEFIData}
+	if l.Source == nil {
+		l.Source = &ec2types.Image{}
 	}
 	return l
 }
 
 // withVolumeRate returns an image whose volumes of snapshots have an initialization rate (rule 9.10).
-func withVolumeRate(image ec2types.Image, rate int) ec2types.Image {
+func withVolumeRate(source *ec2types.Image, rate int) *ec2types.Image {
 	if rate == 0 {
-		return image
+		return source
 	}
+	image := *source
 	image.BlockDeviceMappings = slices.Clone(image.BlockDeviceMappings)
 	for i, device := range image.BlockDeviceMappings {
 		if device.Ebs != nil && device.Ebs.SnapshotId != nil {
@@ -70,7 +71,7 @@ func withVolumeRate(image ec2types.Image, rate int) ec2types.Image {
 			image.BlockDeviceMappings[i].Ebs = &volume
 		}
 	}
-	return image
+	return &image
 }
 
 // reasonsForImageCopy returns why an image cannot be registered from snapshots in a Region, with the rules that say

@@ -362,7 +362,7 @@ func countText(n int) string {
 // ImageSpec describes the expected image of a destination. It equals the source image except for the name and the
 // fields below.
 type ImageSpec struct {
-	Source      ec2types.Image      // image whose attributes are copied
+	Source      *ec2types.Image     // image whose attributes are copied
 	UEFIData    string              // base64. Empty for none
 	Method      distribution.Method // BySnapshot or ByImage
 	Abroad      bool                // the source is in another Region
@@ -385,9 +385,9 @@ func (l ImageSpec) Differences(target ec2types.Image) []string {
 		if a.By(l.Method) != distribution.Kept {
 			continue
 		}
-		want, is := a.Text(l.Source), a.Text(target)
+		want, is := a.Text(*l.Source), a.Text(target)
 		isMapped := a.Regional && l.Abroad && want != "" && is != ""
-		isKept := a.Keeps != nil && a.Keeps(l.Source, target)
+		isKept := a.Keeps != nil && a.Keeps(*l.Source, target)
 		if want != is && !isMapped && !isKept {
 			found = append(found, fmt.Sprintf("%s: %q in the source, %q in the target", a.Name, want, is))
 		}

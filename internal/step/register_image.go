@@ -37,7 +37,12 @@ func (s *RegisterImage) Permissions() []Permission {
 	}
 }
 
-func (s *RegisterImage) ResourceID() string { return aws.ToString(s.Source.ImageId) }
+func (s *RegisterImage) ResourceID() string {
+	if s.Source == nil {
+		return ""
+	}
+	return aws.ToString(s.Source.ImageId)
+}
 
 func (s *RegisterImage) String() string {
 	return fmt.Sprintf(
@@ -178,7 +183,7 @@ func (r *Run) findImage(ctx context.Context, a *attempt, s *RegisterImage) (stri
 
 // registerImageInput returns the call. It copies all attributes of the source that RegisterImage takes (rule 2.4).
 func registerImageInput(s *RegisterImage, snapshots map[string]string) (*ec2.RegisterImageInput, error) {
-	devices, err := deviceMappings(s.Source, snapshots)
+	devices, err := deviceMappings(*s.Source, snapshots)
 	if err != nil {
 		return nil, err
 	}

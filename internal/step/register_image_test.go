@@ -119,7 +119,7 @@ func fullStep() *RegisterImage {
 			Name:        "golden",
 			Description: "ours",
 			UEFIData:    "AMZNVUVG",
-			Source:      image,
+			Source:      &image,
 			Tags:        map[string]string{"b": "2", "a": "1"},
 		},
 		Snapshots: map[string]Ref{"/dev/xvda": {Known: "snap-own"}},
@@ -168,7 +168,7 @@ func TestRegisterImage_everyAttribute(t *testing.T) {
 			continue
 		}
 		without := fullStep()
-		reflect.ValueOf(&without.Source).Elem().FieldByName(a.Name).SetZero()
+		reflect.ValueOf(without.Source).Elem().FieldByName(a.Name).SetZero()
 		in, err := registerImageInput(without, ownSnapshots)
 		if err != nil {
 			t.Fatal(err)

@@ -52,7 +52,7 @@ func (s *VerifyImage) String() string {
 
 func (s *VerifyImage) Doing(w Words) string {
 	source := "the source AMI"
-	if s.Source.ImageId != nil {
+	if s.Source != nil && s.Source.ImageId != nil {
 		source = *s.Source.ImageId
 	}
 	return fmt.Sprintf("Comparing %s with %s", w.Image(s.Image), source)
