@@ -81,8 +81,9 @@ type Config struct {
 	//
 	//   - `cost`: the source account makes one staged copy in the Region, and all accounts copy it. The AMI is
 	//     transferred between Regions once.
-	//   - `time`: each account copies from the Region of the source AMI, unless the largest volume needs a staged copy
-	//     there, so that this is not faster. The AMI is transferred once for each account.
+	//   - `time`: each account copies from the Region of the source AMI, and the AMI is transferred once for each
+	//     account. If the largest volume needs a staged copy in that Region anyway, this is not faster, and the run
+	//     copies as with `cost`.
 	//
 	// `mode = "plan"` shows cost and duration of the other value. Default: `cost`.
 	OptimizeFor string `mapstructure:"optimize_for"`
