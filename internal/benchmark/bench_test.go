@@ -142,8 +142,12 @@ func TestCalls_comparedJob(t *testing.T) {
 // One DescribeSnapshots call returns all copies of an account to a Region. With 26 volumes there are more calls only
 // because the run is longer, and because copies that wait for the quota are polled more often.
 func TestPolling_manyVolumes(t *testing.T) {
-	few, many := run(t, polling(1), 1).measured(), run(t, polling(26), 1).measured()
-	if ratio := float64(many.Polls) / float64(few.Polls); ratio > pollingLimit {
-		t.Errorf("%d calls of DescribeSnapshots for one volume, %d for 26", few.Polls, many.Polls)
+	few, many := 0, 0 // the worst of some seeds, as on the page
+	for seed := uint64(1); seed <= 3; seed++ {
+		few = max(few, run(t, polling(1), seed).measured().Polls)
+		many = max(many, run(t, polling(26), seed).measured().Polls)
+	}
+	if ratio := float64(many) / float64(few); ratio > pollingLimit {
+		t.Errorf("%d calls of DescribeSnapshots for one volume, %d for 26", few, many)
 	}
 }
