@@ -101,7 +101,8 @@ func (s *stage) secrets() map[string]string {
 	}
 }
 
-// finished fails the test unless each account has one AMI, nothing temporary is left and the protection is off.
+// finished fails the test unless each account has one AMI, nothing temporary is left and the protection is off. Without
+// accounts, the run was given up.
 func (s *stage) finished(directory string, accounts ...string) {
 	s.Helper()
 	for _, account := range accounts {
@@ -116,7 +117,11 @@ func (s *stage) finished(directory string, accounts ...string) {
 	if files, _ := filepath.Glob(filepath.Join(directory, "*.pkr.hcl")); len(files) > 0 {
 		s.Errorf("got the resume files %v after a success", files)
 	}
-	m, _ := readManifest(s.T, filepath.Join(directory, "manifest.json"))
+	manifest := "manifest.json"
+	if len(accounts) == 0 { // a clean-up has a manifest of its own
+		manifest = "manifest-cleanup.json"
+	}
+	m, _ := readManifest(s.T, filepath.Join(directory, manifest))
 	if m.Status != report.Succeeded || m.Resume != nil {
 		s.Errorf("got a manifest with status %s and resume %v", m.Status, m.Resume)
 	}
