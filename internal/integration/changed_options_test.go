@@ -150,8 +150,9 @@ func sameKind(a, b fixture.Call) bool {
 var everyCall = flag.Bool("every-call", false, "changed options: crash at every call, not only at the first and the "+
 	"last of each kind of change")
 
-// deaths returns the points at which runs crash: the first call of each kind of change, without its response, and the
-// last one, with it. A sample has one of the two, in turn. It begins with the last one if odd is true.
+// deaths returns the points at which runs crash. For each kind of change these are the first call, before its response,
+// and the last call, after its response. A sample has the first call of one kind and the last of the next. If odd is
+// true, it begins with a last call.
 func deaths(calls []fixture.Call, odd bool) (all []death) {
 	if *everyCall {
 		for i := range calls {

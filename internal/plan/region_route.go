@@ -34,8 +34,8 @@ type sourceRegion struct {
 	usable      bool          // canStage, or nothing must be staged
 	sizeGiB     int64         // of the image
 	stagedGiB   int64         // of the image that must be staged first, for these accounts alone
-	directTime  time.Duration // until the copies that accounts make from this Region end, with staging
-	stagingTime time.Duration // until the copies of a copy that is staged in their own Region end
+	directTime  time.Duration // until accounts have copied from this Region, staging included
+	stagingTime time.Duration // until accounts have copied a staged copy in their own Region
 }
 
 // destinationRegion is a Region without a source image, with at least one account that is not the source account.

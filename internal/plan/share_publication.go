@@ -100,8 +100,8 @@ func sharedAt(sources []*shareSource, at distribution.Location) []*shareSource {
 	})
 }
 
-// publishShares adds the steps that publish the shared image. With publish = "all" they
-// also wait for the images of all required destinations.
+// publishShares adds the steps that publish the shared image. With publish = "all" they also wait for the images of all
+// required destinations.
 func (b *builder) publishShares(sources []*preparedSource, states []destinationState) []distribution.StepID {
 	if b.req.Hold {
 		return nil

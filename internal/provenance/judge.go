@@ -91,9 +91,9 @@ type Judgment struct {
 	Run     string     // that owns the resource. Empty if that is not proved
 	Reason  string     // why it is not adopted. Empty if it may be
 
-	id         string
-	kind       Kind
-	isRecorded bool // a record says that the run works. Without one, the run may also have just ended
+	id               string
+	kind             Kind
+	hasWorkingRecord bool // a record says that the run works. Without one, the run may also have just ended
 }
 
 // Judge judges one resource. A wrong signature outranks any other evidence.
@@ -115,7 +115,7 @@ func (j Judge) Judge(r Resource) Judgment {
 	case result.Verdict == Unproven:
 		result.Reason = err.Error()
 	case !j.Runs.IsOver(result.Run, r.Created):
-		result.isRecorded = j.hasRecord(result.Run)
+		result.hasWorkingRecord = j.hasWorkingRecord(result.Run)
 		result.Verdict, result.Reason = Working, fmt.Sprintf("run %s %v", result.Run, ErrWorking)
 	case result.Verdict == Deletable:
 		result.Reason = "it is not signed, so it can only be deleted"
@@ -196,9 +196,9 @@ func (j Judgment) Deletion() (DeletionProof, error) {
 	return DeletionProof{j.id, j.kind}, nil
 }
 
-// hasRecord reports whether a record says that a run works. For a resource that is old enough, a missing record means
-// that the run has ended.
-func (j Judge) hasRecord(run string) bool { return !j.Runs.IsOver(run, time.Unix(0, 0)) }
+// hasWorkingRecord reports whether a record says that a run works. It asks IsOver about a very old resource, so that a
+// missing record means an ended run.
+func (j Judge) hasWorkingRecord(run string) bool { return !j.Runs.IsOver(run, time.Unix(0, 0)) }
 
 // SnapshotDeletion returns an error if the snapshots of an image must not be deleted with it: the signature of one is
 // wrong, or another run works with it. An unsigned snapshot belongs to its image.
@@ -209,7 +209,7 @@ func (j Judge) SnapshotDeletion(image Resource) error {
 		case errors.Is(err, errNoSignature):
 		case err != nil:
 			return fmt.Errorf("image %s is not deregistered with its snapshot %s: %w", image.ID, snapshot.ID, err)
-		case j.hasRecord(statement.Run):
+		case j.hasWorkingRecord(statement.Run):
 			return fmt.Errorf("image %s is not deregistered with its snapshot %s: run %s %w",
 				image.ID, snapshot.ID, statement.Run, ErrWorking)
 		}
@@ -227,7 +227,7 @@ func (j Judgment) Replacement(release time.Time) (DeletionProof, error) {
 	case j.Signed.Release.After(release) && !invariant.ReleaseOrder.IsOff():
 		return DeletionProof{}, fmt.Errorf("image %s is not replaced: its release of %s is "+
 			"newer", j.id, formatTime(j.Signed.Release))
-	case j.Verdict == Working && (j.isRecorded || !j.Signed.Release.Before(release)):
+	case j.Verdict == Working && (j.hasWorkingRecord || !j.Signed.Release.Before(release)):
 		return DeletionProof{}, fmt.Errorf("image %s is not replaced: run %s %w", j.id, j.Run, ErrWorking)
 	}
 	return DeletionProof{j.id, j.kind}, nil

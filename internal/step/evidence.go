@@ -325,7 +325,7 @@ func snapshotIDsOf(image ec2types.Image) []string {
 	return ids
 }
 
-// deregister deregisters an image of which a run may dispose. It returns the snapshots that stay.
+// deregister deregisters an image if evidence allows it. It returns the snapshots that AWS did not delete.
 func (r *Run) deregister(ctx context.Context, s imageDeletion) ([]distribution.RetainedResource, error) {
 	proof, err := r.imageProof(ctx, s)
 	switch {

@@ -28,7 +28,7 @@ type retirement struct {
 	findUse func(ctx context.Context, image *ec2types.Image) (string, error)
 	// disabledID returns the ID of the image if the run may disable it.
 	disabledID func(ctx context.Context) (string, error)
-	// deregister deregisters the image with its snapshots, and returns those that AWS did not delete.
+	// deregister deregisters the image and deletes its snapshots. It returns the snapshots that AWS did not delete.
 	deregister func(ctx context.Context, image *ec2types.Image) ([]distribution.RetainedResource, error)
 }
 
