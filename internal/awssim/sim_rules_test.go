@@ -307,7 +307,7 @@ possible behaviors. The option ~WithAlternatives~ selects the second one, and wh
 | Does PutParameter refuse another type? | parameter-type-refused |
 | Is a parameter's name taken before its value can be read? | hidden-parameter-taken |
 
-Whether AWS allows direct copies to another Region (Q8) has no alternative: the EBS guide documents them (rule A.1.1).
+AWS allows direct copies to another Region, as the EBS guide says (rule A.1.1). Only the permissions that they need are uncertain (Q8).
 
 The simulator refuses operations, parameters, values and condition keys that it does not model. It follows the numbered
 rules below:
