@@ -307,7 +307,8 @@ possible behaviors. The option ~WithAlternatives~ selects the second one, and wh
 | Does PutParameter refuse another type? | parameter-type-refused |
 | Is a parameter's name taken before its value can be read? | hidden-parameter-taken |
 
-AWS allows direct copies to another Region, as the EBS guide says (rule A.1.1). Only the permissions that they need are uncertain (Q8).
+AWS allows direct copies to another Region, as the EBS guide says (rule A.1.1). Only the permissions that they need are
+uncertain (Q8).
 
 The simulator refuses operations, parameters, values and condition keys that it does not model. It follows the numbered
 rules below:
