@@ -126,6 +126,12 @@ func withoutCredentials(cause distribution.CredentialCause, message string) Case
 
 func (c Case) calledBy(principal string) Case { c.Principal = principal; return c }
 
+// withExternalIDOf returns a case whose external id worked in another account.
+func (c Case) withExternalIDOf(account string) Case {
+	c.ExternalID, c.WorkedIn = true, account
+	return c
+}
+
 func (c Case) about(resource string) Case { c.Resource = resource; return c }
 
 // ec2Denial returns the message of EC2 for a denial of IAM (6.2).
@@ -613,6 +619,18 @@ var cases = []titledCase{
 		inTarget(nil, "sts:AssumeRole", 403, "AccessDenied",
 			"User: "+packerRole+" is not authorized to perform: sts:AssumeRole on resource: "+role+
 				" because no role trust policy allows the sts:AssumeRole action"),
+	},
+	{
+		"5.6 AssumeRole: the external id worked in another account",
+		inTarget(nil, "sts:AssumeRole", 403, "AccessDenied",
+			"User: "+packerRole+" is not authorized to perform: sts:AssumeRole on resource: "+role).
+			withExternalIDOf(third),
+	},
+	{
+		"5.6 AssumeRole: the trust policy named, the external id worked in another account",
+		inTarget(nil, "sts:AssumeRole", 403, "AccessDenied",
+			"User: "+packerRole+" is not authorized to perform: sts:AssumeRole on resource: "+role+
+				" because no role trust policy allows the sts:AssumeRole action").withExternalIDOf(third),
 	},
 	{
 		"6.2 AssumeRole: the caller's own policy named",

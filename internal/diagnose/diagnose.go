@@ -30,6 +30,7 @@ type Case struct {
 	SourceAccount string                // account of the source image
 	Dry           bool                  // the error is that of the step's dry run
 	ExternalID    bool                  // the role was to be assumed with an external id, which is a secret
+	WorkedIn      string                // another account of the block, in which the same external id worked
 }
 
 // Explain returns the finding for an error. An error that no rule matches is shown without a cause.
@@ -202,6 +203,7 @@ func (m match) fillPlaceholders(text string) string {
 		"{code}", m.Refusal.Code,
 		"{external_id}", m.externalIDProblem(),
 		"{with_external_id}", m.withExternalID(),
+		"{worked_in}", m.WorkedIn,
 		"{check_key}", m.keyCheck(),
 		"{on}", cmp.Or(m.Resource, "the resource"),
 		"{key}", cmp.Or(m.key, "the key"),

@@ -69,8 +69,10 @@ func TestRules_allReached(t *testing.T) {
 		reached[newMatch(c.Case).rule()] = true
 	}
 	for i, r := range rules {
-		if !reached[&rules[i]] {
-			t.Errorf("%s: no case reaches %q", r.references, r.summary)
+		for _, want := range []*rule{&rules[i], r.externalIDWorked} {
+			if want != nil && !reached[want] {
+				t.Errorf("%s: no case reaches %q", want.references, want.summary)
+			}
 		}
 	}
 }

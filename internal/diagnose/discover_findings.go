@@ -60,6 +60,7 @@ func findFailedLookup(f distribution.Finding, facts distribution.Facts) (Case, b
 			Resource:      resource,
 			SourceAccount: facts.Source.Account,
 			ExternalID:    site.ExternalID,
+			WorkedIn:      site.WorkedIn,
 		}, true
 	}
 	return Case{}, false

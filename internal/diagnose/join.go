@@ -101,7 +101,7 @@ func connectDryRun(failed distribution.Finding, denied []distribution.Finding) d
 	failed.Code = createGrantDenied
 	failed.Summary = who + " may not kms:CreateGrant on " + strings.Join(keys, " or ")
 	failed.Detail = "EC2 creates a grant on the key of the copy and on the key of the source. " +
-		strings.Replace("The dry run was denied: "+denied[0].AWSMessage+".", ": with ", " with ", 1)
+		"The dry run was denied: " + denied[0].AWSMessage + "."
 	steps = append([]string{StatementInstruction(failed.PolicyStatements, "")}, slices.Compact(steps)...)
 	if len(failed.PolicyStatements) == 0 { // a deny, which no statement overrides
 		failed.Code = denied[0].Code

@@ -72,9 +72,13 @@ func (m match) rule() *rule {
 	}
 
 	for i := range rules {
-		if rules[i].matches(m.Refusal) {
-			return &rules[i]
+		if !rules[i].matches(m.Refusal) {
+			continue
 		}
+		if rules[i].externalIDWorked != nil && m.WorkedIn != "" {
+			return rules[i].externalIDWorked
+		}
+		return &rules[i]
 	}
 	if m.Refusal.Code == "" {
 		return &noCode
@@ -82,8 +86,8 @@ func (m match) rule() *rule {
 	return &unknownCode
 }
 
-// awsMessage returns the message of AWS. From a denial of IAM it keeps the reason alone, because the finding names the
-// principal, the action and the resource.
+// awsMessage returns the message of AWS. From a denial of IAM it omits the principal and the resource, which the
+// finding names. The findings of several resources then have the same message. The dots show that a part is missing.
 func (m match) awsMessage() string {
 	if m.Refusal.Cause != "" { // the message is not of AWS
 		return ""
@@ -92,6 +96,9 @@ func (m match) awsMessage() string {
 	if deniedPattern.MatchString(text) {
 		text = encodedPattern.ReplaceAllString(reasonPattern.FindString(text), "")
 		text = strings.TrimPrefix(text, "because ")
+		if strings.HasPrefix(text, "with an explicit deny") {
+			text = "not authorized to perform: " + m.action + " ... " + text
+		}
 	}
 	return strings.TrimPrefix(text, m.Refusal.Code+": ")
 }

@@ -27,6 +27,8 @@ type rule struct {
 	detail      string
 	remediation string                              // what to do apart from adding statements
 	statements  func(match) []distribution.Addition // nil if no missing permission causes the error
+
+	externalIDWorked *rule // replaces the rule if the external id worked in another account of the block
 }
 
 // reference returns the number of the AWS rule that a finding shows.
@@ -89,6 +91,8 @@ const (
 	retryLater       = "Resume the run later. It keeps what is completed."
 	trustRemediation = "Set external_id to the value of sts:ExternalId in the trust policy. If the policy has no such " +
 		"condition, compare it with the documented policy: " + policiesURL + "/target-role-trust.json."
+	trustComparison = "Compare the trust policy of {on} with the documented policy: " + policiesURL +
+		"/target-role-trust.json."
 	explicitDenyNote = "An explicit deny overrides every allow, so no statement helps. {tags}"
 )
 

@@ -201,7 +201,8 @@ var permissionRules = []rule{
 		summary:         "external_id {external_id}, or the role does not trust {who}",
 		detail: "No statement of the trust policy of {on} allows {action} to {who} {with_external_id} and " +
 			"without MFA. AWS does not say which part is wrong.",
-		remediation: trustRemediation,
+		remediation:      trustRemediation,
+		externalIDWorked: &untrusted,
 	},
 	{
 		code:            "resource_policy_missing",
@@ -223,5 +224,27 @@ var permissionRules = []rule{
 			"if the policies of {who} do not allow it.",
 		remediation: trustRemediation +
 			" Check the name and account of the role.",
+		externalIDWorked: &missingOrUntrusted,
 	},
+}
+
+// untrusted explains a role that exists and that cannot be assumed, although its external id worked elsewhere.
+var untrusted = rule{
+	code:       "assume_role_denied",
+	references: "5.6 6.2 A.4.11",
+	summary:    "the role does not trust {who}",
+	detail: "No statement of the trust policy of {on} allows {action} to {who} with this external ID and without MFA. " +
+		"The same external ID worked in account {worked_in}.",
+	remediation: trustComparison,
+}
+
+// missingOrUntrusted explains a role that cannot be assumed, although its external id worked elsewhere.
+var missingOrUntrusted = rule{
+	code:       "assume_role_denied",
+	references: "5.6",
+	summary:    "the role does not exist or does not trust {who}",
+	detail: "AWS denied {action} on {on} to {who} of account {whose}. The error is the same if the role does not exist, " +
+		"if its trust policy does not allow {who} or requires MFA, and if the policies of {who} do not allow it. " +
+		"The same external ID worked in account {worked_in}.",
+	remediation: "Check the name and account of the role. " + trustComparison,
 }

@@ -295,6 +295,23 @@ func TestExplain_externalIDForgottenOrWrong(t *testing.T) {
 	}
 }
 
+// An external ID that worked in another account of the block is not the cause, so no advice begins with it.
+func TestExplain_externalIDWorkedElsewhere(t *testing.T) {
+	for title, want := range map[string]string{
+		"5.6 AssumeRole: trust":            "Check the name and account of the role. Compare the trust policy of ",
+		"5.6 AssumeRole: the trust policy": "Compare the trust policy of ",
+	} {
+		i := slices.IndexFunc(cases, func(c titledCase) bool { return strings.HasPrefix(c.title, title) })
+		f := Explain(cases[i].withExternalIDOf(third))
+		if strings.Contains(f.Summary+f.Remediation, "external_id") || !strings.HasPrefix(f.Remediation, want) {
+			t.Errorf("%s: got %q, next %q", title, f.Summary, f.Remediation)
+		}
+		if !strings.Contains(f.Detail, "The same external ID worked in account "+third) {
+			t.Errorf("%s: got %q", title, f.Detail)
+		}
+	}
+}
+
 // The error names the denied action, so the external ID is not the cause.
 func TestExplain_sessionTagsDenied(t *testing.T) {
 	for _, c := range cases {

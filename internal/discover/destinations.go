@@ -286,6 +286,34 @@ func (s *survey) who(ctx context.Context, d distribution.Destination) (site dist
 	return site
 }
 
+// compareExternalIDs records, for each role that cannot be assumed, another account of the same block in which the same
+// external id worked. The role is then the likely cause, and not the external id.
+func (s *survey) compareExternalIDs(all []distribution.Destination) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	for _, d := range all {
+		site := s.facts.Sites[d.At]
+		if site.Err == nil || !site.ExternalID {
+			continue
+		}
+		for _, other := range all {
+			if usesSameExternalID(d, other) && s.facts.Sites[other.At].Identity.ARN != "" {
+				site.WorkedIn = other.At.Account
+				s.facts.Sites[d.At] = site
+				break
+			}
+		}
+	}
+}
+
+// usesSameExternalID reports whether two accounts of a block have the same external id for their last role.
+func usesSameExternalID(a, b distribution.Destination) bool {
+	isOtherAccount := a.At.Account != b.At.Account && a.Target == b.Target
+	return isOtherAccount && len(a.Roles) > 0 && len(b.Roles) > 0 &&
+		a.Roles[len(a.Roles)-1].ExternalID == b.Roles[len(b.Roles)-1].ExternalID
+}
+
 func (s *survey) site(ctx context.Context, d distribution.Destination) distribution.DestinationFacts {
 	site := s.who(ctx, d)
 	if site.Err != nil {

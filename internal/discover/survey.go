@@ -72,7 +72,9 @@ func Look(ctx context.Context, pool *awsclient.Pool, req distribution.Request) (
 			})
 		}
 	}
+	assumed := slices.Concat(destinations, sharers)
 	destinations, err = s.lookEverywhere(ctx, destinations, sharers)
+	s.compareExternalIDs(assumed)
 	err = errors.Join(err, s.existingElsewhere(ctx, destinations))
 	err = errors.Join(err, s.sharePointers(ctx), s.allowedImages(ctx, all))
 	s.grants(ctx)

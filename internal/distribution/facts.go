@@ -170,6 +170,7 @@ type DestinationFacts struct {
 	Identity   CallerIdentity  // zero if the credentials could not be retrieved
 	Err        *APIError       // why not, or why the Region is not usable
 	ExternalID bool            // the last role is assumed with an external id
+	WorkedIn   string          // another account of the block, whose role was assumed with the same external id
 	NameUsed   *ec2types.Image // own image that has the name of the copy; nil if the name is free
 
 	PublicationFacts

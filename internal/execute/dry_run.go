@@ -296,6 +296,11 @@ func dryRunFinding(
 // unprovenRule is the rule that a dry run cannot show whether EC2 may use a key.
 const unprovenRule = "6.8"
 
+// IsKeyDenied reports whether a finding is the explicit deny of a dry run on a key that EC2 uses for a step.
+func IsKeyDenied(f distribution.Finding) bool {
+	return f.Level == distribution.Warning && f.Reference == unprovenRule
+}
+
 // keyUseFinding returns the finding for a key that EC2 uses for a step, and that the caller may not use directly. EC2's
 // own call may be allowed because of the conditions kms:ViaService and kms:GrantIsForAWSResource (rules 3.2.3 and
 // 3.2.4). Nil if the key policy allows only EC2, as intended.
@@ -322,12 +327,19 @@ func keyUseFinding(
 		f = diagnose.ExplainKeyPolicy(denied)
 	case isKnown && !isExplicit && isOfKeyPolicy:
 		return nil
+	case isExplicit:
+		f.Summary = "explicit deny for " + denied.Resource + ": " + f.Summary
+		f.Detail = diagnose.Sentence(f.Detail) + " " + explicitDenyOfKey
 	default:
 		f.Summary = "a dry run cannot show whether EC2 may use " + denied.Resource + ": " + f.Summary
 	}
 
 	return &f
 }
+
+// explicitDenyOfKey says what an explicit deny of the direct call means for EC2's own call. The deny may have a
+// condition on kms:ViaService or kms:GrantIsForAWSResource, so it is no proof (rule 6.8).
+const explicitDenyOfKey = "EC2 is denied as well, unless a condition of the deny excludes calls of AWS services."
 
 // isAllowedByKeyPolicy evaluates the policy of a key of the source account. Only the source credentials can read
 // it (rule 3.2.2). isKnown is false if that was impossible.

@@ -224,6 +224,8 @@ func (r *run) optionFix(f distribution.Finding) string {
 	block, _ := strings.CutSuffix(f.Field, ": assume_role")
 	v, isVariable := resume.ExternalIDOf(block, r.resumeVariables)
 	switch {
+	case f.Code == codeAssumeRoleDenied && !strings.Contains(f.Summary, "external_id"): // it worked in another account
+		return "If the name is wrong, correct " + f.Field + " in your template and in resume.pkr.hcl."
 	case f.Code == codeAssumeRoleDenied && !isVariable && strings.Contains(f.Summary, "external_id is missing"):
 		return "If it has one: in your template and in resume.pkr.hcl, add " + externalIDLine + " to assume_role of " +
 			block + ", and " + externalIDVariable + ". Resume with " + resume.Variable{Name: "external_id"}.Flag() +

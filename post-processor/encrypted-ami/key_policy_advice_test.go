@@ -23,6 +23,9 @@ const onlyAWSCreatesGrants = `
 	{"Effect":"Allow","Action":"kms:CreateGrant","Resource":"*",
 		"Condition":{"Bool":{"kms:GrantIsForAWSResource":"true"}}}`
 
+// denyGrants is a statement after others that denies grants to EC2, too.
+const denyGrants = `,{"Effect":"Deny","Action":"kms:CreateGrant","Resource":"*"}`
+
 // setTargetStatements replaces the policy of the role in a target account.
 func (s *stage) setTargetStatements(account, statements string) {
 	s.Helper()
@@ -88,12 +91,11 @@ func TestScreen_keyPolicyLacksAccount(t *testing.T) {
 	})
 }
 
-// A deny has one warning for all keys of a copy, and no advice that contradicts it. It cannot be known before the copy
-// whether the deny covers calls of EC2.
+// A deny has one warning for all keys of a copy, which names the deny first, and no advice that contradicts it. It
+// cannot be known before the copy whether the deny covers calls of EC2.
 func TestScreen_explicitDeny(t *testing.T) {
 	onStage(t, func(s *stage) {
-		s.setTargetStatements(prod, onlyAWSCreatesGrants+
-			`,{"Effect":"Deny","Action":"kms:CreateGrant","Resource":"*"}`)
+		s.setTargetStatements(prod, onlyAWSCreatesGrants+denyGrants)
 		options := s.screenOptions(prod)
 		options["test_copy"] = false
 		_, err := s.run(s.Context(), options)
@@ -119,8 +121,7 @@ func TestExplain_requiredAccountFailed(t *testing.T) {
 func TestExplain_failedAndSkipped(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.closed(other)
-		s.setTargetStatements(prod, onlyAWSCreatesGrants+
-			`,{"Effect":"Deny","Action":"kms:CreateGrant","Resource":"*"}`)
+		s.setTargetStatements(prod, onlyAWSCreatesGrants+denyGrants)
 		o := s.screenOptions(other, prod)
 		o["target"].([]any)[0].(map[string]any)["required"] = false
 		_, err := s.run(s.Context(), o)
@@ -154,6 +155,12 @@ func TestPlan_lastLineSaysWhatIsUnknown(t *testing.T) {
 			[]string{prod, other},
 			onlyAWSCreatesGrants,
 			known + " if EC2 may use the keys, which only the test copies show",
+		},
+		"explicit deny": {
+			[]string{prod},
+			onlyAWSCreatesGrants + denyGrants,
+			"0 errors, 1 warning: this run would succeed if EC2 may use the keys despite the explicit deny, " +
+				"which only a copy shows",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

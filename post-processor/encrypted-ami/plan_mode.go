@@ -11,6 +11,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/config"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/execute"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
@@ -55,14 +56,18 @@ func planOutcome(p plan.Plan) string {
 // unknownKeyUse says what the dry runs of a plan cannot show: whether EC2 may use the keys. Empty if they have shown
 // it.
 func unknownKeyUse(p plan.Plan) string {
-	if !slices.ContainsFunc(p.Findings, isKeyUseUnchecked) {
+	condition := " if EC2 may use the keys"
+	switch {
+	case slices.ContainsFunc(p.Findings, execute.IsKeyDenied):
+		condition += " despite the explicit deny"
+	case !slices.ContainsFunc(p.Findings, isKeyUseUnchecked):
 		return ""
 	}
 	isTest := func(s step.Step) bool { return s.Role() == step.CopiesTest }
 	if slices.ContainsFunc(p.Steps, isTest) {
-		return " if EC2 may use the keys, which only the test copies show"
+		return condition + ", which only the test copies show"
 	}
-	return " if EC2 may use the keys, which only a copy shows"
+	return condition + ", which only a copy shows"
 }
 
 // isKeyUseUnchecked reports whether a finding is about keys that the dry runs cannot check. With the documented

@@ -69,3 +69,25 @@ func TestExplain_wrongOption(t *testing.T) {
 		})
 	}
 }
+
+// An external ID that worked in another account of the block is not advised: the role of the failed account is missing.
+func TestExplain_roleMissingInOneAccount(t *testing.T) {
+	onStage(t, func(s *stage) {
+		o := s.screenOptions(prod)
+		target := o["target"].([]any)[0].(map[string]any)
+		target["account_ids"] = []any{prod, bare}
+		_, err := s.run(s.Context(), o)
+		s.checkError(err)
+		text := s.shown(err)
+		for _, part := range []string{
+			"Failed:  777777777777 (to 999999999999) in ap-northeast-1: the role does not exist or does not trust user ci\n",
+			"The same external ID worked in account 999999999999.",
+			"Fix:     Check the name and account of the role. Compare the trust policy of arn:aws:iam::777777777777:role/",
+			`If the name is wrong, correct target "to 999999999999": assume_role in your template and in resume.pkr.hcl.`,
+		} {
+			if !strings.Contains(text, part) {
+				s.Errorf("got no %q in\n%s", part, text)
+			}
+		}
+	})
+}
