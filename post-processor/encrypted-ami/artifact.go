@@ -112,20 +112,35 @@ func (a *artifact) String() string {
 		lines = append(lines, fmt.Sprintf("%s: %s", created.At, created.ImageID))
 	}
 	for _, d := range unfinished(a.result) {
-		lacks := "none"
-		if d.ImageID != "" {
-			lacks = d.ImageID + " is not published"
-		}
-		optional := ""
-		if d.Optional {
-			optional = ", not required"
-		}
-		lines = append(lines, fmt.Sprintf("%s: %s (target %q%s)", d.At, lacks, d.Target, optional))
+		lines = append(lines, fmt.Sprintf("%s: %s", d.At, a.lacks(d)))
 	}
 	for _, shared := range a.result.Shares {
 		lines = append(lines, fmt.Sprintf("Shared with %s: %s: %s", shared.With, shared.At.Region, shared.ImageID))
 	}
 	return strings.Join(lines, "\n")
+}
+
+// lacks returns what a destination without a published AMI lacks, and why this does not fail the run.
+func (a *artifact) lacks(d distribution.DestinationResult) string {
+	target := fmt.Sprintf("target %q", d.Target)
+	switch {
+	case d.State == distribution.Excluded && a.lacksRole(d.At):
+		return "none: skipped, its role cannot be assumed (" + target + ")"
+	case d.Optional:
+		target += ", not required"
+	}
+	if d.ImageID != "" {
+		return d.ImageID + " is not published (" + target + ")"
+	}
+	return "none (" + target + ")"
+}
+
+// lacksRole reports whether a finding says that the role of a destination cannot be assumed.
+func (a *artifact) lacksRole(at distribution.Location) bool {
+	return slices.ContainsFunc(a.result.Findings, func(f distribution.Finding) bool {
+		isThere := f.Location == at || slices.ContainsFunc(f.Also, func(o distribution.Failure) bool { return o.At == at })
+		return isThere && f.Operation == "sts:AssumeRole"
+	})
 }
 
 // launchedFrom reports whether a share block shares one of the source AMIs itself.

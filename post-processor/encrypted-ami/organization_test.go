@@ -150,11 +150,13 @@ func TestOrganization_roleMissing(t *testing.T) {
 		if made := len(s.made()); made > 0 {
 			s.Errorf("%d calls made something", made)
 		}
-		if _, err := s.run(
-			s.Context(),
-			o.options(func(target map[string]any) { target["on_missing_role"] = "skip" }),
-		); err != nil {
+		output, err := s.run(s.Context(), o.options(func(target map[string]any) { target["on_missing_role"] = "skip" }))
+		if err != nil {
 			s.Fatal(err)
+		}
+		want := bare + ` ap-northeast-1: none: skipped, its role cannot be assumed (target "to 999999999999")`
+		if !strings.Contains(output.String(), want) {
+			s.Errorf("got the artifact %q, want it to have %q", output, want)
 		}
 		if len(s.images(prod)) != 1 || len(s.images(other)) != 1 || !s.mentions("assume_role_denied,"+bare, nil) {
 			s.Errorf("the others have not got theirs, or nothing is reported:\n%s", s.screen)
