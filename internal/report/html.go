@@ -37,7 +37,7 @@ type page struct {
 	Causes     collapsible[pageFinding]
 	Remarks    collapsible[pageFinding]
 	States     []stateCount
-	LeftBehind collapsible[RetainedResource]
+	Retained   retained
 	Drawing    figure
 	TimeLine   timeLine
 	Attributes map[string][]Attribute
@@ -49,10 +49,8 @@ type page struct {
 	Grants          []KMSGrant // that stay
 	Took            time.Duration
 	Expected        time.Duration
-	Started         int // copies
-	Planned         int // copies
+	Copies          copyCounts
 	Stored          int64
-	Left            int64
 	DeletedGiB      int64 // of the estimate
 }
 
@@ -119,17 +117,15 @@ func (m Manifest) HTML() ([]byte, error) {
 
 		Reason:     m.reasons(),
 		States:     m.states(),
-		LeftBehind: collapse(m.LeftBehind),
+		Retained:   m.retained(),
 		Drawing:    m.Drawing().figure(),
 		TimeLine:   m.timeLine(),
 		Attributes: m.attributes(),
 		Grants:     m.permanentGrants(),
 		Took:       m.end().Sub(m.Run.StartedAt.Time),
 		Expected:   m.Estimate.duration(),
-		Started:    len(m.copies()),
-		Planned:    m.plannedCopies(),
+		Copies:     m.copyCounts(),
 		Stored:     m.storedGiB(),
-		Left:       m.leftBehindGiB(),
 		DeletedGiB: m.Estimate.CopiedGiB - m.Estimate.StoredGiB,
 	})
 	return out.Bytes(), err

@@ -316,6 +316,8 @@ type RetainedResource struct {
 	ResourceID string        `json:"resource_id"`
 	SizeGiB    OptionalInt64 `json:"size_gib"` // null if it stores nothing
 	Reason     string        `json:"reason"`
+
+	KeptForResume bool `json:"kept_for_resume"` // a resumed run continues with it
 }
 
 // Step is one operation of the plan.
@@ -327,6 +329,7 @@ type Step struct {
 	SourceID     OptionalString `json:"source_id"`     // that it copies; null before it exists
 	SourceRegion OptionalString `json:"source_region"` // null if it copies nothing
 	Staged       bool           `json:"staged"`        // a copy that destinations copy from
+	Reused       bool           `json:"reused"`        // a copy that an earlier run started
 	DeviceName   OptionalString `json:"device_name"`   // null for a copy of an image
 	SizeGiB      OptionalInt64  `json:"size_gib"`
 	ResourceID   OptionalString `json:"resource_id"`

@@ -462,6 +462,8 @@ func newRetainedResources(left []distribution.RetainedResource) []RetainedResour
 			ResourceID: l.Resource,
 			SizeGiB:    OptionalInt64(l.GiB),
 			Reason:     l.Why,
+
+			KeptForResume: l.IsKept(),
 		}
 	}
 	return all
@@ -563,6 +565,7 @@ func newSteps(p plan.Plan, r distribution.Result, findings []Finding) []Step {
 		planned := newStep(s)
 		if e, started := results[s.Meta().ID]; started {
 			planned.addResult(e, r, findings)
+			planned.Reused = isReused(s, e)
 			delete(results, s.Meta().ID)
 		}
 		all = append(all, planned)
@@ -606,6 +609,12 @@ func newStep(s step.Step) Step {
 		planned.Staged = base.Destination == distribution.Location{}
 	}
 	return planned
+}
+
+// isReused reports whether a step uses the copy of an earlier run. A copy that it cannot use is created again.
+func isReused(s step.Step, e distribution.StepResult) bool {
+	id := s.Meta().ResumeID
+	return id != "" && (e.Made == "" || e.Made == id)
 }
 
 func (s *Step) addResult(e distribution.StepResult, r distribution.Result, findings []Finding) {

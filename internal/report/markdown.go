@@ -43,9 +43,13 @@ func (m Manifest) Markdown() []byte {
 	t.copyTable(m)
 	t.attributeList(m)
 	t.line("## Cost\n")
-	t.line("%s of snapshots planned, %s at full size, %s between Regions; %s stored by the copies, %s left behind.\n",
+	retained, forResume := m.retained(), ""
+	if gib := retained.ForResume.GiB(); gib > 0 {
+		forResume = ", " + size(gib) + " kept for the resumed run"
+	}
+	t.line("%s of snapshots planned, %s at full size, %s between Regions; %s stored by the copies%s, %s left behind.\n",
 		distribution.Count(m.Estimate.Copies, "copy", "copies"), size(m.Estimate.CopiedGiB), size(m.Estimate.CrossRegionGiB),
-		size(m.storedGiB()), size(m.leftBehindGiB()))
+		size(m.storedGiB()), forResume, size(retained.Left.GiB()))
 	t.line("%s.\n", words(m.Estimate.costText()))
 	t.retainedResources(m)
 	return []byte(t.text() + "\n")
@@ -294,6 +298,8 @@ func (t *text) copyTable(m Manifest) {
 		return
 	}
 	t.line("## Timeline of the copies\n")
+	counts := m.copyCounts()
+	t.line("%d of %d %s.\n", counts.Succeeded, counts.Planned, counts.Text())
 	timeLine := m.timeLine()
 	if timeLine.Beyond > 0 {
 		t.line("The copies of %s ended earlier and are only in the manifest.\n",
@@ -306,6 +312,9 @@ func (t *text) copyTable(m Manifest) {
 				state := b.State
 				if b.Staged {
 					state += ", staged"
+				}
+				if b.Reused {
+					state += ", reused"
 				}
 				t.line("| %s | %s | %s | %d | +%s | %s | %s |", code(b.AccountID), code(b.Region),
 					code(cmp.Or(string(b.DeviceName), "AMI")), b.SizeGiB,
@@ -353,32 +362,42 @@ func (t *text) retainedResources(m Manifest) {
 	if m.Mode == PlanOnly || m.Mode == Verify || m.Mode == Usage { // such a run creates nothing
 		return
 	}
+	retained := m.retained()
+	if len(retained.ForResume) > 0 {
+		t.line("## Kept for the resumed run\n")
+		t.resourceList(retained.ForResume)
+	}
 	t.line("## Left behind\n")
 	switch {
 	case m.Run.EndedAt.IsZero():
 		t.line("Known at the end of the run.")
-	case len(m.LeftBehind) == 0:
+	case len(retained.Left) == 0:
 		t.line("Nothing is left behind.")
 	default:
-		for _, l := range m.LeftBehind[:min(len(m.LeftBehind), mostInMarkdown)] {
-			gib := ""
-			if l.SizeGiB > 0 {
-				gib = ", " + size(int64(l.SizeGiB))
-			}
-			t.line(
-				"- %s %s in %s %s%s: %s",
-				words(l.Kind),
-				code(l.ResourceID),
-				code(l.AccountID),
-				code(l.Region),
-				gib,
-				words(l.Reason),
-			)
+		t.resourceList(retained.Left)
+	}
+}
+
+// resourceList writes a line for each resource, and what they cost together.
+func (t *text) resourceList(all retainedResources) {
+	for _, l := range all[:min(len(all), mostInMarkdown)] {
+		gib := ""
+		if l.SizeGiB > 0 {
+			gib = ", " + size(int64(l.SizeGiB))
 		}
-		t.beyond(len(m.LeftBehind))
-		if cost := monthlyCost(m.LeftBehindUSDPerMonth); cost != "" {
-			t.line("\nTogether %s, %s.", size(m.leftBehindGiB()), words(cost))
-		}
+		t.line(
+			"- %s %s in %s %s%s: %s",
+			words(l.Kind),
+			code(l.ResourceID),
+			code(l.AccountID),
+			code(l.Region),
+			gib,
+			words(l.Reason),
+		)
+	}
+	t.beyond(len(all))
+	if cost := all.cost(); cost != "" {
+		t.line("\nTogether %s, %s.\n", size(all.GiB()), words(cost))
 	}
 }
 

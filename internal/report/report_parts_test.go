@@ -6,6 +6,7 @@ package report_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
@@ -114,6 +115,52 @@ func TestMarkdown_costLeftBehind(t *testing.T) {
 		"\nTogether 28 GiB, up to `$1.40` a month (list price, us-east-1).": true,
 		"List prices": false,
 	})
+}
+
+// A run that resumes another one does not count the copies of that run as its own.
+func TestReports_copyCounts(t *testing.T) {
+	at := report.Time{Time: time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)}
+	done := report.Step{SourceRegion: "us-east-1", Status: report.Succeeded, StartedAt: at, EndedAt: at}
+	failed, active, reused := done, done, done
+	failed.Status, active.Status, active.EndedAt, reused.Reused = report.Failed, report.InProgress, report.Time{}, true
+	other := report.Step{Status: report.Succeeded, StartedAt: at, EndedAt: at}
+
+	for want, steps := range map[string][]report.Step{
+		"0 of 0<small>succeeded":                               nil,
+		"2 of 4<small>succeeded, 2 failed":                     {done, failed, done, failed},
+		"1 of 2<small>succeeded, 1 in progress":                {done, active, other},
+		"1 of 1<small>succeeded, 2 reused from an earlier run": {reused, done, reused},
+	} {
+		page, err := report.Manifest{Run: report.Run{StartedAt: at, EndedAt: at}, Steps: steps}.HTML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkParts(t, string(page), map[string]bool{"<dt>Copies</dt><dd>" + want + "</small>": true})
+	}
+}
+
+// What a resumed run continues with is not shown as left behind.
+func TestReports_keptForResume(t *testing.T) {
+	at := report.Time{Time: time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)}
+	m := report.Manifest{Status: report.Failed, Run: report.Run{StartedAt: at, EndedAt: at}}
+	m.LeftBehind = []report.RetainedResource{
+		{Kind: "snapshot", ResourceID: "snap-kept", SizeGiB: 8, Reason: distribution.KeptCompleted, KeptForResume: true},
+		{Kind: "snapshot", ResourceID: "snap-left", SizeGiB: 20, Reason: "denied"},
+	}
+	page, err := m.HTML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{string(page), string(m.Markdown())} {
+		kept, left, both := strings.Cut(text[strings.LastIndex(text, "Kept for the resumed run"):], "Left behind")
+		if !both || !strings.Contains(kept, "snap-kept") || strings.Contains(kept, "snap-left") ||
+			!strings.Contains(left, "snap-left") || strings.Contains(left, "snap-kept") {
+			t.Errorf("got both in\n%s", text)
+		}
+	}
+	if text := string(m.Markdown()); !strings.Contains(text, "8 GiB kept for the resumed run, 20 GiB left behind.") {
+		t.Errorf("got no sizes in\n%s", text)
+	}
 }
 
 // A statement in a hostile finding cannot end its block of code.

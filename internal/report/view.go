@@ -170,14 +170,44 @@ func compareBool(a, b bool) int {
 	return -1
 }
 
-// plannedCopies returns the number of copies of the plan. A copy of an image counts as one.
-func (m Manifest) plannedCopies() (n int) {
+// copyCounts holds the numbers of copies of a run, without those that it reuses from an earlier run.
+type copyCounts struct {
+	Planned, Succeeded, Failed, InProgress, Reused int
+}
+
+// copyCounts counts the copies of the plan. A copy of an image counts as one.
+func (m Manifest) copyCounts() (n copyCounts) {
 	for _, s := range m.Steps {
-		if s.isCopy() {
-			n++
+		switch {
+		case !s.isCopy():
+			continue
+		case s.Reused:
+			n.Reused++
+			continue
+		case s.Status == Succeeded:
+			n.Succeeded++
+		case s.Status == Failed:
+			n.Failed++
+		case !s.StartedAt.IsZero() && s.EndedAt.IsZero():
+			n.InProgress++
 		}
+		n.Planned++
 	}
 	return n
+}
+
+// Text returns what the number of succeeded copies does not say: "succeeded, 2 failed".
+func (n copyCounts) Text() string {
+	text := "succeeded"
+	for _, part := range []struct {
+		count int
+		state string
+	}{{n.Failed, "failed"}, {n.InProgress, "in progress"}, {n.Reused, "reused from an earlier run"}} {
+		if part.count > 0 {
+			text += fmt.Sprintf(", %d %s", part.count, part.state)
+		}
+	}
+	return text
 }
 
 // storedGiB returns the full size of the snapshots of all destinations, and of the copies that share blocks share.
@@ -206,12 +236,40 @@ func (m Manifest) sharedCopyGiB(s Share) (gib int64) {
 	return gib
 }
 
-func (m Manifest) leftBehindGiB() (gib int64) {
+// retained holds the resources that a run did not delete, those for a resumed run apart from the others.
+type retained struct {
+	ForResume, Left retainedResources
+}
+
+type retainedResources []RetainedResource
+
+// retained returns the resources that the run did not delete.
+func (m Manifest) retained() (r retained) {
 	for _, l := range m.LeftBehind {
+		if l.KeptForResume {
+			r.ForResume = append(r.ForResume, l)
+			continue
+		}
+		r.Left = append(r.Left, l)
+	}
+	return r
+}
+
+// GiB returns the full size of resources.
+func (all retainedResources) GiB() (gib int64) {
+	for _, l := range all {
 		gib += int64(l.SizeGiB)
 	}
 	return gib
 }
+
+// cost returns what resources cost. Empty if they store nothing.
+func (all retainedResources) cost() string {
+	return monthlyCost(float64(all.GiB()) * distribution.USDPerGiBMonth)
+}
+
+// Shown returns the resources as the page shows them.
+func (all retainedResources) Shown() collapsible[RetainedResource] { return collapse(all) }
 
 // attributes returns the attributes of all images by their outcome, each with a reason once.
 func (m Manifest) attributes() map[string][]Attribute {

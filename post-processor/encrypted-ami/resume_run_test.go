@@ -124,6 +124,10 @@ func TestResume_afterFailedTarget(t *testing.T) {
 		if again := len(s.made()) - before; again != 3 { // the failed target's two copies and its image
 			s.Errorf("%d resources were created in the second run", again)
 		}
+		reused := slices.DeleteFunc(output.manifest.Steps, func(s report.Step) bool { return !s.Reused })
+		if len(reused) != 2 || !reused[0].Staged || !reused[1].Staged {
+			s.Errorf("got the reused copies %+v, want the two staged copies", reused)
+		}
 		if protected, ours := s.protected(); protected || ours {
 			s.Errorf("the source image is protected: %v, by us: %v", protected, ours)
 		}
