@@ -272,6 +272,28 @@ func TestRollback_foreignImage(t *testing.T) {
 	})
 }
 
+// The first release has no earlier one. The advice says how to unpublish it, because there is nothing to promote.
+func TestRollback_firstRelease(t *testing.T) {
+	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
+		r := twoReleases(w)
+		run := r.in("rollback", r.first)
+		w.RequireFailure(run)
+		for _, part := range []string{
+			"there is no earlier release to return to",
+			"aws ssm delete-parameter --region " + fixture.Home + " --name /golden",
+			"aws ec2 modify-launch-template --region " + fixture.Home + " --launch-template-name web --default-version",
+		} {
+			if !strings.Contains(strings.ToLower(run.Text()), strings.ToLower(part)) {
+				w.Errorf("got no %q in %s", part, run.Text())
+			}
+		}
+		if strings.Contains(run.Text(), `mode = "usage"`) {
+			w.Errorf("the output advises to look for another release: %s", run.Text())
+		}
+		r.expectUnchanged("refused", run)
+	})
+}
+
 // copyImage copies the image of the first release under another name, with all its tags.
 func (r releases) copyImage(account string) string {
 	r.Helper()

@@ -86,6 +86,11 @@ func (t templateTarget) current(site distribution.DestinationFacts) string {
 	return existing.Versions[0].ImageID
 }
 
+func (t templateTarget) unpublishAdvice(region string) string {
+	return "choose another default version: aws ec2 modify-launch-template --region " + region +
+		" --launch-template-name " + t.name() + " --default-version VERSION"
+}
+
 func (t templateTarget) earlier(site distribution.DestinationFacts) []distribution.PointerVersion {
 	existing := site.Templates[t.name()]
 	return slices.DeleteFunc(slices.Clone(existing.Versions), func(v distribution.PointerVersion) bool {

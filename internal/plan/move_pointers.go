@@ -221,7 +221,9 @@ func (a *Assessment) rollbacksAt(d distribution.Destination) ([]pointerMove, []d
 		m.replaces, m.description = delivered, version.Description
 		switch reason := unpublishableReason(a.facts, d.At, version.ImageID); {
 		case !isKnown:
-			findings = append(findings, noRollbackFinding(d, *m, "no earlier version of it names another image"))
+			findings = append(findings, firstReleaseFinding(d, *m, "no earlier version of it names another image"))
+		case version.ImageID == "":
+			findings = append(findings, firstReleaseFinding(d, *m, "before, it named "+reason))
 		case reason != "":
 			findings = append(findings, noRollbackFinding(d, *m, "before, it named "+reason))
 		default:
@@ -303,6 +305,14 @@ func noRollbackFinding(d distribution.Destination, m pointerMove, detail string)
 		Remediation: `find the releases with mode = "usage", and promote the one that it should name with ` +
 			`mode = "promote" and allow_older_release = true`,
 	}
+}
+
+// firstReleaseFinding says that a reference has no earlier release to return to.
+func firstReleaseFinding(d distribution.Destination, m pointerMove, detail string) distribution.Finding {
+	f := noRollbackFinding(d, m, detail)
+	f.Remediation = `there is no earlier release to return to. Publish a corrected release with mode = "promote". ` +
+		"To unpublish the AMI until then, " + m.target.unpublishAdvice(d.At.Region)
+	return f
 }
 
 // notNamedFinding says that no reference of a destination names the release that is rolled back.

@@ -39,6 +39,9 @@ type publishTarget interface {
 	// earlier returns the versions before the current one, newest first. AWS keeps them, and no call changes one.
 	earlier(site distribution.DestinationFacts) []distribution.PointerVersion
 
+	// unpublishAdvice returns how a user makes the target name no image of a run.
+	unpublishAdvice(region string) string
+
 	// move returns the step of a promotion or a rollback.
 	move(p publication, m pointerMove, g destinationState) step.Step
 }

@@ -81,6 +81,10 @@ func (t parameterTarget) current(site distribution.DestinationFacts) string {
 	return site.Parameters[t.name()].ImageID
 }
 
+func (t parameterTarget) unpublishAdvice(region string) string {
+	return "delete the parameter: aws ssm delete-parameter --region " + region + " --name " + t.name()
+}
+
 func (t parameterTarget) earlier(site distribution.DestinationFacts) []distribution.PointerVersion {
 	return site.Parameters[t.name()].Versions
 }
