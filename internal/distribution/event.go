@@ -29,7 +29,7 @@ const (
 	Failed     EventKind = "failed"
 	Skipped    EventKind = "skipped"
 	Noted      EventKind = "note"
-	Retrying   EventKind = "retrying" // Text is the reason, ETA is when the step gives up
+	Retrying   EventKind = "retrying" // Text is the reason, ETA is the time of the last attempt
 	Blocked    EventKind = "blocked"  // by another run. Text says by which, ETA is when the step gives up
 )
 

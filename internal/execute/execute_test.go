@@ -258,13 +258,24 @@ func TestRun_copyFailsOnce(t *testing.T) {
 	})
 }
 
+// The event that says why a copy is repeated has the time of the last attempt. Whoever corrects a policy before that
+// time need not resume the run.
 func TestRun_copyKeepsFailing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[1:2], []string{"222222222222"}, []string{home})
 		pool := h.pool(t.Context(), h.World)
 		p := h.decide(t.Context(), pool, h.request())
 		h.forbid("222222222222", "kms:CreateGrant")
-		result := runPlan(t.Context(), pool, p, options(h.request()), func(distribution.Event) {})
+		var until time.Time
+		result := runPlan(t.Context(), pool, p, options(h.request()), func(e distribution.Event) {
+			if e.Kind == distribution.Retrying {
+				until = e.ETA
+			}
+		})
+		last := h.Records().Calls("ec2:CopySnapshot").ByAccount("222222222222")
+		if at := last[len(last)-1].At; at.Sub(until).Abs() > 5*time.Second {
+			t.Errorf("the last attempt was at %s, and the event said %s", at, until)
+		}
 		if len(result.Findings) != 1 || result.Findings[0].Reference != "1.8.4" ||
 			result.Findings[0].PolicyStatements == nil {
 			t.Errorf("findings %+v", result.Findings)

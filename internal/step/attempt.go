@@ -36,6 +36,7 @@ type attempt struct {
 	changed         bool                            // a change was made and not read back yet
 	failedCopy      *CopyStatus                     // failed copy to delete
 	discardedIDs    []string                        // IDs of earlier copies that failed
+	firstFailure    time.Time                       // when the first copy failed. Zero if none has
 	failure         error                           // error that the step ends with after failedCopy is deleted
 	missingSince    time.Time                       // since when AWS does not show the expected state. Zero if it does
 	isRetryReported bool                            // the user knows why the step is retried

@@ -328,7 +328,7 @@ func (r *Run) handleCopyEnd(a *attempt, id string, status *CopyStatus, err error
 	}
 
 	if delay, ok := r.copyRetryDelay(a, failed); ok && !isUnrepeatable {
-		r.reportRetry(a, failed, r.dependenciesEnded(a).Add(maxCopyRetryTime))
+		r.reportRetry(a, failed, a.firstFailure.Add(copyRetryTimes[len(copyRetryTimes)-1]))
 		return Outcome{}, RetryAfter{delay}
 	}
 
@@ -345,20 +345,22 @@ func (r *Run) handleCopyEnd(a *attempt, id string, status *CopyStatus, err error
 func (r *Run) copyRetryDelay(a *attempt, failed *CopyFailed) (time.Duration, bool) {
 	refusal, _ := Refusal(failed)
 	n := len(a.discardedIDs)
-	if n > len(copyRetryDelays) || !r.IsEventualConsistency(refusal) {
+	if n > len(copyRetryTimes) || !r.IsEventualConsistency(refusal) {
 		return 0, false
 	}
-	delay := copyRetryDelays[n-1]
-	return delay, time.Since(r.dependenciesEnded(a)) < EventualConsistencyTimeout+delay
+	if a.firstFailure.IsZero() {
+		a.firstFailure = time.Now()
+	}
+	retryAt := copyRetryTimes[n-1]
+	isExplained := a.firstFailure.Sub(r.dependenciesEnded(a)) < EventualConsistencyTimeout+copyRetryTimes[0]
+	return max(time.Until(a.firstFailure.Add(retryAt)), 0), isExplained
 }
 
-// copyRetryDelays are the delays before a failed copy is repeated.
-var copyRetryDelays = [...]time.Duration{30 * time.Second, 2 * time.Minute}
+// copyRetryTimes are the times after its first failure at which a copy is repeated. They do not depend on how long a
+// copy takes to fail, so that the time of the last attempt is known from the first failure on.
+var copyRetryTimes = [...]time.Duration{30 * time.Second, 3 * time.Minute}
 
-// maxCopyRetryTime is the time after the end of its dependencies in which a copy is repeated.
-const maxCopyRetryTime = EventualConsistencyTimeout + 2*time.Minute
-
-// reportRetry reports once for each step why it is retried, and until when.
+// reportRetry reports once for each step why it is retried, and when the last attempt is.
 func (r *Run) reportRetry(a *attempt, err error, until time.Time) {
 	kind := distribution.Retrying
 	if errors.Is(err, provenance.ErrWorking) {
