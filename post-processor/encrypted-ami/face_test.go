@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	packersdk "github.com/hashicorp/packer-plugin-sdk/packer"
@@ -37,6 +38,8 @@ type screen struct {
 	packersdk.Ui
 	mu sync.Mutex
 	strings.Builder
+	last    time.Time     // of the latest line for users
+	silence time.Duration // longest time between two of these lines
 }
 
 func (s *screen) print(words ...any) {
@@ -51,8 +54,26 @@ func (s *screen) String() string {
 	return s.Builder.String()
 }
 
-func (s *screen) Say(text string)   { s.print(text) }
-func (s *screen) Error(text string) { s.print("ERROR:", text) }
+func (s *screen) Say(text string) {
+	s.measureSilence()
+	s.print(text)
+}
+
+func (s *screen) Error(text string) {
+	s.measureSilence()
+	s.print("ERROR:", text)
+}
+
+func (s *screen) measureSilence() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if !s.last.IsZero() {
+		s.silence = max(s.silence, now.Sub(s.last))
+	}
+	s.last = now
+}
+
 func (s *screen) Machine(category string, fields ...string) {
 	s.print("machine:", category+","+strings.Join(fields, ","))
 }

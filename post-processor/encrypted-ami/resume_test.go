@@ -202,6 +202,9 @@ func TestResume_afterCancel(t *testing.T) {
 			s.Fatal(err)
 		}
 		s.finished(directory, prod)
+		if limit := 65 * time.Second; s.screen.silence > limit {
+			s.Errorf("the screen was silent for %v, want at most %v:\n%s", s.screen.silence, limit, s.screen)
+		}
 	})
 }
 
