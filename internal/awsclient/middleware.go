@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -62,7 +63,7 @@ func (m *attemptMiddleware) send(
 
 	if err = m.retrieve(ctx, end); err == nil {
 		sent := time.Now()
-		out, metadata, err = sendUntil(ctx, end, in, next)
+		out, metadata, err = next.HandleFinalize(ctx, in)
 		if took := time.Since(sent); took > longestAttempt {
 			begun = begun.Add(took) // AWS was not silent while the machine was suspended
 		}
@@ -81,24 +82,11 @@ func (m *attemptMiddleware) send(
 	return out, metadata, m.monitor.record(m.at, operation, begun, err)
 }
 
-func sendUntil(
-	ctx context.Context, end time.Time, in middleware.FinalizeInput, next middleware.FinalizeHandler,
-) (out middleware.FinalizeOutput, metadata middleware.Metadata, err error) {
-	begun := time.Now()
-	attempt, cancel := context.WithDeadline(ctx, end)
-	defer cancel()
-	out, metadata, err = next.HandleFinalize(attempt, in)
-	if attempt.Err() != nil && err != nil {
-		err = silentError(time.Since(begun))
-	}
-	return out, metadata, err
-}
-
 // retrieve loads the credentials of a call into their cache. The calls for credentials have their own deadline. It must
 // end before the deadline of the attempt, or the error would name the wrong call.
 func (m *attemptMiddleware) retrieve(ctx context.Context, end time.Time) error {
 	begun := time.Now()
-	retrieval, cancel := context.WithDeadline(ctx, end.Add(attemptTimeout))
+	retrieval, cancel := withTimeout(ctx, time.Until(end)+attemptTimeout)
 	defer cancel()
 	_, err := m.session.Retrieve(retrieval)
 	if err != nil && retrieval.Err() != nil {
@@ -130,7 +118,7 @@ func boundAttempt(stack *middleware.Stack) error {
 	bound := middleware.FinalizeMiddlewareFunc("encrypted-ami:bound", func(
 		ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler,
 	) (out middleware.FinalizeOutput, metadata middleware.Metadata, err error) {
-		attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
+		attempt, cancel := withTimeout(ctx, attemptTimeout)
 		defer cancel()
 		out, metadata, err = next.HandleFinalize(attempt, in)
 		if err != nil && attempt.Err() != nil && ctx.Err() == nil {
@@ -146,3 +134,21 @@ type renewedSessionError struct{ error }
 
 func (e renewedSessionError) Unwrap() error      { return e.error }
 func (renewedSessionError) RetryableError() bool { return true }
+
+// withTimeout is context.WithTimeout with a timer that does not reference the context. A stopped timer remains in memory
+// until d has passed, and would keep the request of a call.
+func withTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var expire atomic.Pointer[context.CancelCauseFunc]
+	expire.Store(&cancel)
+	timer := time.AfterFunc(d, func() {
+		if cancel := expire.Load(); cancel != nil {
+			(*cancel)(context.DeadlineExceeded)
+		}
+	})
+	return ctx, func() {
+		timer.Stop()
+		expire.Store(nil)
+		cancel(nil)
+	}
+}
