@@ -135,8 +135,8 @@ type renewedSessionError struct{ error }
 func (e renewedSessionError) Unwrap() error      { return e.error }
 func (renewedSessionError) RetryableError() bool { return true }
 
-// withTimeout is context.WithTimeout with a timer that does not reference the context. A stopped timer remains in memory
-// until d has passed, and would keep the request of a call.
+// withTimeout is context.WithTimeout with a timer that does not reference the context. A stopped timer can remain in
+// memory until d has passed, and would keep the request of a call.
 func withTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var expire atomic.Pointer[context.CancelCauseFunc]
