@@ -95,7 +95,8 @@ func (m match) tagAdvice() string {
 }
 
 // mayBeAllowed ends the advice for a denied call of KMS. EC2's own call may be allowed.
-const mayBeAllowed = "This may be a false alarm: a policy that allows the call only through EC2 looks the same."
+const mayBeAllowed = "This may be a false alarm: if a policy allows the call only through EC2, AWS returns the " +
+	"same error."
 
 // IsEventualConsistency reports whether a retry may succeed because AWS may not have seen yet what the call depends on:
 // a share, a completed snapshot, a policy or a grant (4.4.4).

@@ -5,9 +5,10 @@ package diagnose
 
 // Texts of the rules for the time of a signature (5.11).
 const (
-	signatureCodes   = "SignatureDoesNotMatch InvalidSignatureException"
-	clockSummary     = "the clock of this machine is wrong"
-	clockDetail      = "AWS rejects a signature that is off by more than 15 minutes, and some services by more than 5."
+	signatureCodes = "SignatureDoesNotMatch InvalidSignatureException"
+	clockSummary   = "the clock of this machine is wrong"
+	clockDetail    = "AWS rejects a signature whose time is off by more than 15 minutes. Some services accept at " +
+		"most 5 minutes."
 	clockRemediation = "Synchronize the clock of this machine, then resume the run."
 )
 
@@ -81,8 +82,8 @@ var credentialRules = []rule{
 		awsCodes:        "AuthFailure",
 		messageContains: []string{"not able to validate the provided access credentials"},
 		summary:         "{region} rejected the credentials",
-		detail: "Possible causes: the Region is not enabled in account {account}; the token is of the global STS " +
-			"endpoint, which opt-in Regions reject; the keys are wrong or deleted; the clock of this machine " +
+		detail: "Possible causes: the Region is not enabled in account {account}; the global STS endpoint issued the " +
+			"token, which opt-in Regions reject; the keys are wrong or deleted; the clock of this machine " +
 			"is off by more than 15 minutes.",
 		remediation: "Check the clock of this machine. Enable the Region in account {account}, or remove it from " +
 			"regions. If another tool issued the credentials, use the regional STS endpoint.",
@@ -92,8 +93,8 @@ var credentialRules = []rule{
 		references: "5.8",
 		awsCodes:   "InvalidClientTokenId UnrecognizedClientException",
 		summary:    "AWS does not know the credentials",
-		detail: "Possible causes: the Region is not enabled in account {account}; the token is of the global STS " +
-			"endpoint, which opt-in Regions reject; the keys are wrong or deleted.",
+		detail: "Possible causes: the Region is not enabled in account {account}; the global STS endpoint issued the " +
+			"token, which opt-in Regions reject; the keys are wrong or deleted.",
 		remediation: "Check the keys. Enable the Region in account {account}, or remove it from regions. If another " +
 			"tool issued the credentials, use the regional STS endpoint.",
 	},
@@ -103,7 +104,7 @@ var credentialRules = []rule{
 		operations:      "sts:*",
 		messageContains: []string{"they belong to account"},
 		summary:         "the credentials do not belong to account {account}",
-		detail:          "Their calls would change another account, so none was sent.",
+		detail:          "Calls with these credentials would change another account, so none was sent.",
 		remediation:     "Name a role or a profile of account {account}.",
 	},
 	{
@@ -123,7 +124,7 @@ var credentialRules = []rule{
 		awsCodes:        "ValidationError",
 		messageContains: []string{"exceeds the MaxSessionDuration"},
 		summary:         "duration_seconds is longer than the role allows",
-		detail:          "It exceeds the maximum session duration of the role.",
+		detail:          "duration_seconds exceeds the maximum session duration of the role.",
 		remediation:     "Remove duration_seconds. Sessions are renewed during the run.",
 	},
 	{
@@ -142,7 +143,7 @@ var credentialRules = []rule{
 		awsCodes:        "InvalidParameterValue",
 		messageContains: []string{"transitive tag key"},
 		summary:         "STS rejected a transitive session tag",
-		detail:          "An inherited tag cannot be set again, and a transitive key must be among the tags.",
+		detail:          "An inherited tag cannot be set again, and a transitive key must be a key of tags.",
 		remediation:     "Correct tags and transitive_tag_keys of assume_role.",
 	},
 	{

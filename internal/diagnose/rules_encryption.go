@@ -49,7 +49,8 @@ var encryptionRules = []rule{
 		aboutKey:        true,
 		eventual:        true,
 		summary:         "EC2 cannot use a key of the copy",
-		detail: "EC2 accepts the call and fails later, without naming the key or the permission. It needs " +
+		detail: "EC2 accepts the call. The copy fails later, and the error names neither the key nor the permission. It " +
+			"needs " +
 			"kms:CreateGrant and kms:GenerateDataKeyWithoutPlaintext on the key of the copy, and " +
 			"kms:CreateGrant on the key of the source. A key that is disabled, pending import or pending " +
 			"deletion, and a policy that changed in the last five minutes, cause the same error.",
@@ -208,7 +209,7 @@ var kmsRules = []rule{
 		awsCodes:    "InvalidArnException",
 		aboutKey:    true,
 		summary:     "KMS rejected the ARN",
-		detail:      "It is not the ARN of a key, an alias or a principal, or it is of another Region.",
+		detail:      "The text is not the ARN of a key, an alias or a principal, or the ARN is of another Region.",
 		remediation: "Correct the ARN.",
 	},
 	{
@@ -229,7 +230,7 @@ var kmsRules = []rule{
 		messageContains: []string{hiddenKeyMessage},
 		aboutKey:        true,
 		summary:         "{who} may not use {key}",
-		detail:          "KMS does not say whether the key does not exist in {region} or the permission is missing.",
+		detail:          "Either the key does not exist in {region}, or the permission is missing. KMS does not say which.",
 		remediation:     "Check that the key exists.",
 		statements:      allowOperationOnKey,
 	},

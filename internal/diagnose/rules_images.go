@@ -43,7 +43,7 @@ var imageRules = []rule{
 		awsCodes:        "InvalidParameterValue",
 		messageContains: []string{"Modification size must not be greater"},
 		summary:         "the call shares with too many accounts",
-		detail:          "A call accepts 500 accounts.",
+		detail:          "A call accepts at most 500 accounts.",
 		remediation:     reportDefect,
 	},
 	{
@@ -53,7 +53,7 @@ var imageRules = []rule{
 		awsCodes:        "InvalidParameterCombination",
 		messageContains: []string{"attribute"},
 		summary:         "the call changes too many attributes, or none",
-		detail:          "A call changes exactly one attribute.",
+		detail:          "A call must change exactly one attribute.",
 		remediation:     reportDefect,
 	},
 	{
@@ -271,7 +271,7 @@ var imageRules = []rule{
 		operations:  "ec2:DeleteSnapshot",
 		awsCodes:    "OperationNotPermitted",
 		summary:     "the snapshot cannot be deleted now",
-		detail:      "The known cause is a snapshot lock.",
+		detail:      "The usual cause is a snapshot lock.",
 		remediation: "Run `aws ec2 describe-locked-snapshots`. In compliance mode, wait until the lock ends.",
 	},
 }

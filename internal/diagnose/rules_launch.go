@@ -13,8 +13,8 @@ var launchRules = []rule{
 		aboutKey:        true,
 		summary:         "the instance terminated because of a key",
 		detail: "EC2 reports this if the key of a volume or the default key of the account is disabled, or if " +
-			"the caller may not use it. A service-linked role such as that of Auto Scaling can use a " +
-			"customer managed key only through its key policy or a grant.",
+			"the caller may not use it. A service-linked role such as that of Auto Scaling can use a customer managed key " +
+			"only through the policy of the key or a grant.",
 		remediation: "Check that the key is enabled. If the key belongs to another account, create a grant for the " +
 			"service-linked role with `aws kms create-grant`.",
 		statements: allowLaunch,
@@ -26,9 +26,8 @@ var launchRules = []rule{
 		messageContains: []string{"Client.InternalError"},
 		aboutKey:        true,
 		summary:         "the instance terminated immediately after launch",
-		detail: "One cause is a disabled key of a volume, or a caller that may not use it. A service-linked role " +
-			"such as that of Auto Scaling can use a customer managed key only through its key policy or a " +
-			"grant.",
+		detail: "The key of a volume may be disabled, or the caller may not use it. A service-linked role " +
+			"such as that of Auto Scaling can use a customer managed key only through the policy of the key or a grant.",
 		remediation: "Check that the key is enabled. If the key belongs to another account, create a grant for the " +
 			"service-linked role with `aws kms create-grant`.",
 		statements: allowLaunch,

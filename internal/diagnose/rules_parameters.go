@@ -13,8 +13,8 @@ var parameterRules = []rule{
 		messageContains: []string{hiddenKeyMessage},
 		aboutKey:        true,
 		summary:         "the parameter cannot be encrypted with {key}",
-		detail: "SSM returns an error of KMS, which does not say whether the key does not exist in {region} or " +
-			"{who} may not use it. A standard parameter needs kms:Encrypt, an advanced one " +
+		detail: "SSM returns an error of KMS. Either the key does not exist in {region}, or {who} may not use it. A " +
+			"standard parameter needs kms:Encrypt, an advanced one " +
 			"kms:GenerateDataKey.",
 		remediation: "Check the key. An AMI ID needs no key if the parameter has type String and data type " +
 			"aws:ec2:image.",
@@ -28,10 +28,9 @@ var parameterRules = []rule{
 		messageContains: []string{hiddenKeyMessage},
 		aboutKey:        true,
 		summary:         "the parameter cannot be decrypted with {key}",
-		detail: "SSM returns an error of KMS, which does not say whether the key does not exist in {region} or " +
-			"{who} may not use it.",
-		remediation: "Check the key.",
-		statements:  allowOnKey("kms:Decrypt"),
+		detail:          "SSM returns an error of KMS. Either the key does not exist in {region}, or {who} may not use it.",
+		remediation:     "Check the key.",
+		statements:      allowOnKey("kms:Decrypt"),
 	},
 	{
 		code:            "parameter_name_reserved",
@@ -125,7 +124,7 @@ var parameterRules = []rule{
 		operations:  "ssm:PutParameter",
 		awsCodes:    "InvalidAllowedPatternException",
 		summary:     "the allowed pattern of the parameter is not valid",
-		detail:      "It is not a regular expression that SSM accepts.",
+		detail:      "The pattern is not a regular expression that SSM accepts.",
 		remediation: "Correct the pattern of the parameter.",
 	},
 	{
@@ -152,7 +151,7 @@ var parameterRules = []rule{
 		operations:      "autoscaling:StartInstanceRefresh ec2:RunInstances",
 		messageContains: []string{"Unsupported data type"},
 		summary:         "the parameter does not have data type aws:ec2:image",
-		detail:          "A launch template that refers to it with resolve:ssm: needs this data type.",
+		detail:          "A launch template that refers to the parameter with resolve:ssm: needs this data type.",
 		remediation:     "Delete the parameter and run again. Its data type cannot be changed.",
 	},
 	{
@@ -182,7 +181,8 @@ var parameterRules = []rule{
 		operations: "ssm:PutParameter",
 		awsCodes:   "ValidationException",
 		summary:    "SSM rejected the parameter",
-		detail: "It exceeds a limit: 4 KB for the value (8 KB in the advanced tier), or 1,011 characters for the " +
+		detail: "The parameter exceeds a limit: 4 KB for the value (8 KB in the advanced tier), or 1,011 characters for " +
+			"the " +
 			"name with its ARN.",
 		remediation: "Change the name of ssm_parameter.",
 	},

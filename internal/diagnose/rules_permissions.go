@@ -138,7 +138,7 @@ var permissionRules = []rule{
 		summary:         "{who} may not {action}",
 		detail: "The permissions boundary does not allow it on {on}. A role can do what both its policies and " +
 			"its boundary allow.",
-		remediation: "Ask the owner of the boundary.",
+		remediation: "If you cannot change the boundary, ask its owner.",
 		statements:  allowInBoundary,
 	},
 	{
@@ -156,9 +156,10 @@ var permissionRules = []rule{
 		references:      "6.2 A.4.11",
 		awsCodes:        accessDeniedCodes,
 		messageContains: []string{"no resource control policy allows"},
-		summary:         "{on} cannot be reached with {action}",
-		detail:          "A level of its organization has no resource control policy that allows it.",
-		remediation:     "Ask the administrator of the organization to attach RCPFullAWSAccess again.",
+		summary:         "no resource control policy allows {action}",
+		detail: "At some level between the root of the organization and the account of {on}, no resource " +
+			"control policy allows it.",
+		remediation: "Ask the administrator of the organization to attach RCPFullAWSAccess again.",
 	},
 	{
 		code:            "vpc_endpoint_missing",
@@ -176,7 +177,8 @@ var permissionRules = []rule{
 		awsCodes:        "AccessDenied",
 		messageContains: []string{"perform: sts:TagSession on"},
 		summary:         "{who} may not pass session tags to the role",
-		detail:          "With tags in assume_role, {on} must allow sts:TagSession in addition to sts:AssumeRole.",
+		detail: "With tags in assume_role, the trust policy of {on} must allow sts:TagSession in addition to " +
+			"sts:AssumeRole.",
 		remediation: "Add sts:TagSession to the statement that allows sts:AssumeRole, in the trust policy of the role " +
 			"and in the policy of {who}, or remove tags from assume_role.",
 	},
@@ -187,7 +189,8 @@ var permissionRules = []rule{
 		awsCodes:        "AccessDenied",
 		messageContains: []string{"perform: sts:SetSourceIdentity on"},
 		summary:         "{who} may not pass a source identity to the role",
-		detail: "With source_identity in assume_role, {on} must allow sts:SetSourceIdentity in addition to " +
+		detail: "With source_identity in assume_role, the trust policy of {on} must allow sts:SetSourceIdentity in " +
+			"addition to " +
 			"sts:AssumeRole.",
 		remediation: "Add sts:SetSourceIdentity to the statement that allows sts:AssumeRole, in the trust policy of " +
 			"the role and in the policy of {who}, or remove source_identity from assume_role.",
@@ -200,7 +203,7 @@ var permissionRules = []rule{
 		messageContains: []string{"no role trust policy allows"},
 		summary:         "external_id {external_id}, or the role does not trust {who}",
 		detail: "No statement of the trust policy of {on} allows {action} to {who} {with_external_id} and " +
-			"without MFA. AWS does not say which part is wrong.",
+			"without MFA. AWS does not say whether the principal, the external ID or MFA is the cause.",
 		remediation:      trustRemediation,
 		externalIDWorked: &untrusted,
 	},
@@ -210,7 +213,7 @@ var permissionRules = []rule{
 		awsCodes:        accessDeniedCodes,
 		messageContains: []string{"no resource-based policy allows"},
 		summary:         "the policy of {on} does not allow {who} to {action}",
-		detail:          "No statement of it allows the call.",
+		detail:          "No statement of the policy allows the call.",
 		statements:      allowInResourcePolicy,
 	},
 	{
@@ -219,9 +222,9 @@ var permissionRules = []rule{
 		operations: assumeRoleOperations,
 		awsCodes:   "AccessDenied",
 		summary:    "external_id {external_id}, or the role does not exist or does not trust {who}",
-		detail: "AWS denied {action} on {on} to {who} of account {whose}. The error is the same if the role does " +
-			"not exist, if its trust policy does not allow {who} or requires another external ID or MFA, and " +
-			"if the policies of {who} do not allow it.",
+		detail: "AWS denied {action} on {on} to {who} of account {whose}. AWS returns the same error if the role does " +
+			"not exist. Other causes: its trust policy does not allow {who}, or requires another external ID or MFA, or the " +
+			"policies of {who} do not allow the call.",
 		remediation: trustRemediation +
 			" Check the name and account of the role.",
 		externalIDWorked: &missingOrUntrusted,
@@ -243,8 +246,9 @@ var missingOrUntrusted = rule{
 	code:       "assume_role_denied",
 	references: "5.6",
 	summary:    "the role does not exist or does not trust {who}",
-	detail: "AWS denied {action} on {on} to {who} of account {whose}. The error is the same if the role does not exist, " +
-		"if its trust policy does not allow {who} or requires MFA, and if the policies of {who} do not allow it. " +
+	detail: "AWS denied {action} on {on} to {who} of account {whose}. AWS returns the same error if the role does not " +
+		"exist. Other causes: its trust policy does not allow {who} or requires MFA, or the policies of {who} do not " +
+		"allow the call. " +
 		"The same external ID worked in account {worked_in}.",
 	remediation: "Check the name and account of the role. " + trustComparison,
 }

@@ -126,7 +126,7 @@ var quotaRules = []rule{
 		awsCodes:    "InvalidLaunchTemplateId.NotFound InvalidLaunchTemplateName.NotFoundException",
 		summary:     "the launch template does not exist in {region}",
 		detail:      "A launch template belongs to one account and Region and cannot be shared.",
-		remediation: "Create it in account {account}, or correct the name of launch_template.",
+		remediation: "Create the launch template in account {account}, or correct the name of launch_template.",
 	},
 	{
 		code:        "launch_template_version_not_found",
@@ -148,12 +148,13 @@ var quotaRules = []rule{
 		remediation:     "Set instance_type of launch_check to a type that the AMI supports.",
 	},
 	{
-		code:        "license_configuration_invalid",
-		references:  "9.0",
-		operations:  "license-manager:UpdateLicenseSpecificationsForResource",
-		awsCodes:    "InvalidParameterValueException",
-		summary:     "License Manager rejected the license configuration",
-		detail:      "It accepts license configurations that the account can use, in the Region of the AMI.",
+		code:       "license_configuration_invalid",
+		references: "9.0",
+		operations: "license-manager:UpdateLicenseSpecificationsForResource",
+		awsCodes:   "InvalidParameterValueException",
+		summary:    "License Manager rejected the license configuration",
+		detail: "License Manager accepts only license configurations that the account can use, in the Region of the " +
+			"AMI.",
 		remediation: "Check that license_configuration_arns exist in {region} and are shared with account {account}.",
 	},
 	{
@@ -163,6 +164,6 @@ var quotaRules = []rule{
 		awsCodes:    "InvalidResourceStateException LicenseUsageException ConflictException",
 		summary:     "License Manager cannot associate the AMI now",
 		detail:      "The license configuration has the wrong state, has no license left, or is being changed.",
-		remediation: "Check it in License Manager, then resume the run.",
+		remediation: "Check the license configuration in License Manager, then resume the run.",
 	},
 }

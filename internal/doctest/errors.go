@@ -102,12 +102,25 @@ func writeExplanations(out *strings.Builder, all []explanation) {
 		if first.cause != "" {
 			fmt.Fprintf(out, "\n%s\n", prose(first.cause))
 		}
-		fmt.Fprintf(out, "\nNext step: %s", prose(first.next))
+		next := first.next
 		if first.statements {
-			out.WriteString(" The run prints the statements.")
+			next = introduceStatements(next)
 		}
-		out.WriteString("\n")
+		fmt.Fprintf(out, "\nNext step: %s\n", prose(next))
 	}
+}
+
+// introduceStatements says in a next step that the run prints the statements to add, which the guide does not have.
+func introduceStatements(next string) string {
+	for begin, inGuide := range map[string]string{
+		"Add the statement to the":                        "The run prints a statement. Add it to the",
+		"Add each statement to the policy named above it": "The run prints statements. Add each to the policy named above it",
+	} {
+		if rest, ok := strings.CutPrefix(next, begin); ok {
+			return inGuide + rest
+		}
+	}
+	return "The run prints statements. " + next
 }
 
 // appendNew appends a text that a list lacks.
