@@ -103,8 +103,8 @@ func output(p plan.Plan, facts distribution.Facts, choices []plan.Alternative, b
 	return o
 }
 
-// setVolumes sets the values that describe the volumes of the images. build is the Region of the build, whose key and
-// reason for encryption are returned.
+// setVolumes sets the values that describe the volumes of the images. Only the image in the Region of the build sets
+// the key and the reason for encryption.
 func (o *Output) setVolumes(images []plan.ImagePlan, build string) {
 	keys := map[string]bool{}
 	for _, image := range images {

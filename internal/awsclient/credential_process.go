@@ -96,7 +96,7 @@ func (w *lastWords) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// String returns the text in one line.
+// String returns the kept end of the text in one line.
 func (w *lastWords) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -172,8 +172,8 @@ func (w *World) authorizeMember(c *Call, resource string) (*organization, error)
 	return c.caller.account.node.organization, nil
 }
 
-// authorizeManager is like authorizeMember, for operations of the management account. A delegated administrator may
-// perform those that only read.
+// authorizeManager authorizes an operation that only the management account may perform, and returns the organization.
+// A delegated administrator may perform it too if it only reads.
 func (w *World) authorizeManager(c *Call, resource string) (*organization, error) {
 	o, err := w.authorizeMember(c, resource)
 	if err != nil {
@@ -198,7 +198,7 @@ func organizationARN(c *Call, id *string) string {
 	return "*"
 }
 
-// authorizeParent is like authorizeManager, and returns the root or unit in a request.
+// authorizeParent authorizes a manager's operation on a root or organizational unit, which it returns.
 func (w *World) authorizeParent(c *Call, id *string) (*node, error) {
 	o, err := w.authorizeManager(c, organizationARN(c, id))
 	if err != nil {
@@ -211,7 +211,7 @@ func (w *World) authorizeParent(c *Call, id *string) (*node, error) {
 	return found, nil
 }
 
-// authorizeAccount is like authorizeManager, and returns the account in a request.
+// authorizeAccount authorizes a manager's operation on an account, which it returns.
 func (w *World) authorizeAccount(c *Call, id *string) (*node, error) {
 	if !matchesPattern(id, accountNumber) {
 		return nil, badRequest("InvalidInputException", "You provided a value that does not match the required pattern.")

@@ -40,7 +40,7 @@ func TestScenario_pipelineRoles(t *testing.T) {
 		knowing := func(in *sts.AssumeRoleInput) { in.ExternalId = aws.String("golden") }
 
 		_, err := f.assumeRole(pipeline, first, lasting(4*time.Hour))
-		// rule 5.1
+		// rule 5.1: longer than the role's maximum duration
 		requireError(
 			f, err, "ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
 		)
@@ -54,7 +54,7 @@ func TestScenario_pipelineRoles(t *testing.T) {
 		_, err = f.assumeRole(builder, second)
 		requireErrorCode(f, err, "AccessDenied") // rule 5.6: the external ID is missing
 		_, err = f.assumeRole(builder, second, knowing, lasting(2*time.Hour))
-		// rule 5.2
+		// rule 5.2: longer than an hour in a role chain
 		requireError(
 			f, err, "ValidationError",
 			"The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.",

@@ -65,8 +65,8 @@ func (w *World) checkImageCopyQuota(c *Call) error {
 	return nil
 }
 
-// copyQuotaExceeded returns the error for a copy above the quota. The status is inferred, and so is the message for
-// images (rule A.3.2, Q7, Q10).
+// copyQuotaExceeded returns the error for a copy above the quota. Users have reported the code and the message for
+// snapshots (rule A.3.2). The HTTP status and the message for images are assumptions (open questions Q7 and Q10).
 func (w *World) copyQuotaExceeded(kind string, limit int) *APIError {
 	const code = "ResourceLimitExceeded"
 	if w.chooses(OtherRefusals) {

@@ -165,8 +165,8 @@ func (w *World) validateSessionTags(c *Call, in *sts.AssumeRoleInput) error {
 	return nil
 }
 
-// assumeRole creates a role session. The trust policy must allow the caller. If it allows only the account, or if the
-// account differs, the caller's own policies must allow it too.
+// assumeRole creates a role session. The role's trust policy must allow the caller. The caller's own policies must
+// allow it too if the trust policy names only the caller's account, or if the role belongs to another account.
 func (w *World) assumeRole(c *Call, in *sts.AssumeRoleInput) (*sts.AssumeRoleOutput, error) {
 	if err := w.validateAssumeRole(c, in); err != nil {
 		return nil, err

@@ -32,9 +32,9 @@ import (
 	encryptedami "github.com/encrypted-ami/packer-plugin-encrypted-ami/post-processor/encrypted-ami"
 )
 
-// atlas is a small distribution: an image in the home Region, perhaps a second one of the same artifact, and the
-// destinations.
-type atlas struct {
+// distributionCase is a small distribution: an image in the home Region, perhaps a second one of the same artifact, and
+// the destinations.
+type distributionCase struct {
 	gib     []int64           // of the volumes
 	asIs    map[string][]bool // by Region with an image: is the volume's snapshot already under the source's key
 	keys    []string          // Regions in which the source account has its key
@@ -42,8 +42,8 @@ type atlas struct {
 	own     []string          // Regions of the source account
 }
 
-func drawAtlas(random *rand.Rand) atlas {
-	a := atlas{asIs: map[string][]bool{}, foreign: map[string]int{}}
+func drawCase(random *rand.Rand) distributionCase {
+	a := distributionCase{asIs: map[string][]bool{}, foreign: map[string]int{}}
 	for _, region := range regions {
 		if random.IntN(3) > 0 {
 			a.keys = append(a.keys, region)
@@ -69,16 +69,16 @@ func drawAtlas(random *rand.Rand) atlas {
 	return a
 }
 
-// drawnAtlas returns the distribution of a seed.
-func drawnAtlas(seed int) atlas { return drawAtlas(rand.New(rand.NewPCG(uint64(seed), 1))) }
+// drawnCase returns the distribution of a seed.
+func drawnCase(seed int) distributionCase { return drawCase(rand.New(rand.NewPCG(uint64(seed), 1))) }
 
 // isEmpty reports whether there is no destination.
-func (a atlas) isEmpty() bool {
+func (a distributionCase) isEmpty() bool {
 	return len(a.own) == 0 && !slices.ContainsFunc(regions, func(region string) bool { return a.foreign[region] > 0 })
 }
 
 // closed reports whether a Region has an image and destinations, but no key to share the image.
-func (a atlas) closed() bool {
+func (a distributionCase) closed() bool {
 	return slices.ContainsFunc(regions, func(region string) bool {
 		return a.asIs[region] != nil && a.foreign[region] > 0 && !slices.Contains(a.keys, region)
 	})
@@ -102,7 +102,7 @@ func copyOf(gib int64, from, to string) moved {
 }
 
 // stages returns the Regions where snapshots can be staged: those with a key, and an image or a destination.
-func (a atlas) stages() []string {
+func (a distributionCase) stages() []string {
 	return slices.DeleteFunc(
 		slices.Clone(a.keys),
 		func(region string) bool { return a.asIs[region] == nil && a.foreign[region] == 0 },
@@ -115,7 +115,7 @@ type destination struct {
 	own    bool // of the source account
 }
 
-func (a atlas) destinations() (all []destination) {
+func (a distributionCase) destinations() (all []destination) {
 	for _, region := range regions {
 		for range a.foreign[region] {
 			all = append(all, destination{region: region})
@@ -130,7 +130,7 @@ func (a atlas) destinations() (all []destination) {
 // least returns the data that the cheapest of all routes transfers. Each destination copies each volume from a Region
 // where it is staged or can be shared. A volume is staged once in a Region, from any image. The owner may also copy all
 // originals.
-func (a atlas) least() (sum moved, open bool) {
+func (a distributionCase) least() (sum moved, open bool) {
 	for v, gib := range a.gib {
 		best, found := a.leastOf(v, gib)
 		if !found {
@@ -141,7 +141,7 @@ func (a atlas) least() (sum moved, open bool) {
 	return sum, true
 }
 
-func (a atlas) leastOf(v int, gib int64) (best moved, open bool) {
+func (a distributionCase) leastOf(v int, gib int64) (best moved, open bool) {
 	all, stages, staged := a.destinations(), a.stages(), map[string]bool{}
 	best = moved{1 << 60, 1 << 60}
 	var choose func(i int, so moved)
@@ -179,7 +179,7 @@ func (a atlas) leastOf(v int, gib int64) (best moved, open bool) {
 // fastest returns when the copies of the fastest routes end. Each destination copies each volume from an original that
 // can be shared, or from a Region where it is staged. The image is the same for all Regions without one. The owner
 // copies the originals.
-func (a atlas) fastest() time.Duration {
+func (a distributionCase) fastest() time.Duration {
 	best := time.Duration(1 << 62)
 	for image := range a.asIs {
 		last, open := time.Duration(0), true
@@ -213,7 +213,7 @@ type planned struct {
 }
 
 // plan returns what the plan does if it prefers the fastest routes, or the least transfer.
-func (a atlas) plan(forTime bool) (sum planned, refused bool) {
+func (a distributionCase) plan(forTime bool) (sum planned, refused bool) {
 	req := a.request()
 	req.OptimizeForTime = forTime
 	p := plan.Assess(req, a.facts()).Decide()
@@ -233,7 +233,7 @@ func (a atlas) plan(forTime bool) (sum planned, refused bool) {
 
 func imageID(i int) string { return fmt.Sprintf("ami-0%016x", i) }
 
-func (a atlas) request() distribution.Request {
+func (a distributionCase) request() distribution.Request {
 	req := distribution.Request{
 		KMSKeyID: alias,
 		TestCopy: new(bool),
@@ -268,7 +268,7 @@ func (a atlas) request() distribution.Request {
 }
 
 // image returns the image of a Region.
-func (a atlas) image(i int, region string) distribution.Image {
+func (a distributionCase) image(i int, region string) distribution.Image {
 	image := distribution.Image{
 		Image: &ec2types.Image{
 			ImageId:            aws.String(imageID(i)),
@@ -304,7 +304,7 @@ func (a atlas) image(i int, region string) distribution.Image {
 
 func device(v int) string { return "/dev/xvd" + string(rune('a'+v)) }
 
-func (a atlas) facts() distribution.Facts {
+func (a distributionCase) facts() distribution.Facts {
 	facts := distribution.Facts{
 		Source: distribution.CallerIdentity{Account: source, Partition: "aws"},
 		Images: map[string]distribution.Image{},
@@ -343,9 +343,9 @@ func key(account, region string) distribution.Key {
 	}}
 }
 
-// run distributes the image in the simulated AWS, once for each of the given distributions. It returns the copies of
-// each run. Test copies are empty and do not count.
-func (a atlas) run(t *testing.T, seed uint64, wishes ...atlas) (made [][]awssim.CopySchedule) {
+// run builds the images of the case in a simulated AWS and runs the plugin once for each of cases. It returns the
+// copies of each run, without the test copies, which are empty.
+func (a distributionCase) run(t *testing.T, seed uint64, cases ...distributionCase) (made [][]awssim.CopySchedule) {
 	t.Helper()
 	cryptotest.SetGlobalRandom(t, seed)
 	synctest.Test(t, func(t *testing.T) {
@@ -363,11 +363,11 @@ func (a atlas) run(t *testing.T, seed uint64, wishes ...atlas) (made [][]awssim.
 		for _, region := range slices.Sorted(maps.Keys(images)) {
 			ids = append(ids, region+":"+images[region])
 		}
-		for i, wish := range wishes {
+		for i, next := range cases {
 			copies = nil
 			p := encryptedami.Through(world, seed+uint64(i))
 			for range 2 {
-				if err := p.Configure(map[string]any{"packer_build_name": "golden"}, wish.options(f)); err != nil {
+				if err := p.Configure(map[string]any{"packer_build_name": "golden"}, next.options(f)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -378,7 +378,7 @@ func (a atlas) run(t *testing.T, seed uint64, wishes ...atlas) (made [][]awssim.
 					"generated_data": map[string]any{"PackerRunUUID": fmt.Sprintf("run-%d", i)},
 				},
 			}); err != nil {
-				t.Fatalf("seed %d: %v: %+v", seed, err, wish)
+				t.Fatalf("seed %d: %v: %+v", seed, err, next)
 			}
 			made = append(made, slices.DeleteFunc(copies, func(c awssim.CopySchedule) bool {
 				volumes[c.SnapshotID] = volumes[c.SourceID]
@@ -398,7 +398,7 @@ func all(copies []awssim.CopySchedule) (sum moved) {
 }
 
 // build creates the resources. It adds the IDs of the images by Region and the IDs of their snapshots to the maps.
-func (a atlas) build(b *awssim.Builder, f *fixture, images map[string]string, snapshots map[string]bool) error {
+func (a distributionCase) build(b *awssim.Builder, f *fixture, images map[string]string, snapshots map[string]bool) error {
 	for _, region := range a.keys {
 		if err := createKey(kms.NewFromConfig(b.Config(source, region)), aws.String(keyPolicy)); err != nil {
 			return err
@@ -431,7 +431,7 @@ func (a atlas) build(b *awssim.Builder, f *fixture, images map[string]string, sn
 // location is an account that is a destination in a Region.
 type location struct{ account, region string }
 
-func (a atlas) named() (all []location) {
+func (a distributionCase) named() (all []location) {
 	for _, region := range regions {
 		for i := range a.foreign[region] {
 			all = append(all, location{account(i), region})
@@ -440,7 +440,7 @@ func (a atlas) named() (all []location) {
 	return all
 }
 
-func (a atlas) createImage(
+func (a distributionCase) createImage(
 	b *awssim.Builder,
 	region string,
 	images map[string]string,
@@ -487,7 +487,7 @@ func (a atlas) createImage(
 }
 
 // options returns the template's options, with a target block for each Region, and for the source account.
-func (a atlas) options(f fixture) map[string]any {
+func (a distributionCase) options(f fixture) map[string]any {
 	var targets []any
 	for _, region := range regions {
 		var accounts []any
@@ -548,7 +548,7 @@ func over(got, least int64) float64 {
 // no route.
 func ofPlans(worlds int) (w worst, err error) {
 	for seed := range worlds {
-		a := drawnAtlas(seed)
+		a := drawnCase(seed)
 		if a.isEmpty() {
 			continue
 		}
@@ -577,7 +577,7 @@ func ofPlans(worlds int) (w worst, err error) {
 func ofRuns(t *testing.T, runs int) (w worst) {
 	t.Helper()
 	for seed := 0; runs > 0; seed++ {
-		a := drawnAtlas(seed)
+		a := drawnCase(seed)
 		least, open := a.least()
 		if a.isEmpty() || a.closed() || !open {
 			continue
@@ -607,7 +607,7 @@ func TestRoute_cheapest(t *testing.T) {
 // copies of the first run exist, and began at the other image.
 func TestRoute_moreTargets(t *testing.T) {
 	near, far := regions[1], regions[3]
-	world := atlas{
+	world := distributionCase{
 		gib:     []int64{100},
 		asIs:    map[string][]bool{home: {false}, near: {false}},
 		keys:    regions,

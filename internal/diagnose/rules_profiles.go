@@ -5,7 +5,8 @@ package diagnose
 
 import "github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 
-// profileRules explain why this machine has no credentials. Each cause needs another next step.
+// profileRules explain why this machine has no credentials. There is one rule for each cause, because each has a
+// different remedy.
 var profileRules = []rule{
 	{
 		code:        "profile_not_found",

@@ -88,8 +88,9 @@ func allowOnCopyKeys(m match) []distribution.Addition {
 	return append(onCopyKey, m.allowOnKey(m.sourceKey, "kms:CreateGrant")...)
 }
 
-// Actions of a launch on the keys of its volumes: those of the caller (3.1.5) and of a service-linked role (8.2).
 var (
+	// launchActions are the KMS actions that a caller must be allowed to launch an instance with encrypted volumes
+	// (3.1.5).
 	launchActions = []string{
 		"kms:Decrypt",
 		"kms:DescribeKey",
@@ -97,6 +98,7 @@ var (
 		"kms:ReEncrypt*",
 		"kms:CreateGrant",
 	}
+	// serviceLinkedRoleActions are the KMS actions that a service-linked role needs for such a launch (8.2).
 	serviceLinkedRoleActions = []string{
 		"kms:Decrypt",
 		"kms:DescribeKey",

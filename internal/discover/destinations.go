@@ -22,7 +22,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// regions lists the Regions of the partition. A Region that does not exist has no endpoint that could answer.
+// regions lists the Regions of the partition. The plan needs the list to tell a Region that does not exist from one
+// that does not answer.
 func (s *survey) regions(ctx context.Context) error {
 	if len(s.req.Images) == 0 {
 		return nil
@@ -217,8 +218,8 @@ func (s *survey) key(ctx context.Context, at distribution.Location, asked string
 	return distribution.Key{Metadata: out.KeyMetadata}
 }
 
-// destination looks up one account in one Region of a target: the identity of its credentials, whether the name is
-// free, and the key.
+// destination looks up one account in one Region of a target: the identity of its credentials, the image that already
+// has the name, and the key.
 func (s *survey) destination(ctx context.Context, d distribution.Destination) {
 	site := s.site(ctx, d)
 	s.keep(func(f *distribution.Facts) { f.Sites[d.At] = site })

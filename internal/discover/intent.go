@@ -94,7 +94,7 @@ func (s *survey) base(ctx context.Context, at distribution.Location) {
 	launched := withLaunchSnapshots(image, intent.Launch)
 	s.facts.Base = distribution.Image{Base: &image, BaseSnapshots: s.snapshots(ctx, client, at, &launched)}
 
-	// The call is denied for another account's image (2.2.11). Then no image of ours has UEFI data either.
+	// The call is denied for another account's image (2.2.11). The image of the build has no UEFI data then either.
 	uefi, err := client.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{
 		ImageId:   image.ImageId,
 		Attribute: ec2types.ImageAttributeNameUefiData,

@@ -87,8 +87,8 @@ func (s *survey) sources(ctx context.Context) {
 	}
 }
 
-// retiredSources returns what source_retention has kept of source images that it deregistered: their IDs, and the tags
-// that prove their copies. Without it, these copies would be unproven, and would stay forever.
+// retiredSources returns the source images that source_retention deregistered, with the tags that prove their copies.
+// Without these tags, no run could prove who created the copies, and they would stay forever.
 func (s *survey) retiredSources(
 	ctx context.Context, at distribution.Location, wanted []string, found []ec2types.Image,
 ) (retired []ec2types.Image) {

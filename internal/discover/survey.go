@@ -147,7 +147,7 @@ type survey struct {
 	facts distribution.Facts
 }
 
-// each calls look concurrently for 0 to n-1. The error is that of the context, or a panic.
+// each calls look concurrently with 0 to n-1. It returns an error only if the context has ended or a call panicked.
 func (s *survey) each(ctx context.Context, n int, look func(context.Context, int)) error {
 	var group errgroup.Group
 	slots := make(chan struct{}, s.atOnce)

@@ -63,7 +63,7 @@ type Request struct {
 // Records reads the records of runs on the source images, and on others, which are source images of other releases.
 type Records func(ctx context.Context, others ...provenance.SourceImage) (Runs, error)
 
-// Runs holds the records of runs.
+// Runs says, from the records of runs, which runs are active and where they may have created resources.
 type Runs interface {
 	provenance.Runs
 	// Regions returns where earlier runs may have created resources, sorted. "*" stands for Regions that are not recorded.

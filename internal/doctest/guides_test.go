@@ -59,7 +59,7 @@ func TestAutoScalingGuide_keyPolicyAsDocumented(t *testing.T) {
 	}
 }
 
-// parseStatements returns the statements of a policy, with a list for every single string.
+// parseStatements returns the statements of a policy. Each string is replaced by a list (listStrings).
 func parseStatements(t *testing.T, policy string) []map[string]any {
 	t.Helper()
 	var document struct{ Statement []map[string]any }
@@ -72,7 +72,7 @@ func parseStatements(t *testing.T, policy string) []map[string]any {
 	return document.Statement
 }
 
-// listStrings replaces every single string in a value by a list of one.
+// listStrings replaces each string in a value by a list of that string, because the policy language treats both alike.
 func listStrings(value any) any {
 	switch value := value.(type) {
 	case map[string]any:

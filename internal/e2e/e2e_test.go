@@ -109,12 +109,11 @@ func hostOf(t *testing.T, template string) Host {
 		t.Skip(err)
 	}
 	h := Host{Parts: parts, Folder: t.TempDir(), Plugins: installed}
-	h.write(t, template)
+	h.writeTemplate(t, template)
 	return h
 }
 
-// write writes the template.
-func (h Host) write(t *testing.T, template string) {
+func (h Host) writeTemplate(t *testing.T, template string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(h.Folder, "template.pkr.hcl"), []byte(template), 0o600); err != nil {
 		t.Fatal(err)

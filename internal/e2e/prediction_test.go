@@ -482,7 +482,7 @@ func (s *workshop) write(t *testing.T, h Host, some []row) func(line int) row {
 		sources = append(sources, fmt.Sprintf("%q", fmt.Sprintf("source.amazon-ebs.r%03d", r.number)))
 	}
 	text += "build {\n  sources = [" + strings.Join(sources, ", ") + "]\n}\n"
-	h.write(t, text)
+	h.writeTemplate(t, text)
 	return func(line int) row {
 		for ; line > 0; line-- {
 			if r, is := begins[line]; is {

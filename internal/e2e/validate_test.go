@@ -45,7 +45,7 @@ data "null" "accounts" {
 	says(t, h.packer(t, 1, "validate", "."), "target: missing", "-evaluate-datasources", "targets_json")
 	h.packer(t, 0, "validate", "-evaluate-datasources", ".")
 
-	h.write(t, data+template("", `
+	h.writeTemplate(t, data+template("", `
   post-processor "encrypted-ami" {
     kms_key_id   = "alias/golden-source"
     targets_json = jsonencode([for account in split(",", data.null.accounts.output) : {
@@ -97,7 +97,7 @@ locals {
 	h.packer(t, 0, "validate", ".")
 	broken := strings.Replace(string(must(os.ReadFile(filepath.Join(h.Folder, "template.pkr.hcl")))(t)), "kms_key_id  = "+
 		"\"alias/golden-{{", "kms_key  = \"alias/golden-{{", 1)
-	h.write(t, broken)
+	h.writeTemplate(t, broken)
 	says(t, h.packer(t, 1, "validate", "."), `targets_json[299]: unsupported attribute "kms_key"`)
 }
 

@@ -38,7 +38,7 @@ func TestFinished_neverDeleted(t *testing.T) {
 			func(h *testWorld, _ string) { h.demandIMDSv2(source, h.images[0].ImageID) },
 			"ami_name",
 		},
-		"the alias leads to another key": {func(h *testWorld, _ string) { h.turn(target, targetAlias) }, "ami_name"},
+		"the alias leads to another key": {func(h *testWorld, _ string) { h.pointAliasToNewKey(target, targetAlias) }, "ami_name"},
 		"its snapshots are not to be seen": {
 			func(h *testWorld, _ string) { h.forbid(target, "ec2:DescribeSnapshots") },
 			"assume_role",
@@ -123,7 +123,7 @@ func TestFinished_imageOfAnotherRunStays(t *testing.T) {
 		if len(begun) != 1 || begun[0].State != ec2types.ImageStatePending {
 			t.Fatalf("%+v", begun)
 		}
-		h.turn(target, targetAlias) // a pending copy shows no key yet (4.6.1)
+		h.pointAliasToNewKey(target, targetAlias) // a pending copy shows no key yet (4.6.1)
 		_, result := h.run(t.Context(), byImage(h.request()))
 		if len(result.Images) != 0 || !slices.ContainsFunc(result.Findings, func(f distribution.Finding) bool {
 			return f.Resource == *begun[0].ImageId && strings.Contains(f.Summary, "the image stays") &&
@@ -213,8 +213,8 @@ func (h *testWorld) demandIMDSv2(account, image string) {
 	h.must(err)
 }
 
-// turn makes an alias name a new key.
-func (h *testWorld) turn(account, alias string) {
+// pointAliasToNewKey creates a key and points an alias to it.
+func (h *testWorld) pointAliasToNewKey(account, alias string) {
 	h.t.Helper()
 	keys := kms.NewFromConfig(h.Config(account, home))
 	made, err := keys.CreateKey(h.t.Context(), &kms.CreateKeyInput{})

@@ -171,7 +171,7 @@ func TestReplaceImage_staleRead(t *testing.T) {
 					}
 					image := h.ownImages(target, home)[0]
 					if changed {
-						h.turn(target, targetAlias)
+						h.pointAliasToNewKey(target, targetAlias)
 					}
 					h.Inject(awssim.FaultRule{Fault: awssim.StaleRead, Account: target, Action: "ec2:DescribeSnapshots", Nth: 1})
 					req := h.request()

@@ -245,8 +245,8 @@ func (r *runner) schedule(j *stepRun) {
 	j.queue.push(j)
 }
 
-// skipCause returns the error of a step that is skipped. Without the snapshot for test copies, a destination has not
-// failed: it is not tested.
+// skipCause returns the error of a step that is skipped. If the snapshot for test copies is missing, the error does not
+// say that the destination failed, but that it was not tested.
 func (j *stepRun) skipCause() error {
 	for _, id := range j.base.DependsOn {
 		if step.IsUntested(j.outcomes.Of(id).Err) {
@@ -396,8 +396,8 @@ func (r *runner) finish(j *stepRun, d step.Outcome) {
 	}
 }
 
-// isUntestedDestination reports whether a test copy to a destination has no result. Its failure would be that of the
-// destination.
+// isUntestedDestination reports whether a test copy to a destination ended without a result. Such an end must not fail
+// the destination.
 func isUntestedDestination(s step.Step, err error) bool {
 	return step.IsUntested(err) && s.Meta().Destination != (distribution.Location{})
 }

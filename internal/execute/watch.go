@@ -167,9 +167,9 @@ func (g *groupWatch) copiesToPoll(now time.Time) []*watchedCopy {
 	return slices.AppendSeq(copies, maps.Values(lastOf))
 }
 
-// pollDelay returns how long a copy needs no poll. It is 3/7 of the remaining time, so that polls become
-// frequent towards the end. If little time remains, it is all of it. Without progress the remaining time is only
-// planned. The delay is then at most the elapsed time.
+// pollDelay returns the delay before the next poll of a copy. It is 3/7 of the remaining time, so that polls become
+// frequent towards the end. If little time remains, it is all of the remaining time. Without progress the remaining
+// time is only a plan, so the delay is then at most the elapsed time.
 func (p *watchedCopy) pollDelay(now time.Time, o Options) time.Duration {
 	remaining := p.remaining(now)
 	last := 3 * o.PollInterval

@@ -55,8 +55,8 @@ func (r releases) template(more ...fixture.Change) fixture.Template {
 	return r.Template(append(slices.Clone(r.changes), more...)...)
 }
 
-// in runs a mode for a source image.
-func (r releases) in(mode, image string, more ...fixture.Change) *fixture.Run {
+// runMode runs the post-processor with a mode, such as promote, for a source image.
+func (r releases) runMode(mode, image string, more ...fixture.Change) *fixture.Run {
 	r.Helper()
 	r.ImageID = image
 	return r.Resume(r.template(append([]fixture.Change{fixture.WithMode(mode)}, more...)...))
@@ -111,21 +111,21 @@ func TestPromote_heldRelease(t *testing.T) {
 		r := twoReleases(w)
 		r.expectAll("held", r.first)
 
-		w.RequireSuccess(r.in("promote", r.second))
+		w.RequireSuccess(r.runMode("promote", r.second))
 		r.expectAll("promoted", r.second)
-		again := r.in("promote", r.second)
+		again := r.runMode("promote", r.second)
 		w.RequireSuccess(again)
 		r.expectUnchanged("promoted again", again)
 
-		w.RequireSuccess(r.in("rollback", r.second))
+		w.RequireSuccess(r.runMode("rollback", r.second))
 		r.expectAll("rolled back", r.first)
-		again = r.in("rollback", r.second)
+		again = r.runMode("rollback", r.second)
 		w.RequireSuccess(again)
 		r.expectUnchanged("rolled back again", again)
 
-		w.RequireSuccess(r.in("promote", r.second))
+		w.RequireSuccess(r.runMode("promote", r.second))
 		r.expectAll("promoted after the rollback", r.second)
-		w.RequireSuccess(r.in("rollback", r.second))
+		w.RequireSuccess(r.runMode("rollback", r.second))
 		r.expectAll("rolled back after the second promotion", r.first)
 	})
 }
@@ -142,7 +142,7 @@ func TestPromote_says(t *testing.T) {
 		contains(w, "report.html", r.held.File("report.html"), "Not published", "-var mode=promote", "on hold, not published")
 
 		before, _ := published(w, fixture.Prod)
-		run := r.in("promote", r.second)
+		run := r.runMode("promote", r.second)
 		w.RequireSuccess(run)
 		now, _ := published(w, fixture.Prod)
 		contains(w, "the screen", run.Text(), "Parameters and launch templates:\n",
@@ -171,14 +171,14 @@ func contains(w *fixture.World, what, text string, parts ...string) {
 func TestRollback_afterRollback(t *testing.T) {
 	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
 		r := twoReleases(w)
-		w.RequireSuccess(r.in("promote", r.second))
-		w.RequireSuccess(r.in("rollback", r.second))
+		w.RequireSuccess(r.runMode("promote", r.second))
+		w.RequireSuccess(r.runMode("rollback", r.second))
 		third := r.build()
 		w.RequireSuccess(w.Run(r.template(fixture.WithHold())))
-		w.RequireSuccess(r.in("promote", third))
+		w.RequireSuccess(r.runMode("promote", third))
 		r.expectAll("third promoted", third)
 
-		w.RequireSuccess(r.in("rollback", third))
+		w.RequireSuccess(r.runMode("rollback", third))
 		r.expectAll("third rolled back", r.first)
 	})
 }
@@ -197,7 +197,7 @@ func TestPromote_missingCopy(t *testing.T) {
 			}
 		}
 
-		run := r.in("promote", r.second)
+		run := r.runMode("promote", r.second)
 		w.RequireFailure(run)
 		r.expectAll("refused", r.first)
 		r.expectUnchanged("refused", run)
@@ -208,18 +208,18 @@ func TestPromote_missingCopy(t *testing.T) {
 func TestPromote_olderRelease(t *testing.T) {
 	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
 		r := twoReleases(w)
-		w.RequireSuccess(r.in("promote", r.second))
+		w.RequireSuccess(r.runMode("promote", r.second))
 
-		run := r.in("promote", r.first)
+		run := r.runMode("promote", r.first)
 		w.RequireFailure(run)
 		if !strings.Contains(run.Text(), "allow_older_release = true") {
 			w.Errorf("the output does not name allow_older_release: %s", run.Text())
 		}
 		r.expectAll("refused", r.second)
 
-		w.RequireSuccess(r.in("promote", r.first, fixture.WithOlderRelease()))
+		w.RequireSuccess(r.runMode("promote", r.first, fixture.WithOlderRelease()))
 		r.expectAll("older release promoted", r.first)
-		w.RequireSuccess(r.in("rollback", r.first))
+		w.RequireSuccess(r.runMode("rollback", r.first))
 		r.expectAll("older release rolled back", r.second)
 	})
 }
@@ -229,7 +229,7 @@ func TestPromote_onlyTargets(t *testing.T) {
 	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
 		r := twoReleases(w)
 		name := r.template()["target"].([]any)[0].(map[string]any)["name"].(string)
-		w.RequireSuccess(r.in("promote", r.second, fixture.WithOnlyTargets(name)))
+		w.RequireSuccess(r.runMode("promote", r.second, fixture.WithOnlyTargets(name)))
 		count := map[string]int{}
 		for _, image := range r.named() {
 			count[image]++
@@ -258,9 +258,9 @@ func TestRollback_foreignImage(t *testing.T) {
 			w.Fatal(err)
 		}
 		time.Sleep(time.Minute)
-		w.RequireSuccess(r.in("promote", r.second))
+		w.RequireSuccess(r.runMode("promote", r.second))
 
-		run := r.in("rollback", r.second)
+		run := r.runMode("rollback", r.second)
 		w.RequireFailure(run)
 		if !strings.Contains(run.Text(), "no run provably delivered") {
 			w.Errorf("the output does not say why: %s", run.Text())
@@ -276,7 +276,7 @@ func TestRollback_foreignImage(t *testing.T) {
 func TestRollback_firstRelease(t *testing.T) {
 	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
 		r := twoReleases(w)
-		run := r.in("rollback", r.first)
+		run := r.runMode("rollback", r.first)
 		w.RequireFailure(run)
 		for _, part := range []string{
 			"there is no earlier release to return to",
@@ -324,7 +324,7 @@ func (r releases) copyImage(account string) string {
 func TestRollback_changedTemplate(t *testing.T) {
 	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
 		r := twoReleases(w)
-		w.RequireSuccess(r.in("promote", r.second))
+		w.RequireSuccess(r.runMode("promote", r.second))
 		client := w.EC2(fixture.Prod, fixture.Home)
 		changed, err := client.CreateLaunchTemplateVersion(w.Context(), &ec2.CreateLaunchTemplateVersionInput{
 			LaunchTemplateName: aws.String("web"),
@@ -342,7 +342,7 @@ func TestRollback_changedTemplate(t *testing.T) {
 			w.Fatal(err)
 		}
 
-		w.RequireSuccess(r.in("rollback", r.second))
+		w.RequireSuccess(r.runMode("rollback", r.second))
 		r.expectAll("rolled back", r.first)
 		out, err := client.DescribeLaunchTemplateVersions(w.Context(), &ec2.DescribeLaunchTemplateVersionsInput{
 			LaunchTemplateName: aws.String("web"), Versions: []string{"$Default"},
@@ -361,7 +361,7 @@ func TestPromote_deniedParameter(t *testing.T) {
 	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
 		r := twoReleases(w)
 		w.Deny(fixture.Stage, "ssm:PutParameter")
-		run := r.in("promote", r.second)
+		run := r.runMode("promote", r.second)
 		w.RequireFailure(run)
 		if silent := r.silentlyMixed(run); len(silent) > 0 {
 			w.Errorf("the report does not say that these did not move: %v", silent)
@@ -371,7 +371,7 @@ func TestPromote_deniedParameter(t *testing.T) {
 		}
 
 		w.AllowAll(fixture.Stage)
-		w.RequireSuccess(r.in("rollback", r.second))
+		w.RequireSuccess(r.runMode("rollback", r.second))
 		r.expectAll("undone", r.first)
 	})
 }
@@ -473,7 +473,7 @@ func (p pointerRun) prepare(w *fixture.World) releases {
 	if p.dies != "hold" {
 		r := twoReleases(w)
 		if p.dies == "rollback" {
-			w.RequireSuccess(r.in("promote", r.second))
+			w.RequireSuccess(r.runMode("promote", r.second))
 		}
 		return r
 	}
@@ -509,5 +509,5 @@ func (r releases) finish(p pointerRun) *fixture.Run {
 			return run
 		}
 	}
-	return r.in(p.next, r.second)
+	return r.runMode(p.next, r.second)
 }

@@ -73,10 +73,10 @@ func TestSourceRetention_oneInUse(t *testing.T) {
 		}
 
 		time.Sleep(8 * 24 * time.Hour) // the first reports are too old
-		w.RequireSuccess(r.in("distribute", images[4]))
+		w.RequireSuccess(r.runMode("distribute", images[4]))
 		r.expectSources("new reports are requested", images...)
 		time.Sleep(24 * time.Hour)
-		run := r.in("distribute", images[4])
+		run := r.runMode("distribute", images[4])
 		w.RequireSuccess(run)
 		r.expectSources("one release is in use", images[1], images[4])
 		said := run.Text()
@@ -87,7 +87,7 @@ func TestSourceRetention_oneInUse(t *testing.T) {
 			w.Errorf("the report lacks %q: %s", want, said)
 		}
 
-		usage := r.in("usage", images[4])
+		usage := r.runMode("usage", images[4])
 		w.RequireSuccess(usage)
 		for _, image := range images {
 			if !strings.Contains(usage.Text(), "Release "+image) {

@@ -58,7 +58,7 @@ func TestUsage_knownWorld(t *testing.T) {
 		}
 		time.Sleep(5 * time.Minute)
 
-		run := r.in("usage", r.first)
+		run := r.runMode("usage", r.first)
 		w.RequireSuccess(run)
 		r.expectUnchanged("usage", run)
 		report, err := os.ReadFile(filepath.Join(run.Folder, "report-usage.md"))
@@ -94,7 +94,7 @@ func TestUsage_deniedReferences(t *testing.T) {
 	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
 		r := twoReleases(w)
 		w.Deny(fixture.Stage, "ec2:DescribeImageReferences")
-		run := r.in("usage", r.first)
+		run := r.runMode("usage", r.first)
 		w.RequireFailure(run)
 		r.expectUnchanged("usage", run)
 		for _, want := range []string{
@@ -115,7 +115,7 @@ func TestUsage_missingReferencePermission(t *testing.T) {
 	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
 		r := twoReleases(w)
 		w.Allow(fixture.Stage, "ec2:*", "kms:*", "ssm:*")
-		run := r.in("usage", r.first)
+		run := r.runMode("usage", r.first)
 		w.RequireFailure(run)
 		denied := regexp.MustCompile(`role \S+ may not imagebuilder:List\w+`)
 		if !denied.MatchString(run.Text()) {

@@ -140,7 +140,7 @@ func configure(s Setup, target *distribution.Target) {
 	}
 }
 
-// share returns a share block.
+// share returns a share block that shares with the setup's user accounts and creates a grant in each.
 func (s Setup) share() distribution.Share {
 	share := distribution.Share{
 		Name:       "share",

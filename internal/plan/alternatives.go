@@ -68,7 +68,7 @@ func (all *alternatives) add(found Alternative, changed *Assessment) {
 	}
 }
 
-// addForSource adds the alternative to what is staged in a Region of a source image.
+// addForSource adds an alternative that avoids the staged copies in the Region of a source image.
 func (all *alternatives) addForSource(a *Assessment, s *shareSource) {
 	if lines := s.launchMappings(a.req); len(lines) > 0 {
 		all.add(Alternative{
@@ -79,7 +79,7 @@ func (all *alternatives) addForSource(a *Assessment, s *shareSource) {
 	}
 }
 
-// addOtherRoutes adds the routes between Regions of the other value of optimize_for, if they differ.
+// addOtherRoutes adds the other value of optimize_for as an alternative, if it changes the routes between Regions.
 func (all *alternatives) addOtherRoutes(a *Assessment, destinations []distribution.Destination) {
 	req, found := a.req, Alternative{
 		What: "copy directly between Regions in each account",

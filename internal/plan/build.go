@@ -88,8 +88,8 @@ type deviceRef struct {
 	ref              step.Ref
 }
 
-// ofDevices returns what a volume's devices use. Several devices may use one snapshot, of which CopyImage makes one
-// copy or one for each device.
+// ofDevices returns the snapshots that a volume's devices use. If several devices use the same snapshot, CopyImage may
+// create one copy for all of them, or one for each device.
 func (r snapshotRef) ofDevices(v volume) []deviceRef {
 	return append([]deviceRef{{v.stepName(), v.device(), r.ref}}, r.others...)
 }
@@ -340,7 +340,7 @@ func (b *builder) prepareVolume(o *preparedSource, v sourceVolume) snapshotRef {
 func (b *builder) stageImage(s *shareSource) snapshotRef {
 	spec := s.imageSpec(b.Assessment)
 	found := b.stagedImages(s)
-	// a signature of a delivery is final
+	// its signature as a delivery is final, so it needs no step
 	if found.use != nil && spec.Signing.Statement.Role == provenance.Delivery {
 		b.used[aws.ToString(found.use.ImageId)] = true
 		return snapshotRef{ref: step.Ref{Known: aws.ToString(found.use.ImageId)}}
@@ -504,8 +504,8 @@ func remainingTime(whole time.Duration, existing *ec2types.Snapshot) time.Durati
 	return max(whole*time.Duration(100-percent)/100, callTime)
 }
 
-// isCrossAccount reports whether a location is in another account than the source. The plan shares nothing for a
-// resumed copy there, so it cannot be repeated.
+// isCrossAccount reports whether a location is in another account than the source. A resumed copy in another account
+// cannot be repeated after a failure, because the plan does not share the source for it.
 func (b *builder) isCrossAccount(at distribution.Location) bool {
 	return at.Account != b.facts.Source.Account
 }
@@ -875,8 +875,8 @@ func (b *builder) deregisterStagedImage(o *preparedSource, unshareSteps []distri
 	})
 }
 
-// revokeImageShare adds the step that removes the launch permissions of the last batch of a staged image. Those of the
-// others are removed before.
+// revokeImageShare adds the step that removes the launch permissions of the last batch of a staged image. Earlier
+// batches have lost theirs before.
 func (b *builder) revokeImageShare(o *preparedSource) []distribution.StepID {
 	if !o.stagesImage || len(o.imageBatches) == 0 {
 		return nil

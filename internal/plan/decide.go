@@ -78,15 +78,16 @@ func (a *Assessment) validateSources() []distribution.Finding {
 	return found
 }
 
-// openDestinations returns the destinations that no finding excludes. A refusal is a warning at an optional target,
-// and at as many others as may fail. The run then continues with the remaining destinations.
+// openDestinations returns the destinations that no finding excludes. The error of an excluded destination becomes a
+// warning if its target is optional. The same holds for the others, if at most max_failed_destinations of them are
+// excluded. The run then continues with the remaining destinations.
 func (a *Assessment) openDestinations(
 	destinations []distribution.Destination,
 ) (open []distribution.Destination, findings []distribution.Finding) {
 	isTolerated := a.req.MaxFailedDestinations
 	type refusal struct {
 		optional            bool
-		isUnanswered        bool // which says nothing about the other destinations
+		isUnanswered        bool // AWS did not answer, which says nothing about the other destinations
 		destinationFindings []distribution.Finding
 	}
 	var refused []refusal

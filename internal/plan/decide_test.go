@@ -655,7 +655,7 @@ func TestDecide_regionDeniedToSource(t *testing.T) {
 // A key policy may permit our use of the key only through EC2 (rule 3.2.4). The key is used if the template names it by
 // its ARN.
 func TestDecide_keyOnlyViaEC2(t *testing.T) {
-	// AWS returns the ARN of the key, never the ARN of the alias
+	// the KmsKeyId of DescribeSnapshots is the ARN of the key, never the ARN of its alias
 	aliasARN := "arn:aws:kms:" + tokyo + ":" + source + ":alias/golden-source"
 	for asked, refused := range map[string]bool{
 		keyARN(source, tokyo, "cust"): false,

@@ -64,7 +64,7 @@ type queuedStep struct {
 	ends time.Duration
 }
 
-// add returns when a step starts that is ready at a time. Steps start in the order in which they are added.
+// add returns the start time of a step that is ready at a given time. Steps start in the order in which they are added.
 func (q *queueSimulation) add(b *step.Base, ready time.Duration) time.Duration {
 	for q.lastStart = max(q.lastStart, ready); ; {
 		q.running = slices.DeleteFunc(q.running, func(s queuedStep) bool { return s.ends <= q.lastStart })

@@ -184,7 +184,7 @@ func (e *existingImages) add(image ec2types.Image, j provenance.Judgment, isWant
 	case j.Verdict == provenance.Unproven:
 		e.unproven = append(e.unproven, image)
 	case j.Verdict == provenance.Working && (j.Signed == nil || j.Signed.Role == provenance.Temporary):
-		// the other run signs or deletes it
+		// no list: the active run that created the image will sign or delete it
 	case j.Verdict == provenance.Deletable:
 		e.unfinished = append(e.unfinished, image)
 	case image.State == ec2types.ImageStatePending:
@@ -205,7 +205,7 @@ func (e *existingImages) addPending(image ec2types.Image, j provenance.Judgment)
 	case e.pending == nil:
 		e.pending = &image
 	case j.Verdict == provenance.Working:
-		// the other run completes it
+		// no list: the active run that created the image will complete it
 	default:
 		e.unfinished = append(e.unfinished, image)
 	}

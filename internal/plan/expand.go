@@ -200,8 +200,7 @@ func regionsOf(images []distribution.SourceImage) []string {
 	return regions
 }
 
-// findDuplicateDestinations returns findings for locations of several destinations, whose images would have the same
-// name.
+// findDuplicateDestinations returns a finding for each destination whose account and Region an earlier one already has.
 func findDuplicateDestinations(all []distribution.Destination) []distribution.Finding {
 	var findings []distribution.Finding
 	first := map[distribution.Location]string{}

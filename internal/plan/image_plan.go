@@ -69,7 +69,7 @@ func volumeCauses(region string, v volume, image distribution.Image, facts distr
 	return found
 }
 
-// StagingReason is why a snapshot is staged, or why it is shared as it is. The manifest has it.
+// StagingReason is why a snapshot is staged, or why it is shared as it is. It is part of the manifest.
 type StagingReason string
 
 // Reasons to stage a snapshot, and reasons not to.

@@ -426,8 +426,8 @@ func isPartlyMoved(p Plan) bool {
 	return moved && unmoved
 }
 
-// PointerFindings returns a warning if references name different releases after a promotion or a rollback. Images
-// are those of the result, and nil before the steps.
+// PointerFindings returns a warning if references name different releases after a promotion or a rollback. images are
+// those of the result. Before the run they are nil, and the references are those of the plan.
 func PointerFindings(p Plan, images []distribution.CreatedImage) []distribution.Finding {
 	if p.Move == "" {
 		return nil
@@ -473,7 +473,7 @@ func PointerFindings(p Plan, images []distribution.CreatedImage) []distribution.
 	}}
 }
 
-// undoOf returns what undoes a move.
+// undoOf returns the options that undo a promotion or a rollback.
 func undoOf(move distribution.PointerMove) string {
 	if move == distribution.Promote {
 		return `mode = "rollback" with the same AMI`

@@ -141,8 +141,8 @@ func (e Estimate) USDOnce() float64 {
 	return float64(e.GiBTransferred) * distribution.USDPerGiBTransferred
 }
 
-// Assessment is what is known about a run: what was asked for, what exists, and what derives from the two. All
-// decisions are its methods, so that none of them derives twice.
+// Assessment holds the request and the facts of a run, and what follows from both. All decisions are methods of it, so
+// that they share what was derived once.
 type Assessment struct {
 	req      distribution.Request
 	facts    distribution.Facts

@@ -220,8 +220,8 @@ func (p *prediction) launch() []predictedVolume {
 	return predicted
 }
 
-// volumeEncryption applies rule 1.1 to a volume. The argument isEncrypted is from the base AMI, for a snapshot of
-// another account that is not visible.
+// volumeEncryption applies rule 1.1 to a volume. isEncrypted is what the base AMI says about the snapshot. It is used
+// if the snapshot belongs to another account and is not visible.
 func (p *prediction) volumeEncryption(v distribution.LaunchVolume, snapshotID string, isEncrypted bool) encryption {
 	snapshot, isVisible := p.facts.Base.BaseSnapshots[snapshotID]
 	isOwn := isVisible && aws.ToString(snapshot.OwnerId) == p.home.Account

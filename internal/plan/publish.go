@@ -16,12 +16,13 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// publishTarget is what names the image of a destination. Each kind has a file of its own.
+// publishTarget is a parameter or launch template that refers to the image of a destination. Each kind has its own
+// file.
 type publishTarget interface {
 	// pointer returns the reference, and whether it refers to the existing image.
 	pointer(p publication) distribution.Pointer
 
-	// reference returns the rule of the reference in a finding.
+	// reference returns the number of the AWS rule that findings about the target name.
 	reference() string
 
 	// limits returns the values that AWS limits.
@@ -46,13 +47,13 @@ type publishTarget interface {
 	move(p publication, m pointerMove, g destinationState) step.Step
 }
 
-// publishTargets returns the publish targets of a destination, in the order in which they are published. A new kind
-// is one loop more.
+// publishTargets returns the publish targets of a destination, in the order in which they are published.
 func publishTargets(o distribution.PublishTargets) []publishTarget {
 	return publishTargetsAfter(distribution.PublishTargets{}, o)
 }
 
-// publishTargetsAfter returns publish targets that are also compared with those of other blocks.
+// publishTargetsAfter returns the publish targets of o. Each is validated against those before it in o and against all
+// of others, because two must not have the same name. A new kind of target needs a loop here.
 func publishTargetsAfter(others, o distribution.PublishTargets) []publishTarget {
 	var all []publishTarget
 	for i, p := range o.Parameters {
@@ -104,8 +105,8 @@ func (a *Assessment) pointers(d distribution.Destination) []distribution.Pointer
 	return all
 }
 
-// isNewer reports whether a published image was provably delivered for a newer release than that of a destination.
-// It is not replaced.
+// isNewer reports whether the signature of a published image proves that it belongs to a newer release than a
+// destination. A run does not replace such an image.
 func isNewer(facts distribution.Facts, d distribution.Destination, imageID string) bool {
 	image, ok := facts.Published[d.At][imageID]
 	if !ok || invariant.ReleaseOrder.IsOff() {
@@ -171,7 +172,7 @@ func (a *Assessment) validatePublication(d distribution.Destination) []distribut
 	return found
 }
 
-// pointerValues returns what the calls that publish an image take.
+// pointerValues returns the values in the calls that publish an image and that AWS limits.
 func pointerValues(d distribution.Destination) []limited {
 	var values []limited
 	for _, t := range publishTargets(d.PublishTargets) {

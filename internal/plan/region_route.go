@@ -72,7 +72,7 @@ func (a *Assessment) regionRoutes(all []distribution.Destination) []RegionRoute 
 //
 // For the least transfer, these are the Regions in which several accounts share the copy. If there is none, and the
 // image cannot be copied from its own Region, one other Region serves all. For the least time, nothing is staged if
-// direct copies end earlier. Otherwise both take as long, and the transfer decides.
+// direct copies end earlier. If they do not, the least transfer decides.
 func (g routeGraph) stagedRegions() []string {
 	if g.forTime && g.usable && g.directTime < g.stagingTime {
 		return nil

@@ -17,8 +17,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// release is everything created from one source image. A tag of the source image names the image family. In a tag
-// of the target account, anyone allowed to tag could make runs delete images of other families.
+// release holds the images created from one source image. A tag of the source image names the image family. A tag in
+// the target account would not be safe: anyone who may tag there could make runs delete images of other families.
 type release struct {
 	built  time.Time
 	source string // ID of the source image
@@ -82,7 +82,7 @@ func (a *Assessment) earlierReleases(d distribution.Destination) (other []releas
 		signed := judge(a.facts, distribution.ImageResource(d.At, image, nil, provenance.Expected{})).Signed
 		switch {
 		case isKnown && family != "" && family != a.req.ImageFamily:
-			// of another image family
+			// skipped: it is known to belong to another image family
 		case !isKnown,
 			family == "",
 			aws.ToString(image.OwnerId) != d.At.Account,

@@ -99,7 +99,7 @@ func (b *builder) batchFinding(o *preparedSource) {
 	})
 }
 
-// splitImageBatches divides accounts into batches and shares the image with the first.
+// splitImageBatches divides accounts into batches and adds the step that shares the image with the first batch.
 func (b *builder) splitImageBatches(o *preparedSource, accounts []string) {
 	if len(accounts) == 0 {
 		return
@@ -165,8 +165,8 @@ func (b *builder) unshareImageBatch(o *preparedSource, i int) []distribution.Ste
 	return []distribution.StepID{b.add(newStep)}
 }
 
-// unshareEarlierBatches adds a step that removes what a run that died has shared a staged image with. Together with
-// the first batch it could be more than AWS allows.
+// unshareEarlierBatches adds a step that removes the launch permissions that a killed run added to a staged image.
+// Together with those of the first batch they could exceed the limit of AWS.
 func (b *builder) unshareEarlierBatches(o *preparedSource) []distribution.StepID {
 	stale := distribution.Without(o.accounts(distribution.ByImage), o.imageBatches[0].accounts)
 	stale = distribution.Without(stale, o.permanent.Accounts)
@@ -201,8 +201,8 @@ func batchStepID(kind string, o *preparedSource, i int) distribution.StepID {
 	return id
 }
 
-// awaitImageBatch makes a copy wait until the image is shared with its account. It opens the batch if it is the first
-// copy of it. The batch before has all of its copies then, because inBatchOrder sorts them.
+// awaitImageBatch makes a copy wait until the image is shared with its account. For the first copy of a batch, it adds
+// the step that shares the image. All copies of the previous batch are known then, because inBatchOrder sorts them.
 func (b *builder) awaitImageBatch(o *preparedSource, account string) []distribution.StepID {
 	i := o.batchOf(account)
 	if i < 0 {

@@ -24,7 +24,6 @@ func (v volume) mib() int64 {
 	return v.gib() << 10
 }
 
-// divideRoundingUp divides and rounds up.
 func divideRoundingUp(n, by int64) int64 { return (n + by - 1) / by }
 
 // rate returns the MiB/s of its queue that a snapshot copy uses to complete in some minutes. 0 without time-based

@@ -25,7 +25,7 @@ type limited struct {
 }
 
 // validateLimits returns a finding for each value of a destination that AWS would refuse, often after the copies.
-// What is literal in the template has been checked by package config.
+// Package config has already checked the values that are literal in the template.
 func validateLimits(d distribution.Destination, facts distribution.Facts) []distribution.Finding {
 	values := slices.Concat(
 		imageValues(d, facts),
@@ -95,7 +95,7 @@ func limitFinding(
 	return f
 }
 
-// abridged quotes a text, and of a long one its beginning.
+// abridged quotes a text, or only the beginning of a long text.
 func abridged(value string) string {
 	const most = 40
 	if runes := []rune(value); len(runes) > most {
@@ -104,7 +104,8 @@ func abridged(value string) string {
 	return fmt.Sprintf("%q", value)
 }
 
-// imageValues returns what RegisterImage and the copies take. A prediction knows no image and no name.
+// imageValues returns the values in the calls that copy and register an image. Before a build, the image and its name
+// are unknown.
 func imageValues(d distribution.Destination, facts distribution.Facts) []limited {
 	image := facts.Images[d.FromRegion]
 	if image.Image == nil {
@@ -151,7 +152,7 @@ func tagValues(option string, tags map[string]string) []limited {
 	return values
 }
 
-// launchValues returns the tags of everything temporary, and what RunInstances takes.
+// launchValues returns the tags of temporary resources and the values in the call of RunInstances.
 func launchValues(d distribution.Destination) []limited {
 	values := tagValues("run_tags", d.RunTags)
 	if d.LaunchCheck == nil {
@@ -173,7 +174,7 @@ func launchValues(d distribution.Destination) []limited {
 	return values
 }
 
-// grantValues returns what CreateGrant takes.
+// grantValues returns the values of the kms_grant blocks whose length and characters CreateGrant limits.
 func grantValues(d distribution.Destination) []limited {
 	var values []limited
 	for _, grant := range d.Grants {

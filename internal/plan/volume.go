@@ -22,8 +22,8 @@ type volume struct {
 
 func (v volume) device() string { return v.devices[0] }
 
-// stepName returns the name of the device in the IDs of steps. An image may have the devices /dev/xvdb and xvdb. A
-// response without device names still has different snapshots.
+// stepName returns the name of the device in the IDs of steps. It is unique, although an image may have the devices
+// /dev/xvdb and xvdb. If a response lacks the names of devices, stepName contains the ID of the snapshot instead.
 func (v volume) stepName() string {
 	if name, found := strings.CutPrefix(v.device(), "/dev/"); found {
 		return name

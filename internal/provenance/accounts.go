@@ -68,8 +68,8 @@ func Baseline(tags map[string]string) (accounts []string, known bool, err error)
 }
 
 // RemovedTags returns the tags that name accounts of the baseline whose permission was removed later. Write them before
-// a run gives such an account a permission. Otherwise that permission would count as older than all runs and would
-// stay. The key of a tag is a hash of its value, so a tag never changes.
+// a run gives such an account a temporary permission. Otherwise the permission would count as older than all runs and
+// would never be removed. The key of a tag is a hash of its value, so a tag never changes.
 func RemovedTags(sharedWith, permitted []string, existing map[string]string) (map[string]string, error) {
 	baseline, _, err := Baseline(existing)
 	if err != nil {

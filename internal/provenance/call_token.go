@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// CallToken is evidence of one creating call: a nonce with a MAC. A run puts it where AWS lets no caller change it
-// later: into the description of a snapshot, the client token of an instance or the name of a grant. An existing
-// resource cannot get one. It has at most 64 characters, so it can be used as a client token (rule 4.2.3).
+// CallToken is evidence of one creating call: a nonce with a MAC. A run puts it where it cannot be changed after the
+// creation: into the description of a snapshot, the client token of an instance, or the name of a grant. Therefore an
+// existing resource cannot get a token. A token has at most 64 characters, the limit of client tokens (rule 4.2.3).
 type CallToken string
 
 const nonceLength = 8 // bytes

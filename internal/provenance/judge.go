@@ -52,8 +52,8 @@ type Expected struct {
 
 // Runs returns what the records say about runs. runrecord.Records implements it.
 type Runs interface {
-	// IsOver reports whether a run no longer owns its resources. It is also true for the asking run and for the run that
-	// it resumes.
+	// IsOver reports whether a run no longer owns its resources. It is also true for this run and for the run that it
+	// resumes.
 	IsOver(run string, created time.Time) bool
 	// Covers reports whether there is a record of the run whose time span includes a time.
 	Covers(run string, created time.Time) bool
@@ -65,13 +65,13 @@ type Verdict int
 // The verdicts.
 const (
 	Unproven  Verdict = iota // neither signature nor evidence: list it
-	Working                  // another run owns it and works: leave it, list it if it was not wanted
+	Working                  // another active run owns it: leave it, and list it if it was not wanted
 	Deletable                // evidence of the creating call: it may be deleted, never adopted
 	Adoptable                // signed: it may be adopted, or deleted if it is temporary
 )
 
-// Judge holds what a verdict depends on, apart from the resource itself. Fill it with what the attempt read that then
-// makes the call.
+// Judge holds what a verdict depends on, apart from the resource itself. The attempt that makes the call must read this
+// right before, because older values may be stale.
 type Judge struct {
 	Source SourceImage
 	Keys   SigningKeys
@@ -93,7 +93,7 @@ type Judgment struct {
 
 	id               string
 	kind             Kind
-	hasWorkingRecord bool // a record says that the run works. Without one, the run may also have just ended
+	hasWorkingRecord bool // a record says that the run is active. Without a record, the run may also have just ended
 }
 
 // Judge judges one resource. A wrong signature outranks any other evidence.
@@ -144,14 +144,14 @@ func (j Judge) evidence(r Resource) string {
 	switch {
 	case proved:
 		return run
-	case slices.Contains(j.Answered, r.ID): // whatever somebody has done to its tags since
+	case slices.Contains(j.Answered, r.ID): // also if its tags have been changed since
 		return j.Run
 	}
 	return ""
 }
 
-// wasCopied reports whether an image has the name and source that CopyImage would have given it, and was created during
-// its run.
+// wasCopied reports whether an image has the name and source that CopyImage would have given it, and was created while
+// the run in its tags was active.
 func (j Judge) wasCopied(r Resource, run string) bool {
 	return slices.Contains(r.Expected.Names, r.Name) && r.SourceImageID != "" &&
 		slices.Contains(r.Expected.SourceImageIDs, r.SourceImageID) && j.Runs.Covers(run, r.Created)
@@ -196,12 +196,12 @@ func (j Judgment) Deletion() (DeletionProof, error) {
 	return DeletionProof{j.id, j.kind}, nil
 }
 
-// hasWorkingRecord reports whether a record says that a run works. It asks IsOver about a very old resource, so that a
-// missing record means an ended run.
+// hasWorkingRecord reports whether a record says that a run is active. It calls IsOver with a very old creation time,
+// because IsOver then takes a missing record for that of an ended run.
 func (j Judge) hasWorkingRecord(run string) bool { return !j.Runs.IsOver(run, time.Unix(0, 0)) }
 
-// SnapshotDeletion returns an error if the snapshots of an image must not be deleted with it: the signature of one is
-// wrong, or another run works with it. An unsigned snapshot belongs to its image.
+// SnapshotDeletion returns an error if the snapshots of an image must not be deleted with it. That is so if one has a
+// wrong signature or belongs to another active run. An unsigned snapshot belongs to its image.
 func (j Judge) SnapshotDeletion(image Resource) error {
 	for _, snapshot := range image.Snapshots {
 		statement, err := j.Keys.verify(j.Source, snapshot)
@@ -218,8 +218,9 @@ func (j Judge) SnapshotDeletion(image Resource) error {
 }
 
 // Replacement returns the proof that a release may replace a delivered image, by force_deregister or by retention. It
-// is refused if the image belongs to a newer release, or to the same release while its run may work. It returns
-// ErrWorking if a record says that the run of an older release works.
+// returns an error if the image belongs to a newer release. It returns ErrWorking if the image belongs to the same
+// release and its run may still be active. An image of an older release needs a record that says that its run is
+// active.
 func (j Judgment) Replacement(release time.Time) (DeletionProof, error) {
 	switch {
 	case j.Signed == nil:

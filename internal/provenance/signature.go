@@ -15,7 +15,7 @@ type Role string
 // The roles.
 const (
 	Temporary Role = "temporary" // deleted once no run needs it
-	Delivery  Role = "delivery"  // an image that was delivered, or that a share block hands out
+	Delivery  Role = "delivery"  // an image that was delivered, or that a share block shares
 )
 
 // Statement is what a signature says about one resource.

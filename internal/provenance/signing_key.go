@@ -18,8 +18,8 @@ import (
 )
 
 // SigningKey is a secret in a tag of a source image. Other accounts cannot see the tags of an image (rule 2.2.12, tags
-// of a shared AMI are omitted). A user who may write tags in a target account therefore cannot sign. It prints as
-// "(secret)".
+// of a shared AMI are omitted). A user who may write tags in a target account therefore cannot sign. A SigningKey
+// prints as "(secret)".
 type SigningKey struct {
 	ID      string    // hash of the secret: an overwritten secret no longer fits the key of its tag
 	Release time.Time // of the images that are copied from the source image, written once with the secret
@@ -53,8 +53,8 @@ func newSigningKey(secret string, release time.Time) SigningKey {
 	}
 }
 
-// Tag returns the tag that stores the key. It must never be overwritten: what was signed with the old secret would be
-// lost.
+// Tag returns the tag that stores the key. The tag must never be overwritten. Otherwise the signatures with the old
+// secret could no longer be verified.
 func (k SigningKey) Tag() (key, value string) {
 	return tagSigningKey + k.ID, k.secret + " release=" + k.Release.Format(time.RFC3339)
 }

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Clock shows AWS's time: the last Date header plus the time that has passed on the wall clock since. The monotonic
-// clock would not do: it stops while a machine is suspended, so a run could continue after its record has lapsed.
+// Clock shows AWS's time: the last Date header plus the time that has passed on the wall clock since. It does not use
+// the monotonic clock, which stops while a machine is suspended. A run could then continue after its record has lapsed.
 type Clock struct {
 	mu   sync.Mutex
 	aws  time.Time // Zero before the first response

@@ -17,26 +17,25 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// Record says that a run works on a source image. All times are AWS's.
+// Record says that a run uses a source image, and until when. All times are AWS's.
 type Record struct {
 	ID         string
 	Ended      bool
 	Began      time.Time
 	Until      time.Time  // when the record lapses, unless the run renews it before
-	Protection Protection // what the run has to do with the image's deregistration protection
+	Protection Protection // relation of the run to the image's deregistration protection
 	Scope      string     // digest of the accounts and keys that the run uses
 	Regions    []string   // where the run creates resources. AllRegions if they do not fit
 }
 
-// Protection says what a run has to do with the deregistration protection of a source image.
+// Protection says whether a run needs the deregistration protection of a source image, and who enabled it.
 type Protection string
 
-// These are the relations of a run to the deregistration protection. merge keeps the first one that is not
-// NoProtection.
+// The values of Protection. merge keeps the first one that is not NoProtection.
 const (
 	NoProtection      Protection = "none"
 	ProtectionHeld    Protection = "held"    // a run enabled it, and this run needs it
-	ProtectionNeeded  Protection = "needed"  // this run needs it, and somebody else enabled it
+	ProtectionNeeded  Protection = "needed"  // this run needs it, and another user enabled it
 	ProtectionLifting Protection = "lifting" // the run has succeeded and disables it, unless another run needs it
 )
 
@@ -65,7 +64,7 @@ func (r Record) tag() (key, value string) {
 }
 
 // parseRecord parses a tag. The result is false if the tag is not a record. An unreadable record is an error, because
-// its run may work.
+// its run may be active.
 func parseRecord(key, value string) (Record, bool, error) {
 	id, ok := provenance.ParseRecordKey(key)
 	if !ok {
@@ -129,7 +128,7 @@ func Scope(used []string) string {
 	return hex.EncodeToString(sum[:4])
 }
 
-// grace is how long a lapsed record still counts as working. It covers the age of a Date header.
+// grace is how long the run of a lapsed record still counts as active. It covers the age of a Date header.
 const grace = 5 * time.Minute
 
 // missingAge is the minimum age of a resource at which a missing record means that its run has ended.
@@ -144,12 +143,12 @@ type Records struct {
 	now          time.Time
 	own, resumed string
 	takesOver    Takeover
-	scope        string // of the asking run
+	scope        string // of this run
 }
 
-// IsOver reports whether a run no longer owns its resources. It is also true for the asking run and for the run that it
-// resumes. created is AWS's creation time of the resource. A record that was written after the last read may be
-// missing.
+// IsOver reports whether a run no longer owns its resources. It is also true for this run and for the run that it
+// resumes. created is AWS's creation time of the resource. If the resource is new, a missing record proves nothing,
+// because the record may have been written after the last read.
 func (rs Records) IsOver(run string, created time.Time) bool {
 	if rs.isOurs(run) || invariant.Ownership.IsOff() {
 		return true
@@ -166,7 +165,7 @@ func (rs Records) Covers(run string, created time.Time) bool {
 	return ok && !r.isWorking(rs.now) && !created.Before(r.Began) && !created.After(r.Until)
 }
 
-// Working returns the records of other runs that work.
+// Working returns the records of other active runs.
 func (rs Records) Working() []Record {
 	if invariant.Withdrawal.IsOff() {
 		return nil
@@ -174,7 +173,7 @@ func (rs Records) Working() []Record {
 	return rs.where(func(r Record) bool { return r.isWorking(rs.now) && !rs.isOurs(r.ID) })
 }
 
-// Over returns the records of ended runs, without that of the asking run.
+// Over returns the records of ended runs, without that of this run.
 func (rs Records) Over() []Record {
 	return rs.where(func(r Record) bool { return rs.IsOver(r.ID, r.Began) && r.ID != rs.own })
 }
@@ -183,7 +182,7 @@ func (rs Records) Over() []Record {
 func (rs Records) OtherHoldsProtection() bool { return len(rs.ProtectionHolders()) > 0 }
 
 // ProtectionHolders returns the records of other runs that need the protection of the source image. A failed run needs
-// it until it is resumed: without protection Packer would deregister the image.
+// it until it is resumed, because Packer would deregister an image without protection.
 func (rs Records) ProtectionHolders() []Record {
 	return rs.where(func(r Record) bool {
 		needs := r.Protection == ProtectionHeld && !rs.replaces(r) || r.Protection == ProtectionNeeded && r.isWorking(rs.now)
@@ -194,7 +193,7 @@ func (rs Records) ProtectionHolders() []Record {
 // IsWorking reports whether the run of a record owns its resources.
 func (rs Records) IsWorking(r Record) bool { return r.isWorking(rs.now) }
 
-// replaces reports whether the asking run replaces an ended run.
+// replaces reports whether this run replaces an ended run.
 func (rs Records) replaces(r Record) bool {
 	isTaken := rs.takesOver == TakesOverAll || rs.takesOver == TakesOverScope && r.Scope == rs.scope
 	return isTaken && !r.isWorking(rs.now)

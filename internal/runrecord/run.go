@@ -19,7 +19,7 @@ import (
 
 const (
 	lease        = 45 * time.Minute // how far ahead of AWS's time a record is written
-	firstRenewal = 30 * time.Second // early, so that two runs that begin at once soon see each other alive
+	firstRenewal = 30 * time.Second // early, so that two runs that begin at the same time soon see each other's renewal
 	renewEvery   = 5 * time.Minute
 	retryAfter   = 30 * time.Second // after a renewal that failed
 	putTimeout   = 2 * time.Minute
@@ -36,7 +36,7 @@ type Run struct {
 
 	mu    sync.Mutex
 	began time.Time
-	until time.Time // the earliest of the source images'. Zero before Begin has written the record
+	until time.Time // when the first of the source images' records lapses. Zero before Begin has written them
 
 	stop    context.CancelFunc // of the renewal
 	stopped chan struct{}
@@ -46,7 +46,7 @@ type Run struct {
 type Options struct {
 	Stores     []Store           // one for each source image that is used
 	Resumes    string            // id of the run that this one resumes. Empty if none
-	TakesOver  Takeover          // of which runs that are over the run lifts the protection
+	TakesOver  Takeover          // ended runs whose protection this run disables
 	Regions    []string          // where the run creates resources
 	Scope      string            // digest of the accounts and keys that it uses
 	Protection Protection        // Held or Needed for the image of a build
@@ -57,14 +57,14 @@ type Options struct {
 // that they hold and deletes their records.
 type Takeover int
 
-// These are the runs that a new run replaces.
+// The values of Takeover.
 const (
 	TakesOverNone  Takeover = iota
-	TakesOverScope          // runs with the same accounts and keys: the run has looked wherever they worked
+	TakesOverScope          // runs with the same accounts and keys, because this run finds all of their resources
 	TakesOverAll
 )
 
-// New returns a run with a random ID. Its fence is closed until Begin.
+// New returns a run with a random ID. Check refuses its mutating calls until Begin has written its record.
 func New(clock *Clock) *Run { return &Run{ID: newID(), clock: clock} }
 
 // newID returns a UUID. The ID of Packer's run cannot be used, because all blocks of one build share it.
@@ -184,8 +184,8 @@ func (r *Run) renew(ctx context.Context) error {
 	}
 }
 
-// waitForOthers waits for other runs that seem to work. A run that renews its record is alive, and this run works
-// beside it. The record of a crashed run lapses.
+// waitForOthers waits until each other record that has not lapsed is renewed, ended or lapsed. If a run renews its
+// record, it is active, and both runs continue. If it has crashed, its record lapses, and this run may replace it.
 func (r *Run) waitForOthers(ctx context.Context) error {
 	first := map[string]time.Time{} // until of each record when it was seen first
 	for {
@@ -247,10 +247,10 @@ func (r *Run) Records(ctx context.Context, others ...Store) (Records, error) {
 	return result, nil
 }
 
-// End stops the renewal, records that the run has ended, and reads the records of other runs. The fence does not
-// change, so that the run can still clean up. holdsProtection is true after a failure, because the resumed run needs
-// the protection. After a success, the record says that this run disables the protection. If the run is killed before
-// that, a later run does it.
+// End stops the renewal, records that the run has ended, and reads the records of other runs. Check still allows calls,
+// so that the run can clean up. holdsProtection is true after a failure, because the resumed run needs the protection.
+// After a success, the record says that this run will disable the protection. If the run is killed before it does, a
+// later run does.
 func (r *Run) End(ctx context.Context, holdsProtection bool) (Records, error) {
 	if r.stop != nil {
 		r.stop()
@@ -266,10 +266,10 @@ func (r *Run) End(ctx context.Context, holdsProtection bool) (Records, error) {
 	case !holdsProtection:
 		record.Protection = ProtectionLifting
 	}
-	if !wasTried { // the run failed before Begin: all that a record can say is that the image must stay protected
+	if !wasTried { // the run failed before Begin, so its record only says that the image must stay protected
 		record.Began, record.Until = now, now.UTC().Truncate(time.Second)
 	}
-	if wasTried || record.Protection == ProtectionHeld { // the answer of the first call may have been lost
+	if wasTried || record.Protection == ProtectionHeld { // wasTried: the response to the first Put may have been lost
 		for _, store := range r.options.Stores {
 			if err := store.End(ctx, record); err != nil {
 				return Records{}, fmt.Errorf("write that the run has ended: %w", err)
@@ -280,7 +280,7 @@ func (r *Run) End(ctx context.Context, holdsProtection bool) (Records, error) {
 }
 
 // Clear deletes the records of ended runs, including this run's. It keeps a record that holds the protection for a run
-// that may be resumed. Call it only when no temporary resource is left and no other run works.
+// that may be resumed. Call it only when no temporary resource is left and no other run is active.
 func (r *Run) Clear(ctx context.Context) error {
 	records, err := r.Records(ctx)
 	if err != nil {

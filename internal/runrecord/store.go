@@ -20,7 +20,7 @@ import (
 type Store interface {
 	// List returns all records.
 	List(ctx context.Context) ([]Record, error)
-	// Put writes a record of the calling run: the first one, or a renewal.
+	// Put writes the record of the calling run, for the first time or as a renewal.
 	Put(ctx context.Context, r Record) error
 	// End records that the calling run has ended.
 	End(ctx context.Context, r Record) error
@@ -105,8 +105,8 @@ func (s TagStore) write(ctx context.Context, tags map[string]string) error {
 	return err
 }
 
-// A resource has at most 50 tags, those of AWS not counted. A run needs one for its signing key, one for its record,
-// and one for the accounts of its permissions.
+// A resource has at most 50 tags, not counting those of AWS. A run needs one for its signing key, one for its record,
+// and one for the accounts that it shares with.
 const (
 	maxTags    = 50
 	neededTags = 3

@@ -441,7 +441,8 @@ func TestFence_pauses(t *testing.T) {
 	}
 }
 
-// AWS refuses a request that was delayed after it was signed, before the record of its run lapses.
+// A request is signed while the record of its run is valid, and then delayed. AWS refuses its signature after 15
+// minutes, so the request has no effect after the record lapses.
 func TestFence_pauseBeforeSending(t *testing.T) {
 	for _, delay := range []time.Duration{14 * time.Minute, 16 * time.Minute, 3 * time.Hour} {
 		t.Run(delay.String(), func(t *testing.T) {

@@ -51,8 +51,8 @@ func (r *Run) deleteDuplicates(ctx context.Context, a *attempt, s *RegisterImage
 }
 
 // adoptImage adopts the image that has the name, if its signature proves that another run registered it. A name
-// alone proves nothing. It then deletes this run's unused copies. isUnproven reports whether an image of the same
-// source has the name, which its run may be about to sign.
+// alone proves nothing. It then deletes this run's unused copies. isUnproven reports whether the image with the name
+// has the same source but no signature. Its run may be about to sign it.
 func (r *Run) adoptImage(
 	ctx context.Context,
 	a *attempt,

@@ -42,7 +42,7 @@ type attempt struct {
 	isRetryReported bool                            // the user knows why the step is retried
 }
 
-// newAttempt returns the attempt of a step that do executes.
+// newAttempt returns an attempt that executes a step by calling do.
 func newAttempt[S Step](s S, env Env, do func(context.Context, *attempt, S) (Outcome, error)) Attempt {
 	a := &attempt{step: s, base: s.Meta(), outcomes: env.Outcomes}
 	a.do = func(ctx context.Context) (Outcome, error) { return do(ctx, a, s) }
@@ -51,7 +51,7 @@ func newAttempt[S Step](s S, env Env, do func(context.Context, *attempt, S) (Out
 
 func (a *attempt) Do(ctx context.Context) (Outcome, error) { return a.do(ctx) }
 
-// Complete adds what the step created before it ended, or before the run was stopped.
+// Complete adds to an outcome what the step created before it ended or was stopped.
 func (a *attempt) Complete(o Outcome) Outcome {
 	o.ID, o.Repeated = cmp.Or(o.ID, a.resourceID), a.responseLost
 	o.Retained = slices.Concat(o.Retained, a.leftovers())

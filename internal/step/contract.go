@@ -20,8 +20,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// operation is how the steps of one kind are executed. Its functions are no methods of Step. Otherwise the linker would
-// keep all operations of every client that the signatures of the methods can reach.
+// operation holds the functions that execute the steps of one kind. They are not methods of Step, because the linker
+// would then keep all operations of every client that the signatures of the methods can reach.
 type operation struct {
 	start   func(Step, Env) Attempt
 	dryRuns func(Step, Env) []DryRun
@@ -30,7 +30,7 @@ type operation struct {
 // operations has an entry for each kind of step. The file of the kind registers it.
 var operations = map[reflect.Type]operation{}
 
-// register adds the operation of a kind of step, of which s is any step.
+// register adds the operation for all steps that have the type of s.
 func register(s Step, added operation) struct{} {
 	operations[reflect.TypeOf(s)] = added
 	return struct{}{}
@@ -152,8 +152,8 @@ type ExplainedError interface {
 	Finding(s Step) *distribution.Finding
 }
 
-// Untested ends a step of the test copies that has no result. The run continues, because it shows nothing about the
-// destinations. It wraps ErrSkipped in the steps that depend on such a step.
+// Untested is the error of a step of the test copies that ended without a result. The run continues, because a missing
+// result says nothing about the destinations. In the steps that depend on such a step, Untested wraps ErrSkipped.
 type Untested struct {
 	Err     error
 	finding *distribution.Finding

@@ -58,7 +58,7 @@ func fromRegion(region string, to distribution.Location) string {
 	return " from " + region
 }
 
-// keptCopy returns why a copy is retained that ended with an error, or nil.
+// keptCopy returns why a copy is retained. It is still pending if waiting for it ended with an error.
 func keptCopy(err error) string {
 	if err != nil {
 		return distribution.KeptPending
@@ -89,7 +89,7 @@ func (e *CopyFailed) Error() string {
 	return fmt.Sprintf("AWS could not complete %s: %s", e.id, e.text)
 }
 
-// CopyNotFound says that AWS has not shown a copy for a time.
+// CopyNotFound says that AWS has not shown a copy for the time After.
 type CopyNotFound struct {
 	ID    string
 	After time.Duration

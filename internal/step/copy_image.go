@@ -241,8 +241,8 @@ func (r *Run) isShareNotVisible(err error) bool {
 	return awsclient.IsNotFound(err) || r.IsEventualConsistency(refusal)
 }
 
-// copyImageInput returns the call. It always encrypts with an explicit key (rules 1.4.10 and 1.4.11) and sets our
-// tags on creation. CopyImageTags is off because the plan has already chosen which tags to copy.
+// copyImageInput returns the input of CopyImage. It always encrypts with an explicit key (rules 1.4.10 and 1.4.11) and
+// sets our tags on creation. CopyImageTags is off because the plan has already chosen which tags to copy.
 func copyImageInput(s *CopyImage, image string, try int) *ec2.CopyImageInput {
 	in := &ec2.CopyImageInput{
 		Name:          aws.String(s.Name),

@@ -195,8 +195,8 @@ func (r *Run) copySnapshot(ctx context.Context, a *attempt, s *CopySnapshot) (Ou
 	}
 }
 
-// repeatOrFail returns RetryAfter to create another copy in place of a failed one that was deleted, or why there must
-// be none.
+// repeatOrFail returns RetryAfter to create another copy in place of a failed one that was deleted. If the copy must
+// not be repeated, it returns the failure.
 func (a *attempt) repeatOrFail() error {
 	if a.failure != nil {
 		return a.failure

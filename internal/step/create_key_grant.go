@@ -138,7 +138,8 @@ func (r *Run) createGrant(ctx context.Context, _ *attempt, s *CreateGrant) (Outc
 	return Outcome{ID: aws.ToString(output.GrantId)}, nil
 }
 
-// createGrantInput returns the call without the retiring principal.
+// createGrantInput returns the input of CreateGrant, without the retiring principal. createGrant adds it and removes it
+// again if KMS refuses its ARN. A dry run must not fail for that.
 func createGrantInput(s *CreateGrant) *kms.CreateGrantInput {
 	in := &kms.CreateGrantInput{
 		KeyId:            aws.String(s.KeyARN),

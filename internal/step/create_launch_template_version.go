@@ -137,8 +137,8 @@ func (s *CreateLaunchTemplateVersion) start(env Env) Attempt {
 	}
 }
 
-// input returns the call that creates a version from another version. The client token depends only on the image
-// and the versions. So a resumed run gets the version of the earlier run (rule 4.2.3).
+// input returns the input for creating a version from another version. The client token depends only on the image
+// and the versions, so a resumed run gets the version of the earlier run (rule 4.2.3).
 func (s *CreateLaunchTemplateVersion) input(
 	source int64, mappings []ec2types.LaunchTemplateBlockDeviceMapping, imageID string,
 ) *ec2.CreateLaunchTemplateVersionInput {

@@ -15,9 +15,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// DeleteRelease deregisters an older release with its snapshots (rule 9.11), or disables it (rule 9.2). A protected,
-// shared or used release stays (rule 9.12). That is checked right before the call, and a release that stays is no
-// failure.
+// DeleteRelease deregisters an older release with its snapshots (rule 9.11), or disables it (rule 9.2). It keeps a
+// release that is protected, shared or used (rule 9.12), which it checks right before the call. Keeping a release is
+// not a failure.
 type DeleteRelease struct {
 	Base
 	ImageID string
@@ -124,7 +124,7 @@ func (r *Run) deleteRelease(ctx context.Context, _ *attempt, s *DeleteRelease) (
 		findUse: func(ctx context.Context, image *ec2types.Image) (string, error) {
 			return r.findUse(ctx, s.Location, image)
 		},
-		disabledID: func(ctx context.Context) (string, error) {
+		idToDisable: func(ctx context.Context) (string, error) {
 			proof, err := r.imageProof(ctx, deletion)
 			return proof.ID(), err
 		},
@@ -164,7 +164,7 @@ func (r *Run) findUse(ctx context.Context, at distribution.Location, image *ec2t
 // ExistingInstances are the states of instances that are not terminated.
 var ExistingInstances = []string{"pending", "running", "shutting-down", "stopping", "stopped"}
 
-// findInstanceOf returns that an instance was launched from an image. Empty if none exists.
+// findInstanceOf describes an existing instance that was launched from an image. Empty if there is none.
 func findInstanceOf(ctx context.Context, client *ec2.Client, imageID string) (string, error) {
 	pages := ec2.NewDescribeInstancesPaginator(client, &ec2.DescribeInstancesInput{
 		MaxResults: aws.Int32(1000),
@@ -188,7 +188,7 @@ func findInstanceOf(ctx context.Context, client *ec2.Client, imageID string) (st
 	return "", nil
 }
 
-// findReferenceTo returns that a resource refers to an image. Empty if none does.
+// findReferenceTo describes a resource that refers to an image. Empty if there is none.
 func findReferenceTo(ctx context.Context, client *ec2.Client, imageID string) (string, error) {
 	pages := ec2.NewDescribeImageReferencesPaginator(client, ReferenceSearch([]string{imageID}))
 	for pages.HasMorePages() {

@@ -132,7 +132,8 @@ func (s *DeregisterImage) dryRuns(env Env) []DryRun {
 	return all
 }
 
-// lapseTime is the time in which the record of a killed run lapses: 45 minutes after its last renewal, and 5 more.
+// lapseTime is the time after which the record of a killed run no longer counts as active. It lapses 45 minutes after
+// its last renewal, and package runrecord adds a grace of 5 minutes.
 const lapseTime = 50 * time.Minute
 
 func (r *Run) deregisterImage(ctx context.Context, a *attempt, s *DeregisterImage) (Outcome, error) {

@@ -232,8 +232,8 @@ func (r *Run) grantProof(
 	return provenance.DeletionProof{}, fmt.Errorf("grant %s is not revoked: no run provably created it", id)
 }
 
-// createdHereProof returns the proof that a resource may be deleted whose ID AWS returned to a creating call of this
-// process, although AWS does not show the resource. Only resources that no other run adopts may be deleted unseen.
+// createdHereProof returns the proof that a resource that this process created may be deleted, although AWS does not
+// show the resource. It refuses kinds of resources that other runs adopt.
 func (r *Run) createdHereProof(
 	ctx context.Context, resource provenance.Resource,
 ) (provenance.DeletionProof, error) {
@@ -249,8 +249,8 @@ func (r *Run) createdHereProof(
 	return provenance.DeletionProof{}, errNotShown
 }
 
-// proofWithoutRead returns the proof that a resource may be deleted that could not be read, if AWS returned its ID to a
-// creating call of this process. Otherwise it returns readErr.
+// proofWithoutRead returns the proof that a resource may be deleted although reading it failed with readErr. AWS must
+// have returned its ID when this process created it. Otherwise proofWithoutRead returns readErr.
 func (r *Run) proofWithoutRead(
 	ctx context.Context, resource provenance.Resource, readErr error,
 ) (provenance.DeletionProof, error) {

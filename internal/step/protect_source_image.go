@@ -81,8 +81,8 @@ func (s *DisableSourceProtection) start(env Env) Attempt {
 	return newAttempt(s, env, env.disableSourceProtection)
 }
 
-// protectionReadTimeout is how long the image is read before it is protected unread. Until then a run that is killed
-// loses it.
+// protectionReadTimeout is how long the step tries to read the image before it protects it unread. If the run is killed
+// earlier, nothing prevents Packer from deregistering the image.
 const protectionReadTimeout = time.Minute
 
 // enableSourceProtection enables deregistration protection. The outcome has an ID if a run enabled it, which

@@ -20,8 +20,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// PutParameter writes an image ID to an SSM parameter and reads it back. AWS validates the image after its
-// response. It writes nothing if it cannot see the image (rule 7.2).
+// PutParameter writes an image ID to an SSM parameter and reads it back. AWS validates the image only after its
+// response, and then writes nothing if the caller cannot see the image (rule 7.2).
 type PutParameter struct {
 	Base
 	Name        string
@@ -154,8 +154,8 @@ func (a *putParameter) Do(ctx context.Context) (Outcome, error) {
 	return outcome, err
 }
 
-// restoreNewer writes the earlier version again if a run created it for a newer release at the same time: AWS
-// checks an image only after its response (rule 7.2), and until then lets another run create the parameter as well.
+// restoreNewer writes the earlier version again if another run created it at the same time for a newer release. That
+// can happen because AWS checks the image after its response (rule 7.2). Until then, two runs can create the parameter.
 func (a *putParameter) restoreNewer(ctx context.Context) ([]distribution.Finding, error) {
 	if a.version < 2 {
 		return nil, nil

@@ -181,7 +181,7 @@ func (r *Run) findImage(ctx context.Context, a *attempt, s *RegisterImage) (stri
 	return id, err
 }
 
-// registerImageInput returns the call. It copies all attributes of the source that RegisterImage takes (rule 2.4).
+// registerImageInput returns the input of RegisterImage, with all attributes of the source that it takes (rule 2.4).
 func registerImageInput(s *RegisterImage, snapshots map[string]string) (*ec2.RegisterImageInput, error) {
 	devices, err := deviceMappings(*s.Source, snapshots)
 	if err != nil {

@@ -26,8 +26,8 @@ type retirement struct {
 
 	// findUse returns why the image must stay. Empty if nothing uses it.
 	findUse func(ctx context.Context, image *ec2types.Image) (string, error)
-	// disabledID returns the ID of the image if the run may disable it.
-	disabledID func(ctx context.Context) (string, error)
+	// idToDisable returns the ID of the image, or an error if the run may not disable it.
+	idToDisable func(ctx context.Context) (string, error)
 	// deregister deregisters the image and deletes its snapshots. It returns the snapshots that AWS did not delete.
 	deregister func(ctx context.Context, image *ec2types.Image) ([]distribution.RetainedResource, error)
 }
@@ -40,8 +40,8 @@ func retired(isDisabled bool) string {
 	return "deregistered"
 }
 
-// retire disables or deregisters an image that nothing uses. That is checked right before the call. An image that stays
-// is only a finding, because the destination has its image anyway.
+// retire disables or deregisters an image that nothing uses. It looks for uses right before the call. An image that
+// must stay is a finding and not a failure, because the destination already has its new image.
 func (r *Run) retire(ctx context.Context, s retirement) (Outcome, error) {
 	image, err := DescribeImage(ctx, r.Clients.EC2(s.at), s.imageID)
 	if err == nil && image == nil {
@@ -82,7 +82,7 @@ func (r *Run) retire(ctx context.Context, s retirement) (Outcome, error) {
 
 // disableImage disables an image, so that it cannot be launched (rule 9.2). EnableImage undoes that.
 func (r *Run) disableImage(ctx context.Context, s retirement) (Outcome, error) {
-	id, err := s.disabledID(ctx)
+	id, err := s.idToDisable(ctx)
 	if err == nil {
 		_, err = r.Clients.EC2(s.at).DisableImage(ctx, &ec2.DisableImageInput{ImageId: &id})
 	}

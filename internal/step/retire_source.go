@@ -21,8 +21,8 @@ import (
 )
 
 // RetireSource deregisters the source image of an older release with its snapshots, unless something uses it. Its
-// signing keys go into a parameter first, because they prove which copies its runs created. Or it disables the image,
-// which keeps its tags.
+// signing keys go into a parameter first, because they prove which copies its runs created. If Disable is set, it only
+// disables the image, which then keeps its tags.
 type RetireSource struct {
 	Base
 	ImageID string
@@ -122,7 +122,7 @@ func (r *Run) retireSource(ctx context.Context, _ *attempt, s *RetireSource) (Ou
 		findUse: func(ctx context.Context, image *ec2types.Image) (string, error) {
 			return r.findSourceUse(ctx, s.Location, image)
 		},
-		disabledID: func(context.Context) (string, error) { return s.ImageID, nil },
+		idToDisable: func(context.Context) (string, error) { return s.ImageID, nil },
 		deregister: func(ctx context.Context, image *ec2types.Image) ([]distribution.RetainedResource, error) {
 			if err := r.keepSigningKeys(ctx, s, image); err != nil {
 				return nil, fmt.Errorf("its signing keys could not be stored: %w", err)
@@ -177,8 +177,8 @@ func (r *Run) findSourceUse(ctx context.Context, at distribution.Location, image
 // usageReportAge is how long a usage report counts. EC2 keeps it for 30 days (rule 9.26).
 const usageReportAge = 7 * 24 * time.Hour
 
-// findUseElsewhere returns that another account uses a shared image, or that AWS has not reported yet whether one does.
-// AWS does not promise when a report is available, so the run does not wait: the next one reads it.
+// findUseElsewhere describes the use of a shared image in another account, or says that AWS has not reported its uses
+// yet. AWS does not promise when a report is available, so this run does not wait. The next run reads the report.
 func findUseElsewhere(ctx context.Context, client *ec2.Client, imageID string) (string, error) {
 	var newest *ec2types.ImageUsageReport
 	reports := ec2.NewDescribeImageUsageReportsPaginator(client, &ec2.DescribeImageUsageReportsInput{

@@ -187,7 +187,8 @@ func (r *Run) launch(ctx context.Context, a *attempt, s *RunInstance) (string, e
 	return id, nil
 }
 
-// runInstancesInput returns the call without its token. Terminating the instance deletes all its volumes.
+// runInstancesInput returns the input of RunInstances without the client token. Terminating the instance deletes all
+// its volumes.
 func runInstancesInput(s *RunInstance, image string) *ec2.RunInstancesInput {
 	in := &ec2.RunInstancesInput{
 		ImageId:                           aws.String(image),

@@ -34,7 +34,8 @@ type ShareImage struct {
 	Batch Batch
 }
 
-// Batch numbers the accounts that an image is shared with one after the other. Zero if it is shared with all at once.
+// Batch is the number of a batch of accounts. An image is shared with one batch after the other if AWS does not allow
+// permissions for all accounts at once. Zero if there is only one batch.
 type Batch struct{ Number, Of int }
 
 // IsFirst reports whether no other batch comes before.

@@ -86,7 +86,8 @@ func (s *ShareSnapshot) Result(o Outcome) Result {
 	return temporaryShare(s.Location, s.Snapshot.Known, s.Accounts, o.Err)
 }
 
-// temporaryShare returns what a step shared until copies are made. After an error the permission may exist.
+// temporaryShare returns the result of a step that shares a resource until copies are complete. It includes the
+// permission even after an error, because AWS may have added it.
 func temporaryShare(at distribution.Location, id string, accounts []string, err error) Result {
 	if errors.Is(err, ErrSkipped) || err != nil && !awsclient.IsOutcomeUnknown(err) {
 		return Result{}
@@ -236,8 +237,8 @@ func newSharing(accounts, permitted []string, permanentOn string) sharing {
 	return sharing{permitted: permitted, temporary: accounts}
 }
 
-// writeBaseline writes the accounts that have a permission to the tags of a resource. If an earlier run has, it writes
-// which of them have lost it and get a temporary one now.
+// writeBaseline writes the accounts that have a permission to the tags of a resource, unless an earlier run wrote them.
+// In that case it writes which of these accounts have since lost their permission and now get a temporary one.
 func (r *Run) writeBaseline(
 	ctx context.Context,
 	at distribution.Location,
@@ -371,11 +372,10 @@ func volumePermissions(accounts []string) []ec2types.CreateVolumePermission {
 	return list
 }
 
-// sharingActions are the actions that share and withdraw.
+// sharingActions are the actions that share and unshare.
 var sharingActions = []string{"ec2:ModifySnapshotAttribute", "ec2:ModifyImageAttribute"}
 
-// shareCondition limits sharing to some accounts, and never allows to share with the public. False if the accounts
-// are unknown.
+// shareCondition allows sharing with some accounts only, and never with the public. False if the accounts are unknown.
 func shareCondition(action string, accounts []string) (distribution.Condition, bool) {
 	if len(accounts) == 0 || !slices.Contains(sharingActions, action) {
 		return nil, false
@@ -386,7 +386,7 @@ func shareCondition(action string, accounts []string) (distribution.Condition, b
 	}, true
 }
 
-// unshareCondition allows to withdraw from accounts, and to share with none.
+// unshareCondition allows removing permissions, and does not allow adding any.
 func unshareCondition(action string) (distribution.Condition, bool) {
 	if !slices.Contains(sharingActions, action) {
 		return nil, false

@@ -72,7 +72,7 @@ func (r Ref) String() string {
 // stagedSnapshot describes the snapshot of a device for the user, with its ID if it is known.
 func (r Ref) stagedSnapshot(device string) string { return r.snapshot("the staged "+device, device) }
 
-// snapshot describes the snapshot of a device for the user. It is called unknown while it has no ID.
+// snapshot describes the snapshot of a device for the user. unknown is its description until its ID is known.
 func (r Ref) snapshot(unknown, device string) string {
 	switch {
 	case r.Known != "" && device != "":

@@ -208,7 +208,8 @@ func (r *Run) verifyImage(ctx context.Context, a *attempt, s *VerifyImage) (Outc
 	return Outcome{ID: id, Retained: retained, Removed: removedIDs(id, wrongIDs, retained)}, failure
 }
 
-// removedIDs returns what was removed of a rejected image and its snapshots. Nothing was if the image is still there.
+// removedIDs returns which of a rejected image and its snapshots were removed. It returns none if the image was
+// retained, because its snapshots are then retained as well.
 func removedIDs(imageID string, snapshots []string, retained []distribution.RetainedResource) []string {
 	isRetained := func(id string) bool {
 		return slices.ContainsFunc(retained, func(l distribution.RetainedResource) bool { return l.Resource == id })

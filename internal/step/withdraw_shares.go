@@ -22,8 +22,8 @@ import (
 
 // WithdrawShares removes the temporary permissions that runs added for copies. Source images and their snapshots
 // keep the permissions that predate all runs and those of share blocks. Images that share blocks created keep only
-// the latter. It reads back, and returns what could not be removed. isLast reads the records of runs again. shared is
-// what this run shared: it is removed even if AWS does not show it.
+// the latter. It reads the permissions back and returns those that it could not remove. isLast reports whether no other
+// run is active. shared is what this run shared. These permissions are removed even if AWS does not show them.
 func WithdrawShares(
 	ctx context.Context,
 	pool *awsclient.Pool,
@@ -83,8 +83,8 @@ func (w *withdrawal) recordError(at distribution.Location, id string, err error)
 	}
 }
 
-// withdrawSharedImages removes the temporary permissions of the images that share blocks created. They had none
-// before a run.
+// withdrawSharedImages removes the temporary permissions of the images that share blocks created. Only runs give such
+// images permissions, so every permission that is not permanent is removed.
 func (w *withdrawal) withdrawSharedImages(
 	ctx context.Context,
 	at distribution.Location,

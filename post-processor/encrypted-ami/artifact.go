@@ -120,7 +120,7 @@ func (a *artifact) String() string {
 	return strings.Join(lines, "\n")
 }
 
-// lacks returns what a destination without a published AMI lacks, and why this does not fail the run.
+// lacks describes a destination without a published AMI: what is missing, and why this does not fail the run.
 func (a *artifact) lacks(d distribution.DestinationResult) string {
 	target := fmt.Sprintf("target %q", d.Target)
 	switch {
@@ -143,7 +143,7 @@ func (a *artifact) lacksRole(at distribution.Location) bool {
 	})
 }
 
-// launchedFrom reports whether a share block shares one of the source AMIs itself.
+// launchedFrom reports whether a share block shares a source AMI itself. Other accounts launch it, so it must be kept.
 func launchedFrom(result distribution.Result, images []distribution.SourceImage) bool {
 	return slices.ContainsFunc(result.Shares, func(shared distribution.Shared) bool {
 		return slices.ContainsFunc(
@@ -173,8 +173,8 @@ func (a *artifact) State(name string) any {
 	return nil
 }
 
-// registered returns the images for HCP Packer, sorted. The labels of all images become one map of the build there, so
-// each image has a key of its own.
+// registered returns the images for HCP Packer, sorted. HCP Packer merges the labels of all images of a build into one
+// map, so each image has a label of its own.
 func (a *artifact) registered() []*registryimage.Image {
 	images := make([]*registryimage.Image, len(a.result.Images))
 	for i, created := range a.result.Images {

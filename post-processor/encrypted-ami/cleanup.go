@@ -19,7 +19,7 @@ import (
 // cleanUp executes a run with mode = "cleanup".
 func (r *run) cleanUp(ctx context.Context, request distribution.Request) error {
 	ctx, err := r.begin(ctx)
-	if err != nil && !awsclient.IsNotFound(err) { // of an image that is gone, the plan says more
+	if err != nil && !awsclient.IsNotFound(err) { // for a deleted image, the plan has a better error
 		return err
 	}
 	result, err := r.sweep(ctx, request)
@@ -69,8 +69,8 @@ func (r *run) clean(ctx context.Context, request distribution.Request, failed di
 	return failed
 }
 
-// sweep deletes what this run and earlier runs have left unfinished. It returns an error if it could not see or delete
-// all of it.
+// sweep deletes what this run and earlier runs have left unfinished. It returns an error if it could not find or delete
+// all of that.
 func (r *run) sweep(ctx context.Context, request distribution.Request) (distribution.Result, error) {
 	request.CleansUp = true
 	facts, err := r.look(ctx, request)

@@ -34,7 +34,7 @@ type failure struct {
 	note     string // about what Packer prints next
 }
 
-// explain returns the error that Packer prints. The details were printed before.
+// explain returns the error that Packer prints. The run has already printed the details.
 func (r *run) explain(err error) error {
 	if len(r.images) == 0 {
 		return err
@@ -193,7 +193,7 @@ func (r *run) errorFindings() []distribution.Finding {
 	return slices.DeleteFunc(slices.Clone(r.result.Findings), func(f distribution.Finding) bool { return !isRefusal(f) })
 }
 
-// fix returns the next step for the causes.
+// fix returns what the user must do about the causes.
 func (r *run) fix(causes []distribution.Finding) string {
 	f := causes[0]
 	same := func(o distribution.Finding) bool { return o.Remediation == f.Remediation }
@@ -210,7 +210,7 @@ func (r *run) fix(causes []distribution.Finding) string {
 	return report.Sentence(f.Remediation)
 }
 
-// statementsOf returns the statements of all causes, as the screen has them.
+// statementsOf returns the policy statements of all causes, as they were printed.
 func statementsOf(causes []distribution.Finding) []distribution.Addition {
 	var all []distribution.Addition
 	for _, f := range causes {

@@ -59,8 +59,8 @@ func (r *run) newFiles() []*file {
 	}
 }
 
-// fileName returns the name of a file. Every mode except distribute adds its name, so that the files of the run that
-// made the copies stay.
+// fileName returns the name of a file. Every mode except distribute adds its name, so that it does not overwrite the
+// files of the run that created the copies.
 func (r *run) fileName(name string) string {
 	if r.mode() == report.Distribute {
 		return name
@@ -126,8 +126,8 @@ func (r *run) write() {
 	}
 }
 
-// twentieth is the maximum share of a run's time for writing a file. Writing the report of a thousand targets takes a
-// tenth of a second, and a thousand targets can change their state at the same time.
+// twentieth limits the time for writing a file to a twentieth of the run. Writing the report of a thousand targets
+// takes a tenth of a second, and a thousand targets can change their state at the same time.
 const twentieth = 20
 
 // writeDue writes the files that are out of date. It writes large ones less often.

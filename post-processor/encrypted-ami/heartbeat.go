@@ -15,7 +15,7 @@ type heartbeat struct {
 	until time.Time   // the end of the run at the latest. Zero if unknown
 }
 
-// startHeartbeat starts the heartbeat of a run that ends at a time at the latest.
+// startHeartbeat starts the heartbeat of a run that must end by a time.
 func (p *progress) startHeartbeat(until time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -37,7 +37,7 @@ func (h *heartbeat) stop() {
 	}
 }
 
-// limit returns the time at which the current wait ends at the latest. Empty if it is unknown.
+// limit returns the time by which the current wait must end. Empty if it is unknown.
 func (h *heartbeat) limit() string {
 	if h.until.IsZero() {
 		return ""

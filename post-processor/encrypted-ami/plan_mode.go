@@ -71,7 +71,7 @@ func unknownKeyUse(p plan.Plan) string {
 }
 
 // isKeyUseUnchecked reports whether a finding is about keys that the dry runs cannot check. With the documented
-// policies every run has it, so the screen has only the last line of a plan about it.
+// policies every run has this finding, so it is not printed. Only the last line of a plan mentions it.
 func isKeyUseUnchecked(f distribution.Finding) bool {
 	return f.Code == distribution.CodeKeyUseUnchecked
 }

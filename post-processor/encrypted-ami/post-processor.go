@@ -23,14 +23,14 @@ type PostProcessor struct {
 	raws       []any          // of the last Configure
 	configured bool           // Configure has been called before
 	invalid    error          // what a later Configure found wrong
-	client     aws.HTTPClient // nil: the network
-	seed       uint64         // of the jitter between repeats; 0: drawn
-	runID      string         // of the next run. Empty: drawn
+	client     aws.HTTPClient // Nil for the network
+	seed       uint64         // of the jitter between retries. Zero for a random one
+	runID      string         // of the next run. Empty for a random one
 }
 
 var _ packersdk.PostProcessor = (*PostProcessor)(nil)
 
-// Through returns a PostProcessor that sends its calls through the given client, and that draws its jitter from a seed.
+// Through returns a PostProcessor that sends its calls through a client, and that derives its jitter from a seed.
 func Through(client aws.HTTPClient, seed uint64) *PostProcessor {
 	return &PostProcessor{client: client, seed: seed}
 }
@@ -52,8 +52,8 @@ func (p *PostProcessor) Configure(raws ...any) error {
 	return err
 }
 
-// memory is the amount of memory, in bytes, above which Go's garbage collector works harder. A run waits for hours
-// beside the builds, so memory matters more than processor time.
+// memory is the soft memory limit of Go's garbage collector, in bytes. A run waits for hours while builds use the same
+// machine, so memory matters more than processor time.
 const memory = 100 << 20
 
 // limitMemory sets the memory limit of Go until the returned function is called. The environment variable GOMEMLIMIT
@@ -67,7 +67,7 @@ func limitMemory() func() {
 }
 
 // PostProcess distributes the images to the targets. It returns an artifact with the images of the targets. It keeps
-// the input artifact, even against the template, if a destination still needs the image or if other accounts launch it.
+// the input artifact if a destination still needs the image or if other accounts launch it, whatever the template says.
 func (p *PostProcessor) PostProcess(
 	ctx context.Context,
 	ui packersdk.Ui,

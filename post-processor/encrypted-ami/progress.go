@@ -127,7 +127,7 @@ func (p *progress) begin(doing string) {
 	p.heartbeat.doing = doing
 }
 
-// await sets what heartbeats say that the run does now, without printing a line.
+// await sets the text of the next heartbeats, without printing a line.
 func (p *progress) await(doing string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -450,7 +450,7 @@ func (p *progress) waiting(now time.Time) string {
 	return "Still " + lowerFirst(doing) + p.heartbeat.limit()
 }
 
-// waitingForRetry returns why steps are retried, and until when: that of the step that ends first.
+// waitingForRetry returns why steps are retried, and until when. It describes the step whose retries end first.
 func waitingForRetry(retries []*runningStep) string {
 	first := slices.MinFunc(retries, func(a, b *runningStep) int {
 		return cmp.Or(a.retryUntil.Compare(b.retryUntil), cmp.Compare(a.step.Meta().ID, b.step.Meta().ID))

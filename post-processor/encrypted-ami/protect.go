@@ -28,7 +28,7 @@ func (r *run) protect(ctx context.Context) []distribution.Finding {
 	r.progress.await("Enabling deregistration protection on " + r.sourceIDs())
 	var findings []distribution.Finding
 	r.result.Source, findings = execute.EnableProtection(ctx, r.pool, r.account, r.images, r.say)
-	isCanceled := ctx.Err() != nil // a step that was not begun has no finding
+	isCanceled := ctx.Err() != nil // a step that never started has no finding
 	r.unprotected = !areProtected(findings, r.result.Source) || isCanceled
 	return findings
 }

@@ -58,8 +58,8 @@ func (r *run) recordOptions() runrecord.Options {
 	}
 }
 
-// takeover returns which ended runs this one replaces. A clean-up replaces only runs whose accounts it has looked at.
-// Another block of the build may have failed in other accounts and may still be resumed.
+// takeover returns which ended runs this one replaces. A clean-up replaces only runs with the accounts that it
+// searched. Another block of the build may have failed in other accounts, and its run may still be resumed.
 func (r *run) takeover() runrecord.Takeover {
 	switch {
 	case !r.userSupplied, r.config.Mode == config.ModePromote, r.config.Mode == config.ModeRollback:
@@ -82,8 +82,8 @@ func (r *run) protection() runrecord.Protection {
 	return runrecord.NoProtection
 }
 
-// scopeOf returns a digest of the accounts and keys of a request. A run with another digest does not look everywhere
-// where this run creates resources.
+// scopeOf returns a digest of the accounts and keys of a request. A run with another digest may not find all resources
+// that this run creates.
 func scopeOf(request distribution.Request) string {
 	used := []string{request.KMSKeyID, string(request.SourceKeyAccess)}
 	for _, region := range slices.Sorted(maps.Keys(request.RegionKMSKeyIDs)) {
@@ -95,8 +95,8 @@ func scopeOf(request distribution.Request) string {
 	return runrecord.Scope(distribution.Union(used, nil))
 }
 
-// recordFindings returns notes about what this run has not looked at or does not change: accounts and keys that only
-// ended runs used, and a protection that no run holds.
+// recordFindings returns notes about accounts and keys that only ended runs used, which this run has not searched. It
+// also returns a note about a protection that no run holds, which this run does not change.
 func (r *run) recordFindings(ctx context.Context, facts distribution.Facts) ([]distribution.Finding, error) {
 	var notes []distribution.Finding
 	for _, image := range r.images {
@@ -186,9 +186,9 @@ func credentialsEnded(err error) error {
 	return fmt.Errorf("nothing was created: the source credentials have ended: %w", err)
 }
 
-// end records that the run has ended and, if no other run works, withdraws what runs shared for their copies. It
-// returns what is still shared. It does nothing the second time, and nothing for a run without a record. shared is what
-// this run shared.
+// end records that the run has ended. If no other run is active, it removes the permissions that runs added for their
+// copies, and returns those that remain. It does nothing the second time, and nothing for a run without a record.
+// shared is what this run shared.
 func (r *run) end(
 	ctx context.Context, failed bool, shared []distribution.TemporaryShare,
 ) []distribution.RetainedResource {
@@ -226,8 +226,8 @@ func (r *run) end(
 	return nil
 }
 
-// inheritProtection marks the source images as protected, because another run left its protection to this one.
-// An image that the user named is not protected.
+// inheritProtection marks the source images as protected, because an ended run left its protection to this one. Images
+// of existing_amis are never protected.
 func (r *run) inheritProtection() {
 	if r.userSupplied {
 		return
@@ -237,7 +237,7 @@ func (r *run) inheritProtection() {
 	}
 }
 
-// endLimit returns how long the end of a run may last. A user who cancels a run waits for its end.
+// endLimit returns the time limit for the end of a run. It is short for a canceled run, because the user waits for it.
 func endLimit(ctx context.Context) time.Duration {
 	if ctx.Err() != nil && !isTimeout(ctx) {
 		return canceledEndTime
@@ -263,7 +263,7 @@ func (r *run) withdrawShares(
 	return left
 }
 
-// isLast reports whether no other run works on the images.
+// isLast reports whether no other run that uses the images is active.
 func (r *run) isLast(ctx context.Context) (bool, error) {
 	records, err := r.record.Records(ctx)
 	return err == nil && len(records.Working()) == 0, err
@@ -272,8 +272,8 @@ func (r *run) isLast(ctx context.Context) (bool, error) {
 // endTime is the time limit for the end of a run, which verifies that permissions are withdrawn.
 const endTime = 6 * time.Minute
 
-// canceledEndTime is the time limit for the end of a canceled run. It lists what it has not withdrawn, and a later run
-// withdraws it.
+// canceledEndTime is the time limit for the end of a canceled run. The run lists the permissions that it has not
+// removed by then, and a later run removes them.
 const canceledEndTime = 30 * time.Second
 
 // protectionHolders returns a line for each run that still needs the protection. If the records cannot be read, another
@@ -319,7 +319,7 @@ func (r *run) conclude(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), liftTime)
 	defer cancel()
 	err := recovery.Do(func() error {
-		if !r.held && len(protected(r.result.Source)) > 0 { // a later run lifts it
+		if !r.held && len(protected(r.result.Source)) > 0 { // a later run disables the protection
 			_, err := r.record.End(ctx, true)
 			return err
 		}
@@ -330,7 +330,7 @@ func (r *run) conclude(ctx context.Context) {
 	}
 }
 
-// lapsed adds to an error that the record of the run could not be renewed, if that ended the context.
+// lapsed adds to an error that the record of the run has lapsed, if that is why the context ended.
 func lapsed(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); errors.Is(cause, runrecord.ErrLapsed) && !errors.Is(err, cause) {
 		return fmt.Errorf("%w\n%w", cause, err)

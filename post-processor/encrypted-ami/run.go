@@ -55,15 +55,15 @@ type run struct {
 	audience     *awsclient.Audience
 	scope        string // digest of the accounts and keys
 	keys         map[provenance.SourceImage]provenance.SigningKeys
-	begun        bool // the record was written, or tried to
-	ended        bool // the record says that the run has ended, or was tried to
+	begun        bool // the run has tried to write its record
+	ended        bool // the run has tried to record its end
 	held         bool // another run needs the protection
-	others       bool // another run works
+	others       bool // another run is active
 	plan         plan.Plan
 	steps        map[distribution.StepID]step.Step
-	pending      map[distribution.Location]int // how many steps a destination still has to succeed in to be served
+	pending      map[distribution.Location]int // number of steps that must still succeed for a destination
 	result       distribution.Result           // as far as it has come
-	timed        map[distribution.StepID]int   // where in it a step of the plan is
+	timed        map[distribution.StepID]int   // index of a step in the timeline of result
 	files        []*file
 	canceled     bool // Packer canceled the run, which failed
 
@@ -88,18 +88,18 @@ func newRun(p *PostProcessor, ui packersdk.Ui, input packersdk.Artifact) *run {
 	return r
 }
 
-// run executes the run, and stores its result in every outcome.
+// run executes the run. It also stores the result if the run fails, panics or is canceled.
 func (r *run) run(ctx context.Context) error {
 	r.result.Begun = time.Now()
 	defer r.progress.stop()
 	defer context.AfterFunc(ctx, r.progress.cancel)()
 	err := explainCancel(recovery.Do(func() error { return r.do(ctx) }))
 	if err == nil && len(r.images) == 0 {
-		return nil // there was nothing to do: a manifest may be another build's
+		return nil // nothing was done, and an existing manifest may belong to another build
 	}
 	r.result.Ended = time.Now()
 	if err != nil {
-		_ = recovery.Do(func() error { return r.protectAgain(ctx) }) // else the last known state is reported
+		_ = recovery.Do(func() error { return r.protectAgain(ctx) }) // after an error, the last known state is reported
 		_ = recovery.Do(func() error {
 			if !r.begun && r.pool != nil {
 				r.record.Use(r.recordOptions())
@@ -215,7 +215,7 @@ func (r *run) share(ctx context.Context, request distribution.Request) error {
 	missing := report.Missing(p, result)
 	required := slices.DeleteFunc(slices.Clone(missing), func(d plan.DestinationPlan) bool { return d.Optional })
 	unshared := report.Unshared(p, result)
-	isCanceled := ctx.Err() != nil && !isTimeout(ctx) // who cancels has not got what was asked for
+	isCanceled := ctx.Err() != nil && !isTimeout(ctx) // then it fails even if only optional destinations are missing
 	failed := len(required) > request.MaxFailedDestinations || len(unshared) > 0 || len(missing) > 0 && isCanceled
 	if failed {
 		p.Findings = p.FailUnanswered()
@@ -380,7 +380,7 @@ func (r *run) lift(ctx context.Context) {
 // liftTime is the time limit for disabling the protection.
 const liftTime = time.Minute
 
-// failureSummary returns what a run did not achieve. Its error begins with that.
+// failureSummary returns the beginning of the error of a run: what the run did not achieve.
 func failureSummary(p plan.Plan, missing []plan.DestinationPlan, unshared []plan.SharePlan) string {
 	if len(missing) == 0 {
 		done := "shared"

@@ -28,7 +28,8 @@ type canceledError struct{ err error }
 func (*canceledError) Error() string   { return "the run was canceled before its plan was ready" }
 func (e *canceledError) Unwrap() error { return e.err }
 
-// explainCancel returns the error of a run. The error of a canceled lookup would blame the call that was canceled.
+// explainCancel replaces the error of a run that was canceled during a lookup, because it would blame the canceled
+// call.
 func explainCancel(err error) error {
 	isCanceled := errors.Is(err, context.Canceled)
 	if isCanceled && strings.HasSuffix(err.Error(), context.Canceled.Error()) {

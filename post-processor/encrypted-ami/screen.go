@@ -32,7 +32,8 @@ func (r *run) printStart() {
 	}
 }
 
-// reading returns what the run looks up. It has the number of accounts if the template names all of them.
+// reading returns a text about what the run looks up. It contains the number of accounts if the template names them
+// all.
 func (r *run) reading(request distribution.Request) string {
 	const what = "Reading snapshots, keys and settings"
 	accounts := []string{r.account}
@@ -47,7 +48,7 @@ func (r *run) reading(request distribution.Request) string {
 	return what + " in " + distribution.Count(len(accounts), "account", "accounts")
 }
 
-// printReading prints what the run looks up, once. A later lookup of the same only checks what has changed since.
+// printReading prints once what the run looks up. A second lookup prints nothing, because it only checks for changes.
 func (r *run) printReading(request distribution.Request) {
 	doing := r.reading(request)
 	if r.reads {
@@ -102,7 +103,7 @@ func (r *run) printPlanFindings(p plan.Plan) {
 
 // printResult prints the findings of a run, and what it leaves behind.
 func (r *run) printResult(result distribution.Result) {
-	if !r.progress.isCanceled() { // the errors of canceled steps say nothing else
+	if !r.progress.isCanceled() { // the errors of canceled steps say only that
 		r.printFindings(result.Findings, distribution.Refused, distribution.Warning)
 	}
 	r.printNotes(slices.Concat(r.plan.Findings, result.Findings))
@@ -133,8 +134,8 @@ func (r *run) printHeld() {
 	}
 }
 
-// notesOfPlan are the codes of the plan's notes about resources that stay after the run. Other notes are about the run
-// to come.
+// notesOfPlan are the codes of the plan's notes about resources that stay after the run. Other notes of a plan are
+// about what the run will do.
 var notesOfPlan = map[string]bool{
 	distribution.CodeNewerReleasePublished: true,
 	distribution.CodeOlderReleasesUnproven: true,

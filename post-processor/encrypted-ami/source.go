@@ -36,7 +36,7 @@ var errNoAMI = errors.New("existing_amis: empty, and source \"null\" builds no A
 // nullBuilder is the builder that creates nothing. Templates use it for existing images.
 const nullBuilder = "fnoeding.null"
 
-// accepted returns why the artifacts of a builder are not supported. Nil if they are.
+// accepted returns an error if the artifacts of a builder are not supported.
 func accepted(builder string) error {
 	against, known := builders[builder]
 	switch {

@@ -92,7 +92,7 @@ func (r *run) advance(newStep step.Step, e distribution.Event) bool {
 		d.ImageID = e.Resource
 	}
 	switch {
-	case before == distribution.DestinationSucceeded: // a failed cleanup does not change that
+	case before == distribution.DestinationSucceeded: // it stays succeeded, even if a cleanup step fails later
 	case e.Kind == distribution.Failed:
 		d.State = distribution.DestinationFailed
 	case e.Kind == distribution.Finished && r.pending[d.At] == 0 && d.ImageID != "":

@@ -37,8 +37,8 @@ func pages(c *code) measurement {
 
 	m.where = slices.Concat(
 		foldersOtherwise(c, string(architecture)),
-		filesOtherwise(c, string(contributing), "#### A target option", targetOption),
-		filesOtherwise(c, string(contributing), "#### A publish target", publishTarget),
+		checkFileTable(c, string(contributing), "#### A target option", targetOption),
+		checkFileTable(c, string(contributing), "#### A publish target", publishTarget),
 	)
 	m.value = len(m.where)
 	return m
@@ -66,9 +66,9 @@ func foldersOtherwise(c *code, page string) []string {
 	return found
 }
 
-// filesOtherwise returns the files of a representative option that its section of the page does not list in a table,
-// and those that it lists in vain.
-func filesOtherwise(c *code, page, heading string, r representative) []string {
+// checkFileTable compares the table of files in a section of the page with the files that name a representative option.
+// It returns a problem for each file that is missing in the table, and for each listed file that does not name it.
+func checkFileTable(c *code, page, heading string, r representative) []string {
 	_, section, _ := strings.Cut(page, heading+"\n")
 	section, _, _ = strings.Cut(section, "\n#")
 
