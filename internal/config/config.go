@@ -110,8 +110,8 @@ type Config struct {
 	// The name that all releases of an image share, such as `web-server`, 1 to 256 characters. It is stored in a tag of
 	// the source AMI. Required with `retention` and `source_retention`, which find older releases by it. Default: none.
 	ImageFamily string `mapstructure:"image_family"`
-	// Names of watermarks that the source account attaches to the source AMI, such as `["golden"]`: at most 5, each of
-	// 3 to 128 characters. Only `CopyImage` keeps them, so `copy_method = "auto"` uses it. See
+	// Names of watermarks that the source account attaches to the source AMI before it is copied, such as `["golden"]`:
+	// at most 5, each of 3 to 128 characters. Only `CopyImage` keeps them, so `copy_method = "auto"` uses it. See
 	// [Watermarks](#watermarks). Default: none.
 	Watermarks []string `mapstructure:"watermarks"`
 	// Removes source AMIs of older releases: see [source_retention](#source_retention).

@@ -135,8 +135,7 @@ type Retention struct {
 type SourceRetention struct {
 	// How many source AMIs of the image family are kept in each Region, including that of this run.
 	KeepReleases int `mapstructure:"keep_releases"`
-	// How long source AMIs are kept after their creation. With both options, a source AMI is removed only if neither
-	// keeps it.
+	// How long source AMIs are kept after their creation. Both options work together as in [retention](#retention).
 	KeepFor time.Duration `mapstructure:"keep_for"`
 	// How many further source AMIs are disabled before they are deregistered. Default: `0`.
 	DisableReleases int `mapstructure:"disable_releases"`

@@ -28,9 +28,9 @@ type Share struct {
 	// The key policy must allow the account `kms:CreateGrant` without the condition `kms:GrantIsForAWSResource`. See
 	// [kms_grant](#kms_grant).
 	KMSGrants []KMSGrant `mapstructure:"kms_grant"`
-	// An SSM parameter in the source account that gets the ID of the shared AMI, in each Region of the artifact. The
-	// block may be repeated. To let other accounts read it, set `tier = "Advanced"` and share the parameter with AWS
-	// Resource Access Manager. See [ssm_parameter](#ssm_parameter).
+	// An SSM parameter in the source account that gets the ID of the shared AMI, in each Region of the artifact. To let
+	// other accounts read it, set `tier = "Advanced"` and share the parameter with AWS Resource Access Manager. See
+	// [ssm_parameter](#ssm_parameter).
 	SSMParameters []SSMParameter `mapstructure:"ssm_parameter"`
 	// A role in each of `account_ids` that creates the grants. See [assume_role](#assume_role). `kms_grant` requires
 	// one of `assume_role` and `profile`.

@@ -34,14 +34,13 @@ type Target struct {
 	// The Regions that get a copy. For a Region without an AMI of the artifact, the AMI of another Region is copied: the
 	// one that needs the fewest staged copies. Default: the Regions of the artifact.
 	Regions []string `mapstructure:"regions"`
-	// A role in the target account. Repeat the block for a chain of roles. See [assume_role](#assume_role). One of
-	// `assume_role` and `profile` is required, except for the source account.
+	// A role in the target account, or a chain of roles: see [assume_role](#assume_role). One of `assume_role` and
+	// `profile` is required, except for the source account.
 	AssumeRole []AssumeRole `mapstructure:"assume_role"`
 	// A profile whose credentials belong to the target account.
 	Profile string `mapstructure:"profile"`
-	// The target account's key that encrypts its copies. An alias, or the ID of a multi-Region key (`mrk-...`), is
-	// looked up in each Region. Another key ID or an ARN is valid in its own Region only. A key of another account
-	// needs an ARN. `default` is the account's default EBS key. May contain [template
+	// The target account's key that encrypts its copies. It is looked up like the top-level `kms_key_id`. A key of
+	// another account needs an ARN. `default` is the account's default EBS key. May contain [template
 	// variables](#template-variables).
 	KMSKeyID string `mapstructure:"kms_key_id" required:"true"`
 	// Keys for some Regions, instead of `kms_key_id`: `{ "eu-west-1" = "alias/other" }`. May contain [template
@@ -115,13 +114,12 @@ type Target struct {
 	DeregistrationProtection *DeregistrationProtection `mapstructure:"deregistration_protection"`
 	// Removes older releases of the AMI. See [retention](#retention). Requires `image_family`. Default: all are kept.
 	Retention *Retention `mapstructure:"retention"`
-	// Launches one instance of each new AMI and terminates it. If it does not start, the destination fails with AWS's
-	// reason. See [launch_check](#launch_check). Default: none.
+	// Launches each new AMI. If the instance does not start, the destination fails with AWS's reason. See
+	// [launch_check](#launch_check). Default: none.
 	LaunchCheck *LaunchCheck `mapstructure:"launch_check"`
-	// An SSM parameter that gets the ID of the AMI. The block may be repeated. See [ssm_parameter](#ssm_parameter).
+	// An SSM parameter that gets the ID of the AMI. See [ssm_parameter](#ssm_parameter).
 	SSMParameters []SSMParameter `mapstructure:"ssm_parameter"`
-	// A launch template that gets a version with the AMI. The block may be repeated. See
-	// [launch_template](#launch_template).
+	// A launch template that gets a version with the AMI. See [launch_template](#launch_template).
 	LaunchTemplates []LaunchTemplate `mapstructure:"launch_template"`
 }
 

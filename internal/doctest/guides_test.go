@@ -131,3 +131,15 @@ func checkStack(t *testing.T, page, command string) {
 		t.Errorf("%s: %s has no parameter %s", page, file, name)
 	}
 }
+
+// The reference of the post-processor stays short enough to be read. Its examples do not count.
+func TestReference_length(t *testing.T) {
+	page := read(t, filepath.Join(root, ".web-docs/components/post-processor/encrypted-ami/README.md"))
+	words := len(strings.Fields(page))
+	for _, block := range parseMarkdown(page).codeBlocks() {
+		words -= len(strings.Fields(block.text))
+	}
+	if most := 6500; words > most || words < most/2 {
+		t.Errorf("got %d words, want at most %d, and a page that is complete", words, most)
+	}
+}
