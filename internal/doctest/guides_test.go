@@ -6,6 +6,7 @@ package doctest_test
 import (
 	"encoding/json"
 	"path"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
@@ -137,7 +138,7 @@ func TestReference_length(t *testing.T) {
 	page := read(t, filepath.Join(root, ".web-docs/components/post-processor/encrypted-ami/README.md"))
 	words := len(strings.Fields(page))
 	for _, block := range parseMarkdown(page).codeBlocks() {
-		words -= len(strings.Fields(block.text))
+		words -= len(strings.Fields(block.Text))
 	}
 	if most := 6500; words > most || words < most/2 {
 		t.Errorf("got %d words, want at most %d, and a page that is complete", words, most)
