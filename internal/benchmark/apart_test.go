@@ -34,9 +34,9 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awssim"
 )
 
-// A run apart has the product in one process, in virtual time, and the simulated AWS in another. Each call has the
-// virtual time of the product, which is the clock of the simulated AWS. Virtual time stands still while a goroutine
-// waits for a socket, so calls take only the time that the product sleeps for their latency.
+// A run apart has the plugin in one process, in virtual time, and the simulated AWS in another. Each call contains the
+// virtual time of the plugin, and the simulated AWS uses it as its clock. Virtual time stops while a goroutine waits
+// for a socket. So a call takes only the time that the plugin sleeps for its latency.
 
 var socket = flag.String("socket", "", "serve the simulated AWS of -one at this path until the input ends")
 
@@ -46,7 +46,7 @@ const (
 	measuredPath = "/benchmark/measured"
 )
 
-// prepared is what the product must know about the simulated AWS.
+// prepared holds what the plugin's process must know about the simulated AWS.
 type prepared struct {
 	Now               time.Time
 	Image, Key, Token string
@@ -116,14 +116,14 @@ func (c *remoteClock) advance(text string) {
 	}
 }
 
-// remoteWorld is the simulated AWS of another process, as a client of the product.
+// remoteWorld is the HTTP client through which the plugin calls the simulated AWS of another process.
 type remoteWorld struct {
 	socket string
 	mu     sync.Mutex
 	random *rand.Rand
 }
 
-// latency returns 20 to 80 ms, as the simulated AWS of the same process takes.
+// latency returns 20 to 80 ms, the latency that the simulated AWS has within one process.
 func (w *remoteWorld) latency() time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -242,7 +242,7 @@ func serveWorld(t *testing.T, s scenario, seed uint64, path string) (p prepared)
 	return p
 }
 
-// The two processes give what one process gives, and no call is lost between them.
+// A run with two processes has the same figures as a run in one process, and no call is lost between them.
 func TestRunApart_likeInOneProcess(t *testing.T) {
 	s := plain(4, 2)
 	in := run(t, s, 3).measured()

@@ -31,13 +31,13 @@ var full = scenario{Targets: 4, Own: true, Regions: 1, Volumes: 26}
 // five has a limit of copies that AWS reports only in a refusal. The limit is far below the number of copies.
 var five = scenario{Targets: 4, Own: true, Regions: 1, Volumes: 26, Limit: 5}
 
-// others starts while copies of another process use nearly the whole limit. They end within minutes.
+// others is a run that starts while copies of another process use nearly the whole quota. These end within minutes.
 var others = scenario{Targets: 1, Regions: 1, Volumes: 20, GiB: 100, Others: 19}
 
 // throttled refuses 30 % of all calls.
 var throttled = scenario{Targets: 10, Regions: 1, Volumes: 4, Throttled: 0.3}
 
-// compared returns the job whose calls other tools were counted for. Its two volumes have the source key.
+// compared returns the scenario that was also measured with other tools. Its two volumes have the source key.
 func compared(targets int) scenario {
 	return scenario{Targets: targets, Regions: 1, Volumes: 2, GiB: 8, Shareable: true}
 }
@@ -125,7 +125,7 @@ func TestRun_repeatable(t *testing.T) {
 	}
 }
 
-// A change must not make a run ask AWS again for what it knows.
+// A run must not repeat lookups, so its number of calls has a limit.
 func TestCalls_comparedJob(t *testing.T) {
 	for targets, limit := range callLimits {
 		for seed := range uint64(3) {

@@ -50,7 +50,7 @@ func (e *entityCount) count(r awssim.Record) {
 	e.most = max(e.most, len(e.shared[image]))
 }
 
-// leftovers holds what the accounts still have after a run.
+// leftovers counts what is missing and what is left after a run.
 type leftovers struct {
 	Unserved  int // targets without an image
 	Images    int // of the source account, beside the source image

@@ -36,7 +36,7 @@ import (
 // the destinations.
 type distributionCase struct {
 	gib     []int64           // of the volumes
-	asIs    map[string][]bool // by Region with an image: is the volume's snapshot already under the source's key
+	asIs    map[string][]bool // by Region with an image: whether each volume's snapshot is under the source's key
 	keys    []string          // Regions in which the source account has its key
 	foreign map[string]int    // accounts by Region
 	own     []string          // Regions of the source account
@@ -57,7 +57,7 @@ func drawCase(random *rand.Rand) distributionCase {
 	if random.IntN(3) == 0 {
 		images = regions[:2]
 	}
-	// as a builder copies an image to another Region: under a key with all volumes, or with none
+	// a builder's copy in another Region has all volumes under one key, or all unencrypted
 	encrypted := random.IntN(2) == 0
 	for range 1 + random.IntN(3) {
 		a.gib = append(a.gib, 1+random.Int64N(500))
@@ -398,7 +398,9 @@ func all(copies []awssim.CopySchedule) (sum moved) {
 }
 
 // build creates the resources. It adds the IDs of the images by Region and the IDs of their snapshots to the maps.
-func (a distributionCase) build(b *awssim.Builder, f *fixture, images map[string]string, snapshots map[string]bool) error {
+func (a distributionCase) build(
+	b *awssim.Builder, f *fixture, images map[string]string, snapshots map[string]bool,
+) error {
 	for _, region := range a.keys {
 		if err := createKey(kms.NewFromConfig(b.Config(source, region)), aws.String(keyPolicy)); err != nil {
 			return err
@@ -544,8 +546,8 @@ func over(got, least int64) float64 {
 	return float64(got) / float64(least)
 }
 
-// ofPlans compares the plans of small distributions that are drawn from seeds. A plan may only be refused if there is
-// no route.
+// ofPlans compares the plans of random small distributions with the best routes. It returns an error if a plan is
+// refused although there is a route.
 func ofPlans(worlds int) (w worst, err error) {
 	for seed := range worlds {
 		a := drawnCase(seed)

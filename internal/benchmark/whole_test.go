@@ -203,8 +203,8 @@ func sizesIn(regions int) []int {
 	return slices.DeleteFunc(slices.Clone(all), func(n int) bool { return n > *most })
 }
 
-// sized returns the most frequent scenario of a size. With more than 1,000 targets the simulated AWS would need most of
-// the memory of the process, so it is another one.
+// sized returns the most frequent scenario with a number of targets. Above 1,000, the simulated AWS would need most of
+// the memory of the process, so it is in a process of its own.
 func sized(targets, regions int) scenario {
 	s := plain(targets, regions)
 	s.Apart = targets > 1000
@@ -550,7 +550,8 @@ func mib(t *testing.T, path string) float64 {
 	return float64(info.Size()) / (1 << 20)
 }
 
-// starts returns the shortest of 40 starts of both plugins, in turn. A busy machine lengthens starts and shortens none.
+// starts returns the shortest start time of each plugin, of 40 alternating starts. It takes the shortest, because a
+// busy machine can only lengthen a start.
 func starts(t *testing.T) (our, their time.Duration) {
 	t.Helper()
 	const times = 40

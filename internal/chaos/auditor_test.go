@@ -34,8 +34,8 @@ const (
 // auditor sees every mutating call of the runs. It tracks which run owns which resource, and collects violations.
 type auditor struct {
 	images    []string            // source images, the oldest first
-	shared    map[string]string   // source image that each of these snapshots belongs to, and each image itself
-	permitted map[string][]string // accounts with a permission on these before any run
+	shared    map[string]string   // source image by the ID of the image itself and of each of its snapshots
+	permitted map[string][]string // accounts that had a permission before any run, by the same IDs
 	before    []fixture.Item
 	allowed   []string // accounts that may get a permission
 
@@ -72,9 +72,9 @@ type attemptLog struct {
 type runLog struct {
 	id      string
 	attempt *attemptLog
-	began   time.Time // of the clock that tests use
-	until   time.Time // of AWS's clock
-	ended   time.Time // of the clock that tests use; zero while it works
+	began   time.Time // by the clock of the test
+	until   time.Time // by AWS's clock
+	ended   time.Time // by the clock of the test; zero while the run is active
 }
 
 // resource is a resource that a run created.
@@ -83,7 +83,7 @@ type resource struct {
 	created  time.Time
 	owners   []ownership       // the current one last
 	tags     map[string]string // of the plugin, as runs wrote them last
-	tampered time.Time         // when somebody else last wrote its tags; zero if never
+	tampered time.Time         // when another user last wrote its tags; zero if never
 }
 
 // ownership says which run owns a resource, from the time when the run created, signed or adopted it.
@@ -183,7 +183,7 @@ func (a *auditor) seeMutation(m awssim.Mutation) {
 	defer a.mu.Unlock()
 	log := a.clients[m.Client]
 	if log == nil {
-		return // a call of the test's own
+		return // the test itself made the call
 	}
 	if *seed != 0 {
 		fmt.Printf("%s run %d %s by %s in %s: %v %s\n",
@@ -303,7 +303,7 @@ func (r *resource) isIntact(tags map[string]string) bool {
 	return maps.Equal(r.tags, fixture.OurTags(tags))
 }
 
-// isOver reports whether a run no longer owned its resources at a time before the call. Zero means at the call.
+// isOver reports whether a run no longer owned its resources at the time of the call, minus before.
 func (a *auditor) isOver(id string, before time.Duration, m awssim.Mutation) bool {
 	run := a.runs[id]
 	if run == nil {
@@ -313,7 +313,7 @@ func (a *auditor) isOver(id string, before time.Duration, m awssim.Mutation) boo
 	return !run.ended.IsZero() && !run.ended.After(at) || m.At.Add(-before).After(run.until.Add(grace))
 }
 
-// grace is how long a lapsed record still counts as working.
+// grace is how long the run of a lapsed record still counts as active.
 const grace = 5 * time.Minute
 
 // notePermissions collects the permissions that a call adds.

@@ -2,8 +2,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package chaos_test tries to break the invariants of docs/adr/0001-runs-and-ownership.md. Each seed draws a scenario:
-// templates that work on one image at once, with kills, pauses, faulty answers and foreign tags. An auditor judges
-// every mutating call by what AWS holds. It knows from the simulator which run created what, so it trusts no tag.
+// concurrent runs of several templates for one image, with kills, pauses, faulty responses and foreign tags. An auditor
+// judges every mutating call by the state of AWS. It does not trust tags, because the simulator shows it which run
+// created what.
 package chaos_test
 
 import (
@@ -26,7 +27,7 @@ var (
 	seed  = flag.Uint64("seed", 0, "the one seed to try; it also prints the scenario and its mutating calls")
 )
 
-// sample is how many seeds every test run tries.
+// sample is the number of seeds that a test run tries by default.
 const sample = 5
 
 func TestMain(m *testing.M) {
@@ -41,7 +42,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// tried counts what TestChaos has done.
+// tried counts the events in the scenarios that TestChaos has run.
 var tried struct {
 	seeds, violations int
 	drawn             counts

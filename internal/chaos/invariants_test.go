@@ -19,9 +19,9 @@ import (
 
 const (
 	fence        = 16 * time.Minute // a call is signed this long before its record lapses, or earlier
-	staleFor     = time.Minute      // that a read may be late, as the simulator draws it
-	sameAttempt  = 5 * time.Minute  // that a run may take from reading evidence to acting on it
-	missingAfter = 15 * time.Minute // that a resource is old whose run has no record
+	staleFor     = time.Minute      // maximum age of what a read of the simulator shows
+	sameAttempt  = 5 * time.Minute  // maximum time from reading evidence to acting on it
+	missingAfter = 15 * time.Minute // minimum age of a resource at which a missing record means that its run has ended
 )
 
 // judge checks a call of a run against the invariants that a single call can violate.
@@ -96,7 +96,7 @@ func (a *auditor) judgeRecords(log *attemptLog, m awssim.Mutation) {
 func (a *auditor) judgeFence(log *attemptLog, m awssim.Mutation) {
 	run := a.runs[log.current()]
 	if run == nil {
-		return // judgeRecorded says so
+		return // judgeRecorded reports a missing record
 	}
 	if late := m.SignedAt.Sub(run.until.Add(-fence)); late > time.Second {
 		a.violation(2, "run %d signs %s %v too late", log.number, m.Action, late)
@@ -169,7 +169,8 @@ func (a *auditor) judgeDeletion(log *attemptLog, m awssim.Mutation, id string) {
 	}
 }
 
-// judgeRead checks that a run has read the records and the evidence right before the call. It returns the time of that.
+// judgeRead checks that a run has read the records and the evidence right before the call. It returns the time of the
+// read.
 func (a *auditor) judgeRead(log *attemptLog, m awssim.Mutation, id string) time.Time {
 	read := log.reads[id]
 	switch in := m.Input.(type) {
@@ -207,7 +208,7 @@ func (a *auditor) judgeRead(log *attemptLog, m awssim.Mutation, id string) time.
 func (a *auditor) judgeOwner(log *attemptLog, m awssim.Mutation, id string, found *resource, read time.Time) {
 	seen := read.Add(-staleFor)
 	owner := found.ownerAt(seen)
-	if r, ok := m.Before.Resource(id); ok { // somebody may have put back a signature of an earlier owner
+	if r, ok := m.Before.Resource(id); ok { // another user may have restored the signature of an earlier owner
 		for _, earlier := range found.owners {
 			if earlier.signature != "" && earlier.signature == r.Tags[tagSignature] && earlier.run == r.Tags[tagRun] {
 				owner = earlier
@@ -315,14 +316,14 @@ func (a *auditor) judgeCopy(log *attemptLog, m awssim.Mutation) {
 	}
 }
 
-// judgePublication checks that no older image takes the name of a newer one.
+// judgePublication checks that no parameter or launch template changes from a newer image to an older one.
 func (a *auditor) judgePublication(log *attemptLog, m awssim.Mutation) {
 	name, image := a.publication(m)
 	if name == "" {
 		return
 	}
 	if in, ok := m.Input.(*ssm.PutParameterInput); ok && !aws.ToBool(in.Overwrite) {
-		return // it creates the parameter; what it names in the end is judged when all is quiet
+		return // the call creates the parameter. judgeReleases checks which image it names in the end
 	}
 	now, before := a.resources[image], a.resources[a.published[name]]
 	switch {

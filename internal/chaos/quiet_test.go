@@ -47,8 +47,8 @@ func (a *auditor) judgeLeft(w *fixture.World, cleanUps []*fixture.Run) {
 	}
 }
 
-// isOnOtherKey reports whether the manifest names the run of a grant, with the Region, as one that used other keys. The
-// clean-up does not know those keys.
+// isOnOtherKey reports whether the manifest of a clean-up says that the run of a grant used other keys in that Region.
+// The clean-up does not know those keys, so it cannot find the grant.
 func isOnOtherKey(manifest fixture.Manifest, item fixture.Item) bool {
 	return item.Kind == fixture.Grant && slices.ContainsFunc(manifest.Findings, func(f fixture.Finding) bool {
 		return f.Resource != "" && strings.Contains(item.Name, ":"+f.Resource+":") && strings.Contains(f.Text, item.Region)

@@ -439,7 +439,7 @@ func (c *Config) checkLocations(p *diagnostics) {
 	first := map[distribution.Location]string{}
 	for i := range c.Targets {
 		t := &c.Targets[i]
-		locations := map[distribution.Location]bool{} // a target's own repetitions are reported by its own check
+		locations := map[distribution.Location]bool{} // the check of each target reports repetitions within the target
 		for j, account := range t.AccountIDs {
 			for _, region := range t.Regions {
 				at := distribution.Location{Account: account, Region: region}
@@ -458,7 +458,7 @@ func (c *Config) checkLocations(p *diagnostics) {
 	}
 }
 
-// optional returns nil for an option that is not set, so that the plan decides.
+// optional returns nil for an option that is not set, so that the plan chooses the value.
 func optional(option config.Trilean) *bool { return option.ToBoolPointer() }
 
 // SourceImages returns the images of existing_amis, sorted by Region.
@@ -511,7 +511,7 @@ func (c *Config) RenderOutputDirectory(images []distribution.SourceImage, build 
 // CleansUp reports whether a failed run deletes what it leaves unfinished.
 func (c *Config) CleansUp() bool { return c.OnFailure == cleanupOnFailure && !c.movesPointers() }
 
-// Request returns the request of the template for these images. It returns only errors that the run alone can find:
+// Request returns the request of the template for these images. Its errors are those that Prepare could not find yet:
 // values that are still unknown, and a template that requests nothing.
 func (c *Config) Request(images []distribution.SourceImage, build distribution.Build) (distribution.Request, error) {
 	p := newProblems()

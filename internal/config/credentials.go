@@ -11,8 +11,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awsclient"
 )
 
-// checkProfiles checks that the credentials file can be read and that every profile exists. If only the run noticed a
-// missing profile, it could not protect the new AMI, and Packer would destroy it.
+// checkProfiles checks that the credentials file can be read and that every profile exists. Validation must find a
+// missing profile. A run without credentials could not protect the new AMI, and Packer would deregister it.
 func (c *Config) checkProfiles(p *diagnostics) {
 	isConflicting := c.AccessKey != "" && c.SharedCredentialsFile != "" // reported already
 	if isConflicting || strings.Contains(c.SharedCredentialsFile, unknown) {

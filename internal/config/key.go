@@ -16,7 +16,7 @@ import (
 type key struct {
 	alias  string // with its prefix
 	region string // of an ARN
-	single bool   // a plain key id: a key of one Region, whichever
+	single bool   // a plain key ID, which is valid in one Region that it does not name
 }
 
 // key checks the form of a key. An alias without its prefix would be accepted by AWS and fail later (rule 1.7.7).
@@ -39,7 +39,7 @@ func (p *diagnostics) key(field, text string) key {
 	return key{alias: alias, region: region, single: id != "" && region == "" && !strings.HasPrefix(id, "mrk-")}
 }
 
-// aliasMeant returns a question if a text is the name of an alias without its prefix.
+// aliasMeant returns a "did you mean" question if a text is the name of an alias without its prefix.
 func aliasMeant(text string) string {
 	alias := "alias/" + text
 	if strings.ContainsAny(text, ":/") || awslimits.Check(awslimits.KeyID, alias) != nil ||
@@ -70,7 +70,7 @@ func (p *diagnostics) sharedKeys(common string, exceptions map[string]string) {
 	}
 }
 
-// targetKeys checks the keys of a target with these Regions. Without Regions, it uses those of the artifact.
+// targetKeys checks the keys of a target with these Regions. Without any, the Regions are those of the artifact.
 func (p *diagnostics) targetKeys(common string, exceptions map[string]string, regions []string) {
 	var own key
 	switch {
@@ -84,7 +84,7 @@ func (p *diagnostics) targetKeys(common string, exceptions map[string]string, re
 		p.text("kms_key_id", common)
 		own = p.key("kms_key_id", common)
 	}
-	var served []string // by the common key
+	var served []string // Regions that use the common key
 	for _, region := range regions {
 		if _, excepted := exceptions[region]; !excepted && literal(region) {
 			served = append(served, region)

@@ -26,7 +26,7 @@ import (
 type diagnostics struct {
 	found *[]error
 	path  string // "", or that of the block with a colon and a blank
-	first *where // the partition named first: a run has one
+	first *where // where a partition is named first. All Regions of a run must be in it
 }
 
 // where is a partition and the option that names it.
@@ -192,7 +192,7 @@ func (p *diagnostics) oneOf(field, value string, all ...string) {
 	)
 }
 
-// didYouMean returns a question with the most similar name. Empty if none is similar.
+// didYouMean returns a "did you mean" question with the most similar known name. Empty if none is similar.
 func didYouMean(name string, known []string) string {
 	closest := suggest.Closest(name, known)
 	if closest == "" {

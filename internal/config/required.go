@@ -10,11 +10,10 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 )
 
-// checkRequired checks that there is something to do, and that each block says for whom and with which credentials.
+// checkRequired checks that there is a target or share, and that each names its accounts and its credentials.
 //
-// Packer passes a list that is not known yet as an empty list, and a list that is not given as none at all. Only the
-// latter is refused here. Packer makes no such difference for blocks: none at all and dynamic blocks over an unknown
-// list look alike, and both are refused.
+// Packer passes an unknown list as an empty list, and a missing list as nil. Only the latter is refused here. For
+// blocks, Packer does not distinguish missing ones from dynamic blocks over an unknown list, so both are refused.
 func (c *Config) checkRequired(p *diagnostics) {
 	noJSON := c.TargetsJSON == "" || strings.TrimSpace(c.TargetsJSON) == "[]"
 	if len(c.Targets)+len(c.Shares) == 0 && noJSON {

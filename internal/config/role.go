@@ -85,7 +85,7 @@ func (a *AssumeRole) checkInDestination(p *diagnostics, chained bool) {
 	p.text("role_arn", a.RoleARN)
 	p.text("role_name", a.RoleName)
 	p.template("session_name", a.SessionName, distribution.SessionVars)
-	if distribution.Text(a.ExternalID).Check(distribution.DestinationVars) != nil { // whose text could show the secret
+	if distribution.Text(a.ExternalID).Check(distribution.DestinationVars) != nil { // this error could show the secret
 		p.add("external_id", "the template cannot be rendered; see the template variables in the documentation")
 	}
 	p.text("source_identity", a.SourceIdentity)

@@ -156,7 +156,7 @@ func (t *Target) target() distribution.Target {
 	return target
 }
 
-// options returns the options that the destinations of the target have as well.
+// options returns the options that each destination of the target inherits.
 func (t *Target) options() distribution.TargetOptions {
 	options := distribution.TargetOptions{
 		Optional:        t.Required.False(),

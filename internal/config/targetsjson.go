@@ -48,8 +48,8 @@ func (c *Config) readTargetsJSON(p *diagnostics) {
 	}
 }
 
-// targetOf decodes a JSON object as Packer decodes a block with the same fields. Errors show no values, because
-// external IDs are among them.
+// targetOf decodes a JSON object as Packer decodes a block with the same fields. Its errors contain no values, because
+// some are external IDs.
 func targetOf(object []byte) (t Target, _ error) {
 	spec := hcldec.ObjectSpec(t.FlatMapstructure().HCL2Spec())
 	value, err := ctyjson.Unmarshal(object, hcldec.ImpliedType(spec))
@@ -66,7 +66,7 @@ func targetOf(object []byte) (t Target, _ error) {
 // unsupportedOption matches the error of package cty for an option that a block does not have.
 var unsupportedOption = regexp.MustCompile(`^unsupported attribute "([^"]+)"$`)
 
-// optionMeant returns a question if an option is misspelled.
+// optionMeant returns a "did you mean" question if the name of an option is misspelled.
 func optionMeant(err error, block cty.Type, path cty.Path) string {
 	found := unsupportedOption.FindStringSubmatch(err.Error())
 	if found == nil {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// unknowns finds the options that are still unknown when the post-processor runs, such as build.PackerRunUUID under the
-// null builder.
+// unknowns finds the options that are still unknown when the post-processor runs. An example is build.PackerRunUUID,
+// which the null builder never sets.
 func (p *diagnostics) unknowns(c *Config) {
 	fields := reflect.ValueOf(c).Elem()
 	for _, field := range reflect.VisibleFields(fields.Type()) {

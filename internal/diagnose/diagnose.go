@@ -44,8 +44,8 @@ func Explain(c Case) distribution.Finding {
 	return f
 }
 
-// ExplainKeyPolicy returns the finding for a key whose policy is known not to allow the caller. AWS may name another
-// policy in its message, because it names only one of those that lack a statement.
+// ExplainKeyPolicy returns the finding for a key whose policy does not allow the caller, as the run has read it. If
+// several policies lack a statement, the message of AWS names only one, and that may be another policy.
 func ExplainKeyPolicy(c Case) distribution.Finding {
 	f := newMatch(c).finding(&keyPolicyMissing)
 	f.AWSCode, f.AWSMessage = "", ""
@@ -94,7 +94,7 @@ func (m match) tagAdvice() string {
 	return "If the deny is for missing tags, set them in run_tags, tags and snapshot_tags, and change no policy. "
 }
 
-// mayBeAllowed ends the advice for a denied call of KMS. EC2's own call may be allowed.
+// mayBeAllowed ends the advice for a denied call of KMS, because the call that EC2 makes may be allowed.
 const mayBeAllowed = "This may be a false alarm: if a policy allows the call only through EC2, AWS returns the " +
 	"same error."
 
@@ -115,8 +115,9 @@ func (m match) findingCode(r *rule) string {
 
 const createGrantDenied = "kms_create_grant_denied"
 
-// isInconclusive reports whether KMS denied us a lookup that EC2 may still be allowed. A key policy can allow calls
-// through EC2 only (3.2.4, 6.8). A denied lookup of an alias is conclusive, because a copy needs the key's ARN.
+// isInconclusive reports whether KMS denied a lookup to this caller that EC2 may still be allowed to make. A key policy
+// can allow calls through EC2 only (3.2.4, 6.8). A denied lookup of an alias is conclusive, because a copy needs the
+// ARN of the key.
 func (m match) isInconclusive() bool {
 	isDeniedLookup := m.Step == nil && m.Refusal.Code == "AccessDeniedException" && !m.isExplicitDeny()
 	return isDeniedLookup && strings.HasPrefix(m.Refusal.Operation, "kms:") &&
@@ -157,7 +158,8 @@ func withoutEmpty(texts []string) []string {
 	return slices.DeleteFunc(texts, func(text string) bool { return text == "" })
 }
 
-// externalIDProblem returns what may be wrong with the external id. Only a lookup has recorded whether one was given.
+// externalIDProblem returns what may be wrong with the external ID. Only the case of a failed lookup says whether the
+// role was assumed with one.
 func (m match) externalIDProblem() string {
 	switch {
 	case m.ExternalID:
@@ -168,7 +170,7 @@ func (m match) externalIDProblem() string {
 	return "is missing or does not match"
 }
 
-// withExternalID says whether the role was to be assumed with an external id.
+// withExternalID returns a text that says whether the role was assumed with an external ID.
 func (m match) withExternalID() string {
 	if !m.ExternalID && m.Step == nil {
 		return "without an external ID"

@@ -14,7 +14,7 @@ import (
 )
 
 // JoinFindings returns the findings of a run, with each cause once. known are the findings of its plan. If EC2 does not
-// name the cause of a failed copy, the denied dry runs among them narrow the advice.
+// name the cause of a failed copy, the denied dry runs in known make the advice more precise.
 func JoinFindings(known, failed []distribution.Finding) []distribution.Finding {
 	var joined []distribution.Finding
 	for _, f := range failed {
@@ -93,7 +93,7 @@ func connectDryRun(failed distribution.Finding, denied []distribution.Finding) d
 	for _, d := range denied {
 		keys = append(keys, d.Resource)
 		if len(d.PolicyStatements) == 0 {
-			steps = append(steps, strings.TrimSuffix(d.Remediation, " "+mayBeAllowed)) // it was not
+			steps = append(steps, strings.TrimSuffix(d.Remediation, " "+mayBeAllowed)) // the copy shows that it was denied
 		}
 		failed.PolicyStatements = AppendStatements(failed.PolicyStatements, d.PolicyStatements)
 	}

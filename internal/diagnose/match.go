@@ -66,7 +66,7 @@ func (m *match) findStepKeys() {
 
 // rule returns the first rule that matches the error.
 func (m match) rule() *rule {
-	isNotImplemented := m.Refusal.Status == http.StatusNotImplemented // whatever code an emulator gives it
+	isNotImplemented := m.Refusal.Status == http.StatusNotImplemented // emulators of AWS use different error codes
 	if isNotImplemented || foreignEndpoint.matches(m.Refusal) {
 		return &foreignEndpoint
 	}
@@ -89,7 +89,7 @@ func (m match) rule() *rule {
 // awsMessage returns the message of AWS. From a denial of IAM it omits the principal and the resource, which the
 // finding names. The findings of several resources then have the same message. The dots show that a part is missing.
 func (m match) awsMessage() string {
-	if m.Refusal.Cause != "" { // the message is not of AWS
+	if m.Refusal.Cause != "" { // the message is not from AWS
 		return ""
 	}
 	text := strings.TrimSpace(m.Refusal.Message)

@@ -62,8 +62,8 @@ func accountPrincipal(a arn) principal {
 	return principal{arn: arn{a.partition, "iam", "", a.account, "root"}.String(), account: a.account}
 }
 
-// identityPolicy returns the name of the policy that can give a principal permissions. Empty if it has none: the root
-// user needs none, and a service-linked role has that of AWS (8.1).
+// identityPolicy returns the name of the policy that can give a principal permissions. Empty if a user cannot edit any:
+// the root user needs none, and AWS manages that of a service-linked role (8.1).
 func (p principal) identityPolicy() string {
 	switch {
 	case p.name == "" || p.name == "root user" || p.isServiceLinkedRole():

@@ -13,7 +13,7 @@ import (
 // rule maps an error of AWS to the text of a finding. The texts may contain the placeholders of match.fillPlaceholders.
 type rule struct {
 	code            string   // of the finding: a heading of the troubleshooting guide
-	references      string   // numbers of the AWS rules it rests on, separated by spaces; a finding shows the first
+	references      string   // numbers of the AWS rules behind it, separated by spaces; a finding shows the first
 	operations      string   // separated by spaces, "kms:*" for all of a service; every operation if empty
 	awsCodes        string   // separated by spaces; every error code if empty
 	messageContains []string // fragments of "Code: message", without apostrophes and limits, which vary (2.2.2, 4.1.1)
@@ -52,7 +52,7 @@ func (r *rule) isAbout(operation string) bool {
 	return isListed(operation, r.operations) || isListed(service+":*", r.operations)
 }
 
-// isListed reports whether a name is in a list that is separated by spaces. An empty list has every name.
+// isListed reports whether a name is in a list that is separated by spaces. An empty list contains every name.
 func isListed(name, list string) bool {
 	return list == "" || slices.Contains(strings.Fields(list), name)
 }

@@ -58,7 +58,7 @@ func allowForCaller(actions ...string) func(match) []distribution.Addition {
 	}
 }
 
-// allowOnKey allows actions on the key that encrypts.
+// allowOnKey allows actions on the key of the case, which encrypts the copy or volume.
 func allowOnKey(actions ...string) func(match) []distribution.Addition {
 	return func(m match) []distribution.Addition { return m.allowOnKey(m.key, actions...) }
 }
@@ -168,7 +168,8 @@ func isRead(action string) bool {
 	return strings.HasPrefix(name, "Describe") || strings.HasPrefix(name, "Get") || strings.HasPrefix(name, "List")
 }
 
-// buildIDPattern matches the id in an ARN that differs with every build, so a statement must not name it.
+// buildIDPattern matches the ID of an image or snapshot in an ARN. It differs with every build, so a policy statement
+// must not name it.
 var buildIDPattern = regexp.MustCompile(`/(snap|ami)-[0-9a-f]+$`)
 
 // allowOnKey allows actions on a key, in the identity policy and in the key policy. Within the key's account one of

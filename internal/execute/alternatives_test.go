@@ -31,7 +31,7 @@ func TestRun_eitherBehaviorOfAWS(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					h := build(t, mixed, []string{target}, []string{home, away}, awssim.WithAlternatives(alternative))
 					_, result := h.run(t.Context(), method(h.request()))
-					if alternative == awssim.KeptSnapshots && name == "image" { // those of the staged image
+					if alternative == awssim.KeptSnapshots && name == "image" { // the snapshots of the staged image are kept
 						if len(result.Left) != len(mixed) {
 							t.Errorf("the run reports %+v as left behind, want %d snapshots", result.Left, len(mixed))
 						}
@@ -95,8 +95,8 @@ func shareSnapshots(in *ec2.RegisterImageInput) {
 	}
 }
 
-// If AWS performs a dry run instead of only checking it, the run reports that and makes no further dry runs. Each would
-// create a resource that no run knows.
+// If AWS performs a dry run instead of only checking it, the run reports that and makes no further dry runs. Each of
+// them would create a resource that no run knows.
 func TestProve_dryRunPerformed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, mixed[:1], []string{target}, []string{home, away}, awssim.WithAlternatives(awssim.ActingDryRuns))

@@ -54,7 +54,7 @@ func TestCleanUp_snapshotsOfACopiedImageThatIsGone(t *testing.T) {
 	})
 }
 
-// A clean-up revokes the grants of a crashed run, even if the template creates none any longer. If the build role may
+// A clean-up revokes the grants of a crashed run, even if the template no longer creates grants. If the build role may
 // not list grants, the plan has a warning.
 func TestCleanUp_grantsOfCrashedRun(t *testing.T) {
 	for _, blind := range []bool{false, true} {

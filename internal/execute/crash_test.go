@@ -109,9 +109,9 @@ func (h *testWorld) attemptOf(
 var whole = flag.Bool("whole", false, "crash: three volumes, two accounts, two Regions, and each call both with its "+
 	"answer and without; chaos: as many seeds as -seeds says")
 
-// census counts missing, duplicate and orphaned resources. Missing are images of destinations and what publishes them.
-// Duplicates are further ones of the same kind. Orphans are snapshots without an image, instances, and permissions that
-// no run needs.
+// census counts missing, duplicate and orphaned resources. Each destination should have one image and one of each
+// reference to it: fewer are missing, more are duplicates. Orphans are snapshots without an image, instances, and
+// permissions that no run needs.
 func (h *testWorld) census() (missing, duplicates, orphans int) {
 	regions := slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(h.regions), home))))
 	for _, account := range append(slices.Clone(h.targets), source) {
@@ -291,8 +291,8 @@ type crashPoint struct {
 	lost bool // the crash precedes the response
 }
 
-// crashPoints returns both points of every call, or a sample. The sample has the first call of each action that changes
-// something, without its response, and the last one, with its response. It also has every eighth call.
+// crashPoints returns the points before and after the response of every call, or a sample of them. The sample has every
+// eighth call. For each mutating action, it also has the first call before its response, and the last call after it.
 func crashPoints(calls awssim.Records) (points []crashPoint) {
 	first, last := map[string]int{}, map[string]int{}
 	for i, c := range calls {

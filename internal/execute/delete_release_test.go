@@ -283,7 +283,7 @@ func TestDeleteRelease_olderReleaseAgain(t *testing.T) {
 	})
 }
 
-// A run may be canceled around a deletion, or lose its response. The next run completes it.
+// A run may be canceled before or after a deletion, or lose the response to it. The next run completes the deletion.
 func TestDeleteRelease_resumedAfterCutOff(t *testing.T) {
 	for _, fault := range []awssim.Fault{awssim.LostResponse, awssim.LateError, awssim.ServerError} {
 		synctest.Test(t, func(t *testing.T) {

@@ -79,8 +79,8 @@ func everyWish(req *distribution.Request, method distribution.Method) {
 	}
 }
 
-// made counts what is missing and what exists twice, of everything that publishes the images or permits their use:
-// template versions, parameter versions, grants and lifecycle options.
+// made counts what is missing and what exists twice among template versions, parameter versions, grants and lifecycle
+// options.
 func (h *testWorld) made(launchers string) (missing, twice int) {
 	h.t.Helper()
 	exactly := func(n int) {

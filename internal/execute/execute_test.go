@@ -258,7 +258,7 @@ func TestRun_copyFailsOnce(t *testing.T) {
 	})
 }
 
-// The event that says why a copy is repeated has the time of the last attempt. Whoever corrects a policy before that
+// The event that says why a copy is repeated has the time of the last attempt. A user who corrects a policy before that
 // time need not resume the run.
 func TestRun_copyKeepsFailing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

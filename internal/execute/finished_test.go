@@ -38,7 +38,10 @@ func TestFinished_neverDeleted(t *testing.T) {
 			func(h *testWorld, _ string) { h.demandIMDSv2(source, h.images[0].ImageID) },
 			"ami_name",
 		},
-		"the alias leads to another key": {func(h *testWorld, _ string) { h.pointAliasToNewKey(target, targetAlias) }, "ami_name"},
+		"the alias leads to another key": {
+			func(h *testWorld, _ string) { h.pointAliasToNewKey(target, targetAlias) },
+			"ami_name",
+		},
 		"its snapshots are not to be seen": {
 			func(h *testWorld, _ string) { h.forbid(target, "ec2:DescribeSnapshots") },
 			"assume_role",
@@ -57,7 +60,7 @@ func TestFinished_neverDeleted(t *testing.T) {
 						h.forbidSigning(target)
 						time.Sleep(time.Minute)
 					}
-					h.images[0].ImageID, _ = h.occupy(source, home, "golden") // of no demands on IMDS
+					h.images[0].ImageID, _ = h.occupy(source, home, "golden") // unlike the original, it does not require IMDSv2
 					h.with = func(req *distribution.Request) { req.Targets[0].Method = distribution.Method(method) }
 					if _, result := h.run(t.Context(), h.request()); len(result.Images) != 1 {
 						t.Fatalf("%+v", result.Findings)
@@ -178,7 +181,7 @@ func TestSignature_denied(t *testing.T) {
 	}
 }
 
-// stands checks that an image exists, with the snapshots that it was registered with.
+// stands checks that an image and the snapshots that it was registered with still exist.
 func (h *testWorld) stands(image ec2types.Image) {
 	h.t.Helper()
 	got := h.ownImages(

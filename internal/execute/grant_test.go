@@ -248,7 +248,7 @@ func TestGrant_autoScalingSharedImage(t *testing.T) {
 					{"run-1", nil, ec2types.InstanceStateNameTerminated, "Client.InvalidKMSKey.InvalidState"},
 					{"run-2", []distribution.Grant{{}}, ec2types.InstanceStateNameRunning, ""},
 					{"run-3", []distribution.Grant{{}}, ec2types.InstanceStateNameRunning, ""},
-					{"run-4", nil, ec2types.InstanceStateNameRunning, ""}, // no run takes it back
+					{"run-4", nil, ec2types.InstanceStateNameRunning, ""}, // no run revokes the grant
 				} {
 					_, result := h.run(t.Context(), h.sharingOnly(account, row.run, row.grants...))
 					if len(result.Findings) > 0 || len(result.Shares) != 1 {

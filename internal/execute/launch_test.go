@@ -189,7 +189,7 @@ func (c *cord) Do(r *http.Request) (*http.Response, error) {
 	return c.World.Do(r)
 }
 
-// The next run or a clean-up terminates an instance that an earlier run left, even if the launch check is off by then.
+// The next run or a clean-up terminates an instance that an earlier run left, even if the launch check is now off.
 // An instance that only has our tags is listed and keeps running.
 func TestLaunchCheck_instanceOfEarlierRun(t *testing.T) {
 	for name, next := range map[string]func(*testWorld, distribution.Request) (plan.Plan, distribution.Result){

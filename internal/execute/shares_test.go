@@ -150,7 +150,7 @@ func TestShares_earlierStagedCopyReported(t *testing.T) {
 					if !pending {
 						h.forbid(target, "ec2:Copy*")
 						time.Sleep(time.Hour)
-					} // else its copy fails when the next run waits for it
+					} // otherwise its copy fails while the next run waits for it
 					_, result := h.run(t.Context(), h.serving(target, home, "run-2"))
 					if len(result.Images) > 0 {
 						t.Fatalf("%+v", result.Images)
@@ -158,7 +158,7 @@ func TestShares_earlierStagedCopyReported(t *testing.T) {
 					h.requireStagedReported(method, result.Left)
 					h.unshared()
 					want := 2
-					if pending { // of no use once the copy of it, which cannot be repeated, has failed
+					if pending { // its copy cannot be repeated, so after the failure nothing needs the staged copy
 						want = 1
 					}
 					if n := len(h.ownSnapshots(source, home)); n != want {

@@ -186,7 +186,7 @@ func TestTimeBasedCopy_earlyEndFreesThroughput(t *testing.T) {
 			[]string{home},
 			awssim.WithSnapshotDuration(func(job awssim.SnapshotJob) time.Duration {
 				if job.Account != source && slow == "" {
-					slow = job.SnapshotID // the first one
+					slow = job.SnapshotID // the first copy
 				}
 				if job.SnapshotID == slow {
 					return hurry

@@ -150,7 +150,7 @@ func TestVariety_everyKind(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := buildIn(t, row.home, row.volumes, []string{"222222222222"}, []string{row.region})
-				time.Sleep(4 * time.Hour) // 26 volumes take more than the day in which a world is built
+				time.Sleep(4 * time.Hour) // the snapshots of 26 volumes need longer than the time that building a world takes
 				if row.change != nil {
 					h.remade(row.change)
 				}

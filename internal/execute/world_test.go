@@ -51,10 +51,10 @@ type testWorld struct {
 	images  []distribution.SourceImage
 	targets []string
 	regions []string
-	with    func(*distribution.Request) // what the request has beside; nil: nothing
+	with    func(*distribution.Request) // adds options to each request. Nil adds none
 	friends []string                    // accounts that a share block of the request names
 	older   []string                    // images of the source account that are not distributed
-	audit   func() (int, int)           // what census counts besides, missing and too much; nil: nothing
+	audit   func() (int, int)           // what census also counts: missing and duplicate resources. Nil counts nothing
 	access  awsclient.Access            // as the builder's user: a root user may assume no role
 }
 
@@ -386,7 +386,7 @@ func (h *testWorld) decide(ctx context.Context, pool *awsclient.Pool, req distri
 func (h *testWorld) decided(ctx context.Context, pool *awsclient.Pool, req distribution.Request) plan.Plan {
 	h.t.Helper()
 	images := h.signed(ctx, pool)
-	for i, image := range req.Images { // as the post-processor does: the tag may not be seen yet
+	for i, image := range req.Images { // as in the post-processor, because AWS may not show the tag yet
 		j := slices.IndexFunc(
 			images,
 			func(s distribution.SourceImage) bool { return s.Region == image.Region && s.ImageID == image.ImageID },
@@ -424,7 +424,7 @@ func (h *testWorld) run(ctx context.Context, req distribution.Request) (plan.Pla
 	return p, runPlan(ctx, pool, p, options(req), func(distribution.Event) {})
 }
 
-// runPlan executes a plan. At the end it withdraws the temporary shares, as a run does that is alone.
+// runPlan executes a plan. At the end it removes the temporary permissions, as the only active run does.
 func runPlan(
 	ctx context.Context,
 	pool *awsclient.Pool,

@@ -284,14 +284,14 @@ func taken(f *distribution.Facts, account string) {
 	f.Sites[at] = s
 }
 
-// under puts all of the source's snapshots under one key.
+// under encrypts all snapshots of the source image with one key.
 func under(f *distribution.Facts, key string) {
 	for id, s := range f.Images[tokyo].Snapshots {
 		f.Images[tokyo].Snapshots[id] = snapshot(id, aws.ToInt32(s.VolumeSize), key)
 	}
 }
 
-// inOrder checks that every step stands after all it waits for, and that references are waited for.
+// inOrder checks that every step comes after the steps that it depends on, and depends on the steps that it refers to.
 func inOrder(t *testing.T, steps []step.Step) {
 	t.Helper()
 	seen := map[distribution.StepID]bool{}
@@ -652,8 +652,8 @@ func TestDecide_regionDeniedToSource(t *testing.T) {
 	}
 }
 
-// A key policy may permit our use of the key only through EC2 (rule 3.2.4). The key is used if the template names it by
-// its ARN.
+// A key policy may permit the use of the key only through EC2 (rule 3.2.4), so DescribeKey is denied. The key can still
+// be used if the template names it by its ARN.
 func TestDecide_keyOnlyViaEC2(t *testing.T) {
 	// the KmsKeyId of DescribeSnapshots is the ARN of the key, never the ARN of its alias
 	aliasARN := "arn:aws:kms:" + tokyo + ":" + source + ":alias/golden-source"

@@ -26,7 +26,7 @@ var (
 	home       = distribution.Location{Account: source, Region: tokyo}
 )
 
-// proof is how well a resource proves that a run created it.
+// proof says which proof a resource has that a run created it.
 type proof int
 
 const (
@@ -83,7 +83,7 @@ func left(
 	s := snapshot(id, gib, key).Snapshot
 	s.OwnerId, s.VolumeId, s.State = aws.String(at.Account), aws.String("vol-ffffffff"), state
 	s.StartTime = aws.Time(time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC))
-	if state == ec2types.SnapshotStatePending { // as 4.6.1 has it
+	if state == ec2types.SnapshotStatePending { // rule 4.6.1: a pending copy shows no key
 		s.VolumeSize, s.Encrypted, s.KmsKeyId = aws.Int32(0), aws.Bool(false), nil
 	}
 	s.Tags = tags(statement(at, id, device, key, run), how)
@@ -136,7 +136,7 @@ func unfinished(facts *distribution.Facts) {
 	image.EnaSupport, image.Tags = nil, delivered(*image.ImageId, keyARN(there.Account, tokyo, "own"), unsigned)
 }
 
-// turned makes the alias of the destination's key name another key.
+// turned points the alias of the destination's key to another key.
 func turned(facts *distribution.Facts) {
 	for asked := range facts.Keys[there] {
 		facts.Keys[there][asked] = key(there.Account, tokyo, "new")

@@ -27,7 +27,7 @@ func TestSourceKey(t *testing.T) {
 		{"none", "", nil, "", ""},
 		{"alias name", "alias/golden", nil, "alias/golden", "alias/golden"},
 		{"multi-Region key id", "mrk-0123", nil, "mrk-0123", "mrk-0123"},
-		{"key id", "1234abcd-12ab", nil, "1234abcd-12ab", "1234abcd-12ab"}, // AWS answers that another Region has none
+		{"key id", "1234abcd-12ab", nil, "1234abcd-12ab", "1234abcd-12ab"}, // in another Region, AWS finds no such key
 		{"key ARN", keyARN(source, there, "k"), nil, keyARN(source, there, "k"), ""},
 		{"key ARN of a third account", keyARN("222222222222", there, "k"), nil, keyARN("222222222222", there, "k"), ""},
 		{

@@ -150,7 +150,7 @@ func TestDecide_publication(t *testing.T) {
 	golden.Equal(t, "testdata/pointers.golden", out.String())
 }
 
-// pointed writes what a plan lets point at its first destination's image.
+// pointed writes the references that a plan publishes for the image of its first destination.
 func pointed(t *testing.T, out *strings.Builder, p plan.Plan) {
 	t.Helper()
 	inOrder(t, p.Steps)

@@ -121,8 +121,8 @@ func TestShareImage_inBatches(t *testing.T) {
 	}
 }
 
-// Permissions of a source image stay until no run of the image works, so it cannot be shared in batches. A staged copy
-// can.
+// Permissions of a source image stay until no run that uses the image is active, so it cannot be shared in batches. A
+// staged copy can.
 func TestShareImage_inBatchesIsStaged(t *testing.T) {
 	req, facts := manyCopies(1001)
 	underConfiguredKey(facts)

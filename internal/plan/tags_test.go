@@ -95,7 +95,7 @@ func TestDecide_tooManyCarriedTags(t *testing.T) {
 	many, fewer := map[string]string{}, map[string]string{}
 	for i := range 50 {
 		many[fmt.Sprintf("key%02d", i)] = "x"
-		if i < 47 { // the run adds a tag to snapshots, which saves the accounts with permissions
+		if i < 47 { // a run adds a tag to each snapshot, which stores the accounts with permissions
 			fewer[fmt.Sprintf("key%02d", i)] = "x"
 		}
 	}

@@ -59,7 +59,8 @@ func (n Node) Without() string {
 	return strings.Join(parts, ", ")
 }
 
-// WithoutGlyph returns the symbol of the destinations that get no image: that of skipped ones if none has failed.
+// WithoutGlyph returns the symbol for the destinations that get no image. It is that of failed ones, or of skipped ones
+// if none has failed.
 func (n Node) WithoutGlyph() string {
 	if n.Failed == 0 {
 		return glyph(Skipped)
@@ -75,7 +76,7 @@ func (n Node) sizeSuffix() string {
 	return ", " + size(n.GiB)
 }
 
-// Edge is data that is copied, or that needs no copy because a destination has it already.
+// Edge is an arrow of a drawing: data that is copied, or that needs no copy because a destination already has it.
 type Edge struct {
 	From, To string
 	Copies   int
@@ -242,8 +243,8 @@ func (s *sketch) node(b box) int {
 	return i
 }
 
-// from returns the node that data in a Region comes from: the staged copies there, otherwise the image there, otherwise
-// the first image. -1 if there is none.
+// from returns the node that data for a Region comes from. It prefers the staged copies in the Region, then the image
+// in the Region, then the first image. -1 if there is none.
 func (s *sketch) from(kind Kind, region string) int {
 	for _, kind := range []Kind{kind, FromSource} {
 		if i, known := s.nodes[box{kind, "", region}]; known {

@@ -41,7 +41,7 @@ type page struct {
 	Drawing    figure
 	TimeLine   timeLine
 	Attributes map[string][]Attribute
-	HasReasons bool // a destination has no image for a known reason
+	HasReasons bool // a finding says why a destination has no image
 	HasTimes   bool // a destination has started and ended
 
 	HasPublications bool
@@ -230,7 +230,7 @@ type timeLine struct {
 	Seconds                       int
 	Ticks                         []tick
 	Rows                          []row
-	Beyond                        int // rows that are only in the manifest
+	Beyond                        int // number of rows that only the manifest has
 }
 
 // mostRows is how many accounts and Regions the time line shows. A page of all 10,000 would be too large to open.
@@ -303,7 +303,7 @@ func (m Manifest) timeLine() timeLine {
 	}
 
 	t.Rows, t.Beyond = lastRows(t.Rows)
-	for i := range t.Rows { // the copies of an image run beside each other
+	for i := range t.Rows { // copies of one image run concurrently, so their bars share the height of the row
 		t.Rows[i].Y = i * rowHeight
 		bars := t.Rows[i].Bars
 		height := barsHeight / float64(len(bars))

@@ -328,8 +328,8 @@ type Step struct {
 	Region       string         `json:"region"`
 	SourceID     OptionalString `json:"source_id"`     // that it copies; null before it exists
 	SourceRegion OptionalString `json:"source_region"` // null if it copies nothing
-	Staged       bool           `json:"staged"`        // a copy that destinations copy from
-	Reused       bool           `json:"reused"`        // a copy that an earlier run started
+	Staged       bool           `json:"staged"`        // the step creates a copy that destinations copy from
+	Reused       bool           `json:"reused"`        // the step uses a copy that an earlier run started
 	DeviceName   OptionalString `json:"device_name"`   // null for a copy of an image
 	SizeGiB      OptionalInt64  `json:"size_gib"`
 	ResourceID   OptionalString `json:"resource_id"`

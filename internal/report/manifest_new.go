@@ -411,7 +411,7 @@ func newShares(p plan.Plan, r distribution.Result) []Share {
 	return all
 }
 
-// unfinished returns the status of what the result lacks: pending, or failed once the run has failed.
+// unfinished returns the status of parts of a run that have no result: pending, or failed if the run has failed.
 func unfinished(r distribution.Result) Status {
 	if r.Failure != "" {
 		return Failed
@@ -611,7 +611,8 @@ func newStep(s step.Step) Step {
 	return planned
 }
 
-// isReused reports whether a step uses the copy of an earlier run. A copy that it cannot use is created again.
+// isReused reports whether a step used the copy of an earlier run. It is false if the step had to create the copy
+// again.
 func isReused(s step.Step, e distribution.StepResult) bool {
 	id := s.Meta().ResumeID
 	return id != "" && (e.Made == "" || e.Made == id)

@@ -13,7 +13,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// stepSummary groups the steps of a plan: before the destinations, of each destination, and after them.
+// stepSummary groups the steps of a plan: those before the destinations, those of each destination, and those after.
 type stepSummary struct {
 	Labels
 	before, after phraseTally

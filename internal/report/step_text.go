@@ -23,7 +23,7 @@ type StepText struct {
 // Empty for a step that creates, changes and deletes nothing that a user asked for.
 func (t StepText) Doing(s step.Step) string { return s.Doing(t) }
 
-// Subject returns what a failed step was doing, for every kind of step.
+// Subject returns what a failed step was doing. Unlike Doing it is never empty.
 func (t StepText) Subject(s step.Step) string { return cmp.Or(t.Doing(s), s.String()) }
 
 // WhereTo returns the destination of a copy as text, or the source account if it has none.

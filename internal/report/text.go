@@ -73,7 +73,7 @@ func (l Labels) Finding(f distribution.Finding) string {
 	return t.text()
 }
 
-// Where returns the account and Region of a finding, or their number if the same cause hit several.
+// Where returns the account and Region of a finding, or the number of locations if the same cause affects several.
 func (l Labels) Where(f distribution.Finding) string {
 	all := locations(f)
 	switch {
@@ -120,8 +120,8 @@ func isShared(s plan.SharePlan, r distribution.Result) bool {
 	})
 }
 
-// Left returns a line for each resource that a run leaves behind, or one line that nothing is left. unseen is the
-// number of accounts that could not be looked at, and that may have something left.
+// Left returns a line for each resource that a run leaves behind, or one line that says that nothing is left. unseen is
+// the number of accounts that could not be searched, where resources may be left.
 func (l Labels) Left(left []distribution.RetainedResource, accounts, unseen int) []string {
 	if len(left) == 0 {
 		checked := distribution.Count(accounts-unseen, "account", "accounts")
@@ -239,7 +239,7 @@ func awsError(code, message string) string {
 	return strings.Trim(code+": "+message, ": ")
 }
 
-// plainWord matches the beginning of a text that does not name an option, a resource or an action.
+// plainWord matches a text that begins with a plain word, not with the name of an option, a resource or an action.
 var plainWord = regexp.MustCompile(`^[a-z][a-z']*([ ,;]|$)`)
 
 // Sentence returns a text with a capital letter and a period. Findings of the plan are written as phrases.

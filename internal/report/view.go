@@ -81,7 +81,7 @@ func (m Manifest) findings(match func(Finding) bool) []Finding {
 	return slices.DeleteFunc(slices.Clone(m.Findings), func(f Finding) bool { return !match(f) })
 }
 
-// hits returns where a finding is: its account and Region, or the number of destinations that it hit.
+// hits returns where a finding applies: its account and Region, or the number of destinations that it affects.
 func (m Manifest) hits(f Finding) string {
 	n := 0
 	for _, d := range m.Destinations {
@@ -196,7 +196,7 @@ func (m Manifest) copyCounts() (n copyCounts) {
 	return n
 }
 
-// Text returns what the number of succeeded copies does not say: "succeeded, 2 failed".
+// Text returns the text after the number of succeeded copies: "succeeded, 2 failed".
 func (n copyCounts) Text() string {
 	text := "succeeded"
 	for _, part := range []struct {
@@ -331,8 +331,8 @@ func (g KMSGrant) purpose() string {
 	return distribution.KeyGrantResult{Operations: g.Operations}.For()
 }
 
-// Held returns that publish = "hold" keeps AMIs unpublished, and the command that publishes them. Empty if nothing is
-// held.
+// Held returns lines that say that publish = "hold" keeps AMIs unpublished, and how to publish them. Empty if nothing
+// is held.
 func (m Manifest) Held() []string {
 	held := 0
 	for _, d := range m.Destinations {
