@@ -942,8 +942,7 @@ func TestConfig_unknownListsEmptyInRun(t *testing.T) {
 	}
 }
 
-// Whether a builder creates AMIs is known when Packer reads the template. The AMIs of other post-processors are known
-// only in the run.
+// Validation knows whether the builder creates AMIs. If another post-processor creates them, only the run knows.
 func TestConfig_existingAMIsAndBuilder(t *testing.T) {
 	body := prod + "\nexisting_amis = { eu-west-1 = \"ami-0123456789abcdef0\" }"
 	for builder, refused := range map[string]bool{

@@ -252,7 +252,7 @@ func bodies(t *testing.T, limit awslimits.Limit) (within, beyond string) {
 	}
 	in, out, _ := limitsamples.Texts(limit)
 	if out == "" && limit.Subject != awslimits.RoleName && !strings.HasSuffix(string(limit.Subject), "tag key") {
-		return body(in), "" // an empty text is an option that is not given: nothing is sent
+		return body(in), "" // beyond the limit is an empty text, which counts as an option that is not set
 	}
 	return body(in), body(out)
 }

@@ -118,7 +118,7 @@ func TestTargetsJSON_threeHundred(t *testing.T) {
 		packer,
 		map[string]any{"targets_json": strings.Replace(list, `"000000000299"`, `"000000000298"`, 1)},
 	); err != nil {
-		t.Error(err) // the artifact's Regions are not known yet: it is the plan that finds an account named twice
+		t.Error(err) // only the plan, which knows the artifact's Regions, can find an account that is named twice
 	}
 	if err := c.Prepare(
 		packer,

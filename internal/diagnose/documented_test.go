@@ -108,7 +108,7 @@ func (d documented) isImpliedBy(s distribution.Statement) bool {
 			isOther := func(value string) bool {
 				return !slices.ContainsFunc(values, func(pattern string) bool {
 					return matches(strings.ReplaceAll(pattern, "${aws:PrincipalAccount}", target), value) ||
-						matches(strings.ReplaceAll(pattern, "888888888888", target), value) // who launches shared images
+						matches(strings.ReplaceAll(pattern, "888888888888", target), value) // the account that launches shared images
 				})
 			}
 			if len(got) == 0 || slices.ContainsFunc(got, isOther) {

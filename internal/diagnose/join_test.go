@@ -32,7 +32,8 @@ func failedCopies() []distribution.Finding {
 	return all
 }
 
-// If the dry run named the missing statement, the later failure has this statement only. It had six.
+// If the dry run named the missing statement, the finding for the later failure advises this statement only, instead of
+// all statements that could be missing.
 func TestJoinFindings_dryRunNamedTheStatement(t *testing.T) {
 	denied := deniedDryRun(targetKey, noIdentityPolicy+"kms:CreateGrant action")
 	note := distribution.Finding{Level: distribution.Note, Refusals: []distribution.Finding{denied}}

@@ -73,13 +73,13 @@ func TestConcurrentRuns_moreCopiesThanQuota(t *testing.T) {
 	}
 }
 
-// A run for another Region neither revokes the grant nor withdraws the share that a working run needs.
+// A run for another Region neither revokes the grant nor removes the permission that an active run needs.
 func TestConcurrentRuns_otherRegion(t *testing.T) {
 	for name, c := range map[string]struct {
 		setup   fixture.Setup
 		changes []fixture.Change
 		quota   int  // of copies at once
-		done    bool // the other Region is served already
+		done    bool // the other Region already has its image
 	}{
 		"grant": {
 			setup:   fixture.Setup{Volumes: []fixture.Volume{{GiB: 200, Key: fixture.AWSManaged}}, OwnKeyOnly: true},

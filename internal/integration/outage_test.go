@@ -148,8 +148,8 @@ func runWithoutOutage(t *testing.T, c outageCase) (base outageBase) {
 }
 
 // If one target account or one Region does not answer an action, the other destinations lose only the time until the
-// run gives up the call. A sample has one fault of two actions of five, and other actions by each method and in each
-// scope.
+// run gives up the call. The sample has every 13th combination of an action and a fault. It begins at a different one
+// for each method and scope.
 func TestOutage_othersServed(t *testing.T) {
 	t.Parallel()
 	combinations, served, offset := 0, 0, 0

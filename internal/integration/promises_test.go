@@ -91,7 +91,7 @@ func (e editedResponse) Do(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// A server error that stays is said with its call, its code and its deadline, and ends the destination, not the run.
+// A lasting server error is reported with its call, its code and its deadline. It fails the destination, not the run.
 func TestServerError_namesCallAndCode(t *testing.T) {
 	const notImplemented = `<Response><Errors><Error><Code>InternalFailure</Code><Message>not implemented</Message>` +
 		`</Error></Errors></Response>`
@@ -146,7 +146,7 @@ func TestServerError_namesCallAndCode(t *testing.T) {
 	}
 }
 
-// A look-up that the run can do without does not hold it up until its timeout.
+// A lookup that a run does not need must not delay the run until its timeout.
 func TestServerError_optionalLookups(t *testing.T) {
 	lookups := []string{
 		"kms:GetKeyPolicy", "ec2:GetEbsEncryptionByDefault", "ec2:GetEbsDefaultKmsKeyId", "ec2:DescribeRegions",
@@ -167,7 +167,8 @@ func TestServerError_optionalLookups(t *testing.T) {
 	})
 }
 
-// After a failed verification the image is removed. What the run lists as left behind is there, and nothing else is.
+// After a failed verification the image is removed. Exactly the resources that the run lists as left behind still
+// exist.
 func TestVerification_failed(t *testing.T) {
 	for name, changes := range map[string][]fixture.Change{
 		"snapshot":          {fixture.WithMethod("snapshot")},

@@ -376,7 +376,7 @@ func TestPromote_deniedParameter(t *testing.T) {
 	})
 }
 
-// mixed returns the references, if they name different releases.
+// mixed returns the references if they name different releases. Otherwise it returns nil.
 func (r releases) mixed() map[string]string {
 	named := r.named()
 	if len(slices.Compact(slices.Sorted(maps.Values(named)))) < 2 {

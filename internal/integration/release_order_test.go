@@ -114,8 +114,8 @@ func TestPublish_olderBuildEndsLater(t *testing.T) {
 	})
 }
 
-// A newer release comes while the run of an older one still copies to another account. Retention leaves the older image
-// alone. force_deregister waits until its run has ended or its record has lapsed.
+// A newer release is distributed while the run of an older one still copies to another account. Retention keeps the
+// older image. force_deregister waits until the older run has ended or its record has lapsed.
 func TestReplacement_runOfOlderReleaseWorks(t *testing.T) {
 	for name, c := range map[string]struct {
 		changes  []fixture.Change
@@ -182,7 +182,7 @@ func TestReplacement_runOfOlderReleaseWorks(t *testing.T) {
 	}
 }
 
-// Somebody overwrites the signature of a snapshot of an older release. Retention keeps that release.
+// Another user overwrites the signature of a snapshot of an older release. Retention keeps that release.
 func TestRetention_snapshotWithWrongSignature(t *testing.T) {
 	test(t, fixture.Setup{}, func(w *fixture.World) {
 		template := w.Template(fixture.WithFamily("web"), fixture.WithRetention(1))
@@ -207,7 +207,8 @@ func TestRetention_snapshotWithWrongSignature(t *testing.T) {
 	})
 }
 
-// A newer release comes some minutes after the run of an older one has ended. It replaces the older image at once.
+// A newer release is distributed some minutes after the run of an older one has ended. It replaces the older image at
+// once.
 func TestReplacement_runOfOlderReleaseHasEnded(t *testing.T) {
 	for name, changes := range map[string][]fixture.Change{
 		"retention":        {fixture.WithFamily("web"), fixture.WithRetention(1)},

@@ -23,8 +23,8 @@ func sourceParameter(w *fixture.World, name string) (value string, version int64
 	return aws.ToString(out.Parameter.Value), out.Parameter.Version
 }
 
-// The parameter of a share block names the image that accounts may launch: a staged copy if the image itself cannot be
-// shared. A repeated run writes it no second time.
+// The parameter of a share block names the image that accounts may launch. If the source image itself cannot be shared,
+// that is a staged copy. A repeated run does not write the parameter again.
 func TestShareParameter_namesSharedImage(t *testing.T) {
 	for name, key := range map[string]string{"staged copy": fixture.AWSManaged, "source image": fixture.SourceKey} {
 		t.Run(name, func(t *testing.T) {

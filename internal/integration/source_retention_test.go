@@ -57,8 +57,8 @@ func (r releases) expectSources(when string, want ...string) {
 	}
 }
 
-// Exactly the source images go that nothing uses. Copies of a deregistered source image are still proved, so that usage
-// reports them and retention removes them.
+// Only source images that nothing uses are deregistered. The copies of a deregistered source image can still be proved,
+// so usage reports them and retention removes them.
 func TestSourceRetention_oneInUse(t *testing.T) {
 	ownKey := []fixture.Volume{{GiB: 8, Key: fixture.SourceKey}}
 	test(t, fixture.Setup{Targets: twoTargets, Volumes: ownKey}, func(w *fixture.World) {

@@ -56,9 +56,9 @@ type earlyFailure struct {
 	prepare func(w *fixture.World) // nil for nothing
 	change  fixture.Change         // nil for none
 	attempt func(w *fixture.World, a *fixture.Attempt)
-	during  func(w *fixture.World, run *fixture.Run) // while the run works
+	during  func(w *fixture.World, run *fixture.Run) // called while the run is in progress
 	setup   fixture.Setup
-	fates   []imageFate // any of them
+	fates   []imageFate // allowed final states
 }
 
 func inject(rule awssim.FaultRule) func(*fixture.World) {

@@ -11,8 +11,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
 )
 
-// The copies' snapshots have the tags of the source snapshots, as far as the method and AWS allow. What is lost is
-// said.
+// The copies' snapshots have the tags of the source snapshots, as far as the method and AWS allow. The run reports the
+// tags that are lost.
 func TestSnapshotTags_carriedOver(t *testing.T) {
 	for _, method := range []string{"snapshot", "image"} {
 		t.Run(method, func(t *testing.T) {

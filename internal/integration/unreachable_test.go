@@ -12,7 +12,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
 )
 
-// outage is what a destination meets from the beginning of a run.
+// outage is a fault in all calls of an action for a destination, from the beginning of a run.
 type outage struct {
 	fault  awssim.Fault
 	action string

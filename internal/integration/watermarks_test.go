@@ -48,7 +48,8 @@ func TestWatermarks_ofSourceAndTarget(t *testing.T) {
 	})
 }
 
-// Six watermarks of a copy, of which it keeps two, are an error before anything is created.
+// A copy would have six watermarks: two of its source and four of its target. That is an error before anything is
+// created.
 func TestWatermarks_tooManyForCopy(t *testing.T) {
 	test(t, fixture.Setup{}, func(w *fixture.World) {
 		run := w.Run(w.Template(

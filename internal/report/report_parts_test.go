@@ -104,7 +104,7 @@ func TestReports_keyAliases(t *testing.T) {
 	})
 }
 
-// A list price is named as such once, and the size is apart from it.
+// The text calls a price a list price only once, and does not mix it with the size.
 func TestMarkdown_costLeftBehind(t *testing.T) {
 	p, r := reporttest.Run(1)
 	r.Left = []distribution.RetainedResource{

@@ -39,7 +39,7 @@ func TestCheck(t *testing.T) {
 		_, ended := Record{ID: "a", Ended: true, Began: now, Until: now.Add(time.Hour)}.tag()
 		signingKey, secret := provenance.NewSigningKey(now).Tag()
 		call := &ec2.DeleteSnapshotInput{}
-		const none, open, lapsed = 0, 17 * time.Minute, 15 * time.Minute // until the record lapses; 0: there is none
+		const none, open, lapsed = 0, 17 * time.Minute, 15 * time.Minute // until the record lapses; 0 without a record
 		for _, c := range []struct {
 			name  string
 			input any

@@ -50,7 +50,7 @@ func TestRecord_manyRegions(t *testing.T) {
 	}
 }
 
-// A record of an unknown version may belong to a working run, so it must not be ignored.
+// A record of an unknown version may belong to an active run, so it must not be ignored.
 func TestParseRecord_unreadable(t *testing.T) {
 	_, value := Record{ID: "a", Began: noon, Until: noon}.tag()
 	for _, bad := range []string{
@@ -130,7 +130,7 @@ func ids(records []Record) string {
 	return strings.Join(all, " ")
 }
 
-// A run works as long as it works on one of its images, and no longer than its earliest record says.
+// A run has ended only if its records on all of its images say so. It lapses when the first of them lapses.
 func TestRecord_mergedOverImages(t *testing.T) {
 	a := Record{ID: "a", Ended: true, Began: noon, Until: noon.Add(time.Hour), Regions: []string{"us-west-2"}}
 	b := Record{

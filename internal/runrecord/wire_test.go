@@ -81,7 +81,7 @@ func newWorld(t *testing.T, options ...awssim.Option) *world {
 	return w
 }
 
-// process is one run with its own connection, clock and fence.
+// process is one run with its own connection and clock.
 type process struct {
 	*runrecord.Run
 	world  *world
@@ -97,7 +97,7 @@ type line struct {
 	cut   bool
 	delay time.Duration // of the next request
 	stale bool
-	tags  []byte // the first answer to DescribeTags
+	tags  []byte // the first response to DescribeTags, which line repeats
 }
 
 func (l *line) Do(r *http.Request) (*http.Response, error) {
@@ -194,7 +194,7 @@ func (p *process) end(t *testing.T, failed bool) runrecord.Records {
 	return records
 }
 
-// mutate makes a mutating call that is neither protection, signing key nor record.
+// mutate makes a mutating call that needs a record: it concerns neither protection, nor signing keys, nor records.
 func (p *process) mutate(ctx context.Context) error {
 	_, err := p.store.Client.CreateTags(ctx, &ec2.CreateTagsInput{
 		Resources: []string{p.world.volume},
@@ -222,7 +222,7 @@ func inBubble(t *testing.T, options []awssim.Option, do func(t *testing.T, w *wo
 	synctest.Test(t, func(t *testing.T) { do(t, newWorld(t, options...)) })
 }
 
-// A run has a record while it works, renews it, and deletes it at its end, even with a skewed clock.
+// A run has a record while it is active, renews it, and deletes it at its end, even if the local clock is wrong.
 func TestRun_alone(t *testing.T) {
 	for _, skew := range []time.Duration{
 		0,
@@ -308,8 +308,8 @@ func beginTwoAtOnce(t *testing.T, w *world) {
 	}
 }
 
-// A run starts to work beside a working run once that one has renewed its record. Until then it reports what it waits
-// for.
+// A run waits until another active run has renewed its record, and then continues beside it. While it waits, it reports
+// what it waits for.
 func TestBegin_besideWorkingRun(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *world) {
 		a, b := w.start(t), w.start(t)
@@ -450,7 +450,7 @@ func TestFence_pauseBeforeSending(t *testing.T) {
 				p := w.start(t)
 				p.begin(t)
 				p.Kill()
-				time.Sleep(28*time.Minute + 30*time.Second) // 30 seconds before the fence closes
+				time.Sleep(28*time.Minute + 30*time.Second) // 30 seconds before Check refuses mutating calls
 				p.line.set(func(l *line) { l.delay = delay })
 				err := p.mutate(t.Context())
 				var effects []time.Time
@@ -535,7 +535,7 @@ func TestEnsureSigningKey_twoAtOnce(t *testing.T) {
 	})
 }
 
-// A read may miss the signing key that was just written. The run must not sign without a key then.
+// A read may miss the signing key that was just written. The run must use that key all the same.
 func TestEnsureSigningKey_staleRead(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, w *world) {
 		p := w.start(t)

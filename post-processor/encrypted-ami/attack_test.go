@@ -82,8 +82,7 @@ func untagged(tags []ec2types.Tag, end string) []ec2types.Tag {
 	return slices.DeleteFunc(slices.Clone(tags), func(tag ec2types.Tag) bool { return strings.HasSuffix(*tag.Key, end) })
 }
 
-// leftAlone fails the test if a run named one of the resources in a call other than a lookup, or if one of them is
-// deleted.
+// leftAlone fails the test if a run named one of the resources in a mutating call, or if one of them no longer exists.
 func (s *stage) leftAlone(ids ...string) {
 	s.Helper()
 	for _, call := range s.world.Records()[s.begun:] {

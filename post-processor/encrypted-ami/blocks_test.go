@@ -17,8 +17,8 @@ func byImage(options map[string]any, last map[string]any) map[string]any {
 	return options
 }
 
-// Several blocks of one build get their own images. AWS answers a repeated client token with the resource of the first
-// call, even if that is deleted, and refuses it with other parameters.
+// Several blocks of one build get their own images, so their client tokens must differ. For a repeated token, AWS
+// returns the resource of the first call, even a deleted one. It refuses the token with other parameters.
 func TestBlocks_sameClientTokens(t *testing.T) {
 	for name, second := range map[string]func(s *stage) map[string]any{
 		"another account": func(s *stage) map[string]any { return byImage(s.options(other), nil) },
@@ -31,7 +31,7 @@ func TestBlocks_sameClientTokens(t *testing.T) {
 				if _, err := s.run(s.Context(), byImage(s.options(prod), nil)); err != nil {
 					s.Fatal(err)
 				}
-				s.runs-- // of the same build
+				s.runs-- // the next block belongs to the same build
 				if _, err := s.run(s.Context(), second(s)); err != nil {
 					s.Error(err)
 				}

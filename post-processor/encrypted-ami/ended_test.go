@@ -30,7 +30,7 @@ func (s *stage) session(accounts ...string) map[string]any {
 // new credentials then succeeds.
 func TestResume_afterExpiredSession(t *testing.T) {
 	for _, call := range []awssim.FaultRule{
-		{Action: "ec2:DescribeImages", Nth: 3}, // those before protect the image
+		{Action: "ec2:DescribeImages", Nth: 3}, // the first two belong to the protection of the image
 		{Action: "ec2:CopySnapshot"},
 		{Action: "ec2:DescribeSnapshots", Nth: 5},
 		{Action: "ec2:ModifySnapshotAttribute"},
@@ -141,7 +141,7 @@ func TestPanic_atAnyCall(t *testing.T) {
 			}
 			_, err := s.postProcess(s.Context(), p, "mitchellh.amazonebs")
 			over = p.client.(fragile).calls.Load() < call
-			if err == nil { // no panic, or at a look that was made again, or at nothing that the images depend on
+			if err == nil { // no panic, or one in a call that was retried or that the images do not depend on
 				return
 			}
 			broke++
@@ -180,7 +180,7 @@ func (c cancelingScreen) Say(text string) {
 	}
 }
 
-// behindItsProof cancels a run after its images are verified.
+// behindItsProof runs the post-processor and cancels the run after its images are verified.
 func (s *stage) behindItsProof() error {
 	ctx, cancel := context.WithCancel(s.Context())
 	p := &PostProcessor{client: s.world, seed: 1}

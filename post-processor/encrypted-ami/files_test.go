@@ -107,7 +107,7 @@ func TestOutputDirectory_files(t *testing.T) {
 	})
 }
 
-// A directory that cannot be created must not cost the image of a build.
+// If the directory of the files cannot be created, the run still distributes the image of the build.
 func TestOutputDirectory_notWritable(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.options(prod)

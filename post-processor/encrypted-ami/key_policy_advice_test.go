@@ -37,7 +37,7 @@ func (s *stage) setTargetStatements(account, statements string) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	time.Sleep(time.Minute) // until it is seen everywhere
+	time.Sleep(time.Minute) // until the policy is effective everywhere
 }
 
 // setSourceKeyStatements replaces the policy of the source key by one that allows its own account, and more.
@@ -57,7 +57,7 @@ func (s *stage) setSourceKeyStatements(statements ...string) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	time.Sleep(time.Minute) // until it is seen everywhere
+	time.Sleep(time.Minute) // until the policy is effective everywhere
 }
 
 // printedStatements returns the policy statements on the screen.
@@ -70,8 +70,8 @@ func (s *stage) printedStatements() (statements []string) {
 	return statements
 }
 
-// The source key's policy lacks the account, and the role has the documented policy. The role's policy was to be
-// changed, which already had the statement. With the printed statement in the key policy, the run succeeds.
+// The source key's policy lacks the account, and the role has the documented policy. The run advises a statement for
+// the key policy, not for the role's policy, which already has it. With the printed statement, the run succeeds.
 func TestScreen_keyPolicyLacksAccount(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.setTargetStatements(prod, onlyAWSCreatesGrants)
@@ -91,8 +91,8 @@ func TestScreen_keyPolicyLacksAccount(t *testing.T) {
 	})
 }
 
-// A deny has one warning for all keys of a copy, which names the deny first, and no advice that contradicts it. It
-// cannot be known before the copy whether the deny covers calls of EC2.
+// An explicit deny has one warning for all keys of a copy. The warning names the deny first and advises nothing that
+// the deny would override. Whether the deny covers calls of EC2 is unknown before the copy.
 func TestScreen_explicitDeny(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.setTargetStatements(prod, onlyAWSCreatesGrants+denyGrants)

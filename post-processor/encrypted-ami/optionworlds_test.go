@@ -281,7 +281,7 @@ func olderRelease(s *stage) pairs {
 	return o
 }
 
-// olderSource is the next release of an image family whose source images go.
+// olderSource returns a template for the next release of an image family with source_retention.
 func olderSource(s *stage) pairs {
 	o := s.options(prod)
 	o["image_family"] = "web"
@@ -331,7 +331,7 @@ func windows(option string) func(*stage) pairs {
 	}
 }
 
-// aSharedSecret returns a template that names the shared image in a secret parameter.
+// aSharedSecret returns a template that writes the ID of the shared image to a SecureString.
 func aSharedSecret(s *stage) pairs {
 	o := s.with(nil)
 	secret := pairs{"name": "/golden", "type": "SecureString", "key_id": "alias/golden"}

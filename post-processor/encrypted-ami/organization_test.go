@@ -204,7 +204,7 @@ func TestOrganization_manyPages(t *testing.T) {
 			s.Fatal(err)
 		}
 		listed := s.world.Records()[s.begun:].Calls("organizations:ListOrganizationalUnitsForParent")
-		if len(listed) < 28 || !s.mentions(prod, nil) { // two pages of the unit, one of each below
+		if len(listed) < 28 || !s.mentions(prod, nil) { // two pages of the unit, and one of each unit below it
 			s.Errorf("%d calls listed units", len(listed))
 		}
 	})

@@ -203,7 +203,7 @@ func TestVerify_warningKeepsImage(t *testing.T) {
 		if err != nil {
 			s.Fatal(err)
 		}
-		time.Sleep(time.Minute) // until it is seen everywhere
+		time.Sleep(time.Minute) // until the policy is effective everywhere
 		o := s.options(prod)
 		o["target"].([]any)[0].(map[string]any)["kms_key_id"] = "default"
 		if _, err := s.run(s.Context(), o); err != nil {

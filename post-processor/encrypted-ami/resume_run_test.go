@@ -54,7 +54,7 @@ func (s *stage) trust(account, statement string) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	time.Sleep(time.Minute) // until it is seen everywhere
+	time.Sleep(time.Minute) // until the policy is effective everywhere
 }
 
 // keyless removes the permission of an account's role to use its key. CopySnapshot is accepted, and the copy ends in
@@ -75,7 +75,7 @@ func (s *stage) setTargetActions(account, actions string) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	time.Sleep(time.Minute) // until it is seen everywhere
+	time.Sleep(time.Minute) // until the policy is effective everywhere
 }
 
 // withExistingAMI returns options that name the source AMI.
@@ -85,7 +85,7 @@ func (s *stage) withExistingAMI(accounts ...string) map[string]any {
 	return o
 }
 
-// tidy fails the test if the source account has anything but its image, or if another account may use its snapshots.
+// tidy fails the test if the source account has more than its image, or if another account may use its snapshots.
 func (s *stage) tidy() {
 	s.Helper()
 	snapshots := s.snapshots(source)
@@ -407,7 +407,7 @@ func TestCleanup_otherBlockNeedsProtection(t *testing.T) {
 	})
 }
 
-// A run that works on the same AMI needs the protection, whatever its options.
+// An active run for the same AMI needs the protection, whatever its options.
 func TestCleanup_workingRunNeedsProtection(t *testing.T) {
 	onStage(t, func(s *stage) {
 		running := make(chan error)
@@ -614,7 +614,8 @@ func contains(text report.OptionalString, part string) bool {
 
 func isProtected(m report.Manifest) bool { return m.SourceAMIs[0].DeregistrationProtection != "" }
 
-// The trust policy may demand another external id, so a statement to add could open the role (5.6).
+// The trust policy may require another external ID. An advised statement without it could open the role to others
+// (5.6).
 func TestPostProcess_refusedRoleAdvisesNoStatement(t *testing.T) {
 	onStage(t, func(s *stage) {
 		s.trust(prod, `{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::222222222222:root"},"Action":"sts:AssumeRole"}`)
@@ -645,7 +646,7 @@ func TestFiles_noSecrets(t *testing.T) {
 		"failure": func(s *stage, _ map[string]any) { s.keyless(prod) },
 		"refused": func(s *stage, _ map[string]any) { s.closed(prod) },
 		"an external id that STS repeats": func(_ *stage, o map[string]any) {
-			// blanks in a session tag (rule 5.5)
+			// spaces are allowed in a session tag (rule 5.5)
 			first := o["target"].([]any)[0].(map[string]any)
 			role := first["assume_role"].([]any)[0].(map[string]any)
 			role["external_id"] = "hush external {{ .AccountId }}"

@@ -166,7 +166,7 @@ func TestResume_afterRefusal(t *testing.T) {
 	})
 }
 
-// The record of a killed run says that the run works. A run that resumes it does not wait until the record lapses.
+// The record of a killed run says that the run is active. A run that resumes it does not wait until the record lapses.
 func TestResume_afterKill(t *testing.T) {
 	onStage(t, func(s *stage) {
 		o := s.options(prod)

@@ -31,7 +31,7 @@ func TestScreen_resumedPlan(t *testing.T) {
 	})
 }
 
-// A plan without anything to copy has no dry run to announce, no alternative, and no copy that will be made first.
+// The output of a plan without copies announces no dry runs, no alternatives and no staged copies.
 func TestScreen_nothingToCopy(t *testing.T) {
 	onStage(t, func(s *stage) {
 		if _, err := s.run(s.Context(), s.options(prod)); err != nil {

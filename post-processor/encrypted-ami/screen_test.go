@@ -57,7 +57,7 @@ func withoutDrawnIDs(text string) string {
 	})
 }
 
-// checkError fails the test unless an error is short and has neither the plan nor a cause twice.
+// checkError fails the test unless an error is short, does not contain the plan, and names each cause only once.
 func (s *stage) checkError(err error) {
 	s.Helper()
 	if err == nil {
@@ -204,7 +204,7 @@ func TestScreen_cleanup(t *testing.T) {
 	})
 }
 
-// For existing AMIs, the plan is made again after the run has recorded itself. The output shows it once.
+// For existing AMIs, the run plans a second time after it has written its record. The output shows the plan once.
 func TestScreen_existingAMIs(t *testing.T) {
 	onStage(t, func(s *stage) {
 		if _, err := s.after(s.Context(), nullBuilder, s.withExistingAMI(prod)); err != nil {
@@ -363,7 +363,7 @@ func TestProgress_copies(t *testing.T) {
 	}
 }
 
-// A wait that belongs to no step is reported too.
+// Heartbeats also report a wait that belongs to no step.
 func TestHeartbeat_namesWhatIsAwaited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ui := new(screen)

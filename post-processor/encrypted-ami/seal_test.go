@@ -17,15 +17,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// pointed returns options for an account that name an existing image and publish a parameter. An image that is not
-// proven is never published.
+// pointed returns options for an account that name an existing image and publish a parameter. They test the signature,
+// because a run publishes only images with a valid one.
 func (s *stage) pointed(account string) map[string]any {
 	o := s.withExistingAMI(account)
 	o["target"].([]any)[0].(map[string]any)["ssm_parameter"] = []any{map[string]any{"name": "/golden"}}
 	return o
 }
 
-// stands fails the test unless everything that a run created for an account is proven.
+// stands fails the test unless the signatures prove that a run created all resources of an account.
 func (s *stage) stands(account string) {
 	s.Helper()
 	o := s.pointed(account)

@@ -112,7 +112,7 @@ func TestShare_destroyKeepsImage(t *testing.T) {
 		if err != nil {
 			s.Fatal(err)
 		}
-		s.image = first.result.Shares[0].ImageID // under the key: shared as it is
+		s.image = first.result.Shares[0].ImageID // its snapshots have the configured key, so it needs no staged copy
 		second, err := s.run(s.Context(), options)
 		if err != nil {
 			s.Fatal(err)

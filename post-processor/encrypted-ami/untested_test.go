@@ -13,8 +13,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/report"
 )
 
-// Without a permission for their source no test copy is made. The run says so at once, counts none as succeeded, and
-// copies without a test.
+// Without permission to create the empty snapshot, there are no test copies. The run reports that at once, counts none
+// as succeeded, and starts the real copies without a test.
 func TestScreen_testCopiesImpossible(t *testing.T) {
 	for _, action := range []string{"ebs:StartSnapshot", "ebs:CompleteSnapshot"} {
 		t.Run(action, func(t *testing.T) {

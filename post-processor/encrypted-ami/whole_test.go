@@ -42,7 +42,7 @@ type stage struct {
 	runs      int
 	started   int    // calls of after: each has a run id of its own
 	directory string // of the files, for tests of the screen
-	forced    bool   // the last run kept the source image against the template's word
+	forced    bool   // the last run kept the source image although the template says otherwise
 }
 
 // onStage runs a test in virtual time. The source account has an image with two volumes under aws/ebs, and a key that
@@ -447,7 +447,7 @@ func TestRun_oneTargetFails(t *testing.T) {
 		if len(s.images(prod)) != 1 || len(s.images(other)) != 0 {
 			s.Errorf("images: %d, %d", len(s.images(prod)), len(s.images(other)))
 		}
-		if failed := s.snapshots(other); len(failed) > 0 { // both copies fail; whichever is the second, too
+		if failed := s.snapshots(other); len(failed) > 0 { // both copies fail, and both must be deleted
 			s.Errorf("%d failed copies stay", len(failed))
 		}
 	})

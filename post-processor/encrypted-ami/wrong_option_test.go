@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// An option that is wrong has one sentence about what is wrong, and a fix that can be made: the resume file has a
-// variable in place of the external ID.
+// The error about a wrong option says in one sentence what is wrong, and where to correct it. For the external ID that
+// is a variable, because the resume file does not contain the value.
 func TestExplain_wrongOption(t *testing.T) {
 	const start = "Failed:  999999999999 (to 999999999999) in ap-northeast-1: "
 	role := func(o map[string]any) map[string]any {
