@@ -178,7 +178,7 @@ func (w *World) authorizeStartKey(c *Call, name, id string) error {
 	return nil
 }
 
-// kmsRefused passes on an error of KMS in the words of the EBS direct APIs.
+// kmsRefused returns the error of the EBS direct APIs for an error of KMS.
 func kmsRefused(c *Call, why, code string) *APIError {
 	return ebsInvalid("INVALID_DEPENDENCY_REQUEST",
 		"Invalid parameters for a dependent service: com.amazonaws.services.kms.model.AWSKMSException: %s "+

@@ -87,7 +87,8 @@ func TestStartSnapshot_withoutBlocks(t *testing.T) {
 	})
 }
 
-// TestStartSnapshot_timeout covers rule 4.9.2.
+// TestStartSnapshot_timeout covers rule 4.9.2. A started snapshot fails unless it is completed within its timeout of
+// 10 to 60 minutes.
 func TestStartSnapshot_timeout(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		ten := requireOutput(f.startSnapshot(f.ebs(), func(in *ebs.StartSnapshotInput) { in.Timeout = aws.Int32(10) }))(f)
@@ -110,7 +111,7 @@ func TestStartSnapshot_timeout(t *testing.T) {
 	})
 }
 
-// TestStartSnapshot_encryption covers rule 4.9.3.
+// TestStartSnapshot_encryption covers rule 4.9.3. StartSnapshot refuses Encrypted=false with a key.
 func TestStartSnapshot_encryption(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		key := f.createKey()
@@ -141,7 +142,8 @@ func TestStartSnapshot_encryption(t *testing.T) {
 	})
 }
 
-// TestStartSnapshot_keyPermission covers rule 4.9.4.
+// TestStartSnapshot_keyPermission covers rule 4.9.4. StartSnapshot needs kms:GenerateDataKey on the key through EC2,
+// with the encryption context aws:ebs:id, and no other KMS permission.
 func TestStartSnapshot_keyPermission(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		key := f.createKey()
@@ -176,7 +178,7 @@ func TestStartSnapshot_keyPermission(t *testing.T) {
 	})
 }
 
-// TestCompleteSnapshot_refusals covers rule 4.9.5.
+// TestCompleteSnapshot_refusals covers rule 4.9.5. CompleteSnapshot finds only the caller's pending snapshots.
 func TestCompleteSnapshot_refusals(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		id := *requireOutput(f.startSnapshot(f.ebs()))(f).SnapshotId
@@ -221,7 +223,8 @@ func TestCompleteSnapshot_refusals(t *testing.T) {
 	})
 }
 
-// TestStartSnapshot_permissions covers rule 4.9.6.
+// TestStartSnapshot_permissions covers rule 4.9.6. StartSnapshot authorizes snapshot/null, and for tags
+// ec2:CreateTags on snapshot/* without ec2:CreateAction.
 func TestStartSnapshot_permissions(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		client := func(name string, statements ...string) *ebs.Client {
@@ -259,7 +262,8 @@ func TestStartSnapshot_permissions(t *testing.T) {
 	})
 }
 
-// TestStartSnapshot_clientToken covers rule 4.9.7.
+// TestStartSnapshot_clientToken covers rule 4.9.7. Another request with the same client token fails with
+// ConflictException and status 409.
 func TestStartSnapshot_clientToken(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		with := func(description string) func(*ebs.StartSnapshotInput) {

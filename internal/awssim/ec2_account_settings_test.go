@@ -45,7 +45,7 @@ func TestEBSDefaultKey_aliasOrARN(t *testing.T) {
 	})
 }
 
-// TestEBSDefaultKey_mustBeSymmetric covers rule 1.7.4.
+// TestEBSDefaultKey_mustBeSymmetric covers rule 1.7.4. The EBS default key must be symmetric.
 func TestEBSDefaultKey_mustBeSymmetric(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		pair := *requireOutput(f.kms.CreateKey(f.Context(), &kms.CreateKeyInput{

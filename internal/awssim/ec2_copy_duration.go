@@ -26,8 +26,8 @@ func WithSnapshotDuration(took func(SnapshotJob) time.Duration) Option {
 	return func(w *World) { w.snapshotDuration = took }
 }
 
-// WithSlowClients sets how long a client takes for a call, in the world's time. If the world's clock runs faster than
-// its clients, pending snapshots last long enough for a client to see them.
+// WithSlowClients sets how long a client takes for a call, in the world's time. Pending snapshots last at least that
+// long. Otherwise a client could not see them if the world's clock runs faster than real time.
 func WithSlowClients(call time.Duration) Option { return func(w *World) { w.clientCallTime = call } }
 
 // CopySchedule is the course of a snapshot copy. The world knows it as soon as the copy starts, but no client can ask

@@ -17,7 +17,7 @@ import (
 
 // copyImage copies an image from any Region in one call. The caller needs launch permission and access to the snapshots
 // (rule A.1.8). A key that cannot be used ends in a failed image without a reason (rule 1.8.5). Whether AWS still does
-// so is open question Q1.
+// so is the open question Q1.
 func (w *World) copyImage(c *Call, in *ec2.CopyImageInput) (*ec2.CopyImageOutput, error) {
 	if aws.ToString(in.KmsKeyId) == "" {
 		in.KmsKeyId = nil // the amazon builder of Packer sends an empty key ID with every copy to another Region

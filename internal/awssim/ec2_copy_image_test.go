@@ -124,7 +124,7 @@ func TestCopyImage_keepsImageAttributes(t *testing.T) {
 		id := requireOutput(f.copyImage(client, source))(f)
 		early := f.describeImage(client, id)
 		if early.State != types.ImageStatePending || len(early.BlockDeviceMappings) != 0 {
-			// rule 4.6.3
+			// rule 4.6.3: a pending copy of an image shows no devices yet
 			t.Errorf("at first the copy is %s with %v", early.State, early.BlockDeviceMappings)
 		}
 
@@ -151,7 +151,7 @@ func TestCopyImage_keepsImageAttributes(t *testing.T) {
 			t.Errorf("the snapshot is %+v", root)
 		}
 
-		// rule 9.14
+		// rule 9.14: GetImageAncestry returns the chain of source images
 		ancestry := requireOutput(client.GetImageAncestry(f.Context(), &ec2.GetImageAncestryInput{
 			ImageId: &id,
 		}))(f).ImageAncestryEntries
@@ -175,7 +175,7 @@ func TestCopyImage_tags(t *testing.T) {
 		others := f.ec2At(member, home)
 		got := f.describeImage(others, image)
 		if len(got.Tags) != 1 || *got.Tags[0].Key != "ec2:SharedTag/team" || got.DeregistrationProtection != nil {
-			// rule 2.2.12
+			// rule 2.2.12: other accounts see neither tags nor deregistration protection
 			t.Errorf("the recipient sees %v", got.Tags)
 		}
 
@@ -207,7 +207,7 @@ func TestCopyImage_tags(t *testing.T) {
 	})
 }
 
-// TestCopyImage_marketplaceImage covers rule 2.3.1.
+// TestCopyImage_marketplaceImage covers rule 2.3.1. A Marketplace image cannot be copied to another account.
 func TestCopyImage_marketplaceImage(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		image := f.createMarketplaceImage()
@@ -219,7 +219,7 @@ func TestCopyImage_marketplaceImage(t *testing.T) {
 	})
 }
 
-// TestCopyImage_clientToken covers rule 4.2.3.
+// TestCopyImage_clientToken covers rule 4.2.3. A client token makes a call idempotent.
 func TestCopyImage_clientToken(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		image := f.createImage("")
@@ -284,7 +284,8 @@ func TestAllowedImages_hideImagesOfOthers(t *testing.T) {
 	})
 }
 
-// TestCopyImage_withoutCopySnapshotPermission covers rule 2.4.3.
+// TestCopyImage_withoutCopySnapshotPermission covers rule 2.4.3. CopyImage does not need permission for
+// CopySnapshot.
 func TestCopyImage_withoutCopySnapshotPermission(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		image := f.createImage("")

@@ -14,7 +14,7 @@ import (
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 )
 
-// TestCopySnapshot_inheritsOnlyDataAndSize covers rule 1.3.11.
+// TestCopySnapshot_inheritsOnlyDataAndSize covers rule 1.3.11. A copied snapshot inherits only data and size.
 func TestCopySnapshot_inheritsOnlyDataAndSize(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		source := f.createSnapshot("")
@@ -39,7 +39,8 @@ func TestCopySnapshot_inheritsOnlyDataAndSize(t *testing.T) {
 	})
 }
 
-// TestCopySnapshot_eachRequestCreatesASnapshot covers rule 1.3.12.
+// TestCopySnapshot_eachRequestCreatesASnapshot covers rule 1.3.12. CopySnapshot has no client token, so each call
+// creates another copy.
 func TestCopySnapshot_eachRequestCreatesASnapshot(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		source := f.createSnapshot("")
@@ -49,7 +50,8 @@ func TestCopySnapshot_eachRequestCreatesASnapshot(t *testing.T) {
 	})
 }
 
-// TestCopySnapshot_shareRevokedDuringCopy covers rule 1.3.13.
+// TestCopySnapshot_shareRevokedDuringCopy covers rule 1.3.13. A copy continues after the share of its source was
+// revoked.
 func TestCopySnapshot_shareRevokedDuringCopy(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		source := f.createSnapshot("")

@@ -27,7 +27,8 @@ func (f fixture) countTags(pairs ...string) int {
 	return n
 }
 
-// TestDescribeTags_filters covers rule 4.3.4.
+// TestDescribeTags_filters covers rule 4.3.4. DescribeTags has pages of at most 1,000 tags and the filters key,
+// value, resource-id, resource-type and tag:<key>.
 func TestDescribeTags_filters(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		first := f.createTaggedVolume("source", "ami-1", "run", "a*b")

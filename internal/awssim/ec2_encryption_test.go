@@ -427,7 +427,8 @@ func TestCopySnapshot_customDefaultKey(t *testing.T) {
 	})
 }
 
-// TestEncryption_emptyKeyCountsAsGiven covers rule 1.1.11.
+// TestEncryption_emptyKeyCountsAsGiven covers rule 1.1.11. A key without Encrypted=true is refused, even an empty
+// key.
 func TestEncryption_emptyKeyCountsAsGiven(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		_, err := f.ec2.CreateVolume(f.Context(), &ec2.CreateVolumeInput{

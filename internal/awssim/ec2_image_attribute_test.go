@@ -99,7 +99,7 @@ func TestModifyImageAttribute_publicAccessBlocked(t *testing.T) {
 	})
 }
 
-// TestModifyImageAttribute_launchPermissionLimit covers rule 2.2.5.
+// TestModifyImageAttribute_launchPermissionLimit covers rule 2.2.5. An image has at most 1,000 launch permissions.
 func TestModifyImageAttribute_launchPermissionLimit(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		image := f.createImage("")

@@ -85,7 +85,8 @@ func TestCreateImage_keepsVolumeKeys(t *testing.T) {
 	})
 }
 
-// TestCreateImage_cannotEncryptVolume covers rule 1.2.1.
+// TestCreateImage_cannotEncryptVolume covers rule 1.2.1. CreateImage keeps the encryption and the key of the
+// instance's volumes.
 func TestCreateImage_cannotEncryptVolume(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		id := f.launch(f.ec2, f.createImage(""))
@@ -123,7 +124,7 @@ func TestDescribeImages_showsEncryptionWithoutKey(t *testing.T) {
 	})
 }
 
-// TestDeregisterImage_imageUnavailable covers rule 2.5.9.
+// TestDeregisterImage_imageUnavailable covers rule 2.5.9. A deregistered image is no longer available.
 func TestDeregisterImage_imageUnavailable(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		image := f.createImage("")
@@ -139,7 +140,7 @@ func TestDeregisterImage_imageUnavailable(t *testing.T) {
 	})
 }
 
-// TestDeleteSnapshot_inUse covers rule 2.5.8.
+// TestDeleteSnapshot_inUse covers rule 2.5.8. A snapshot that an image uses cannot be deleted.
 func TestDeleteSnapshot_inUse(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		data := f.createSnapshot("")
@@ -193,7 +194,8 @@ func TestDeregisterImage_deletesSnapshots(t *testing.T) {
 	})
 }
 
-// TestDeregisterImage_protected covers rules 9.5 and A.2.1.
+// TestDeregisterImage_protected covers rules 9.5 and A.2.1. Deregistration protection with a cooldown ends a day
+// after it was disabled. A protected image cannot be deregistered.
 func TestDeregisterImage_protected(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		image := f.createImage("")
@@ -244,7 +246,8 @@ func TestDeregisterImage_protected(t *testing.T) {
 	})
 }
 
-// TestDisableImage_effects covers rule 9.2.
+// TestDisableImage_effects covers rule 9.2. Disabling an image hides it and removes its launch permissions
+// permanently.
 func TestDisableImage_effects(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		image := f.createImage("")
@@ -279,7 +282,7 @@ func TestDisableImage_effects(t *testing.T) {
 	})
 }
 
-// TestDescribeImages_deprecated covers rule 9.21.
+// TestDescribeImages_deprecated covers rule 9.21. Other accounts do not find a deprecated image in lists.
 func TestDescribeImages_deprecated(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		image := f.createImage("")
@@ -318,7 +321,7 @@ func TestDescribeImages_deprecated(t *testing.T) {
 	})
 }
 
-// TestEC2_malformedIDs covers rule 2.5.10.
+// TestEC2_malformedIDs covers rule 2.5.10. IDs that are unknown and IDs that are malformed have different errors.
 func TestEC2_malformedIDs(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		for id, code := range map[string]string{
@@ -412,7 +415,7 @@ func TestDescribeImages_pages(t *testing.T) {
 	})
 }
 
-// TestDescribeSnapshots_withoutOwner covers rule 4.3.3.
+// TestDescribeSnapshots_withoutOwner covers rule 4.3.3. Without an owner filter, shared snapshots are listed too.
 func TestDescribeSnapshots_withoutOwner(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		f.shareSnapshot(f.createSnapshot(""))

@@ -43,7 +43,7 @@ func (w *World) validateTemplateData(c *Call, data *types.RequestLaunchTemplateD
 	return nil
 }
 
-// noTemplateData returns the error for a launch template without data. A dry run does not find out.
+// noTemplateData returns the error for a launch template without data. A dry run does not return this error.
 func noTemplateData() error {
 	return badRequest(
 		"MissingParameter",

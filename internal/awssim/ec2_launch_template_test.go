@@ -51,7 +51,7 @@ func TestCreateLaunchTemplateVersion_sourceVersion(t *testing.T) {
 	})
 }
 
-// TestCreateLaunchTemplateVersion_clientToken covers rule 4.2.3.
+// TestCreateLaunchTemplateVersion_clientToken covers rule 4.2.3. A client token makes a call idempotent.
 func TestCreateLaunchTemplateVersion_clientToken(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		id := f.createLaunchTemplate(&types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT3Nano})
@@ -127,7 +127,8 @@ func TestRunInstances_fromTemplate(t *testing.T) {
 	})
 }
 
-// TestRunInstances_templateWithoutImage covers rule A.4.12.
+// TestRunInstances_templateWithoutImage covers rule A.4.12. EC2 does not check the image of a launch template, and a
+// version inherits only from its source version.
 func TestRunInstances_templateWithoutImage(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		id := f.createLaunchTemplate(&types.RequestLaunchTemplateData{InstanceType: types.InstanceTypeT3Micro})

@@ -129,7 +129,7 @@ func TestNetwork_temporaryBuildResources(t *testing.T) {
 	})
 }
 
-// TestRunInstances_withoutDefaultVPC covers rule B.12.1.
+// TestRunInstances_withoutDefaultVPC covers rule B.12.1. A launch without a subnet needs a default VPC.
 func TestRunInstances_withoutDefaultVPC(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		image := f.createImage("")
@@ -145,7 +145,8 @@ func TestRunInstances_withoutDefaultVPC(t *testing.T) {
 	})
 }
 
-// TestRunInstances_macNeedsHost covers rules B.12.2 and B.12.3.
+// TestRunInstances_macNeedsHost covers rules B.12.2 and B.12.3. Mac instances run on dedicated hosts only. A launch
+// on a dedicated host needs an allocated host of the instance type.
 func TestRunInstances_macNeedsHost(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		image := f.createImage("", func(in *ec2.RegisterImageInput) {

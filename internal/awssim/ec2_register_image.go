@@ -208,8 +208,8 @@ func (w *World) registeredDevices(
 	return devices, root, nil
 }
 
-// isRootDevice reports whether a mapping is of the root device. The mapping of a disk, such as /dev/sda, also serves as
-// the one of the disk's first partition, such as /dev/sda1.
+// isRootDevice reports whether a mapping with a device name maps the root device. If the root device is the first
+// partition of a disk, such as /dev/sda1, a mapping of the whole disk, such as /dev/sda, counts too.
 func (w *World) isRootDevice(c *Call, name, root string) bool {
 	return name == root || w.violates(c, "B.8.3", name != "" && root == name+"1")
 }

@@ -103,7 +103,7 @@ func TestRegisterImage_invalid(t *testing.T) {
 	}
 }
 
-// TestRegisterImage_nameTaken covers rule 2.5.2.
+// TestRegisterImage_nameTaken covers rule 2.5.2. An image name is unique in an account and Region.
 func TestRegisterImage_nameTaken(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		root := f.createSnapshot("")
@@ -124,7 +124,8 @@ func TestRegisterImage_nameTaken(t *testing.T) {
 	})
 }
 
-// TestRegisterImage_snapshotOfOtherAccount covers rule 1.5.6.
+// TestRegisterImage_snapshotOfOtherAccount covers rule 1.5.6. RegisterImage refuses a snapshot that is only shared
+// with the account.
 func TestRegisterImage_snapshotOfOtherAccount(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		root := f.createSnapshot("")
@@ -148,7 +149,7 @@ func TestRegisterImage_defaults(t *testing.T) {
 			in.BlockDeviceMappings = append(in.BlockDeviceMappings,
 				types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdb"), VirtualName: aws.String("ephemeral0")},
 				types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdc"), NoDevice: aws.String("")},
-				// rule 1.5.5
+				// rule 1.5.5: a mapping with a size and without a snapshot may request encryption
 				types.BlockDeviceMapping{
 					DeviceName: aws.String("/dev/sdd"),
 					Ebs:        &types.EbsBlockDevice{VolumeSize: aws.Int32(3), Encrypted: aws.Bool(true)},
@@ -181,7 +182,7 @@ func TestRegisterImage_defaults(t *testing.T) {
 	})
 }
 
-// TestRegisterImage_keepsRequestedAttributes covers rule 2.4.
+// TestRegisterImage_keepsRequestedAttributes covers rule 2.4. The image has all attributes of the request.
 func TestRegisterImage_keepsRequestedAttributes(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		id := requireOutput(f.registerImage(f.ec2, f.createSnapshot(""), setAllAttributes))(f)
@@ -260,7 +261,7 @@ func TestRegisterImage_billingFollowsSnapshot(t *testing.T) {
 	})
 }
 
-// TestRegisterImage_authorizedResources covers rule 2.5.5.
+// TestRegisterImage_authorizedResources covers rule 2.5.5. RegisterImage authorizes the image and each snapshot.
 func TestRegisterImage_authorizedResources(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		root := f.createSnapshot("")

@@ -212,7 +212,7 @@ func TestStartInstances_unusableKey(t *testing.T) {
 	})
 }
 
-// TestDescribeInstances_terminatedForAnHour covers rule 8.7.
+// TestDescribeInstances_terminatedForAnHour covers rule 8.7. A terminated instance is described for an hour.
 func TestDescribeInstances_terminatedForAnHour(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		id := f.launch(f.ec2, f.createImage(""))
@@ -264,7 +264,8 @@ func TestRunInstances_unsupportedInstanceType(t *testing.T) {
 	}
 }
 
-// TestRunInstances_keyWithoutEncrypted covers rule 1.1.11.
+// TestRunInstances_keyWithoutEncrypted covers rule 1.1.11. A key without Encrypted=true is refused, even an empty
+// key.
 func TestRunInstances_keyWithoutEncrypted(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		image, key := f.createImage(""), f.createKey()
@@ -308,7 +309,7 @@ func TestRunInstances_dryRunUnknownImage(t *testing.T) {
 	})
 }
 
-// TestRunInstances_clientToken covers rule 4.2.3.
+// TestRunInstances_clientToken covers rule 4.2.3. A client token makes a call idempotent.
 func TestRunInstances_clientToken(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		image := f.createImage("")

@@ -69,7 +69,7 @@ func TestModifySnapshotAttribute_whoMayShare(t *testing.T) {
 	}
 }
 
-// TestModifySnapshotAttribute_publicAccessBlocked covers rule 2.1.3.
+// TestModifySnapshotAttribute_publicAccessBlocked covers rule 2.1.3. Block public access prevents public snapshots.
 func TestModifySnapshotAttribute_publicAccessBlocked(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		shared, other := f.createSnapshot(""), f.createSnapshot("")
@@ -109,7 +109,8 @@ func TestModifySnapshotAttribute_publicAccessBlocked(t *testing.T) {
 	})
 }
 
-// TestModifySnapshotAttribute_owner covers rule 2.1.5.
+// TestModifySnapshotAttribute_owner covers rule 2.1.5. Sharing a pending snapshot, sharing twice and sharing with
+// oneself succeed.
 func TestModifySnapshotAttribute_owner(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		snapshot := f.createSnapshot("")
@@ -132,7 +133,8 @@ func TestModifySnapshotAttribute_owner(t *testing.T) {
 	})
 }
 
-// TestModifySnapshotAttribute_tooManyItems covers rule 2.1.6.
+// TestModifySnapshotAttribute_tooManyItems covers rule 2.1.6. A change of create volume permissions has at most 500
+// items and only one operation.
 func TestModifySnapshotAttribute_tooManyItems(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		snapshot := f.createSnapshot("")
@@ -186,7 +188,7 @@ func TestModifySnapshotAttribute_keyNotShared(t *testing.T) {
 	})
 }
 
-// TestSnapshotAttribute_onlyForOwner covers rule 2.1.7.
+// TestSnapshotAttribute_onlyForOwner covers rule 2.1.7. A snapshot of another account is not found.
 func TestSnapshotAttribute_onlyForOwner(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		snapshot := f.createSnapshot("")

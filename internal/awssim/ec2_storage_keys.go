@@ -131,8 +131,8 @@ func (w *World) isDirectCopyDenied(c *Call, from location, source, target *key) 
 		denied(target, "kms:DescribeKey", "kms:Decrypt", "kms:ReEncryptTo", "kms:GenerateDataKeyWithoutPlaintext")
 }
 
-// isVolumeKeyDenied is like isCopyKeyDenied, for a volume. If the keys differ, a volume needs ReEncryptFrom on the
-// snapshot's key instead of CreateGrant (rule A.4.8).
+// isVolumeKeyDenied reports whether a volume cannot be created because of a key or a missing permission. If the keys
+// differ, it needs ReEncryptFrom on the snapshot's key, where a copy needs CreateGrant (rule A.4.8).
 func (w *World) isVolumeKeyDenied(c *Call, source, target *key) bool {
 	allows := func(k *key, action string) bool {
 		return w.isKeyUseAllowed(c, k, action, "ec2", action == "kms:CreateGrant")

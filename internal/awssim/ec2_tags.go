@@ -343,7 +343,7 @@ func (w *World) describeTags(c *Call, in *ec2.DescribeTagsInput) (*ec2.DescribeT
 	}
 
 	for _, filter := range in.Filters {
-		if aws.ToString(filter.Name) == "tag-key" { // as other describe calls know it
+		if aws.ToString(filter.Name) == "tag-key" { // a filter of the other describe calls only
 			return nil, badRequest("InvalidParameterValue", "The filter 'tag-key' is invalid")
 		}
 	}

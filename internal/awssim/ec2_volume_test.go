@@ -44,7 +44,8 @@ func TestCreateVolume_unusableKey(t *testing.T) {
 	}
 }
 
-// TestCreateVolume_snapshotUnreadable covers rule A.4.7.
+// TestCreateVolume_snapshotUnreadable covers rule A.4.7. CreateVolume refuses a snapshot that is pending or not
+// readable.
 func TestCreateVolume_snapshotUnreadable(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		pending := *requireOutput(f.ec2.CreateSnapshot(f.Context(), &ec2.CreateSnapshotInput{

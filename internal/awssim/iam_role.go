@@ -238,8 +238,8 @@ func (w *World) authorizeRole(c *Call, name *string) (*role, error) {
 	return found, nil
 }
 
-// authorizeRoleChange is like authorizeRole, for operations that change a role. A service-linked role cannot be changed
-// (rule 8.1).
+// authorizeRoleChange authorizes an operation that changes a role of the caller's account, and returns the role. It
+// refuses to change a service-linked role (rule 8.1).
 func (w *World) authorizeRoleChange(c *Call, name *string) (*role, error) {
 	found, err := w.authorizeRole(c, name)
 	if err == nil && w.violates(c, "8.1", found.isServiceLinked()) {

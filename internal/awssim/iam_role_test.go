@@ -155,7 +155,7 @@ func TestIAM_boundariesAndManagedPolicies(t *testing.T) {
 			RoleName: name, PermissionsBoundary: bound,
 		}))(f)
 
-		// rule A.4.11
+		// rule A.4.11: an authorization error names the type of the policy that denied it
 		requireErrorMessage(
 			f, look(), "UnauthorizedOperation", "because no permissions boundary allows the ec2:DescribeRegions action",
 		)
@@ -200,7 +200,8 @@ func TestIAM_usersAndAccessKeys(t *testing.T) {
 	})
 }
 
-// TestServiceLinkedRole_cannotBeChanged covers rule 8.1.
+// TestServiceLinkedRole_cannotBeChanged covers rule 8.1. A service-linked role needs a key policy or a grant,
+// because no IAM policy can be attached to it.
 func TestServiceLinkedRole_cannotBeChanged(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		client := f.iam(owner)
@@ -213,7 +214,7 @@ func TestServiceLinkedRole_cannotBeChanged(t *testing.T) {
 		created := requireOutput(create("autoscaling.amazonaws.com", aws.String("blue")))(f).Role
 		if *created.Arn != "arn:aws:iam::"+owner+
 			":role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling_blue" {
-			// rule 8.1
+			// the path of a service-linked role names its service (rule 8.1)
 			f.Errorf("8.1: %s", *created.Arn)
 		}
 

@@ -50,7 +50,7 @@ var (
 	describes = []kmstypes.GrantOperation{kmstypes.GrantOperationDescribeKey}
 )
 
-// TestCreateGrant_sameName covers rule 3.2.6.
+// TestCreateGrant_sameName covers rule 3.2.6. A grant with a name is created once.
 func TestCreateGrant_sameName(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		key := f.createKey()
@@ -149,7 +149,7 @@ func TestCreateGrant_invalid(t *testing.T) {
 	})
 }
 
-// TestCreateGrant_grantLimit covers rule 3.2.7.
+// TestCreateGrant_grantLimit covers rule 3.2.7. A key has at most 50,000 grants.
 func TestCreateGrant_grantLimit(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		arn, id := f.createKey(), ""
@@ -279,7 +279,7 @@ func TestRetireGrant_whoMayRetire(t *testing.T) {
 	})
 }
 
-// TestListGrants_pages covers rule 3.2.9.
+// TestListGrants_pages covers rule 3.2.9. Lists of grants have pages.
 func TestListGrants_pages(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		key := f.createKey()

@@ -201,7 +201,8 @@ func TestImportKeyMaterial_wrappingAlgorithms(t *testing.T) {
 	})
 }
 
-// TestImportKeyMaterial_oneOfSeveralExpired covers rule B.5.6.
+// TestImportKeyMaterial_oneOfSeveralExpired covers rule B.5.6. Further key material cannot be imported while another
+// one is pending rotation.
 func TestImportKeyMaterial_oneOfSeveralExpired(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		key := f.createKeyInState(kmstypes.KeyStatePendingImport)

@@ -254,7 +254,7 @@ func TestKey_identifiers(t *testing.T) {
 	})
 }
 
-// TestAlias_createUpdateDelete covers rule 3.3.4.
+// TestAlias_createUpdateDelete covers rule 3.3.4. Alias names that start with alias/aws/ are reserved for AWS.
 func TestAlias_createUpdateDelete(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		one, two := f.createKey(), f.createKey()
@@ -303,7 +303,8 @@ func TestAlias_createUpdateDelete(t *testing.T) {
 	})
 }
 
-// TestKey_awsManaged covers rule 3.2.5.
+// TestKey_awsManaged covers rule 3.2.5. The policy of aws/ebs allows the account's principals through EC2 and cannot
+// be changed.
 func TestKey_awsManaged(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		if keys := requireOutput(f.kms.ListKeys(f.Context(), &kms.ListKeysInput{}))(f).Keys; len(keys) != 0 {
@@ -349,7 +350,8 @@ func TestKey_awsManaged(t *testing.T) {
 	})
 }
 
-// TestKeyPolicy_access covers rules 3.2.1 and 3.2.8.
+// TestKeyPolicy_access covers rules 3.2.1 and 3.2.8. A key of another account needs both the key policy and an
+// identity policy. A key policy has at most 32 KB.
 func TestKeyPolicy_access(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		key := f.createKey()
@@ -520,7 +522,7 @@ func TestEncrypt_roundTrip(t *testing.T) {
 			f.Error(err)
 		}
 
-		// rule 3.7
+		// rule 3.7: KMS has a separate error code for each kind of invalid parameter
 		requireErrorCode(f, open(f.kms, &kms.DecryptInput{CiphertextBlob: sealed}), "InvalidCiphertextException")
 		requireErrorCode(
 			f, open(f.kms, &kms.DecryptInput{CiphertextBlob: sealed[1:], EncryptionContext: context}),
@@ -541,7 +543,7 @@ func TestEncrypt_roundTrip(t *testing.T) {
 			open(kms.NewFromConfig(f.world.Config(owner, away)), &kms.DecryptInput{
 				CiphertextBlob: sealed, EncryptionContext: context,
 			}),
-			// rule 3.4.3
+			// rule 3.4.3: KMS does not reveal whether a key of another account exists
 			"AccessDeniedException",
 			"The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are "+
 				"not allowed to access.")
@@ -628,7 +630,7 @@ func TestKMS_dryRuns(t *testing.T) {
 	})
 }
 
-// TestRotateKeyOnDemand_keepsARNAndCiphertexts covers rule 3.5.3.
+// TestRotateKeyOnDemand_keepsARNAndCiphertexts covers rule 3.5.3. Rotation never changes the key ARN.
 func TestRotateKeyOnDemand_keepsARNAndCiphertexts(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		key := f.createKey()
@@ -664,7 +666,7 @@ func TestRotateKeyOnDemand_keepsARNAndCiphertexts(t *testing.T) {
 	})
 }
 
-// TestReplicateKey_multiRegionKeys covers rule 3.6.1.
+// TestReplicateKey_multiRegionKeys covers rule 3.6.1. Multi-Region keys share only the key ID and the material.
 func TestReplicateKey_multiRegionKeys(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		WithReplicaCreation(10 * time.Second)(f.world)

@@ -162,7 +162,7 @@ func showPolicy(p *organizationPolicy) *orgtypes.Policy {
 	return &orgtypes.Policy{Content: &p.text, PolicySummary: &p.PolicySummary}
 }
 
-// authorizeOrganizationPolicy is like authorizeManager, and returns the policy in a request.
+// authorizeOrganizationPolicy authorizes a manager's operation on a policy. It returns the organization and the policy.
 func (w *World) authorizeOrganizationPolicy(c *Call, id *string) (*organization, *organizationPolicy, error) {
 	o, err := w.authorizeManager(c, "*")
 	if err != nil {
@@ -215,7 +215,7 @@ func (w *World) updateOrganizationPolicy(
 	return &organizations.UpdatePolicyOutput{Policy: showPolicy(found)}, nil
 }
 
-// authorizeAttachment is like authorizeOrganizationPolicy, and also returns the target in a request.
+// authorizeAttachment authorizes attaching or detaching a policy. It returns the target and the policy.
 func (w *World) authorizeAttachment(c *Call, id, target *string) (*node, *organizationPolicy, error) {
 	o, found, err := w.authorizeOrganizationPolicy(c, id)
 	if err != nil {

@@ -214,7 +214,7 @@ func TestOrganizations_serviceControlPolicies(t *testing.T) {
 			`{"Effect":"Deny","Action":"ec2:*","Resource":"*","Condition":{"StringNotEquals":{"aws:RequestedRegion":"`+home+
 				`"}}}`)
 
-		// rule A.4.11
+		// rule A.4.11: an authorization error names the type of the policy that denied it
 		requireErrorMessage(
 			o, look(member, away), "UnauthorizedOperation", "with an explicit deny in a service control policy",
 		)
@@ -230,7 +230,7 @@ func TestOrganizations_serviceControlPolicies(t *testing.T) {
 			PolicyId: aws.String("p-FullAWSAccess"), TargetId: &o.unit,
 		}))(o)
 
-		// rule A.4.11
+		// rule A.4.11: an authorization error names the type of the policy that denied it
 		requireErrorMessage(
 			o, look(member, home), "UnauthorizedOperation",
 			"because no service control policy allows the ec2:DescribeImages action",

@@ -22,7 +22,7 @@ const (
 	// InheritedDeprecation keeps the deprecation time of the source image in CopyImage (Q5). By default the copy has
 	// none.
 	InheritedDeprecation Alternative = "inherited-deprecation"
-	// KeptSnapshots leaves the snapshots of a deregistered image in place, and says so. By default they are deleted.
+	// KeptSnapshots keeps the snapshots of a deregistered image, and returns that. By default they are deleted.
 	KeptSnapshots Alternative = "kept-snapshots"
 	// ImageKeyChecked refuses an unusable key of CopyImage at once (Q1). By default the copy fails later (rule 1.8.5).
 	ImageKeyChecked Alternative = "image-key-checked"
@@ -33,7 +33,7 @@ const (
 	// ImageCopiesCounted counts the snapshots of image copies in the quota of snapshot copies (Q4). By default they do
 	// not count.
 	ImageCopiesCounted Alternative = "image-copies-counted"
-	// ActingDryRuns ignores DryRun, as an intermediary that drops the parameter. By default a dry run changes nothing.
+	// ActingDryRuns ignores DryRun, as if a proxy had dropped the parameter. By default a dry run changes nothing.
 	ActingDryRuns Alternative = "acting-dry-runs"
 	// ParameterTypeRefused refuses another type for an existing parameter. By default it converts the parameter (rule
 	// B.6.1).

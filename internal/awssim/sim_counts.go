@@ -5,7 +5,7 @@ package awssim
 
 import "maps"
 
-// Counts says how much happened in a world, so that a test can show that it met what it was written for.
+// Counts holds the numbers of events in a world, so that a test can prove that the intended events occurred.
 type Counts struct {
 	Calls     int
 	Mutations int           // mutating calls that succeeded

@@ -371,7 +371,8 @@ func TestKeyRotation_onDemand(t *testing.T) {
 	})
 }
 
-// TestDecrypt_namesAnotherRegionsKey covers rule B.5.8.
+// TestDecrypt_namesAnotherRegionsKey covers rule B.5.8. Decrypt compares the key in the request with the key of the
+// ciphertext before it looks up the Region of the ARN.
 func TestDecrypt_namesAnotherRegionsKey(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		primary := requireOutput(f.kms.CreateKey(f.Context(), &kms.CreateKeyInput{MultiRegion: aws.Bool(true)}))(f)

@@ -57,13 +57,13 @@ func TestScenario_encryptionByDefault(t *testing.T) {
 			f.inLocation(owner, away).imageKey(f.inLocation(owner, away).copyImageAndWait(before)), "",
 		)
 
-		// rule 2.2.2
+		// rule 2.2.2: an image with a snapshot that is encrypted with aws/ebs cannot be shared
 		requireErrorMessage(
 			f, f.addLaunchPermission(built, types.LaunchPermission{UserId: aws.String(member)}), "InvalidParameter",
 			"Snapshots encrypted with the AWS Managed CMK can",
 		)
 
-		// rule 2.1.1
+		// rule 2.1.1: a snapshot that is encrypted with aws/ebs cannot be shared
 		requireError(
 			f, f.modifyPermission(f.rootSnapshot(f.ec2, built), true, toUser(member)), "OperationNotPermitted",
 			"Encrypted snapshots with EBS default key cannot be shared",
@@ -162,7 +162,7 @@ func TestScenario_copyWithDefaults(t *testing.T) {
 
 		requireErrorCode(f, err, "InvalidParameterDependency") // 1.1.11
 		_, err = f.copyImage(f.ec2, image, func(in *ec2.CopyImageInput) { in.Encrypted = no })
-		// rule 1.4.8
+		// rule 1.4.8: CopyImage refuses Encrypted=false for an encrypted source
 		requireError(
 			f, err, "InvalidRequest",
 			"Snapshot "+root+" is encrypted. Creating an unencrypted copy from an encrypted snapshot is not supported.",

@@ -151,7 +151,7 @@ func TestScenario_publishImage(t *testing.T) {
 		}
 
 		_, err = read(true)
-		// rule 7.10
+		// rule 7.10: Parameter Store passes on errors of KMS
 		requireError(
 			f, err, "AccessDeniedException",
 			"The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are "+

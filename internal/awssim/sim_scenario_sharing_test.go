@@ -129,7 +129,7 @@ func TestScenario_publicAccessBlocked(t *testing.T) {
 		time.Sleep(10 * time.Minute) // a change takes that long (rule 2.2.13)
 		requireNoError(0, f.addLaunchPermission(image, everyone))(f)
 		expectEqual(f, "what a stranger sees of the public image", sees(), 1)
-		// rule 2.2.3
+		// rule 2.2.3: an image with an encrypted snapshot cannot be public
 		requireErrorMessage(
 			f, f.addLaunchPermission(
 				encrypted, everyone,
@@ -139,7 +139,7 @@ func TestScenario_publicAccessBlocked(t *testing.T) {
 		root := f.rootSnapshot(f.ec2, image)
 		requireNoError(0, f.modifyPermission(root, true, toAll))(f)
 		otherRole.copyImageAndWait(image)
-		// rule 2.1.2
+		// rule 2.1.2: an encrypted snapshot cannot be public
 		requireError(
 			f, f.modifyPermission(f.rootSnapshot(f.ec2, encrypted), true, toAll), "OperationNotPermitted",
 			"Encrypted snapshots cannot be shared publicly.",
@@ -149,7 +149,7 @@ func TestScenario_publicAccessBlocked(t *testing.T) {
 			State: types.SnapshotBlockPublicAccessStateBlockAllSharing,
 		}))(f)
 
-		// rule 2.1.3
+		// rule 2.1.3: block public access prevents public snapshots
 		requireError(
 			f, f.modifyPermission(f.createSnapshot(""), true, toAll), "OperationNotPermitted",
 			"Public sharing of snapshots is blocked for this account.",

@@ -61,7 +61,9 @@ var harmlessCalls = map[string]func(f fixture, config aws.Config) error{
 	},
 }
 
-// TestSigningTime_window covers rule 5.11.
+// TestSigningTime_window covers rule 5.11. A request is refused when its signing time differs from AWS's clock by
+// more than 15 minutes (EC2, STS, IAM) or 5 minutes (JSON services). The codes are RequestExpired or AuthFailure
+// (EC2), SignatureDoesNotMatch (STS, IAM) and InvalidSignatureException (JSON services).
 func TestSigningTime_window(t *testing.T) {
 	for _, row := range []struct {
 		service    string
@@ -151,7 +153,9 @@ func TestClientSkew_isCorrectedBySDK(t *testing.T) {
 	}
 }
 
-// TestClientSkew_asAuthFailure covers rule 5.11.
+// TestClientSkew_asAuthFailure covers rule 5.11. A request is refused when its signing time differs from AWS's clock
+// by more than 15 minutes (EC2, STS, IAM) or 5 minutes (JSON services). The codes are RequestExpired or AuthFailure
+// (EC2), SignatureDoesNotMatch (STS, IAM) and InvalidSignatureException (JSON services).
 func TestClientSkew_asAuthFailure(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		WithClientSkew(time.Hour)(f.world)

@@ -170,7 +170,7 @@ func isThrottled(t *testing.T, err error) bool {
 	return true
 }
 
-// TestThrottling_kmsError covers rule 3.2.9.
+// TestThrottling_kmsError covers rule 3.2.9. KMS limits the request rates of its operations.
 func TestThrottling_kmsError(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		WithoutLatency()(f.world)

@@ -297,7 +297,8 @@ func TestRunInstances_imageParameter(t *testing.T) {
 	})
 }
 
-// TestParameter_secureString covers rules 7.9 and 7.10.
+// TestParameter_secureString covers rules 7.9 and 7.10. A SecureString is encrypted with a KMS key, and reading it
+// needs the key. Parameter Store passes on errors of KMS.
 func TestParameter_secureString(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		key := f.createKey()
@@ -332,7 +333,7 @@ func TestParameter_secureString(t *testing.T) {
 			Name: aws.String("/secret"), WithDecryption: aws.Bool(true),
 		})
 
-		// rule 7.10
+		// rule 7.10: Parameter Store passes on errors of KMS
 		requireErrorMessage(
 			f, err, "AccessDeniedException",
 			"The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are "+
@@ -372,7 +373,8 @@ func TestParameter_secureString(t *testing.T) {
 	})
 }
 
-// TestParameter_permissions covers rule 7.6.
+// TestParameter_permissions covers rule 7.6. Publishing a parameter needs permissions for the parameter, its tags
+// and the image.
 func TestParameter_permissions(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		config := f.sessionCredentials(f.createRole(owner, "publisher", trustStatement(rootOf(owner), `"sts:*"`),
@@ -382,7 +384,7 @@ func TestParameter_permissions(t *testing.T) {
 		client := ssm.NewFromConfig(config, withoutSSMRetries)
 		requireNoError(f.putParameter(client, "/golden/image", "value"))(f)
 		_, err := f.putParameter(client, "/other/image", "value")
-		// rule 7.6
+		// rule 7.6: publishing a parameter needs permissions for the parameter, its tags and the image
 		requireErrorMessage(
 			f, err, "AccessDeniedException", "because no identity-based policy allows the ssm:PutParameter action",
 		)

@@ -226,7 +226,7 @@ func (w *World) assumeRole(c *Call, in *sts.AssumeRoleInput) (*sts.AssumeRoleOut
 // newSession returns the session of an AssumeRole request. Some properties come from the caller's session (rule 5.5).
 func (w *World) newSession(c *Call, in *sts.AssumeRoleInput) (*session, error) {
 	role, ok := w.findRole(*in.RoleArn)
-	if !ok || role.account.suspended || role.created.After(c.At) { // the error is the same for each of these
+	if !ok || role.account.suspended || role.created.After(c.At) { // AWS returns the same error in all three cases
 		return nil, newAPIError(http.StatusForbidden, "AccessDenied",
 			"User: %s is not authorized to perform: sts:AssumeRole on resource: %s",
 			c.caller.principal.ARN, *in.RoleArn)

@@ -332,7 +332,7 @@ func numberedTags(n int, value string) (tags []ststypes.Tag) {
 	return tags
 }
 
-// TestAssumeRole_roleChaining covers rule 5.2.
+// TestAssumeRole_roleChaining covers rule 5.2. A session of role chaining lasts at most one hour.
 func TestAssumeRole_roleChaining(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		trust := trustStatement("*", `"sts:AssumeRole","sts:TagSession","sts:SetSourceIdentity"`)
@@ -352,7 +352,7 @@ func TestAssumeRole_roleChaining(t *testing.T) {
 		})
 
 		_, err := f.assumeRole(one, second, lasting(time.Hour+time.Second))
-		// rule 5.2
+		// rule 5.2: a session of role chaining lasts at most one hour
 		requireErrorMessage(f, err, "ValidationError", "exceeds the 1 hour session limit for roles assumed by role chaining")
 		_, err = f.assumeRole(one, second, func(in *sts.AssumeRoleInput) {
 			in.Tags = []ststypes.Tag{{Key: aws.String("Team"), Value: aws.String("other")}}
@@ -395,7 +395,9 @@ func TestAssumeRole_roleChaining(t *testing.T) {
 	})
 }
 
-// TestAssumeRole_sessionPolicyOnlyLimits covers rules 6.2 and A.4.11.
+// TestAssumeRole_sessionPolicyOnlyLimits covers rules 6.2 and A.4.11. A call that policies do not allow fails with
+// an error that names the action, dry run or not. An authorization error names the type of the policy that denied
+// it.
 func TestAssumeRole_sessionPolicyOnlyLimits(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		role := f.createRole(
@@ -414,7 +416,7 @@ func TestAssumeRole_sessionPolicyOnlyLimits(t *testing.T) {
 		}))
 
 		_, err := limited.DescribeRegions(f.Context(), &ec2.DescribeRegionsInput{})
-		// rule A.4.11
+		// rule A.4.11: an authorization error names the type of the policy that denied it
 		requireErrorMessage(
 			f, err, "UnauthorizedOperation", "because no session policy allows the ec2:DescribeRegions action",
 		)
@@ -434,7 +436,7 @@ func TestAssumeRole_sessionPolicyOnlyLimits(t *testing.T) {
 	})
 }
 
-// TestSession_expired covers rule 5.4.
+// TestSession_expired covers rule 5.4. Each service has its own error for an expired session.
 func TestSession_expired(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		config := f.sessionCredentials(
@@ -471,7 +473,7 @@ func TestSession_expired(t *testing.T) {
 	})
 }
 
-// TestGetCallerIdentity_principals covers rule 5.9.
+// TestGetCallerIdentity_principals covers rule 5.9. GetCallerIdentity needs no permission.
 func TestGetCallerIdentity_principals(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		role := f.createRole(member, "target", trustStatement(rootOf(member), `"sts:*"`))
@@ -524,7 +526,7 @@ func TestCredentials_unknown(t *testing.T) {
 	})
 }
 
-// TestRegion_optInPerAccount covers rule 5.8.
+// TestRegion_optInPerAccount covers rule 5.8. Each account must enable an opt-in Region.
 func TestRegion_optInPerAccount(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		const region = "eu-south-1"
