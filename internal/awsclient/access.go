@@ -30,7 +30,7 @@ type Access struct {
 	SharedCredentialsFile string              // path
 	AssumeRole            []distribution.Role // a chain, in order, each with its RoleARN; no role is assumed if empty
 	CustomEndpointEC2     string              // URL
-	MaxRetries            int                 // of one call; without a limit but the run's context if 0
+	MaxRetries            int                 // of one call; limited only by the run's context if 0
 	InsecureSkipTLSVerify bool
 
 	Version    string         // of the plugin, for the user agent
@@ -78,7 +78,7 @@ func (a Access) load(ctx context.Context, profile string, jitter *jitter) (aws.C
 		return cfg, explainCredentials(cmp.Or(profile, a.profileName()), err)
 	}
 	settings.complete(&cfg)
-	cfg.RetryMaxAttempts = 0 // else AWS_MAX_ATTEMPTS would limit retries, which is for max_retries alone
+	cfg.RetryMaxAttempts = 0 // AWS_MAX_ATTEMPTS must not limit retries; only max_retries does
 	return cfg, nil
 }
 

@@ -26,8 +26,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// FromBase makes target roles be assumed with the credentials from before the top-level assume_role
-// (distribution.Request.AssumeRoleFrom).
+// FromBase is a value of distribution.Request.AssumeRoleFrom. Target roles are then assumed with the credentials that
+// assume the top-level assume_role, not with its session.
 const FromBase = "base"
 
 // Pool holds the clients of every location. They use the source credentials, unless Assume has set others.
@@ -122,15 +122,16 @@ func (p *Pool) newDestinationSession(
 	return p.newCheckedSession(d.At.Account, profile, p.assumeRoles(cfg, d.Roles)), nil
 }
 
-// newCheckedSession returns a session that has the credentials of another session only if they belong to the account.
+// newCheckedSession returns a session that returns the credentials of parent if they belong to the account, and an
+// error otherwise.
 func (p *Pool) newCheckedSession(account, profile string, parent *session) *session {
 	client := p.credentialClient(p.sourceConfig, account, parent)
 	return newSession(accountCheckedProvider{account, profile, parent, client}, parent)
 }
 
 // sessionOf returns the session of a location, with the source credentials if Assume has set none. If the location has
-// no account, the account of the source credentials is not checked: that would need a call of STS. The caller must hold
-// mu.
+// no account, it does not check the account of the source credentials, which would need a call of STS. The caller must
+// hold mu.
 func (p *Pool) sessionOf(at distribution.Location) *session {
 	if at.Account == "" {
 		return p.sourceSession

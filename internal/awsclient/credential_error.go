@@ -41,7 +41,7 @@ func explainCredentials(profile string, err error) error {
 	return &CredentialError{Cause: cause, Profile: profile, Err: shortened(cause, err)}
 }
 
-// errMFA replaces the SDK's error, which is addressed to programmers.
+// errMFA replaces the SDK's error, which addresses the developer of a program and not its user.
 var errMFA = errors.New("it has mfa_serial, and Packer cannot ask for an MFA code; use a profile without mfa_serial, " +
 	"or the environment variables that `aws configure export-credentials --format env` prints")
 

@@ -24,7 +24,7 @@ type processProvider struct{ command string }
 
 // processError is the error of a credential process.
 type processError struct {
-	words string // the last that the command wrote to its standard error; empty if it wrote nothing
+	words string // end of what the command wrote to its standard error; empty if it wrote nothing
 	err   error
 }
 
@@ -41,7 +41,7 @@ func (e *processError) Error() string {
 
 func (e *processError) Unwrap() error { return e.err }
 
-// Retrieve runs the command.
+// Retrieve runs the command and returns the credentials that it prints.
 func (p processProvider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	reader, writer, err := os.Pipe()
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// Guard checks every call of a Pool right before it is sent, and sees its response. Only here, conditions for all
-// mutating calls are enforced.
+// Guard checks every call of a Pool right before it is sent, and sees its response. No other code enforces conditions
+// for all mutating calls.
 type Guard struct {
 	// Fence returns why a mutating call must not be sent. input is the input of the SDK, and signed is the date of the
 	// signature. Nil if every call may be sent.
@@ -111,7 +111,7 @@ func changesResources(service string) bool {
 	return false
 }
 
-// isDryRun reports whether the DryRun member of an input is set. AWS changes nothing then.
+// isDryRun reports whether the DryRun member of an input is set, so that the call changes nothing.
 func isDryRun(input any) bool {
 	value := reflect.Indirect(reflect.ValueOf(input))
 	if value.Kind() != reflect.Struct || !value.FieldByName("DryRun").IsValid() {

@@ -35,7 +35,7 @@ const (
 	// outageGap is the time between two failed attempts after which they do not belong to the same outage. It is longer
 	// than the five minutes in which a run looks for a resource before it repeats a call without a client token.
 	outageGap = 6 * time.Minute
-	// laterCalls is how long other calls of a service or location are retried after the run has given up one.
+	// laterCalls is how long the other calls of a service or location are retried after the run has given up one of them.
 	laterCalls = 2 * time.Minute
 	// overGap replaces outageGap after an outage in which the run gave up a call. Until it has passed, the next call gets
 	// one attempt.
@@ -77,7 +77,7 @@ func IsUnanswered(err error) bool {
 	return errors.As(err, &unanswered)
 }
 
-// errSilent is the error of an attempt without a response.
+// errSilent is the error of an attempt that got no response.
 var errSilent = errors.New("no response")
 
 // silentError returns the error of an attempt that the run ended because there was no response.
@@ -106,7 +106,7 @@ type outage struct {
 	Outage
 	lastAttempt time.Time
 	isReported  bool
-	isOver      bool // a call was given up
+	isOver      bool // the run gave up a call
 }
 
 // newOutageScopes returns the four scopes of a call: the operation, the service, the location, and the operation in all

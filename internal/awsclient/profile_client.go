@@ -31,7 +31,7 @@ type profileSettings struct {
 func (s *profileSettings) loadOptions() []func(*config.LoadOptions) error {
 	return []func(*config.LoadOptions) error{
 		config.WithAssumeRoleCredentialOptions(func(o *stscreds.AssumeRoleOptions) {
-			if o.Client != nil { // nil where the SDK only validates the options
+			if o.Client != nil { // it is nil if the SDK only validates the options
 				o.Client = profileClient{settings: s, role: o.Client}
 			}
 		}),

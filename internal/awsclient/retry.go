@@ -56,7 +56,7 @@ const credentialAttempts = 10
 // retryer retries some errors with exponential backoff and jitter. It has no retry quota, because the SDK's quota of
 // 500 would fail calls that are throttled for a long time.
 type retryer struct {
-	attempts  int // as many as the context allows if 0
+	attempts  int // maximum number of attempts; 0 for as many as the context allows
 	retryable retry.IsErrorRetryables
 	jitter    *jitter
 }

@@ -154,8 +154,8 @@ func newCallerIdentity(text string) distribution.CallerIdentity {
 	return distribution.CallerIdentity{Account: parsed.AccountID, ARN: text, Partition: parsed.Partition}
 }
 
-// withKnownIdentity answers GetCallerIdentity from an identity that is known once the credentials are. AWS is called if
-// it is not. Errors of the credentials are retried and reported as for any call.
+// withKnownIdentity answers GetCallerIdentity without a call if the identity is known once the credentials are loaded.
+// Otherwise AWS is called. Errors of the credentials are retried and reported as for any call.
 func withKnownIdentity(known func() *distribution.CallerIdentity) func(*sts.Options) {
 	answer := func(
 		ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler,
@@ -248,7 +248,7 @@ func (p accountCheckedProvider) Retrieve(ctx context.Context) (aws.Credentials, 
 	if identity := p.session.identity.Load(); identity != nil {
 		credentials.AccountID = identity.Account
 	}
-	if credentials.AccountID == "" { // a profile or an access key, unlike an assumed role, may not have it
+	if credentials.AccountID == "" { // unknown for some profiles and access keys, always known for an assumed role
 		identity, err := p.client.GetCallerIdentity(ctx, nil)
 		if err != nil {
 			return aws.Credentials{}, &SessionError{p.account, Operation(err), err}

@@ -32,8 +32,8 @@ type Facts struct {
 	Keys     map[Location]map[string]Key    // by the key as the template names it
 	Sites    map[Location]DestinationFacts  // of each destination
 	Earlier  map[Location]ExistingResources // with our source tag
-	Runs     Runs                           `json:"-"` // which runs work; nil if no other run does
-	Unseen   []FailedLookup                 // which failed
+	Runs     Runs                           `json:"-"` // which runs are active; nil if no other run is
+	Unseen   []FailedLookup                 // lookups that failed
 
 	// Releases holds the accounts' own images with our source tag, sorted by ID. Empty without retention and usage.
 	Releases map[Location][]ec2types.Image
@@ -57,13 +57,13 @@ type Facts struct {
 	// Grants holds the temporary grants on keys of the source account, sorted by id. Empty unless the request uses them.
 	Grants map[Location][]kmstypes.GrantListEntry
 
-	Base Image // with Request.Intent: the base AMI, in the fields of that name
+	Base Image // with Request.Intent: the base AMI of the build, in its fields Base and BaseSnapshots
 	// ProtectedNamesakes are images with the name of the build and deregistration protection, by Region
 	ProtectedNamesakes map[string]string
 	BaseMatches        int // with Request.Intent: how many images match the filter
 }
 
-// IsWorking reports whether another run works with a resource that it created.
+// IsWorking reports whether the run that created a resource is another run that is still active.
 func (f Facts) IsWorking(run string, created time.Time) bool {
 	return f.Runs != nil && !f.Runs.IsOver(run, created)
 }
@@ -168,7 +168,7 @@ type Key struct {
 // DestinationFacts holds the facts of one destination.
 type DestinationFacts struct {
 	Identity   CallerIdentity  // zero if the credentials could not be retrieved
-	Err        *APIError       // why not, or why the Region is not usable
+	Err        *APIError       // why there is no identity, or why the Region is not usable
 	ExternalID bool            // the last role is assumed with an external id
 	WorkedIn   string          // another account of the block, whose role was assumed with the same external id
 	NameUsed   *ec2types.Image // own image that has the name of the copy; nil if the name is free
@@ -272,11 +272,11 @@ type FailedLookup struct {
 	At       Location
 	Resource string
 	Refusal  APIError
-	Vital    bool // without the fact nothing can be done, because it decides what is deleted or what an image loses
+	Vital    bool // the run needs the fact, because it decides what is deleted or which attributes an image loses
 }
 
-// NeedsLookup reports whether a location cannot be planned without its facts. That is so except in Regions where the
-// source account only would have staged copies.
+// NeedsLookup reports whether a location cannot be planned without its facts. It is false only for Regions in which the
+// source account would have nothing but staged copies.
 func (f Facts) NeedsLookup(at Location) bool {
 	return at.Account != f.Source.Account || f.Images[at.Region].Image != nil
 }
@@ -330,8 +330,8 @@ func (k Key) ARN() string {
 	return aws.ToString(k.Metadata.Arn)
 }
 
-// IsHidden reports whether DescribeKey was denied. EC2 may still be able to use the key for us, because a key policy
-// can allow calls through EC2 only (3.2.4).
+// IsHidden reports whether DescribeKey was denied. EC2 may still be able to use the key for the caller, because a key
+// policy can allow calls through EC2 only (3.2.4).
 func (k Key) IsHidden() bool {
 	return k.Metadata == nil && k.Err != nil && strings.HasPrefix(k.Err.Code, "AccessDenied")
 }

@@ -17,7 +17,7 @@ const (
 type Finding struct {
 	Level            Level
 	Code             string   // stable name of the problem: "kms_create_grant_denied"; empty if it has none
-	Reference        string   // number of the AWS rule it rests on
+	Reference        string   // number of the AWS rule that explains the problem
 	Field            string   // option of the template: `target "prod": kms_key_id`
 	Location         Location // zero if it concerns no single location
 	Operation        string   // "ec2:CopySnapshot"
@@ -26,7 +26,7 @@ type Finding struct {
 	Summary          string     // subject and problem
 	Detail           string     // the fact about AWS
 	AWSCode          string     // of the error that AWS returned. Empty without one
-	AWSMessage       string     // likewise, without the caller and without an encoded message
+	AWSMessage       string     // of that error, without the caller and without an encoded message
 	Remediation      string     // the next step
 	PolicyStatements []Addition // missing statements; none if adding them does not help
 	Also             []Failure  // further failures with the same cause

@@ -9,7 +9,7 @@ type PointerMove string
 // Moves of published references.
 const (
 	Promote  PointerMove = "promote"  // to the copies of the source image
-	Rollback PointerMove = "rollback" // from the copies of the source image to what each named before
+	Rollback PointerMove = "rollback" // from the copies of the source image to the image that each named before
 )
 
 // PointerVersion is a version of an SSM parameter or of a launch template.

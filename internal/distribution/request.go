@@ -27,8 +27,8 @@ const AutoScaling Text = "arn:{{ .Partition }}:iam::{{ .AccountId }}:role/" +
 
 // Request holds the options of a run, with their defaults. It contains no results of lookups.
 type Request struct {
-	RunID                 string            // of this run, as its record has it
-	Records               Records           `json:"-"` // reads which runs work. Nil if no other run does
+	RunID                 string            // of this run, as in its record
+	Records               Records           `json:"-"` // reads which runs are active. Nil if no other run is
 	Images                []SourceImage     // one per Region, sorted by Region
 	KMSKeyID              string            // key of everything that is shared: id, alias or ARN; empty for none
 	RegionKMSKeyIDs       map[string]string // by Region; takes precedence over KMSKeyID
@@ -56,7 +56,7 @@ type Request struct {
 	PollInterval          time.Duration     // minimum for one location
 	Build                 Build
 	RunTags               map[string]Text   // of everything temporary
-	Functions             TemplateFunctions // but Created, which depends on the image
+	Functions             TemplateFunctions // without Created, which depends on the image
 	Intent                *BuildConfig      // nil if the images exist
 }
 
@@ -70,7 +70,7 @@ type Runs interface {
 	Regions() []string
 }
 
-// Read returns the runs of the records. Without records, no other run works.
+// Read returns the runs of the records. Without records, no other run counts as active.
 func (r Records) Read(ctx context.Context, others ...provenance.SourceImage) (Runs, error) {
 	if r == nil {
 		return noOtherRun{}, nil

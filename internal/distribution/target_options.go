@@ -5,8 +5,8 @@ package distribution
 
 import "time"
 
-// TargetOptions holds the options of a target that its destinations have as well. Text is a template in a target and
-// rendered in a destination. The tag is the name of the option in the template, or in its block.
+// TargetOptions holds the options of a target that its destinations inherit. A Text is a template in a target, and is
+// rendered in a destination. The struct tag is the name of the option in the template, or in its block.
 type TargetOptions struct {
 	Optional        bool   // its failure does not fail the run
 	SkipMissingRole bool   // skip an account whose role cannot be assumed

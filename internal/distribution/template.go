@@ -37,7 +37,8 @@ var (
 	// DestinationVars have the same values in every run of one image.
 	DestinationVars = []string{"AMI", "AMIName", "AccountId", "Partition", "Region", "SourceAMI", "Target"}
 
-	// SessionVars are the variables for role sessions, which no later run must find again.
+	// SessionVars are the variables for role sessions. They may change from run to run, because no later run must find a
+	// session again.
 	SessionVars = append(slices.Clone(DestinationVars), "PackerRunUUID")
 )
 
@@ -157,7 +158,7 @@ var undefinedVariable = regexp.MustCompile(`can't evaluate field (\w+) in type d
 // positions matches where in the template an error is: "template: :1:16: executing "" at <.AMI.Name>: ".
 var positions = regexp.MustCompile(`^template: :\d+(:\d+)?: (executing "" at <.*?>: )?(error calling \w+: )?`)
 
-// didYouMean returns a question with the most similar name, or nothing.
+// didYouMean returns a "did you mean" question with the most similar known name. Empty if none is similar.
 func didYouMean(name string, known []string, format string) string {
 	closest := suggest.Closest(name, known)
 	if closest == "" {

@@ -205,7 +205,7 @@ func snapshotUnder(t *testing.T, cloud *ec2.Client, key string) string {
 		},
 	))(t)
 	var snapshot string
-	eventually(t, func(ctx context.Context) bool { // the volume is there
+	eventually(t, func(ctx context.Context) bool { // until the volume is available
 		made, err := cloud.CreateSnapshot(ctx, &ec2.CreateSnapshotInput{VolumeId: volume.VolumeId})
 		if err == nil {
 			snapshot = *made.SnapshotId

@@ -127,7 +127,7 @@ func TestOrganizationWorkflow_continuesOnAnotherRunner(t *testing.T) {
 		t.Fatalf("the account has %d AMIs already", len(images))
 	}
 
-	for range 8 { // each runner lives as shortly as the first
+	for range 8 { // each runner has the same short timeout as the first
 		next := t.TempDir()
 		artifact := os.DirFS(filepath.Join(folder, "encrypted-ami"))
 		if err := os.CopyFS(filepath.Join(next, "encrypted-ami"), artifact); err != nil {

@@ -271,7 +271,7 @@ func TestRetention_olderRelease(t *testing.T) {
 				"%s", name, names, len(ownSnapshots(t, w, target, region)), want)
 		}
 		switch name {
-		case "web-2": // somebody works with it from now on
+		case "web-2": // an instance uses it from now on
 			must(w.ec2(target).RunInstances(t.Context(), &ec2.RunInstancesInput{
 				ImageId:      newest.ImageId,
 				InstanceType: types.InstanceTypeT3Micro,

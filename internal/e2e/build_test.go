@@ -125,7 +125,7 @@ func TestBuild_everyEncryption(t *testing.T) {
 		name    string
 		prepare func(*testing.T, *World)
 		builder string
-		built   string // alias of the key that the builder's image comes out with
+		built   string // alias of the key of the builder's image
 	}{
 		{
 			name:    "encryption by default overrides encrypt_boot = false",
@@ -206,7 +206,7 @@ func available(t *testing.T, w *World, account, name, alias string) {
 	}
 }
 
-func TestBuild_olderPluginInstalled(t *testing.T) { // one makes packer speak gob with all
+func TestBuild_olderPluginInstalled(t *testing.T) { // packer then uses the encoding gob with all plugins
 	h := newHost(t, template("", sharing(prod)))
 	h.Env = []string{"PACKER_FORCE_GOB=1"}
 	h.packer(t, 0, "build", "-color=false", ".")

@@ -94,7 +94,7 @@ func privateKey(t *testing.T, path string) string {
 	return strings.Split(text, "\n")[1]
 }
 
-// sealingKey returns the signing key in the tag of the image.
+// sealingKey returns the signing key of the run, which is in a tag of the image.
 func sealingKey(t *testing.T, w *World) string {
 	t.Helper()
 	for _, tag := range image(t, w, source, "golden").Tags {

@@ -28,7 +28,7 @@ import (
 
 // examples are the templates of example/, each with what it requires, its arguments and its promised result.
 var examples = map[string]struct {
-	prepare   func(t *testing.T, h Host) []string // arguments of packer build; nil: none
+	prepare   func(t *testing.T, h Host) []string // returns arguments of packer build. Nil for none
 	delivered func(t *testing.T, w *World)
 }{
 	"single-account": {

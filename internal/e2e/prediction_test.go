@@ -104,7 +104,7 @@ func TestPrediction_matchesBuilder(t *testing.T) {
 	invalid := shops[0].invalid(t, host)
 	outcomes := make([]map[string]int, len(shops))
 	t.Run("settings", func(t *testing.T) {
-		for half := range 2 { // a build of a hundred rows takes gigabytes: two at a time
+		for half := range 2 { // a build of a hundred rows takes gigabytes, so at most two run at a time
 			t.Run(fmt.Sprintf("default key of our own %v", shops[2*half].custom), func(t *testing.T) {
 				t.Parallel()
 				for i := 2 * half; i < 2*half+2; i++ {
@@ -447,7 +447,7 @@ func (s *workshop) built(t *testing.T, h Host, some []row, invalid map[row]outco
 		t.Fatal(err)
 	}
 	_, errors, _ := strings.Cut(output, "\n==> Some builds didn't complete successfully and had "+
-		"errors:\n") // the output of builds that run is mixed
+		"errors:\n") // the output of concurrent builds is mixed
 	errors, _, _ = strings.Cut(errors, "\n==> Builds finished")
 	for i, r := range some {
 		_, errored, failed := strings.Cut(errors, fmt.Sprintf("--> amazon-ebs.r%03d: ", r.number))
@@ -463,7 +463,7 @@ func (s *workshop) built(t *testing.T, h Host, some []row, invalid map[row]outco
 	return outcomes
 }
 
-// write writes the template of some rows, and returns a function that finds the row of a line.
+// write writes the template of some rows, and returns a function that returns the row at a line of the template.
 func (s *workshop) write(t *testing.T, h Host, some []row) func(line int) row {
 	t.Helper()
 	text, sources := `packer {

@@ -117,8 +117,8 @@ func expectPublished(t *testing.T, w *World, after, want string) {
 	}
 }
 
-// TestSourceRetention_afterBuild builds two releases. The source AMI of the first one is deregistered, and its copy is
-// still one of the plugin's: mode = "usage" finds it.
+// TestSourceRetention_afterBuild builds two releases. The source AMI of the first one is deregistered. Its copy can
+// still be proved, so mode = "usage" finds it.
 func TestSourceRetention_afterBuild(t *testing.T) {
 	text := string(must(os.ReadFile("../../example/promote/template.pkr.hcl"))(t))
 	h := newHost(t, strings.Replace(text, `"golden"

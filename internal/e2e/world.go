@@ -30,7 +30,7 @@ type World struct {
 func (p Parts) StartWorld(arguments ...string) (*World, error) {
 	const announced = "awssim listening on "
 	w := &World{process: exec.Command(p.Awssim, append([]string{"-listen", "127.0.0.1:0"}, arguments...)...)}
-	w.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt at the terminal is ours to pass on
+	w.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt at the terminal must not stop it before Stop
 	w.process.Stderr = &w.log
 	stdout, err := w.process.StdoutPipe()
 	if err != nil {

@@ -39,7 +39,7 @@ func makeKey(t *testing.T, w configures, account, region, alias string, users ..
 	return *made.KeyMetadata.Arn
 }
 
-// configures is a simulated AWS, or one that is being built.
+// configures is a simulated AWS, or the builder of one.
 type configures interface {
 	Config(account, region string) aws.Config
 }

@@ -123,7 +123,7 @@ var layout = map[string]imports{
 		[]string{packer, hcl, cty, awsSDK},
 	},
 
-	// What proves a resource is known to the nouns, because facts hold signing keys and runs.
+	// Package distribution imports it, because facts hold signing keys and runs.
 	"internal/provenance":   {nil, nil},
 	"internal/distribution": {[]string{"internal/provenance"}, []string{awsTypes, ec2Types, kmsTypes}},
 	"internal/awsclient":    {[]string{"internal/distribution"}, []string{awsSDK, smithy, extended}},
@@ -160,7 +160,7 @@ var layout = map[string]imports{
 		[]string{awsSDK, extended},
 	},
 
-	// A plan holds steps, so whoever reads one knows both.
+	// A plan holds steps, so a package that reads plans needs both.
 	"internal/execute": {
 		[]string{
 			"internal/distribution",

@@ -36,7 +36,7 @@ func pages(c *code) measurement {
 	}
 
 	m.where = slices.Concat(
-		foldersOtherwise(c, string(architecture)),
+		checkFolderList(c, string(architecture)),
 		checkFileTable(c, string(contributing), "#### A target option", targetOption),
 		checkFileTable(c, string(contributing), "#### A publish target", publishTarget),
 	)
@@ -44,9 +44,9 @@ func pages(c *code) measurement {
 	return m
 }
 
-// foldersOtherwise returns the packages that the page does not list, and listed folders that do not exist. A folder
-// stands for those below it.
-func foldersOtherwise(c *code, page string) []string {
+// checkFolderList returns a problem for each package that the page does not list, and for each listed folder that does
+// not exist. A listed folder covers those below it.
+func checkFolderList(c *code, page string) []string {
 	var found, listed []string
 	for _, match := range folderOnPage.FindAllStringSubmatch(page, -1) {
 		listed = append(listed, match[1])
