@@ -30,8 +30,8 @@ import (
 // Datasource is the data source encrypted-ami-preflight.
 type Datasource struct {
 	config config.Preflight
-	client aws.HTTPClient // nil: the network
-	seed   uint64         // of the jitter between repeats; 0: drawn
+	client aws.HTTPClient // Nil for the network
+	seed   uint64         // of the jitter between retries. Zero for a random one
 }
 
 var _ packersdk.Datasource = (*Datasource)(nil)

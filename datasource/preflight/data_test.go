@@ -258,7 +258,8 @@ func TestPreflight_badKeyAndRole(t *testing.T) {
 	})
 }
 
-// A failed run can be resumed with the template. The existing AMI of that name is then the work of the failed run.
+// By default a name that is taken is an error. With fail_on = "never" it is only reported, because the AMI may be that
+// of a failed run, which the template can resume.
 func TestPreflight_nameTaken(t *testing.T) {
 	onStage(t, func(s *stage) {
 		owner := ec2.NewFromConfig(s.Config(prod, tokyo))

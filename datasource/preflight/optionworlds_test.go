@@ -90,7 +90,8 @@ func (s *stage) built(more pairs) pairs {
 
 func aBuild(s *stage) pairs { return s.with(nil) }
 
-// anotherRegion has two accounts in a Region without a source image, and builds an image that they can copy directly.
+// anotherRegion returns a template with two accounts in a Region without a source image. They can copy the image of the
+// build directly.
 func anotherRegion(s *stage) pairs {
 	s.fixtures().Key(other, "us-west-2", "alias/golden", source, other)
 	s.fixtures().Key(source, "us-west-2", "alias/west", source, prod, other)
@@ -102,7 +103,7 @@ func anotherRegion(s *stage) pairs {
 	return o
 }
 
-// aSourceRetention has a block that has no effect in a preflight.
+// aSourceRetention returns a template with a block that has no effect in a preflight.
 func aSourceRetention(s *stage) pairs {
 	o := s.with(nil)
 	o["image_family"], o["source_retention"] = "web", pairs{"keep_releases": 1}
@@ -247,7 +248,7 @@ func windows(option string) func(*stage) pairs {
 	}
 }
 
-// aSharedSecret returns a template that names the shared image in a secret parameter.
+// aSharedSecret returns a template that writes the ID of the shared image to a SecureString.
 func aSharedSecret(s *stage) pairs {
 	o := s.with(nil)
 	secret := pairs{"name": "/golden", "type": "SecureString", "key_id": "alias/golden"}

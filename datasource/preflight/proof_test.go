@@ -57,7 +57,7 @@ func (s *stage) keyOf(account string) (*kms.Client, *string) {
 	return keys, key.KeyMetadata.KeyId
 }
 
-// imported makes alias/golden of an account name a key with the same policy, whose imported material expires after a
+// imported points alias/golden of an account to a key with the same policy, whose imported material expires after a
 // time. With 0, the key has no material yet.
 func (s *stage) imported(account string, lasts time.Duration) {
 	keys, golden := s.keyOf(account)

@@ -22,8 +22,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/provenance"
 )
 
-// regions lists the Regions of the partition. The plan needs the list to tell a Region that does not exist from one
-// that does not answer.
+// regions lists the Regions of the partition, so that the plan can report a Region that does not exist. Such a Region
+// has no endpoint, so a call there would only look like an outage.
 func (s *survey) regions(ctx context.Context) error {
 	if len(s.req.Images) == 0 {
 		return nil

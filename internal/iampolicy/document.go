@@ -335,7 +335,7 @@ func (o object) has(name string) bool {
 func decode(text []byte) (any, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
-	v, err := decodeValue(d, 8) // the policy language is six deep
+	v, err := decodeValue(d, 8) // the policy language has at most six levels
 	if err != nil {
 		return nil, err
 	}

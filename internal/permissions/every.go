@@ -45,7 +45,7 @@ func everyStep(s Setup) []step.Step {
 	for _, req := range requests {
 		p := plan.Assess(req, facts).Decide()
 		if p.Refused() {
-			panic(fmt.Sprintf("no plan: %+v", p.Findings)) // facts and requests are made here
+			panic(fmt.Sprintf("no plan: %+v", p.Findings)) // cannot happen, because this file makes the facts and requests
 		}
 		steps = append(steps, p.Steps...)
 	}
@@ -195,7 +195,7 @@ func everyOption(s Setup) ([]distribution.Request, distribution.Facts) {
 		requests[len(requests)-1].Targets[0].Lifecycle.FastLaunch = &distribution.FastLaunch{}
 		platform = ec2types.PlatformValuesWindows
 	}
-	if s.with("share") || s.with("share.ssm_parameter") { // then all is staged as an image, so it is not for the others
+	if s.with("share") || s.with("share.ssm_parameter") { // in a request of its own, because it stages the whole image
 		requests = append(requests, named(req, "shared"))
 		requests[len(requests)-1].Shares = []distribution.Share{s.share()}
 	}

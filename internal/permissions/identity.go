@@ -19,13 +19,13 @@ type holder struct {
 	Setup
 	target bool
 	needs  map[string][]string           // action -> resources, as a plan asks for them
-	grants []distribution.KeyGrantResult // that the holder itself creates
+	grants []distribution.KeyGrantResult // grants that the holder itself creates
 }
 
 func (s Setup) build() *holder {
 	h := &holder{Setup: s, needs: map[string][]string{}}
 	source, _ := discover.RequiredPermissions(requests(s)...)
-	for _, key := range s.SourceKeyARNs { // the plan evaluates key policies (3.2.2)
+	for _, key := range s.SourceKeyARNs { // the plan reads and evaluates the key policies (3.2.2)
 		h.need("kms:GetKeyPolicy", key)
 	}
 	for _, region := range s.regions() { // the records of runs, and the signing key
@@ -164,7 +164,7 @@ func distinct(list []string) []string { return slices.Compact(slices.Sorted(slic
 type term struct {
 	name   string
 	covers func(action string) bool
-	on     func(resource string) string // as the policy names it; "" for one that the term is not about
+	on     func(resource string) string // a resource as the policy names it; empty if the term does not apply to it
 	when   distribution.Condition
 }
 
@@ -285,8 +285,8 @@ func (h *holder) terms() []term {
 	return slices.Concat(terms, h.retirementTerms(), h.keyTerms())
 }
 
-// retirementTerms returns the conditions of what deregisters source images. The snapshots of a build have no common
-// tag.
+// retirementTerms returns the terms for deregistering source images. There is no condition on their snapshots, because
+// the snapshots of a build have no common tag.
 func (h *holder) retirementTerms() []term {
 	if h.target || !h.with("source_retention") {
 		return nil
@@ -319,7 +319,7 @@ func (h *holder) keyTerms() []term {
 		}
 		return ""
 	}
-	var others []string // actions that are needed on keys of the own account that are not known beforehand
+	var others []string // actions on keys of the holder's account that are unknown when the policies are written
 	for action, resources := range h.needs {
 		if strings.HasPrefix(action, "kms:") &&
 			slices.ContainsFunc(resources, func(resource string) bool { return ofAKey(resource) && source(resource) == "" }) {

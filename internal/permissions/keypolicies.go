@@ -51,8 +51,7 @@ func (s Setup) sourceKey() Document {
 // ownAccount is the ID of the statement that every key policy has.
 const ownAccount = "OwnAccount"
 
-// administered lets the IAM policies of an account permit the use of its key. The account itself always can use it
-// (rule 3.2.1).
+// administered returns the statement that lets the IAM policies of an account permit the use of its key (rule 3.2.1).
 func (s Setup) administered(account string) distribution.Statement {
 	return distribution.Statement{
 		Sid:       ownAccount,

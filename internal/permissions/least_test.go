@@ -35,7 +35,7 @@ func (s *site) as(base aws.Config, role string, options ...func(*stscreds.Assume
 	return as
 }
 
-// The policies deny what no run needs. IAM and KMS refuse each attempt here because of a missing permission.
+// The policies deny what no run needs. IAM or KMS refuses each attempt of this test because of a missing permission.
 func TestPolicies_refuseWhatTheJobDoesNotNeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, func(string, *Document) {})

@@ -18,7 +18,8 @@ func (s Setup) resourceInOrganization() distribution.Condition {
 	return s.inOrganization("aws:ResourceOrgID", "aws:ResourceOrgPaths")
 }
 
-// principalInOrganization returns the condition that the caller belongs to such an account.
+// principalInOrganization returns the condition that the caller's account belongs to the organization, and to one of
+// its units if the setup names some. Nil without an organization.
 func (s Setup) principalInOrganization() distribution.Condition {
 	return s.inOrganization("aws:PrincipalOrgID", "aws:PrincipalOrgPaths")
 }
@@ -31,9 +32,9 @@ func (s Setup) inOrganization(id, paths string) distribution.Condition {
 	return when
 }
 
-// sharedInOrganization returns the condition of shares without a list of accounts. IAM has no condition key for the
-// organization of the accounts that a call shares with. The key policy keeps other accounts from reading what is
-// encrypted, and nothing becomes public.
+// sharedInOrganization returns the condition for sharing without a list of accounts. IAM has no condition key for the
+// organization of the accounts that a call shares with. The condition only prevents public sharing. The key policy
+// prevents other accounts from reading encrypted data.
 func sharedInOrganization() distribution.Condition {
 	return distribution.Condition{"Null": {"ec2:Add/userId": {"false"}, "ec2:Add/group": {"true"}}}
 }

@@ -54,7 +54,7 @@ type site struct {
 	access   awsclient.Access
 	user     aws.Config // of the source account, who may assume the build role
 	launcher aws.Config // of the target account, who may assume the role that launches
-	sharer   aws.Config // of an account of a share block, likewise
+	sharer   aws.Config // of an account of a share block, who may assume the role that launches there
 	license  string     // ARN of a license configuration of the target account
 }
 
@@ -408,7 +408,7 @@ func (s *site) distribute(
 	reported *strings.Builder, name string, of int, change ...func(*distribution.Request),
 ) {
 	s.Helper()
-	time.Sleep(20 * time.Minute) // until then, what a run without a record created may belong to a run that works
+	time.Sleep(20 * time.Minute) // a newer resource without a record could belong to an active run
 	clock := &runrecord.Clock{}
 	record := runrecord.New(clock)
 	access := s.access
@@ -716,7 +716,8 @@ var documented = map[string]string{ // file and action -> rule
 var removesEvery = flag.Bool("whole", false, "remove every permission, not only every third one of a policy")
 
 // The test removes one permission at a time from one policy. Either whole runs and launches report it as missing, or
-// only AWS's guides require it, and the runs succeed. The policies of the organization form are tested in one.
+// only AWS's guides require it, and the runs succeed. Policies that allow an organization are tested in an
+// organization.
 func TestPolicies_everyPermissionIsNeeded(t *testing.T) {
 	proved := map[string]proof{} // by the name and text of a policy, which may be the same in both forms
 	for _, form := range []struct {

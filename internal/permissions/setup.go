@@ -26,9 +26,9 @@ type Setup struct {
 	// "-secret"
 	Parameter  string
 	Template   string   // launch template, by name
-	ExternalID string   // "": none
-	Options    []string // those of Options and OnRequest that the template uses; nil: all of Options
-	Users      []string // accounts that may launch: of ami_users, and of share blocks; none: neither is used
+	ExternalID string   // empty for none
+	Options    []string // those of Options and OnRequest that the template uses; nil for all of Options
+	Users      []string // accounts of ami_users and of share blocks, which may launch; empty if neither is used
 	// Organization is the organization, "o-...", whose accounts the policies allow in place of a list of accounts. Empty
 	// for a list.
 	Organization string

@@ -65,7 +65,7 @@ func TestPolicies_everySourceKey(t *testing.T) {
 	}
 }
 
-// A value of the example that stays in a user's policy could grant access to another account, or deny a needed
+// No value of the example may stay in a user's policy. It could grant access to another account, or deny a needed
 // permission.
 func TestSetUp_noExampleValues(t *testing.T) {
 	example, s := Example(), Setup{

@@ -35,7 +35,7 @@ func (s Setup) shared() map[string]Document {
 			}
 		}
 	}
-	if len(grants.Statement) > 0 { // discover asks whether the account hides the shared image
+	if len(grants.Statement) > 0 { // discover reads the Allowed AMIs setting of an account with a role
 		grants.Statement = append(grants.Statement, distribution.Statement{
 			Sid: "ReadAllowedImages", Effect: "Allow", Action: []string{"ec2:GetAllowedImagesSettings"}, Resource: []string{"*"},
 		})

@@ -22,7 +22,7 @@ func (s Setup) TooLarge(all map[string]Document) (messages []string) {
 	for _, file := range slices.Sorted(maps.Keys(all)) {
 		switch file {
 		case "share-key.json": // reported with source-key.json, which it is added to
-		case "target-key.json", "target-role-trust.json": // the same for any number of accounts
+		case "target-key.json", "target-role-trust.json": // the size does not depend on the number of accounts
 		case "source-key.json":
 			messages = append(messages, s.keyTooLarge(all[file], all["share-key.json"])...)
 		default:

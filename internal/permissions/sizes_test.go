@@ -30,7 +30,7 @@ func TestTooLarge_reportsEachPolicy(t *testing.T) {
 		s := Example()
 		s.Targets, s.Users, s.Organization = ids('2', c.accounts), ids('3', c.users), c.organization
 		if c.accounts > 100 {
-			s.Options = []string{} // the fewest steps to plan
+			s.Options = []string{} // no options, so that planning is fast
 		}
 		reported := strings.Join(s.TooLarge(s.Policies()), "\n")
 		for _, want := range c.want {

@@ -164,7 +164,7 @@ func sides() (source, target side) {
 func (in side) tree(d Document, each func(object) any) object {
 	var policy object
 	if err := json.Unmarshal(d.Text(), &policy); err != nil {
-		panic(err) // made of our own text
+		panic(err) // cannot fail: the text is that of a policy
 	}
 	for i, statement := range policy["Statement"].([]any) {
 		statement = in.put(statement)

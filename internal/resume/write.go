@@ -20,8 +20,8 @@ import (
 // ownOptions are options that the file sets from the state of the run, whatever the template says.
 var ownOptions = []string{"mode", "existing_amis", "output_directory", "resume", "targets_json"}
 
-// options returns the options without those that the file writes itself, and a variable for each secret.
-// The targets of targets_json become target blocks.
+// options returns the options without ownOptions, and with a variable in place of each secret. The targets of
+// targets_json become target blocks.
 func (f File) options() (map[string]any, []Variable) {
 	options := maps.Clone(f.Options)
 	if text, ok := options["targets_json"].(string); ok && text != "" {
