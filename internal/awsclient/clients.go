@@ -284,7 +284,7 @@ func (p *Pool) KMSIn(at distribution.Location, region string) *kms.Client {
 	return kms.NewFromConfig(cfg, p.limitKMSRate(in))
 }
 
-// limitKMSRate limits the calls of the caller's account, which is the one that KMS throttles, whoever owns the key (KMS
+// limitKMSRate limits the calls of the caller's account. KMS throttles that account, not the owner of the key (KMS
 // Developer Guide, request quotas).
 func (p *Pool) limitKMSRate(at distribution.Location) func(*kms.Options) {
 	return func(o *kms.Options) { o.APIOptions = append(o.APIOptions, p.limitRate(at, kmsRateLimit)) }

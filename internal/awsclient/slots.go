@@ -18,7 +18,6 @@ func WithSlot(ctx context.Context, release func()) (context.Context, func()) {
 	return context.WithValue(ctx, slotKey{}, once), once
 }
 
-// releaseSlot releases the slot of a call.
 func releaseSlot(ctx context.Context) {
 	if release, ok := ctx.Value(slotKey{}).(func()); ok {
 		release()

@@ -145,7 +145,6 @@ func (w *World) chooseImageKey(c *Call, request encryptionRequest) (keyChoice, e
 	return noKey, nil
 }
 
-// encryptsByDefault reports whether encryption by default is on.
 func (w *World) encryptsByDefault(c *Call) bool { return w.settingsOf(c.location()).encryptByDefault }
 
 // keyWithoutEncrypted returns the error for a key without Encrypted. CreateVolume puts the parameter in brackets (rule

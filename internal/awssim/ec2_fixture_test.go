@@ -119,7 +119,6 @@ func (f fixture) shareImage(image string) {
 	}))(f)
 }
 
-// rootSnapshot returns the root snapshot of an image.
 func (f fixture) rootSnapshot(client *ec2.Client, image string) string {
 	f.Helper()
 	return *f.describeImage(client, image).BlockDeviceMappings[0].Ebs.SnapshotId
@@ -148,7 +147,7 @@ func requireError(t testing.TB, err error, code, text string) {
 	}
 }
 
-// runWithSnapshotJobs is like runWithFixture, and passes all snapshot jobs to the test.
+// runWithSnapshotJobs runs a test in virtual time, and passes to it the list of all snapshot jobs.
 func runWithSnapshotJobs(t *testing.T, test func(f fixture, jobs *[]SnapshotJob)) {
 	t.Helper()
 	runWithFixture(t, func(f fixture) {

@@ -152,7 +152,6 @@ func (w *World) authorizeReferences(c *Call, kind types.ImageReferenceResourceTy
 	return nil
 }
 
-// newReference returns a reference to an image.
 func newReference(image string, kind types.ImageReferenceResourceType, arn string) types.ImageReference {
 	return types.ImageReference{ImageId: &image, ResourceType: kind, Arn: &arn}
 }

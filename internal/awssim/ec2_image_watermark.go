@@ -58,7 +58,6 @@ func (w *World) attachImageWatermark(
 	return out, nil
 }
 
-// hasWatermark reports whether an image has a watermark.
 func (i *image) hasWatermark(key string) bool {
 	return slices.ContainsFunc(i.attributes.ImageWatermarks, func(has types.ImageWatermark) bool {
 		return aws.ToString(has.WatermarkKey) == key

@@ -81,7 +81,6 @@ func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05
 
 func joinIDs(ids []string) string { return strings.Join(ids, ", ") }
 
-// regionOfARN returns the Region in an ARN.
 func regionOfARN(arn string) string {
 	parts := strings.SplitN(arn, ":", 5)
 	if len(parts) < 5 {

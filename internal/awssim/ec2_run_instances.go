@@ -359,7 +359,6 @@ func instanceArchitecture(a types.ArchitectureValues) types.ArchitectureValues {
 	return a
 }
 
-// newLaunchAuthorizations returns the authorization requests of a launch.
 func (w *World) newLaunchAuthorizations(c *Call, in *ec2.RunInstancesInput, plan launchPlan) []AuthorizationRequest {
 	loc := c.location()
 	machine := iampolicy.Context{"ec2:InstanceType": {string(instanceTypeOf(in))}}
@@ -601,7 +600,6 @@ func (w *World) describeLaunch(c *Call, created *instance, in *ec2.RunInstancesI
 	}
 }
 
-// newPlacement returns the placement of an instance.
 func newPlacement(asked *types.Placement, zone string) *types.Placement {
 	created := &types.Placement{
 		AvailabilityZone: &zone, AvailabilityZoneId: aws.String(zoneID(zone)), Tenancy: types.TenancyDefault,

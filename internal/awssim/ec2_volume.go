@@ -132,7 +132,6 @@ func (v *volume) exists(now time.Time) bool {
 	return (!v.failsToCreate || now.Before(v.availableAt)) && (v.deletedAt.IsZero() || now.Before(v.deletedAt))
 }
 
-// findOwnVolume returns a volume of the caller.
 func (w *World) findOwnVolume(c *Call, id string) (*volume, bool) {
 	found, ok := w.volumes.get(id)
 	return found, ok && found.location == c.location() && found.exists(c.At)
@@ -318,7 +317,6 @@ func (w *World) removeVolume(v *volume) {
 	delete(w.resources, v.id)
 }
 
-// findAttachment returns the attachment of a volume.
 func (w *World) findAttachment(c *Call, v *volume) (types.VolumeAttachment, bool) {
 	for id, i := range w.instances.all {
 		for _, d := range i.devices {

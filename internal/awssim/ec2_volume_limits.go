@@ -96,7 +96,6 @@ func (w *World) validateVolumeRequest(c *Call, asked volumeRequest) error {
 	return w.validateInitializationRate(c, asked)
 }
 
-// validateVolumeIOPS checks the IOPS of a volume.
 func (w *World) validateVolumeIOPS(c *Call, asked volumeRequest, limits volumeLimits) error {
 	switch required := limits.maxIOPS > 0 && !limits.baseline; {
 	case w.violates(c, "B.3.2", asked.iops == nil && required):

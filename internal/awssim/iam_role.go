@@ -104,7 +104,6 @@ func validateNewPrincipal(c *Call, member string, name, path *string) error {
 	return nil
 }
 
-// parseIAMPolicy parses a policy in an IAM request.
 func (w *World) parseIAMPolicy(c *Call, text *string, kind iampolicy.Kind) (*policyDocument, error) {
 	created, err := parsePolicy(aws.ToString(text), kind)
 	if err != nil {

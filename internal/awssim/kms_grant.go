@@ -71,7 +71,6 @@ func (w *World) resolveGrantPrincipal(name *string) (string, error) {
 	return *name, nil
 }
 
-// parseGrant returns the grant in a request.
 func (w *World) parseGrant(c *Call, in *kms.CreateGrantInput) (*grant, error) {
 	err := refuseUnmodeled(
 		in, "KeyId", "Operations", "Constraints", "DryRun", "GrantTokens", "GranteePrincipal", "Name", "RetiringPrincipal",
@@ -194,7 +193,6 @@ func (w *World) newGrantToken(k *key, g *grant) *string {
 	return &token
 }
 
-// findGrantByToken returns the grant of a token.
 func (w *World) findGrantByToken(token string) (*key, *grant, bool) {
 	k, known := w.grantTokens[token]
 	if !known {

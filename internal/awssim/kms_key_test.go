@@ -139,7 +139,6 @@ func TestKey_callsByState(t *testing.T) {
 	}
 }
 
-// createKeyInState creates a key of the owner in a state.
 func (f fixture) createKeyInState(state kmstypes.KeyState) string {
 	f.Helper()
 	in := &kms.CreateKeyInput{}
@@ -444,7 +443,6 @@ func TestKeyPolicy_access(t *testing.T) {
 	})
 }
 
-// keyStatement returns a statement of a key policy.
 func keyStatement(principal, actions string) string {
 	return `{"Effect":"Allow","Principal":{"AWS":"` + principal + `"},"Action":[` + actions + `],"Resource":"*"}`
 }

@@ -115,7 +115,6 @@ func WithChaos(share float64, kinds ...Fault) Option {
 	return func(w *World) { w.chaos = chaos{share, kinds} }
 }
 
-// chooseFault returns the fault of a call.
 func (w *World) chooseFault(c *Call) Fault {
 	if len(w.rules) == 0 && w.chaos.probability == 0 {
 		return ""

@@ -54,7 +54,6 @@ func requireOutput[Out any](out Out, err error) func(testing.TB) Out {
 	}
 }
 
-// requireErrorCode requires an error code.
 func requireErrorCode(t testing.TB, err error, code string) smithy.APIError {
 	t.Helper()
 	var refusal smithy.APIError
@@ -130,7 +129,6 @@ func (f fixture) describeInstance(client *ec2.Client, id string) types.Instance 
 	}))(f).Reservations[0].Instances[0]
 }
 
-// rootVolume returns the root volume of an instance.
 func (f fixture) rootVolume(client *ec2.Client, id string) types.Volume {
 	f.Helper()
 	root := f.describeInstance(client, id).BlockDeviceMappings[0].Ebs.VolumeId

@@ -93,7 +93,6 @@ func (l *ec2Resource) tagsAt(moment time.Time) map[string]string {
 	return l.tags
 }
 
-// changeTags changes the tags of a resource.
 func (l *ec2Resource) changeTags(now time.Time, change func(map[string]string)) {
 	tags := maps.Clone(l.tags)
 	if tags == nil {

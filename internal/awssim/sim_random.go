@@ -22,7 +22,6 @@ func (w *World) randomText(n int, what ...string) string {
 	return text[:n]
 }
 
-// randomBytes returns n bytes.
 func (w *World) randomBytes(n int, what ...string) []byte {
 	var bytes []byte
 	for len(bytes) < n {

@@ -622,7 +622,6 @@ func setBytes(from any, into reflect.Value) {
 	}
 }
 
-// setTime sets a time.
 func (r *replay) setTime(from any, into reflect.Value, path string) {
 	r.Helper()
 	when, err := time.Parse(time.RFC3339, fmt.Sprint(from))

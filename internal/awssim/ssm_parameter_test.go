@@ -19,7 +19,6 @@ import (
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 )
 
-// withoutSSMRetries disables retries.
 func withoutSSMRetries(o *ssm.Options) { o.Retryer = aws.NopRetryer{} }
 
 func (f fixture) ssm(account string) *ssm.Client {

@@ -23,7 +23,7 @@ type scenario struct {
 	setup     fixture.Setup
 	releases  int // source images, one built after the other
 	faults    []awssim.Fault
-	share     float64 // of the calls that meet a fault
+	share     float64 // share of the calls that get a fault
 	skew      time.Duration
 	tagging   float64 // share of the calls after which the first target's tagger acts
 	permitted bool    // the first target may use the image's snapshots before any run
@@ -32,12 +32,12 @@ type scenario struct {
 
 // attempt is one call of PostProcess with a template. The attempts of a template run in sequence.
 type attempt struct {
-	after      time.Duration // the attempt before has ended, or the scenario has begun
+	after      time.Duration // delay after the previous attempt or, for the first one, after the start of the scenario
 	release    int
 	existing   bool          // after source "null" instead of after a build
-	killAt     int           // the call at which the process dies; 0: never
-	loseAnswer bool          // of that call
-	cancel     time.Duration // when the user interrupts the run; 0: never
+	killAt     int           // number of the call at which the process dies. Zero for never
+	loseAnswer bool          // the response to that call is lost
+	cancel     time.Duration // time after which the user interrupts the run. Zero for never
 	options    []option
 }
 
@@ -80,7 +80,7 @@ func (d drawer) oneIn(n int) bool { return d.IntN(n) == 0 }
 
 func pick[T any](d drawer, from ...T) T { return from[d.IntN(len(from))] }
 
-// some returns at least one of the values.
+// some draws at least one of the values.
 func some[T any](d drawer, from []T) []T { return from[:1+d.IntN(len(from))] }
 
 func (d drawer) world(seed uint64) fixture.Setup {

@@ -72,7 +72,6 @@ func (p *diagnostics) watermarks(names []string) {
 	p.twice("watermarks", names)
 }
 
-// checkLaunchPermissions checks the launch permissions of the copies.
 func (t *Target) checkLaunchPermissions(p *diagnostics) {
 	for i, account := range t.AMIUsers {
 		p.account(index("ami_users", i), account)

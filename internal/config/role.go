@@ -132,7 +132,6 @@ func (p *diagnostics) roleName(field, text string) {
 	}
 }
 
-// checkPolicies checks the policies of a session.
 func (a *AssumeRole) checkPolicies(p *diagnostics) {
 	if literal(a.Policy) {
 		if err := awslimits.CheckJSON(a.Policy); err != nil {

@@ -33,7 +33,7 @@ type Request struct {
 	KMSKeyID              string            // key of everything that is shared: id, alias or ARN; empty for none
 	RegionKMSKeyIDs       map[string]string // by Region; takes precedence over KMSKeyID
 	AllowUnencryptedShare bool              // without a key, share unencrypted snapshots
-	TestCopy              *bool             // copy an empty snapshot to every destination first; nil: if there are several
+	TestCopy              *bool             // first copy an empty snapshot to each destination; nil if unset
 	SourceKeyAccess       SourceKeyAccess   // ByPolicy if empty
 	OptimizeForTime       bool              // prefer the fastest routes between Regions to the least transfer
 	CleansUp              bool              // create nothing, and find what runs with any options left

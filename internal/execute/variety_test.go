@@ -81,7 +81,7 @@ func TestVariety_everyKind(t *testing.T) {
 		name    string
 		home    string
 		volumes []volume
-		change  func(*ec2.RegisterImageInput) // nil: as build makes it
+		change  func(*ec2.RegisterImageInput) // changes the image. Nil for the image of build
 		region  string
 		method  distribution.Method
 		by      distribution.Method

@@ -24,7 +24,7 @@ import (
 const maxPollInterval = 5 * time.Minute
 
 // watcher polls AWS until copies end. It makes one DescribeSnapshots call for a group and poll, whatever the number
-// of copies (rule 4.2.2). Groups of images need one DescribeImages call besides. Between polls a group holds only a
+// of copies (rule 4.2.2). Groups of images also need one DescribeImages call. Between polls a group holds only a
 // timer.
 type watcher struct {
 	ctx           context.Context

@@ -78,7 +78,6 @@ var comparisons = map[string]comparison{
 	"Null":                  {parse: boolean},
 }
 
-// parseConditions parses a Condition element.
 func parseConditions(v any, in *reader) ([]condition, error) {
 	operators, ok := v.(object)
 	if !ok {

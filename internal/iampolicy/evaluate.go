@@ -44,7 +44,7 @@ type Policies struct {
 	Boundary        *Document     // nil if there is none
 	Session         []*Document   // inline and managed; nil if none was passed
 	ServiceControl  [][]*Document // of the caller's account, by level from the root to the account; each level must allow
-	ResourceControl [][]*Document // of the resource's account, likewise
+	ResourceControl [][]*Document // of the resource's account, by level in the same way
 	Resource        *Document     // key policy or trust policy; nil if the type of resource has none, as snapshots
 	Grants          []Grant       // on the key
 }

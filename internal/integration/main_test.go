@@ -55,7 +55,6 @@ func testEach[C any](t *testing.T, setup fixture.Setup, cases []C, check func(w 
 	verdict(t, failures)
 }
 
-// verdict reports failures.
 func verdict(t *testing.T, failures []string) {
 	t.Helper()
 	for _, failure := range failures {

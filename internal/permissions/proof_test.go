@@ -84,8 +84,8 @@ func newSiteWith(t *testing.T, policiesOf func(*testing.T, Setup) map[string]str
 	return newSiteIn(t, nil, policiesOf, options...)
 }
 
-// newSiteIn is like newSiteWith, for accounts in an organization, which organize creates. organize is nil for accounts
-// without one.
+// newSiteIn creates a world whose accounts are in an organization, which organize creates, with the policies of a
+// setup. organize is nil for accounts without an organization.
 func newSiteIn(
 	t *testing.T,
 	organize func(*site, *awssim.Builder),

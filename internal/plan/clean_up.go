@@ -125,7 +125,6 @@ func (c *cleanUp) listShared(image ec2types.Image, j provenance.Judgment) {
 	}
 }
 
-// snapshotIDs returns the snapshots of an image.
 func snapshotIDs(image ec2types.Image) []string {
 	var ids []string
 	for _, m := range image.BlockDeviceMappings {

@@ -123,7 +123,6 @@ func belongsToImage(existing distribution.ExistingResources, snapshotID, name st
 	})
 }
 
-// usesSnapshot reports whether an image uses a snapshot.
 func usesSnapshot(image ec2types.Image, snapshotID string) bool {
 	return slices.ContainsFunc(image.BlockDeviceMappings, func(m ec2types.BlockDeviceMapping) bool {
 		return m.Ebs != nil && aws.ToString(m.Ebs.SnapshotId) == snapshotID

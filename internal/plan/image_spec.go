@@ -15,7 +15,6 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// destinationImageSpec returns the expected image of a destination.
 func (a *Assessment) destinationImageSpec(d distribution.Destination) step.ImageSpec {
 	l := newImageSpec(a.facts.Images[d.FromRegion])
 	l.Source = withVolumeRate(l.Source, d.VolumeRate)

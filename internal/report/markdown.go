@@ -174,8 +174,7 @@ func (t *text) decisions(all []SourceAMI) {
 	}
 }
 
-// noDecision stands for the use of a volume in a run that decided nothing about it, such as one with errors in its
-// plan.
+// noDecision is shown for a volume if the run made no decision about it, for example because its plan has errors.
 const noDecision = "–"
 
 func decision(s SourceAMI, v Volume) string {
@@ -415,7 +414,7 @@ func (t *text) fence(indent, language, foreign string) {
 	t.line("%s%s\n", indent, mark)
 }
 
-// indented returns a document in JSON with an element a line. Any other text is returned as it is.
+// indented returns a JSON document with one element a line. It returns any other text unchanged.
 func indented(document string) string {
 	var out bytes.Buffer
 	if err := json.Indent(&out, []byte(document), "", "  "); err != nil {
@@ -457,7 +456,7 @@ func escape(foreign string) string {
 			out.WriteString("&#46;")
 		case r == '\n':
 			out.WriteString("<br>")
-		case r == ':' && (i+1 == len(foreign) || foreign[i+1] == ' '): // neither a link nor an emoji
+		case r == ':' && (i+1 == len(foreign) || foreign[i+1] == ' '): // such a colon begins neither a link nor an emoji
 			out.WriteRune(r)
 		case strings.ContainsRune("\\`*_{}[]<>#|~$@&:", r), i == 0 && strings.ContainsRune("+=", r):
 			fmt.Fprintf(&out, "&#%d;", r)
@@ -468,7 +467,8 @@ func escape(foreign string) string {
 	return out.String()
 }
 
-// code returns foreign text as code. Empty for an empty text. Markup in it needs an element of HTML.
+// code returns foreign text as code. Empty for an empty text. Characters that end backticks or a table cell need an HTML
+// element instead.
 func code(foreign string) string {
 	switch {
 	case foreign == "":

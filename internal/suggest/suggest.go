@@ -6,7 +6,7 @@ package suggest
 
 // Closest returns the name that differs least from a misspelled one. It returns "" if none is similar.
 func Closest(misspelled string, names []string) string {
-	best, least := "", len(misspelled)/3+2 // as many edits as a typo takes, and not another word
+	best, least := "", len(misspelled)/3+2 // more edits than that would make another word
 	for _, name := range names {
 		if n := distance(misspelled, name); n < least {
 			best, least = name, n

@@ -119,7 +119,6 @@ func isAbsent(v reflect.Value) bool {
 	return false
 }
 
-// textOf returns the text of a scalar.
 func textOf(v reflect.Value) (text string, ok bool) {
 	switch v := v.Interface().(type) {
 	case time.Time:

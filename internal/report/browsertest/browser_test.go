@@ -31,7 +31,7 @@ type browser struct {
 	events events
 }
 
-// events collects what the page does besides rendering. Chromium reports it on a goroutine of its own.
+// events collects messages, dialogs and requests of the page. Chromium reports them in its own goroutine.
 type events struct {
 	sync.Mutex
 	console  []string // errors, warnings and dialogs
