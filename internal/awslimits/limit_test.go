@@ -13,7 +13,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/limitsamples"
 )
 
-// rowName names a row of the table as subtests do.
+// rowName returns the name of the subtest for a row of the table.
 func rowName(limit awslimits.Limit) string {
 	return strings.TrimSpace(fmt.Sprintf("%s: %s %s", limit.Subject, limit.Kind, prefixOf(limit)))
 }

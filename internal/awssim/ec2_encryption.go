@@ -52,7 +52,7 @@ func (e encryptionParams) hasKey() bool { return e.key != nil && e.isRequested()
 // hasKeyWithoutFlag reports whether the request names a key without the Encrypted flag.
 func (e encryptionParams) hasKeyWithoutFlag() bool { return e.key != nil && !e.isRequested() }
 
-// encryptionRequest is a request for new EBS storage, as far as encryption is concerned.
+// encryptionRequest holds what determines the encryption of new EBS storage.
 type encryptionRequest struct {
 	encryptionParams
 	source     dataSource

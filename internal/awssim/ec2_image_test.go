@@ -447,7 +447,8 @@ func TestStaleRead_missesNewResources(t *testing.T) {
 	})
 }
 
-// TestDescribeImageReferences_templatesAndInstances covers rule 9.24: the number of versions to search.
+// TestDescribeImageReferences_templatesAndInstances covers rule 9.24. A request says how many of the newest versions of
+// a launch template are searched.
 func TestDescribeImageReferences_templatesAndInstances(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		image := f.createImage("")

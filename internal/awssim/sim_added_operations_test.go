@@ -60,7 +60,7 @@ func TestIAM_lists(t *testing.T) {
 	})
 }
 
-// TestSimulatePrincipalPolicy_decisions compares the three decisions.
+// TestSimulatePrincipalPolicy_decisions expects each of the decisions allowed, implicitDeny and explicitDeny.
 func TestSimulatePrincipalPolicy_decisions(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		role := f.createRole(owner, "copier", trustStatement(rootOf(owner), `"sts:*"`), allowStatement(`"ec2:*"`)+

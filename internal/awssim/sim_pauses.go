@@ -12,7 +12,7 @@ import (
 // maxPause is the maximum random pause or delay.
 const maxPause = 3 * time.Hour
 
-// errPaused ends the first half of a call whose client pauses between signing and sending.
+// errPaused interrupts a call whose client pauses between signing and sending. The call is executed after the pause.
 var errPaused = errors.New("the client pauses before it sends the request")
 
 // randomPause returns the duration of a pause or delay. Half of them end while a signature may still be valid (rule

@@ -12,7 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// Resource is a copy of an EC2 resource as it is, independent of an account's view.
+// Resource is a copy of an EC2 resource with its real state, not the state that an account sees.
 type Resource struct {
 	ID          string
 	Kind        types.ResourceType

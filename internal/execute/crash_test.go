@@ -231,7 +231,7 @@ func TestResume_afterCrashAtAnyCall(t *testing.T) {
 	crashes(t, func(t *testing.T) *testWorld { return build(t, volumes, targets, regions) })
 }
 
-// The same with all options of a run, by either copy method.
+// A crash at any call is resumed in the same way with all options of a run, by either copy method.
 func TestResume_afterCrashWithAllOptions(t *testing.T) {
 	t.Parallel()
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
@@ -241,7 +241,7 @@ func TestResume_afterCrashWithAllOptions(t *testing.T) {
 	}
 }
 
-// The same with copies of a staged image, which a share block keeps.
+// A crash at any call is resumed in the same way if targets copy a staged image that a share block keeps.
 func TestResume_afterCrashByImage(t *testing.T) {
 	t.Parallel()
 	volumes, targets, regions := mixed[:2], []string{"222222222222"}, []string{home}

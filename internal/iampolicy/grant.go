@@ -92,7 +92,7 @@ func (g Grant) covers(child Grant) bool {
 	return g.Constraints.cover(child.Constraints)
 }
 
-// cover reports whether these constraints are at most as strict as other ones.
+// cover reports whether every request that meets the other constraints also meets these.
 func (c GrantConstraints) cover(other GrantConstraints) bool {
 	switch {
 	case c.SourceARN != "" && c.SourceARN != other.SourceARN:

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// conditionKey is a condition key that can be evaluated.
-// A name that ends in / or : is a family, as aws:RequestTag/ for all tags.
+// conditionKey is a condition key that can be evaluated. A name that ends in / or : is a family of keys, such as
+// aws:RequestTag/ for the tags in a request.
 type conditionKey struct {
 	name string
 	of   valueType

@@ -253,7 +253,7 @@ func TestDryRun_performed(t *testing.T) {
 			test(t, setup, func(w *fixture.World) {
 				before := w.Inventory()
 				run := w.Run(w.Template(change))
-				if name == "distribute" { // a plan reports its errors, and leaves the build as it is
+				if name == "distribute" { // a plan only reports errors, so that the build succeeds
 					w.RequireFailure(run)
 				}
 				if !strings.Contains(run.Text(), "AWS performed the dry run") {

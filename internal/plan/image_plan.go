@@ -183,7 +183,7 @@ func (a *Assessment) imagePlans(sources []*shareSource, open []distribution.Dest
 	return all
 }
 
-// destinationPlans returns what is planned for each destination. Those that are not open are left out.
+// destinationPlans returns what is planned for each destination. It marks those that are not in open as left out.
 func (a *Assessment) destinationPlans(
 	destinations, open []distribution.Destination, sources []*shareSource,
 ) []DestinationPlan {

@@ -241,8 +241,8 @@ func sharingTags(copying, permitted []string, existing map[string]string) (map[s
 	return provenance.BaselineTags(permitted)
 }
 
-// validateBaseline returns a finding if the accounts with existing permissions do not fit into tags. A run must
-// save them there before it shares, or it could not restore them.
+// validateBaseline returns a finding if the accounts with existing permissions do not fit into tags. A run must save
+// these accounts there before it shares. Otherwise a later run could remove their permissions.
 func (s *shareSource) validateBaseline(
 	subject, id string,
 	tags []ec2types.Tag,

@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// These limits follow from the tags of a resource: at most 50, with 256 characters each. An account ID and its comma
-// take 13.
+// Limits of the accounts in tags. A resource has at most 50 tags with 256 characters each, and an account ID with its
+// comma takes 13 characters.
 const (
 	accountsPerTag   = 19
 	maxBaselineTags  = 3

@@ -467,8 +467,8 @@ func escape(foreign string) string {
 	return out.String()
 }
 
-// code returns foreign text as code. Empty for an empty text. Characters that end backticks or a table cell need an HTML
-// element instead.
+// code returns foreign text as code. Empty for an empty text. Characters that end backticks or a table cell need an
+// HTML element instead.
 func code(foreign string) string {
 	switch {
 	case foreign == "":

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestNewQuotaExceeded_limit reads the limit in AWS's message. The runner starts at most as many copies.
+// TestNewQuotaExceeded_limit reads the limit in AWS's message. The runner never starts more copies than that.
 func TestNewQuotaExceeded_limit(t *testing.T) {
 	text := "ResourceLimitExceeded: Too many snapshot copies in progress. The limit is 5 for this destination " +
 		"region." // 4.1.1

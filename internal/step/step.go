@@ -108,7 +108,7 @@ type Base struct {
 	NotRepeatable    bool                  // ResumeID cannot be created again, because its source is no longer shared
 }
 
-// Step is one operation of a plan, with everything that depends on its kind. Start and ListDryRuns belong to it, too.
+// Step is one operation of a plan, with everything that depends on its kind, except what Start and ListDryRuns execute.
 // Base has the methods that most kinds have in common.
 type Step interface {
 	Meta() *Base
@@ -246,8 +246,8 @@ type Result struct {
 	GiB       map[string]int64 // sizes of copies, by snapshot ID
 }
 
-// CreatedResource is a resource that is retained, unless it was removed, has a lasting share, or belongs to a
-// destination whose image was verified.
+// CreatedResource is a resource that a step created. The result lists it as retained, unless it was removed, is shared
+// permanently, or belongs to a destination whose image was verified.
 type CreatedResource struct {
 	distribution.RetainedResource
 	Destination distribution.Location // zero if the resource is temporary

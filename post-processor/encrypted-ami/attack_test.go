@@ -47,7 +47,7 @@ func (s *stage) forged(account string, tags []ec2types.Tag) string {
 	return *copied.SnapshotId
 }
 
-// prepared registers an image of a snapshot, with the given name and tags.
+// prepared registers an image from a snapshot, with a name and tags, as an attacker would.
 func (s *stage) prepared(account, name, snapshot string, tags []ec2types.Tag) string {
 	s.Helper()
 	made, err := s.cloud(account).RegisterImage(s.Context(), &ec2.RegisterImageInput{

@@ -23,7 +23,7 @@ const onlyAWSCreatesGrants = `
 	{"Effect":"Allow","Action":"kms:CreateGrant","Resource":"*",
 		"Condition":{"Bool":{"kms:GrantIsForAWSResource":"true"}}}`
 
-// denyGrants is a statement after others that denies grants to EC2, too.
+// denyGrants is a statement that denies all grants, including those of EC2. It follows other statements.
 const denyGrants = `,{"Effect":"Deny","Action":"kms:CreateGrant","Resource":"*"}`
 
 // setTargetStatements replaces the policy of the role in a target account.

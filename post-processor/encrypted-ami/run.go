@@ -62,7 +62,7 @@ type run struct {
 	plan         plan.Plan
 	steps        map[distribution.StepID]step.Step
 	pending      map[distribution.Location]int // number of steps that must still succeed for a destination
-	result       distribution.Result           // as far as it has come
+	result       distribution.Result           // of the run so far
 	timed        map[distribution.StepID]int   // index of a step in the timeline of result
 	files        []*file
 	canceled     bool // Packer canceled the run, which failed

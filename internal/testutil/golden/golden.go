@@ -14,7 +14,7 @@ import (
 
 var update = flag.Bool("update", false, "write golden files anew")
 
-// Equal fails the test unless a file of the package says what got does. With -update it writes the file.
+// Equal fails the test unless the golden file at path contains exactly got. With -update it writes got to the file.
 func Equal(t *testing.T, path, got string) {
 	t.Helper()
 	if *update {
