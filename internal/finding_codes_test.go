@@ -57,7 +57,7 @@ func isFinding(e ast.Expr) (finding, slice bool) {
 func TestFindings_haveCodes(t *testing.T) {
 	findings := 0
 	check := func(set *token.FileSet, literal *ast.CompositeLit) {
-		if len(literal.Elts) == 0 { // the zero value stands for no finding
+		if len(literal.Elts) == 0 { // the zero value means that there is no finding
 			return
 		}
 		findings++

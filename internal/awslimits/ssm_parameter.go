@@ -86,8 +86,8 @@ var _ = add([]Limit{
 	},
 })
 
-// CheckParameterName returns why the Parameter Store refuses a name, as words that follow the name in a message. The
-// name must fit into an ARN, which begins with arnBeforeName. Empty if that is not known.
+// CheckParameterName returns an error if Parameter Store refuses a name. Its text follows the name in a message. The
+// name must fit into an ARN that begins with arnBeforeName, which is empty if it is unknown.
 func CheckParameterName(name, arnBeforeName string) error {
 	levels := strings.Split(strings.TrimPrefix(name, "/"), "/")
 	switch most := Number(ParameterLevels, MaxCount); {

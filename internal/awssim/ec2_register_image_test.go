@@ -217,7 +217,7 @@ func setAllAttributes(in *ec2.RegisterImageInput) {
 	})
 }
 
-// checkAllAttributes checks that an image has all attributes of everything, except the description.
+// checkAllAttributes checks that an image has all attributes that setAllAttributes sets, except the description.
 func checkAllAttributes(t *testing.T, got types.Image) {
 	t.Helper()
 	ebs := got.BlockDeviceMappings[0].Ebs

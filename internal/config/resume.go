@@ -13,8 +13,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/resume"
 )
 
-// Resume identifies the run that a resume file resumes. The plugin writes the block. A run verifies in AWS what it
-// claims.
+// Resume identifies the run that a resume file resumes. The plugin writes the block. A resumed run verifies its values
+// in AWS.
 type Resume struct {
 	// The id of the run. Its record is a tag of the source AMI.
 	RunID string `mapstructure:"run_id"`

@@ -30,7 +30,7 @@ type World struct {
 func (p Parts) StartWorld(arguments ...string) (*World, error) {
 	const announced = "awssim listening on "
 	w := &World{process: exec.Command(p.Awssim, append([]string{"-listen", "127.0.0.1:0"}, arguments...)...)}
-	w.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt at the terminal must not stop it before Stop
+	w.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that only Stop stops it, not an interrupt
 	w.process.Stderr = &w.log
 	stdout, err := w.process.StdoutPipe()
 	if err != nil {
@@ -72,7 +72,7 @@ func (w *World) Config(account, region string) aws.Config {
 // AccessKey holds the credentials of a user, or of a session if it has a Token.
 type AccessKey struct{ ID, Secret, Token string }
 
-// AccessKey makes an access key for a user of an account.
+// AccessKey creates an access key for a user of an account.
 func (w *World) AccessKey(ctx context.Context, account, user string) (AccessKey, error) {
 	answer, err := iam.NewFromConfig(w.Config(account, "us-east-1")).
 		CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &user})

@@ -289,7 +289,7 @@ func (w *watcher) evaluate(
 	return ends, events
 }
 
-// update stores the status of a copy. It reports whether the copy made progress.
+// update stores the status of a copy. It reports whether the copy has made progress since the last status.
 func (p *watchedCopy) update(now time.Time, status step.CopyStatus) (hasProgress bool) {
 	if p.lastStatus == nil && !status.StartedAt.IsZero() && status.StartedAt.Before(p.watchedSince) {
 		p.startedAt, p.lastWithoutProgress = status.StartedAt, status.StartedAt // an earlier run started the copy

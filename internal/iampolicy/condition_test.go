@@ -590,7 +590,7 @@ func TestEvaluate_unknownValue(t *testing.T) {
 		statements string
 		context    iampolicy.Context
 		unsure     []string
-		want       string // part of the error; "": the decision is an allow
+		want       string // part of the error. Empty if the decision is to allow
 	}{
 		{
 			"several values without a set operator",

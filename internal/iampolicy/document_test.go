@@ -35,7 +35,7 @@ func TestParse_unknown(t *testing.T) {
 		source string
 		kind   iampolicy.Kind
 		text   string
-		want   string // what the error names; "": no error
+		want   string // what the error names. Empty without an error
 	}{
 		{grammar, iampolicy.Identity, statement(all), ""},
 		{grammar + ": one statement without a list", iampolicy.Identity, `{"Statement": {` + all + `}}`, ""},

@@ -69,7 +69,7 @@ func to(principal string) string { return fmt.Sprintf(`"Principal": {"AWS": %q}`
 
 // set is Policies in text.
 type set struct {
-	identity, session, boundary, resource string // "": none
+	identity, session, boundary, resource string // empty without the policy
 	trust                                 bool   // resource is a trust policy
 	scps, rcps                            [][]string
 	grants                                []iampolicy.Grant
@@ -1411,7 +1411,7 @@ func TestEvaluate_resourceControlPolicy(t *testing.T) {
 func TestConditionKeys_principal(t *testing.T) {
 	for _, c := range []struct {
 		who  iampolicy.Principal
-		keys map[string]string // "": absent
+		keys map[string]string // wanted values. Empty for an absent key
 	}{
 		{
 			root(owner),

@@ -108,10 +108,10 @@ func (l leftover) String() string {
 
 // death says when a run crashes.
 type death struct {
-	at   int // call; 0 for the nth call of an action
+	at   int // number of the call. Zero if nth and call select it
 	nth  int
 	call fixture.Call
-	lost bool // before the response arrives
+	lost bool // the run crashes before the response arrives
 }
 
 func (d death) String() string {

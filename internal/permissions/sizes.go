@@ -72,8 +72,8 @@ func (d Document) characters() int {
 }
 
 // Split returns the statements of a policy as managed policies that IAM accepts. Nil if a statement is too large for
-// one. Statements are not split: with two lists of accounts, no statement allows a call that shares with accounts of
-// both.
+// one. It does not split a list of accounts over several statements, because none of them would allow a call that
+// shares with accounts of two lists.
 func (d Document) Split() (parts []Document) {
 	for _, statement := range d.Statement {
 		if document(statement).characters() > maxManaged {

@@ -134,7 +134,7 @@ func joined(sources ...map[string]string) map[string]string {
 // runTagsAt returns the tags of what is temporary in the source account. Its templates have no target.
 func (b *builder) runTagsAt(s *shareSource) map[string]string {
 	r := b.newRenderer("", s.location, s.region)
-	return r.texts("run_tags", b.req.RunTags, nil) // their errors are those of the destinations
+	return r.texts("run_tags", b.req.RunTags, nil) // the destinations have already reported the errors
 }
 
 // testCopyTags returns the tags of a test copy. It has those of snapshots too, because a policy may require them.

@@ -126,7 +126,7 @@ func TestEstimate_timeBasedCopyPrice(t *testing.T) {
 		for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 			req, facts := world()
 			req.Targets[0].CopyMinutes, req.Targets[0].Method = minutes, method
-			want := usd * 128 * 6 // GiB to each of six destinations; what is staged has no time
+			want := usd * 128 * 6 // GiB to each of six destinations; staged copies are not time-based
 			if got := plan.Assess(req, facts).Decide().Estimate.USDTimed; math.Abs(got-want) > 1e-6 {
 				t.Errorf("%s, %d minutes: $%.3f, want $%.3f", method, minutes, got, want)
 			}

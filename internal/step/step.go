@@ -108,8 +108,8 @@ type Base struct {
 	NotRepeatable    bool                  // ResumeID cannot be created again, because its source is no longer shared
 }
 
-// Step is one operation of a plan, with everything that depends on its kind, except what Start and ListDryRuns execute.
-// Base has the methods that most kinds have in common.
+// Step is one operation of a plan, with what depends on its kind. The functions that execute it are not methods: see
+// operation. Base has the methods that most kinds have in common.
 type Step interface {
 	Meta() *Base
 	Permissions() []Permission
