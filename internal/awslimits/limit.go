@@ -47,7 +47,7 @@ type Limit struct {
 	Source  string         // where AWS documents the limit, or where the refusal was seen
 }
 
-// limitsOf holds the table by subject, in its order.
+// limitsOf holds the limits of each subject, in the order of the table.
 var limitsOf = func() map[Subject][]Limit {
 	index := map[Subject][]Limit{}
 	for _, limit := range Table {

@@ -63,7 +63,7 @@ type sample struct {
 	CPU time.Duration // of user and system
 }
 
-// inProcess runs a scenario once.
+// inProcess runs a scenario once, in a process of its own.
 func inProcess(s scenario, seed uint64) (sample, error) {
 	text, err := json.Marshal(s)
 	if err != nil {

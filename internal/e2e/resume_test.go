@@ -319,7 +319,8 @@ func copying(t *testing.T, w *World) {
 	}
 }
 
-// closed denies every principal the target's role. opened lets the source account assume it again.
+// closed makes the trust policy of the target's role deny every principal. opened lets the source account assume the
+// role again.
 func closed(t *testing.T, w *World) {
 	t.Helper()
 	trust(t, w, `{"Effect": "Deny", "Principal": "*", "Action": "sts:AssumeRole"}`)

@@ -13,8 +13,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// Of two concurrent runs, one sees that both copies are complete. With these seeds, the other run does not see that until
-// later.
+// Of two concurrent runs, one sees that both copies are complete. With these seeds, the other run does not see that
+// until later.
 func TestDuplicates_otherRunUnaware(t *testing.T) {
 	for _, seed := range []uint64{4, 11, 14} {
 		synctest.Test(t, func(t *testing.T) {

@@ -23,8 +23,8 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
-// Instances may run from the images and snapshots of a successful run. No other run and no clean-up deletes them after
-// they, their key or the source image change, or if they cannot be read.
+// Instances may run from the images and snapshots of a successful run. No other run and no clean-up deletes these
+// images and snapshots, even if they cannot be read, or if they, their key or the source image have changed since.
 func TestFinished_neverDeleted(t *testing.T) {
 	for name, c := range map[string]struct {
 		change   func(h *testWorld, image string)

@@ -34,7 +34,7 @@ const (
 	oneRegion      outageScope = "one Region"
 )
 
-// outageCase is an action that a target account or a Region does not answer for the whole run.
+// outageCase is an outage of one action in a target account or a Region, during the whole run.
 type outageCase struct {
 	method string
 	scope  outageScope

@@ -401,7 +401,7 @@ func (r releases) silentlyMixed(run *fixture.Run) (silent []string) {
 	return silent
 }
 
-// pointerRun is a run that crashes, and the run after it.
+// pointerRun holds the modes of a run that crashes and of the run after it.
 type pointerRun struct{ dies, next string }
 
 func (p pointerRun) String() string { return p.dies + ", then " + p.next }

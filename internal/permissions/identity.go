@@ -124,7 +124,7 @@ func (h *holder) policy() Document {
 	return document(all...)
 }
 
-// ofAKey reports whether a resource is a key, or any key of the account.
+// ofAKey reports whether a resource is a key, or the pattern of all resources.
 func ofAKey(resource string) bool { return resource == "*" || keyARN.MatchString(resource) }
 
 // makesGrants lets a holder create only the requested grants, for these principals and with these operations.

@@ -162,7 +162,7 @@ func (a *Assessment) transferRegions(sources []*shareSource) []string {
 	return slices.Sorted(maps.Keys(regions))
 }
 
-// assumedKey returns a usable key that does not exist.
+// assumedKey returns a key for the plan of an alternative. It counts as usable, although it does not exist yet.
 func assumedKey(at distribution.Location) distribution.Key {
 	partition := distribution.PartitionOf(at.Region)
 	arn := strings.Join([]string{"arn", partition, "kms", at.Region, at.Account, "key/supposed"}, ":")

@@ -315,8 +315,8 @@ func (m Manifest) timeLine() timeLine {
 	return t
 }
 
-// lastRows returns the rows to show, in their order, and the number of the others. With too many rows, it prefers those
-// that are notable, and those whose copies end last, because the run waits for them.
+// lastRows returns the rows to show, in their order, and the number of the others. If there are too many, it shows the
+// notable ones and those whose copies end last, because the run waits for them.
 func lastRows(all []row) (shown []row, beyond int) {
 	if len(all) <= mostRows {
 		return all, 0
