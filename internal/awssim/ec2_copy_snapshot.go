@@ -178,7 +178,7 @@ type snapshotCopyParams struct {
 func (w *World) startSnapshotCopy(c *Call, params snapshotCopyParams) *snapshot {
 	loc := c.location()
 	created := &snapshot{
-		id:              w.newID(c, "snap-"),
+		id:              w.newID(c, "snap-", params.sourceID),
 		location:        loc,
 		created:         c.At,
 		volume:          copiedVolume,

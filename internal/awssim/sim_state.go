@@ -137,13 +137,13 @@ func mixBits(x uint64) uint64 {
 }
 
 // newID returns an EC2 ID of 17 digits, such as "snap-0" and 16 hexadecimal digits (rule 2.5.10). It records the ID as
-// a change of the call.
-func (w *World) newID(c *Call, prefix string) string {
+// a change of the call. Calls with different sources get the same IDs in every run, whatever their order.
+func (w *World) newID(c *Call, prefix string, source ...string) string {
 	who := ""
 	if c.caller != nil {
 		who = c.caller.principal.ARN
 	}
-	id := fmt.Sprintf("%s0%016x", prefix, w.random("id", prefix, who, c.Region, c.Operation))
+	id := fmt.Sprintf("%s0%016x", prefix, w.random(append([]string{"id", prefix, who, c.Region, c.Operation}, source...)...))
 	c.changedIDs = append(c.changedIDs, id)
 	return id
 }

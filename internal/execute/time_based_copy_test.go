@@ -207,7 +207,13 @@ func TestTimeBasedCopy_earlyEndFreesThroughput(t *testing.T) {
 // for that (rule 4.8.3).
 func TestTimeBasedCopy_twoRegions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := build(t, sized(100), []string{"222222222222"}, []string{away, "eu-west-1"})
+		h := build(
+			t,
+			sized(100),
+			[]string{"222222222222"},
+			[]string{away, "eu-west-1"},
+			awssim.WithSnapshotDuration(func(awssim.SnapshotJob) time.Duration { return 2 * hurry }), // so none ends early
+		)
 		h.with = func(req *distribution.Request) {
 			hurried(req)
 			// without a key for the other Regions, the targets copy from the home Region
