@@ -120,7 +120,7 @@ func (s sample) complete(t *testing.T) string {
 	return text + declareVariables(t, s.name, text)
 }
 
-// variableValues are the values of the variables that samples use without declaring them.
+// variableValues are the values of the variables that samples use without a default.
 var variableValues = map[string]string{
 	"account_ids":   `["999999999999"]`,
 	"accounts":      `{ prod = "999999999999" }`,
@@ -155,6 +155,19 @@ func declareVariables(t *testing.T, name, text string) string {
 		fmt.Fprintf(&declarations, "\nvariable %q {\n  default = %s\n}\n", variable, variableValues[variable])
 	}
 	return declarations.String()
+}
+
+// requiredVariables returns the arguments that set the variables without a default.
+func requiredVariables(t *testing.T, name, text string) (arguments []string) {
+	t.Helper()
+	for _, block := range parseHCL(t, name, text).Blocks {
+		if block.Type != "variable" || block.Body.Attributes["default"] != nil {
+			continue
+		}
+		variable := block.Labels[0]
+		arguments = append(arguments, "-var", variable+"="+strings.Trim(variableValues[variable], `"`))
+	}
+	return arguments
 }
 
 // wrapInBuild returns a build block around a sample that is part of one.
@@ -204,11 +217,7 @@ func TestSamples_formattedAndValid(t *testing.T) {
 			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			arguments := []string{"validate"}
-			if strings.Contains(text, "variable \"external_id\" {\n  type") {
-				arguments = append(arguments, "-var", "external_id=golden-images")
-			}
-			runPacker(t, h, append(arguments, file)...)
+			runPacker(t, h, slices.Concat([]string{"validate"}, requiredVariables(t, name, text), []string{file})...)
 		})
 	}
 }
