@@ -143,7 +143,8 @@ func (w *World) newID(c *Call, prefix string, source ...string) string {
 	if c.caller != nil {
 		who = c.caller.principal.ARN
 	}
-	id := fmt.Sprintf("%s0%016x", prefix, w.random(append([]string{"id", prefix, who, c.Region, c.Operation}, source...)...))
+	purpose := append([]string{"id", prefix, who, c.Region, c.Operation}, source...)
+	id := fmt.Sprintf("%s0%016x", prefix, w.random(purpose...))
 	c.changedIDs = append(c.changedIDs, id)
 	return id
 }

@@ -180,7 +180,8 @@ func (a *auditor) judgeRead(log *attemptLog, m awssim.Mutation, id string) time.
 		read = log.reads[anyGrant]
 	}
 	// No run adopts an instance, so the run that launched it may terminate it even if AWS does not describe it.
-	if found := a.resources[id]; m.Action == "ec2:TerminateInstances" && found != nil && found.creator == log && read.IsZero() {
+	found := a.resources[id]
+	if m.Action == "ec2:TerminateInstances" && found != nil && found.creator == log && read.IsZero() {
 		read = log.reads[log.image]
 	}
 	for what, at := range map[string]time.Time{"the evidence": read, "the records": log.reads[log.image]} {
