@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 )
@@ -39,12 +40,12 @@ const (
 type Limit struct {
 	Subject Subject
 	Kind    Kind
-	Number  int            // of lengths, counts, numbers and years
-	Words   string         // what is counted, allowed or expected, for messages; the prefix of Prefix
-	Values  []string       // of OneOf
-	Pattern *regexp.Regexp // of Characters and Format: what a whole text matches
-	Refused string         // of Characters, Format and Combination: an example that AWS refuses
-	Source  string         // where AWS documents the limit, or where the refusal was seen
+	Number  int                   // of lengths, counts, numbers and years
+	Words   string                // what is counted, allowed or expected, for messages; the prefix of Prefix
+	Values  []string              // of OneOf
+	Pattern func() *regexp.Regexp // of Characters and Format: what a whole text matches
+	Refused string                // of Characters, Format and Combination: an example that AWS refuses
+	Source  string                // where AWS documents the limit, or where the refusal was seen
 }
 
 // limitsOf holds the limits of each subject, in the order of the table.
@@ -95,7 +96,7 @@ func CheckTime(subject Subject, at, now time.Time) error {
 func Match(subject Subject, value string) []string {
 	for _, limit := range limitsOf[subject] {
 		if limit.Kind == Format {
-			return limit.Pattern.FindStringSubmatch(value)
+			return limit.Pattern().FindStringSubmatch(value)
 		}
 	}
 	panic("awslimits: no format of " + string(subject))
@@ -123,11 +124,11 @@ func (l Limit) text(value string) error {
 		return fmt.Errorf("has %s, AWS requires %d", counted(n, "character"), l.Number)
 	case l.Kind == MaxLength && n > l.Number:
 		return fmt.Errorf("has %s, AWS allows %d", counted(n, "character"), l.Number)
-	case l.Kind == Characters && !l.Pattern.MatchString(value):
+	case l.Kind == Characters && !l.Pattern().MatchString(value):
 		return fmt.Errorf("has characters that AWS does not allow here: use %s", l.Words)
 	case l.Kind == Prefix && hasPrefixFold(value, l.Words):
 		return fmt.Errorf("begins with %q, which AWS reserves", l.Words)
-	case l.Kind == Format && !l.Pattern.MatchString(value):
+	case l.Kind == Format && !l.Pattern().MatchString(value):
 		return fmt.Errorf("is not %s", l.Words)
 	case l.Kind == OneOf && !slices.Contains(l.Values, value):
 		return fmt.Errorf("is none of %q", l.Values)
@@ -184,4 +185,10 @@ func counted(n int, what string) string {
 
 func hasPrefixFold(value, prefix string) bool {
 	return len(value) >= len(prefix) && strings.EqualFold(value[:len(prefix)], prefix)
+}
+
+// pattern returns a function that compiles a regular expression at its first call. Packer starts the plugin several
+// times for each build, and most starts check no limit.
+func pattern(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
 }

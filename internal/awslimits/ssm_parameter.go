@@ -5,7 +5,6 @@ package awslimits
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 )
 
@@ -39,7 +38,7 @@ var _ = add([]Limit{
 	{
 		Subject: ParameterName, Kind: Characters,
 		Words:   "letters, digits and . - _, and a slash before each level",
-		Pattern: regexp.MustCompile(`^/?[\w.-]+(?:/[\w.-]+)*$`), Refused: "/golden ami", Source: parameterName,
+		Pattern: pattern(`^/?[\w.-]+(?:/[\w.-]+)*$`), Refused: "/golden ami", Source: parameterName,
 	},
 	{Subject: ParameterLevels, Kind: MaxCount, Number: 15, Words: "levels", Source: parameterName},
 	{Subject: ParameterNameAndARN, Kind: Combination, Number: 1011, Source: parameterName},

@@ -3,8 +3,6 @@
 
 package awslimits
 
-import "regexp"
-
 // Subjects of the table.
 const (
 	AccountID              Subject = "account ID"
@@ -90,9 +88,9 @@ const (
 
 // Patterns that several limits share.
 var (
-	sessionText = regexp.MustCompile(`^[\w+=,.@-]*$`)
-	tagText     = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+@-]*$`)
-	keyText     = regexp.MustCompile(`^[a-zA-Z0-9:/_-]*$`)
+	sessionText = pattern(`^[\w+=,.@-]*$`)
+	tagText     = pattern(`^[\p{L}\p{Z}\p{N}_.:/=+@-]*$`)
+	keyText     = pattern(`^[a-zA-Z0-9:/_-]*$`)
 )
 
 // Table holds every limit, by service. A limit that AWS does not document is omitted, or copied from a similar value.
@@ -100,29 +98,29 @@ var (
 var Table = []Limit{
 	// Accounts, Regions and Organizations.
 	{
-		Subject: AccountID, Kind: Format, Words: "12 digits", Pattern: regexp.MustCompile(`^\d{12}$`),
+		Subject: AccountID, Kind: Format, Words: "12 digits", Pattern: pattern(`^\d{12}$`),
 		Refused: "12345678901", Source: organizations + ", AccountId",
 	},
 	{
 		Subject: Region, Kind: Format, Words: "the name of a Region, such as eu-west-1",
-		Pattern: regexp.MustCompile(`^[a-z]{2,4}(?:-[a-z]+)+-\d+$`), Refused: "eu-west",
+		Pattern: pattern(`^[a-z]{2,4}(?:-[a-z]+)+-\d+$`), Refused: "eu-west",
 		Source: "AWS SDK, partitions: regular expressions of Region names",
 	},
 	{
 		Subject: RootOrUnitID, Kind: Format,
 		Words:   "the ID of an organizational unit or a root, such as ou-ab12-cdef3456",
-		Pattern: regexp.MustCompile(`^(?:ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|r-[0-9a-z]{4,32})$`),
+		Pattern: pattern(`^(?:ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|r-[0-9a-z]{4,32})$`),
 		Refused: "ou-ab12-cdef345", Source: organizations + ", ListAccountsForParent, ParentId",
 	},
 	{
 		Subject: OrganizationARN, Kind: Format, Words: "the ARN of an organization",
-		Pattern: regexp.MustCompile(`^arn:(aws[a-z-]*):organizations::\d{12}:organization/o-[a-z0-9]{10,32}$`),
+		Pattern: pattern(`^arn:(aws[a-z-]*):organizations::\d{12}:organization/o-[a-z0-9]{10,32}$`),
 		Refused: "arn:aws:organizations::111111111111:organization/o-123456789",
 		Source:  organizations + ", OrganizationArn",
 	},
 	{
 		Subject: OrganizationalUnitARN, Kind: Format, Words: "the ARN of an organizational unit",
-		Pattern: regexp.MustCompile(`^arn:(aws[a-z-]*):organizations::\d{12}:ou/o-[a-z0-9]{10,32}` +
+		Pattern: pattern(`^arn:(aws[a-z-]*):organizations::\d{12}:ou/o-[a-z0-9]{10,32}` +
 			`/ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}$`),
 		Refused: "arn:aws:organizations::111111111111:ou/ou-ab12-34567890",
 		Source:  organizations + ", OrganizationalUnitArn",
@@ -133,7 +131,7 @@ var Table = []Limit{
 		Subject: RoleARN,
 		Kind:    Format,
 		Words:   "the ARN of a role, such as arn:aws:iam::123456789012:role/golden-image-target",
-		Pattern: regexp.MustCompile(`^arn:(aws[a-z-]*):iam::(\d{12}):role/(?:[!-~]+/)?[\w+=,.@-]+$`),
+		Pattern: pattern(`^arn:(aws[a-z-]*):iam::(\d{12}):role/(?:[!-~]+/)?[\w+=,.@-]+$`),
 		Refused: "arn:aws:iam::12345678901:role/golden-image-target",
 		Source:  assumeRole + ", RoleArn",
 	},
@@ -146,7 +144,7 @@ var Table = []Limit{
 	{Subject: RolePath, Kind: MaxLength, Number: 512, Source: createRole + ", Path"},
 	{
 		Subject: RolePath, Kind: Format, Words: "a path that begins and ends with a slash",
-		Pattern: regexp.MustCompile(`^(?:/|/[!-~]+/)$`), Refused: "/golden image/", Source: createRole + ", Path",
+		Pattern: pattern(`^(?:/|/[!-~]+/)$`), Refused: "/golden image/", Source: createRole + ", Path",
 	},
 	{Subject: RoleSessionName, Kind: MinLength, Number: 2, Source: assumeRole + ", RoleSessionName; rule 5.5"},
 	{Subject: RoleSessionName, Kind: MaxLength, Number: 64, Source: assumeRole + ", RoleSessionName; rule 5.5"},
@@ -158,7 +156,7 @@ var Table = []Limit{
 	{Subject: ExternalID, Kind: MaxLength, Number: 1224, Source: assumeRole + ", ExternalId; rule 5.5"},
 	{
 		Subject: ExternalID, Kind: Characters, Words: "letters, digits and _+=,.@:/-",
-		Pattern: regexp.MustCompile(`^[\w+=,.@:/-]*$`), Refused: "two words", Source: assumeRole + ", ExternalId; rule 5.5",
+		Pattern: pattern(`^[\w+=,.@:/-]*$`), Refused: "two words", Source: assumeRole + ", ExternalId; rule 5.5",
 	},
 	{Subject: SourceIdentity, Kind: MinLength, Number: 2, Source: assumeRole + ", SourceIdentity; rule 5.5"},
 	{Subject: SourceIdentity, Kind: MaxLength, Number: 64, Source: assumeRole + ", SourceIdentity; rule 5.5"},
@@ -180,7 +178,7 @@ var Table = []Limit{
 	{Subject: SessionPolicy, Kind: MaxLength, Number: 2048, Source: sessionLimits + "; rule 5.5"},
 	{
 		Subject: SessionPolicy, Kind: Characters, Words: "tabs, line feeds, carriage returns and U+0020 to U+00FF",
-		Pattern: regexp.MustCompile(`^[\t\n\r -ÿ]*$`), Refused: `{"Sid":"—"}`, Source: assumeRole + ", Policy",
+		Pattern: pattern(`^[\t\n\r -ÿ]*$`), Refused: `{"Sid":"—"}`, Source: assumeRole + ", Policy",
 	},
 	{
 		Subject: SessionPolicy, Kind: Combination, Refused: "not JSON",
@@ -188,7 +186,7 @@ var Table = []Limit{
 	},
 	{
 		Subject: SessionPolicyARN, Kind: Format, Words: "the ARN of a managed policy",
-		Pattern: regexp.MustCompile(`^arn:aws[a-z-]*:iam::(?:\d{12}|aws):policy/[!-~]+$`), Refused: "ReadOnlyAccess",
+		Pattern: pattern(`^arn:aws[a-z-]*:iam::(?:\d{12}|aws):policy/[!-~]+$`), Refused: "ReadOnlyAccess",
 		Source: assumeRole + ", PolicyArns; recorded refusal \"Invalid ARN\"",
 	},
 	{Subject: SessionPolicyARN, Kind: MaxLength, Number: 2048, Source: assumeRole + ", PolicyArns"},
@@ -228,7 +226,7 @@ var Table = []Limit{
 	// KMS.
 	{
 		Subject: KeyID, Kind: Format, Words: "a key: write an alias (alias/golden), a key ID, or the ARN of either",
-		Pattern: regexp.MustCompile(`^(?:(?:arn:aws[a-z-]*:kms:([a-z0-9-]+):\d{12}:)?(alias/.+)|` +
+		Pattern: pattern(`^(?:(?:arn:aws[a-z-]*:kms:([a-z0-9-]+):\d{12}:)?(alias/.+)|` +
 			`(?:arn:aws[a-z-]*:kms:([a-z0-9-]+):\d{12}:key/)?` +
 			`(mrk-[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}))$`),
 		Refused: "golden", Source: "EC2 API reference, CopySnapshot and CopyImage, KmsKeyId; rules 1.7.5, 3.6.1",
@@ -236,7 +234,7 @@ var Table = []Limit{
 	{Subject: KeyAlias, Kind: MaxLength, Number: 256, Source: createAlias + ", AliasName"},
 	{
 		Subject: KeyAlias, Kind: Format, Words: "an alias: letters, digits and /_- after alias/",
-		Pattern: regexp.MustCompile(`^alias/[\w/-]+$`), Refused: "alias/golden image", Source: createAlias + ", AliasName",
+		Pattern: pattern(`^alias/[\w/-]+$`), Refused: "alias/golden image", Source: createAlias + ", AliasName",
 	},
 	{Subject: GrantName, Kind: MinLength, Number: 1, Source: createGrant + ", Name"},
 	{Subject: GrantName, Kind: MaxLength, Number: 256, Source: createGrant + ", Name"},
@@ -246,13 +244,13 @@ var Table = []Limit{
 	},
 	{
 		Subject: Grantee, Kind: Format, Words: "the ARN of a role, a user or an account's root",
-		Pattern: regexp.MustCompile(`^arn:(aws[a-z-]*):iam::\d{12}:(?:root|user/\S+|role/\S+)$`),
+		Pattern: pattern(`^arn:(aws[a-z-]*):iam::\d{12}:(?:root|user/\S+|role/\S+)$`),
 		Refused: "AWSServiceRoleForAutoScaling", Source: createGrant + ", GranteePrincipal",
 	},
 	{Subject: Grantee, Kind: MaxLength, Number: 256, Source: createGrant + ", GranteePrincipal"},
 	{
 		Subject: Grantee, Kind: Characters, Words: "letters, digits and _+=,.@:/-",
-		Pattern: regexp.MustCompile(`^[\w+=,.@:/-]*$`), Refused: "arn:aws:iam::999999999999:role/a*",
+		Pattern: pattern(`^[\w+=,.@:/-]*$`), Refused: "arn:aws:iam::999999999999:role/a*",
 		Source: createGrant + ", GranteePrincipal",
 	},
 	{
@@ -267,19 +265,19 @@ var Table = []Limit{
 	// EC2: images and snapshots.
 	{
 		Subject: ImageID, Kind: Format, Words: "the ID of an image, such as ami-0123456789abcdef0",
-		Pattern: regexp.MustCompile(`^ami-[0-9a-f]{8}(?:[0-9a-f]{9})?$`), Refused: "ami-1",
+		Pattern: pattern(`^ami-[0-9a-f]{8}(?:[0-9a-f]{9})?$`), Refused: "ami-1",
 		Source: ec2ResourceID + "; recorded refusal of \"not_an_ami_id\"",
 	},
 	{Subject: ImageName, Kind: MinLength, Number: 3, Source: registerImage + ", Name; rule 2.5.3"},
 	{Subject: ImageName, Kind: MaxLength, Number: 128, Source: registerImage + ", Name; rule 2.5.3"},
 	{
 		Subject: ImageName, Kind: Characters, Words: "letters, digits, spaces and ( ) [ ] . / - ' @ _",
-		Pattern: regexp.MustCompile(`^[A-Za-z0-9 ()\[\]./\-'@_]*$`), Refused: "golden*",
+		Pattern: pattern(`^[A-Za-z0-9 ()\[\]./\-'@_]*$`), Refused: "golden*",
 		Source: "EC2 API reference, RegisterImage, Name; rule 2.5.3",
 	},
 	{Subject: Description, Kind: MaxLength, Number: 255, Source: registerImage + ", Description"},
 	{
-		Subject: Description, Kind: Characters, Words: "ASCII characters", Pattern: regexp.MustCompile(`^[\x00-\x7f]*$`),
+		Subject: Description, Kind: Characters, Words: "ASCII characters", Pattern: pattern(`^[\x00-\x7f]*$`),
 		Refused: "Golden — image",
 		Source:  "refusal of a dash in the description of an image, metadist/synaplan#1546; not in the API reference",
 	},
@@ -329,7 +327,7 @@ var Table = []Limit{
 	},
 	{
 		Subject: LicenseARN, Kind: Format, Words: "the ARN of a license configuration",
-		Pattern: regexp.MustCompile(`^arn:[\w-]+:license-manager:([\w-]+):\d{12}:license-configuration:lic-[0-9a-f]+$`),
+		Pattern: pattern(`^arn:[\w-]+:license-manager:([\w-]+):\d{12}:license-configuration:lic-[0-9a-f]+$`),
 		Refused: "lic-1", Source: "License Manager API reference, LicenseConfigurationArn, and the examples of its guide",
 	},
 	{
@@ -340,7 +338,7 @@ var Table = []Limit{
 	{Subject: WatermarkName, Kind: MaxLength, Number: 128, Source: attachWatermark},
 	{
 		Subject: WatermarkName, Kind: Characters, Words: "letters, digits, spaces and ()[]./-'@_",
-		Pattern: regexp.MustCompile(`^[a-zA-Z0-9()\[\] ./'@_-]*$`), Refused: "golden:1", Source: attachWatermark,
+		Pattern: pattern(`^[a-zA-Z0-9()\[\] ./'@_-]*$`), Refused: "golden:1", Source: attachWatermark,
 	},
 	{Subject: FilterNames, Kind: MaxCount, Number: 50, Words: "filters", Source: filterLimits},
 	{Subject: FilterName, Kind: MaxLength, Number: 255, Source: filterLimits},
@@ -353,17 +351,17 @@ var Table = []Limit{
 	},
 	{
 		Subject: InstanceType, Kind: Format, Words: "the type of an instance, such as t3.micro",
-		Pattern: regexp.MustCompile(`^[a-z0-9-]+\.[a-z0-9-]+$`), Refused: "huge",
+		Pattern: pattern(`^[a-z0-9-]+\.[a-z0-9-]+$`), Refused: "huge",
 		Source: "EC2 API model, InstanceType: the form of all its values",
 	},
 	{
 		Subject: SubnetID, Kind: Format, Words: "the ID of a subnet, such as subnet-0123456789abcdef0",
-		Pattern: regexp.MustCompile(`^subnet-[0-9a-f]{8}(?:[0-9a-f]{9})?$`), Refused: "vpc-0123456789abcdef0",
+		Pattern: pattern(`^subnet-[0-9a-f]{8}(?:[0-9a-f]{9})?$`), Refused: "vpc-0123456789abcdef0",
 		Source: ec2ResourceID,
 	},
 	{
 		Subject: TemplateID, Kind: Format, Words: "the ID of a launch template, such as lt-0123456789abcdef0",
-		Pattern: regexp.MustCompile(`^lt-[0-9a-f]{8}(?:[0-9a-f]{9})?$`), Refused: "lt-web", Source: ec2ResourceID,
+		Pattern: pattern(`^lt-[0-9a-f]{8}(?:[0-9a-f]{9})?$`), Refused: "lt-web", Source: ec2ResourceID,
 	},
 	{Subject: TemplateName, Kind: MinLength, Number: 3, Source: launchTemplate + ", LaunchTemplateName; recorded refusal"},
 	{
@@ -374,12 +372,12 @@ var Table = []Limit{
 	},
 	{
 		Subject: TemplateName, Kind: Characters, Words: "letters, digits and ( ) . / - _",
-		Pattern: regexp.MustCompile(`^[a-zA-Z0-9().\-/_]*$`), Refused: "web servers",
+		Pattern: pattern(`^[a-zA-Z0-9().\-/_]*$`), Refused: "web servers",
 		Source: launchTemplate + ", LaunchTemplateName; recorded refusal",
 	},
 	{
 		Subject: TemplateVersion, Kind: Format, Words: "a version: write a number, $Default or $Latest",
-		Pattern: regexp.MustCompile(`^(?:[1-9][0-9]{0,9}|\$Default|\$Latest)$`), Refused: "$Newest",
+		Pattern: pattern(`^(?:[1-9][0-9]{0,9}|\$Default|\$Latest)$`), Refused: "$Newest",
 		Source: "recorded refusal \"either '$Default', '$Latest', or a numeric version are allowed\"",
 	},
 	{Subject: VersionDescription, Kind: MaxLength, Number: 255, Source: launchTemplate + ", VersionDescription"},
