@@ -432,7 +432,7 @@ func (p *progress) waiting(now time.Time) string {
 	case len(copies) > 0:
 		return p.waitingForCopies(now, copies)
 	case len(retries) > 0:
-		return waitingForRetry(retries)
+		return waitingForRetry(now, retries)
 	}
 	slices.SortFunc(others, func(a, b *runningStep) int {
 		return cmp.Or(a.started.Compare(b.started), cmp.Compare(a.step.Meta().ID, b.step.Meta().ID))
@@ -451,10 +451,13 @@ func (p *progress) waiting(now time.Time) string {
 }
 
 // waitingForRetry returns why steps are retried, and until when. It describes the step whose retries end first.
-func waitingForRetry(retries []*runningStep) string {
+func waitingForRetry(now time.Time, retries []*runningStep) string {
 	first := slices.MinFunc(retries, func(a, b *runningStep) int {
 		return cmp.Or(a.retryUntil.Compare(b.retryUntil), cmp.Compare(a.step.Meta().ID, b.step.Meta().ID))
 	})
+	if !first.retryUntil.After(now) {
+		return "Still " + lowerFirst(first.retrying) + ", last attempt since " + clock(first.retryUntil)
+	}
 	return "Still " + lowerFirst(first.retrying) + ", retrying until " + clock(first.retryUntil)
 }
 

@@ -455,13 +455,15 @@ func TestHeartbeat_retriedCopy(t *testing.T) {
 		retry(steps.Steps[1])
 		time.Sleep(61 * time.Second)
 		retry(steps.Steps[2])
-		time.Sleep(61 * time.Second)
+		time.Sleep(7 * time.Minute)
 		p.stop()
 		for part, want := range map[string]int{
 			"Still copying 1 snapshot to 222222222223 (prod) in ap-northeast-1: 0% of 20 GiB, until 01:00 UTC at the latest; " +
 				"retrying 1 call\n": 1,
 			"Still waiting for 222222222222 (prod) in ap-northeast-1: Given key ID is not accessible, " +
-				"retrying until 00:07 UTC\n": 1,
+				"retrying until 00:07 UTC\n": 5,
+			"Still waiting for 222222222222 (prod) in ap-northeast-1: Given key ID is not accessible, " +
+				"last attempt since 00:07 UTC\n": 1,
 		} {
 			if got := strings.Count(ui.String(), part); got != want {
 				t.Errorf("got %d times %q, want %d, in\n%s", got, part, want, ui)
