@@ -142,7 +142,7 @@ func (v View) keep(id string) *Resource {
 	return &found
 }
 
-// keepGrants copies all grants, because a call may name a grant by a token.
+// keepGrants copies all grants, because a call may name a grant by its token, from which its ID is unknown.
 func (v View) keepGrants() {
 	for _, key := range v.world.keys.all {
 		for id, found := range key.grants.all {

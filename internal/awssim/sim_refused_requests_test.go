@@ -268,8 +268,8 @@ func parameterOf(selector string) func(requester) error {
 const trustOfEC2 = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow",` +
 	`"Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}`
 
-// roleThen returns a request on the role "web".
-func roleThen(send func(r requester, role *string) error) func(requester) error {
+// roleRequest returns a request that creates the role "web", and then sends another request about it.
+func roleRequest(send func(r requester, role *string) error) func(requester) error {
 	return func(r requester) error {
 		role := aws.String("web")
 		requireNoError(r.iam.CreateRole(r.Context(), &iam.CreateRoleInput{
@@ -336,17 +336,17 @@ func refusedOtherRequests() []refusedRequest {
 				RoleName: aws.String("web"), AssumeRolePolicyDocument: aws.String("{Effect}"),
 			})
 		}, "MalformedPolicyDocument", "This policy contains invalid Json"},
-		{"B.9.4 a long description", roleThen(func(r requester, role *string) error {
+		{"B.9.4 a long description", roleRequest(func(r requester, role *string) error {
 			return errorOf(r, r.iam.UpdateRole, &iam.UpdateRoleInput{
 				RoleName: role, Description: aws.String(strings.Repeat("d", 1001)),
 			})
 		}), "ValidationError", "less than or equal to 1000"},
-		{"B.9.5 a policy by its name", roleThen(func(r requester, role *string) error {
+		{"B.9.5 a policy by its name", roleRequest(func(r requester, role *string) error {
 			return errorOf(r, r.iam.AttachRolePolicy, &iam.AttachRolePolicyInput{
 				RoleName: role, PolicyArn: aws.String("AdministratorAccess"),
 			})
 		}), "ValidationError", "Invalid ARN:  Could not be parsed!"},
-		{"B.9.6 no permissions boundary", roleThen(func(r requester, role *string) error {
+		{"B.9.6 no permissions boundary", roleRequest(func(r requester, role *string) error {
 			return errorOf(r, r.iam.DeleteRolePermissionsBoundary, &iam.DeleteRolePermissionsBoundaryInput{RoleName: role})
 		}), "NoSuchEntity", ""},
 	}

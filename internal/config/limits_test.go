@@ -209,18 +209,18 @@ func TestPrepare_atAndBeyondEachLimit(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			within, beyond := bodies(t, limit)
-			if err := accepts(t, within); err != nil {
+			if err := validationError(t, within); err != nil {
 				t.Errorf("at the limit: got %v\n%s", err, within)
 			}
-			if err := accepts(t, beyond); err == nil && beyond != "" {
+			if err := validationError(t, beyond); err == nil && beyond != "" {
 				t.Errorf("beyond the limit: got no error\n%s", beyond)
 			}
 		})
 	}
 }
 
-// accepts returns the error that Packer shows for a template.
-func accepts(t *testing.T, body string) error {
+// validationError returns the error that Packer shows for a template. Nil if the template is valid.
+func validationError(t *testing.T, body string) error {
 	t.Helper()
 	if rest, ok := strings.CutPrefix(body, filtersMark); ok {
 		_, err := preflight(t, rest)

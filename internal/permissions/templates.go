@@ -19,7 +19,7 @@ type object = map[string]any
 // needs only once has its own template, so that a stack set can deploy the others to many Regions.
 func Templates() map[string][]byte {
 	s := Example()
-	inSource, inTarget := sides()
+	inSource, inTarget := newAccountTemplates()
 	targetRole := parameter("String", "Name of the role in every target account", s.TargetRole)
 	return map[string][]byte{
 		"source-key.json": template("Key of what is shared. In the source account, in each Region that targets copy from.",
@@ -125,13 +125,13 @@ func template(description string, parameters, resources object, conditions ...ob
 	return out.Bytes()
 }
 
-// side replaces the values of the example by parameters in the templates of an account.
-type side struct {
+// accountTemplates puts CloudFormation parameters in place of the example values in the policies of one account.
+type accountTemplates struct {
 	lists map[string]string // elements, with commas between them -> parameter that is a list
 	texts []string          // text, and its replacement
 }
 
-func sides() (source, target side) {
+func newAccountTemplates() (source, target accountTemplates) {
 	s := Example()
 	both := []string{
 		"arn:aws:",
@@ -148,11 +148,11 @@ func sides() (source, target side) {
 		"${!aws:",
 	}
 	key, shared := s.SourceKeyARNs[0], strings.Join(distinct(slices.Concat(s.Targets, s.Users)), ",")
-	source = side{
+	source = accountTemplates{
 		map[string]string{key: "SourceKeyArns", s.root(s.Targets[0]): "TargetAccounts", shared: "SharedAccounts"},
 		append([]string{s.SourceAccount, "${AWS::AccountId}", s.Targets[0], "*", s.Users[0], "*"}, both...),
 	}
-	target = side{
+	target = accountTemplates{
 		map[string]string{key: "SourceKeyArns", s.Users[0]: "Users"},
 		append([]string{s.SourceAccount, "${SourceAccount}", s.Targets[0], "${AWS::AccountId}"}, both...),
 	}
@@ -161,7 +161,7 @@ func sides() (source, target side) {
 
 // tree returns a policy of the example with parameters instead of the values of the example. each may change its
 // statements.
-func (in side) tree(d Document, each func(object) any) object {
+func (in accountTemplates) tree(d Document, each func(object) any) object {
 	var policy object
 	if err := json.Unmarshal(d.Text(), &policy); err != nil {
 		panic(err) // cannot fail: the text is that of a policy
@@ -177,7 +177,7 @@ func (in side) tree(d Document, each func(object) any) object {
 }
 
 // put replaces texts by parameters.
-func (in side) put(v any) any {
+func (in accountTemplates) put(v any) any {
 	switch v := v.(type) {
 	case object:
 		for name, member := range v {
