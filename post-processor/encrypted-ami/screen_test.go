@@ -455,7 +455,7 @@ func TestHeartbeat_retriedCopy(t *testing.T) {
 		retry(steps.Steps[1])
 		time.Sleep(61 * time.Second)
 		retry(steps.Steps[2])
-		time.Sleep(7 * time.Minute)
+		time.Sleep(6*time.Minute + 30*time.Second) // Ends between two heartbeats.
 		p.stop()
 		for part, want := range map[string]int{
 			"Still copying 1 snapshot to 222222222223 (prod) in ap-northeast-1: 0% of 20 GiB, until 01:00 UTC at the latest; " +
