@@ -156,7 +156,7 @@ func TestAlternative_refusals(t *testing.T) {
 	})
 }
 
-// TestAlternative_hiddenParameter creates a parameter again before its first version can be read.
+// TestAlternative_hiddenParameter creates a parameter twice, the second time before the first version can be read.
 func TestAlternative_hiddenParameter(t *testing.T) {
 	withAndWithout(t, HiddenParameterTaken, func(f fixture, chosen bool) {
 		client, image := f.ssm(owner), f.createImage("")

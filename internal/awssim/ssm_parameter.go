@@ -75,7 +75,8 @@ type parameterVersion struct {
 
 func (p *parameter) arn() string { return parameterARN(p.location, p.name) }
 
-// parameterARN returns the ARN of a parameter. A name that starts with a slash replaces the slash before it.
+// parameterARN returns the ARN of a parameter. There is one slash before the name, also if the name itself starts
+// with one.
 func parameterARN(loc location, name string) string {
 	return "arn:" + partitionOf(loc.region) + ":ssm:" + loc.region + ":" + loc.account + ":parameter/" +
 		strings.TrimPrefix(name, "/")

@@ -95,7 +95,7 @@ func TestConfig_defaults(t *testing.T) {
 	}
 }
 
-// sameFunctions compares functions that read the environment, which have no names.
+// sameFunctions takes functions for equal if both or none of them are nil: functions cannot be compared in Go.
 var sameFunctions = cmp.Comparer(func(a, b func(string) string) bool { return (a == nil) == (b == nil) })
 
 // run is everything that a template passes to a run.

@@ -26,7 +26,7 @@ type DeregisterImage struct {
 	WithSnapshots bool                // delete its snapshots too (rule 9.11)
 	Snapshots     []string            // snapshots of an image that no run created, sorted. Nil for an image of a run
 	Unless        *VerifyImage        // the image stays if this verification passes. Nil if it never stays
-	Expected      provenance.Expected // what runs give images there, as evidence for one without a signature
+	Expected      provenance.Expected // what runs set on their images, as evidence for an image without a signature
 	Release       time.Time           // release of the new image. Zero if the image is temporary or unfinished
 }
 

@@ -47,7 +47,7 @@ func (s *EnableSourceProtection) start(env Env) Attempt {
 	return newAttempt(s, env, env.enableSourceProtection)
 }
 
-// MissingImageError is the id of an image that AWS does not show.
+// MissingImageError says that AWS does not show an image. Its value is the ID of the image.
 type MissingImageError string
 
 func (e MissingImageError) Error() string { return "AWS does not show " + string(e) }

@@ -150,8 +150,8 @@ type Role int
 const (
 	Prepares       Role = iota // any other step
 	PreparesTest               // creates the empty snapshot of the test copies
-	CopiesTest                 // copies it to a destination
-	VerifiesTest               // verifies that copy
+	CopiesTest                 // copies the empty snapshot to a destination
+	VerifiesTest               // verifies the copy of the empty snapshot
 	VerifiesImage              // compares the image with what was requested
 	CompletesImage             // verifies or changes the image before it is published
 	Publishes                  // publishes the image

@@ -225,7 +225,7 @@ func (p *progress) advance(s step.Step, e distribution.Event) {
 		return
 	}
 	r.percent, r.eta = e.Percent, e.ETA
-	if e.Percent > 0 { // a copy that AWS refuses later has begun, too
+	if e.Percent > 0 { // at 0 % AWS can still refuse the copy for lack of permissions on a key
 		r.retrying = ""
 	}
 	reached := 0
@@ -489,7 +489,7 @@ func (p *progress) waitingForCopies(now time.Time, copies []*runningStep) string
 		countCopies(copies), p.whereTo(to), percent, gib, left)
 }
 
-// countCopies counts snapshots and AMIs.
+// countCopies says how many snapshots and AMIs are copied, such as "2 snapshots and 1 AMI".
 func countCopies(copies []*runningStep) string {
 	amis := 0
 	for _, r := range copies {

@@ -10,8 +10,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/awslimits"
 )
 
-// typical holds a text that AWS accepts for each subject with a format. All characters of such a text are of the same
-// kind.
+// typical holds a text that AWS accepts, for each subject that has a format.
 var typical = map[awslimits.Subject]string{
 	awslimits.AccountID:             "999999999999",
 	awslimits.Region:                "eu-west-1",
