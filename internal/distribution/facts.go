@@ -137,14 +137,14 @@ type Member struct {
 
 // Image is a source image with the attributes that only its owner can read (rules 2.2.11, 2.2.12).
 type Image struct {
-	Image         *ec2types.Image        // nil if it is not visible to the source credentials
-	UEFIData      string                 // base64; empty if there is none
-	Keys          provenance.SigningKeys `json:"-"` // from its tags; empty before the first run
-	SharedWith    LaunchPermissions
-	Snapshots     map[string]Snapshot
-	Base          *ec2types.Image              // base AMI of the build; nil if it is not visible
-	BaseSnapshots map[string]ec2types.Snapshot // of Base, if visible
-	Foretold      []string                     // why a planned image will be encrypted; nil if the image exists
+	Image             *ec2types.Image        // nil if it is not visible to the source credentials
+	UEFIData          string                 // base64; empty if there is none
+	Keys              provenance.SigningKeys `json:"-"` // from its tags; empty before the first run
+	SharedWith        LaunchPermissions
+	Snapshots         map[string]Snapshot
+	Base              *ec2types.Image              // base AMI of the build; nil if it is not visible
+	BaseSnapshots     map[string]ec2types.Snapshot // of Base, if visible
+	EncryptionReasons []string                     // why a planned image will be encrypted; nil if the image exists
 }
 
 // Snapshot is a snapshot of a source image with its create volume permissions.

@@ -16,7 +16,7 @@ import (
 // encryptionCauses returns the possible reasons why an image is encrypted. There are several if the facts do not
 // exclude all but one.
 func encryptionCauses(region string, image distribution.Image, facts distribution.Facts) []string {
-	found := slices.Clone(image.Foretold)
+	found := slices.Clone(image.EncryptionReasons)
 	if len(found) > 0 {
 		return found
 	}

@@ -27,7 +27,7 @@ type pointerMove struct {
 	replaces    []string // images of which it must still name one; empty for any
 	description string   // of the value of a parameter
 	isRollback  bool
-	anyRelease  bool // replaces an image of a newer release
+	anyRelease  bool // may replace an image of a newer release
 }
 
 // destinationMoves are the moves at one destination.

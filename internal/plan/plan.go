@@ -104,19 +104,19 @@ type DevicePlan struct {
 
 // DestinationPlan describes the copy for one account and Region.
 type DestinationPlan struct {
-	At         distribution.Location
-	Target     string              // name of the target block
-	Optional   bool                // its failure does not fail the run
-	LeftOut    bool                // a finding excludes it, and the run continues without it
-	FromRegion string              // of the source image
-	Method     distribution.Method // BySnapshot or ByImage
-	MethodWhy  string              // why Auto has become ByImage. Empty if it has not
-	Name       string
-	KeyARN     string
-	Carried    []distribution.AttributeOutcome
-	Pointers   []distribution.Pointer // references to publish
-	Stands     string                 `json:",omitempty"` // with mode = "verify": the existing image. Empty if none
-	Sound      bool                   `json:",omitempty"` // with mode = "verify": everything is as after a successful run
+	At              distribution.Location
+	Target          string              // name of the target block
+	Optional        bool                // its failure does not fail the run
+	LeftOut         bool                // a finding excludes it, and the run continues without it
+	FromRegion      string              // of the source image
+	Method          distribution.Method // BySnapshot or ByImage
+	MethodWhy       string              // why Auto has become ByImage. Empty if it has not
+	Name            string
+	KeyARN          string
+	Carried         []distribution.AttributeOutcome
+	Pointers        []distribution.Pointer // references to publish
+	ExistingImageID string                 `json:",omitempty"` // with mode = "verify": empty if there is none
+	Passed          bool                   `json:",omitempty"` // with mode = "verify" or "usage": no finding is an error
 }
 
 // Estimate holds the cost and duration of a plan.

@@ -364,8 +364,8 @@ func (p *prediction) image(volumes []predictedVolume) distribution.Image {
 		})
 
 		facts.Snapshots[*snapshot.SnapshotId] = distribution.Snapshot{Snapshot: snapshot, SharedWith: []string{}}
-		if reason := v.encryption.reason; v.encryption.encrypted && !slices.Contains(facts.Foretold, reason) {
-			facts.Foretold = append(facts.Foretold, reason)
+		if reason := v.encryption.reason; v.encryption.encrypted && !slices.Contains(facts.EncryptionReasons, reason) {
+			facts.EncryptionReasons = append(facts.EncryptionReasons, reason)
 		}
 	}
 

@@ -26,10 +26,10 @@ func (a *Assessment) Usage() (Plan, []distribution.ReleaseUsage) {
 	var all []distribution.ReleaseUsage
 	for _, d := range destinations {
 		planned, failed := a.destinationPlan(d, nil), usageFindings(a.facts, d)
-		planned.Sound = len(failed) == 0
+		planned.Passed = len(failed) == 0
 		p.Destinations = append(p.Destinations, planned)
 		p.Findings = append(p.Findings, failed...)
-		all = append(all, a.usageAt(d, !planned.Sound)...)
+		all = append(all, a.usageAt(d, !planned.Passed)...)
 	}
 
 	slices.SortStableFunc(all, func(a, b distribution.ReleaseUsage) int {

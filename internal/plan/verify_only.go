@@ -65,8 +65,8 @@ func (a *Assessment) verifiedPlan(d distribution.Destination) (DestinationPlan, 
 	planned, differences := a.destinationPlan(d, nil), a.verifyDestination(d)
 	isRefused := func(f distribution.Finding) bool { return f.Level == distribution.Refused }
 	if at := a.imageAt(d); at.use != nil {
-		planned.Stands = aws.ToString(at.use.ImageId)
-		planned.Sound = a.facts.RequiredLookupFailure(d.At) == nil && !slices.ContainsFunc(differences, isRefused)
+		planned.ExistingImageID = aws.ToString(at.use.ImageId)
+		planned.Passed = a.facts.RequiredLookupFailure(d.At) == nil && !slices.ContainsFunc(differences, isRefused)
 	}
 
 	for i, f := range differences {

@@ -111,8 +111,8 @@ func TestVerify_everyDifference(t *testing.T) {
 			t.Errorf("%s: refused %v, %d steps", c.name, p.Refused(), len(p.Steps))
 		}
 		for _, d := range p.Destinations { // differences at an optional target are found too, but are no errors
-			if d.Sound == (c.refuse || d.Optional) || d.Sound && d.Stands == "" {
-				t.Errorf("%s: %q stands, sound %v", c.name, d.Stands, d.Sound)
+			if d.Passed == (c.refuse || d.Optional) || d.Passed && d.ExistingImageID == "" {
+				t.Errorf("%s: existing image %q, passed %v", c.name, d.ExistingImageID, d.Passed)
 			}
 		}
 		fmt.Fprintf(&out, "# %s\n", c.name)

@@ -187,7 +187,7 @@ func (r *Run) copySnapshot(ctx context.Context, a *attempt, s *CopySnapshot) (Ou
 		Destination: destination,
 		GiB:         s.GiB,
 		Ended: func(status *CopyStatus, err error) (Outcome, error) {
-			if note := canaryLostNote(err); s.Trial && note != nil {
+			if note := emptySnapshotDeletedNote(err); s.Trial && note != nil {
 				return Outcome{ID: id}, &Untested{Err: err, finding: note}
 			}
 			return r.handleCopyEnd(a, id, status, err)

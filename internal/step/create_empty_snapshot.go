@@ -69,7 +69,7 @@ const emptySnapshotTimeout = 10
 // test copies.
 func (r *Run) createEmptySnapshot(ctx context.Context, a *attempt, s *CreateEmptySnapshot) (Outcome, error) {
 	if err := r.startEmptySnapshot(ctx, a, s); err != nil {
-		return r.endWithoutCanary(ctx, a, err)
+		return r.endWithoutEmptySnapshot(ctx, a, err)
 	}
 
 	id := a.resourceID
@@ -79,7 +79,7 @@ func (r *Run) createEmptySnapshot(ctx context.Context, a *attempt, s *CreateEmpt
 		GiB:   s.GiB,
 		Ended: func(status *CopyStatus, err error) (Outcome, error) {
 			outcome := Outcome{ID: id}
-			if note := canaryLostNote(err); note != nil {
+			if note := emptySnapshotDeletedNote(err); note != nil {
 				return outcome, &Untested{Err: err, finding: note}
 			}
 			if status != nil {
@@ -147,9 +147,9 @@ func ebsTags(tags map[string]string) []ebstypes.Tag {
 	return list
 }
 
-// endWithoutCanary ends the step of an empty snapshot that cannot be created. The run continues without test copies
-// and reports why. An interrupted step fails as usual.
-func (r *Run) endWithoutCanary(ctx context.Context, a *attempt, err error) (Outcome, error) {
+// endWithoutEmptySnapshot ends the step of an empty snapshot that cannot be created. The run continues without test
+// copies and reports why. An interrupted step fails as usual.
+func (r *Run) endWithoutEmptySnapshot(ctx context.Context, a *attempt, err error) (Outcome, error) {
 	if retry := (RetryAfter{}); errors.As(err, &retry) || awsclient.IsExpired(err) || context.Cause(ctx) != nil {
 		return Outcome{}, err
 	}
@@ -165,9 +165,9 @@ func (r *Run) endWithoutCanary(ctx context.Context, a *attempt, err error) (Outc
 	return outcome, &Untested{Err: err, finding: f}
 }
 
-// canaryLostNote returns a note if another run of the same destinations deleted the snapshot for test copies.
+// emptySnapshotDeletedNote returns a note if another run of the same destinations deleted the snapshot for test copies.
 // Otherwise it returns nil. The test then says nothing about the destinations.
-func canaryLostNote(err error) *distribution.Finding {
+func emptySnapshotDeletedNote(err error) *distribution.Finding {
 	var failed *CopyFailed
 	if notFound := (*CopyNotFound)(
 		nil,

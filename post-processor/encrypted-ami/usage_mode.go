@@ -31,7 +31,7 @@ func (r *run) showUsage(ctx context.Context, request distribution.Request) error
 	r.result.Usage = usage
 	for i, d := range p.Destinations {
 		r.result.Destinations[i].State = distribution.DestinationFailed
-		if d.Sound {
+		if d.Passed {
 			r.result.Destinations[i].State = distribution.DestinationSucceeded
 		}
 	}

@@ -26,10 +26,10 @@ func (r *run) check(ctx context.Context, request distribution.Request) error {
 	p := plan.Assess(request, facts).Verify()
 	p.Findings = diagnose.ExplainFindings(p.Findings, facts)
 	r.trackPlan(p)
-	for i, standing := range p.Destinations {
+	for i, planned := range p.Destinations {
 		d := &r.result.Destinations[i]
-		d.State, d.ImageID = distribution.DestinationFailed, standing.Stands
-		if standing.Sound {
+		d.State, d.ImageID = distribution.DestinationFailed, planned.ExistingImageID
+		if planned.Passed {
 			d.State = distribution.DestinationSucceeded
 		}
 	}
