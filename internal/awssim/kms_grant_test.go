@@ -170,7 +170,7 @@ func TestGrant_constraints(t *testing.T) {
 		key := f.createKey()
 		role, client := f.createBareRole(owner, "user")
 		both, one := map[string]string{"team": "golden", "image": "ami"}, map[string]string{"team": "golden"}
-		sealed := func(context map[string]string) *kms.DecryptInput {
+		encrypted := func(context map[string]string) *kms.DecryptInput {
 			return &kms.DecryptInput{
 				EncryptionContext: context,
 				CiphertextBlob: requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
@@ -192,7 +192,7 @@ func TestGrant_constraints(t *testing.T) {
 				context map[string]string
 				allowed bool
 			}{{one, row.one}, {both, row.both}, {nil, row.no}} {
-				if _, err := client.Decrypt(f.Context(), sealed(try.context)); (err == nil) != try.allowed {
+				if _, err := client.Decrypt(f.Context(), encrypted(try.context)); (err == nil) != try.allowed {
 					f.Errorf("%s: %v: %v", name, try.context, err)
 				}
 			}
@@ -364,15 +364,15 @@ func TestCreateGrant_crossAccount(t *testing.T) {
 
 		// Rule 3.2.6: a grant to the account allows principals that the account's policies allow.
 		requireNoError(f.createGrant(f.kms, key, rootOf(member), decrypts))(f)
-		sealed := requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
+		encrypted := requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
 			KeyId: &key, Plaintext: []byte("x"),
 		}))(f).CiphertextBlob
 
-		_, err := asTheirs.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: sealed})
+		_, err := asTheirs.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: encrypted})
 		requireErrorCode(f, err, "AccessDeniedException")
 		requireNoError(kms.NewFromConfig(f.sessionCredentials(f.createRole(
 			member, "allowed", trustStatement(rootOf(member), `"sts:*"`), allowStatement(`"kms:*"`),
-		))).Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: sealed}))(f)
+		))).Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: encrypted}))(f)
 	})
 }
 

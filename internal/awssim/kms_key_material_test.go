@@ -85,7 +85,7 @@ func TestImportKeyMaterial_usableUntilExpiredOrDeleted(t *testing.T) {
 			f.Errorf("3.5.1: %+v", got)
 		}
 
-		sealed := requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
+		encrypted := requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
 			KeyId: &key, Plaintext: []byte("text"),
 		}))(f).CiphertextBlob
 
@@ -107,7 +107,7 @@ func TestImportKeyMaterial_usableUntilExpiredOrDeleted(t *testing.T) {
 		_, err := f.kms.ImportKeyMaterial(f.Context(), f.wrapMaterial(f.kms, key, newMaterial(2)))
 		requireErrorCode(f, err, "IncorrectKeyMaterialException")
 		requireNoError(f.kms.ImportKeyMaterial(f.Context(), f.wrapMaterial(f.kms, key, newMaterial(1))))(f)
-		decrypted := requireOutput(f.kms.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: sealed}))(f)
+		decrypted := requireOutput(f.kms.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: encrypted}))(f)
 		if string(decrypted.Plaintext) != "text" {
 			f.Errorf("3.5.1: decrypted %q", decrypted.Plaintext)
 		}
@@ -275,11 +275,11 @@ func TestReplicateKey_importedMaterial(t *testing.T) {
 		_, err := remote.ImportKeyMaterial(f.Context(), f.wrapMaterial(remote, primary, newMaterial(2)))
 		requireErrorCode(f, err, "IncorrectKeyMaterialException")
 		requireNoError(remote.ImportKeyMaterial(f.Context(), f.wrapMaterial(remote, primary, newMaterial(1))))(f)
-		sealed := requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
+		encrypted := requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
 			KeyId: &primary, Plaintext: []byte("same"),
 		}))(f).CiphertextBlob
 
-		got := requireOutput(remote.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: sealed}))(f)
+		got := requireOutput(remote.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: encrypted}))(f)
 		if string(got.Plaintext) != "same" {
 			f.Errorf("3.6.1: %q", got.Plaintext)
 		}

@@ -501,10 +501,10 @@ func TestEncrypt_roundTrip(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		one, two := f.createKey(), f.createKey()
 		context := map[string]string{"team": "golden", "image": "ami"}
-		sealed := requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
+		encrypted := requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
 			KeyId: &one, Plaintext: []byte("secret"), EncryptionContext: context,
 		}))(f).CiphertextBlob
-		if bytes.Contains(sealed, []byte("secret")) {
+		if bytes.Contains(encrypted, []byte("secret")) {
 			f.Error("the ciphertext shows the text")
 		}
 
@@ -516,19 +516,19 @@ func TestEncrypt_roundTrip(t *testing.T) {
 			return err
 		}
 
-		if err := open(f.kms, &kms.DecryptInput{CiphertextBlob: sealed, EncryptionContext: context}); err != nil {
+		if err := open(f.kms, &kms.DecryptInput{CiphertextBlob: encrypted, EncryptionContext: context}); err != nil {
 			f.Error(err)
 		}
 
 		// rule 3.7: KMS has a separate error code for each kind of invalid parameter
-		requireErrorCode(f, open(f.kms, &kms.DecryptInput{CiphertextBlob: sealed}), "InvalidCiphertextException")
+		requireErrorCode(f, open(f.kms, &kms.DecryptInput{CiphertextBlob: encrypted}), "InvalidCiphertextException")
 		requireErrorCode(
-			f, open(f.kms, &kms.DecryptInput{CiphertextBlob: sealed[1:], EncryptionContext: context}),
+			f, open(f.kms, &kms.DecryptInput{CiphertextBlob: encrypted[1:], EncryptionContext: context}),
 			"InvalidCiphertextException",
 		)
 
 		requireErrorCode(
-			f, open(f.kms, &kms.DecryptInput{CiphertextBlob: sealed, EncryptionContext: context, KeyId: &two}),
+			f, open(f.kms, &kms.DecryptInput{CiphertextBlob: encrypted, EncryptionContext: context, KeyId: &two}),
 			"IncorrectKeyException",
 		)
 
@@ -539,7 +539,7 @@ func TestEncrypt_roundTrip(t *testing.T) {
 		requireErrorCode(f, keyCalls["Encrypt"](f, *signs), "InvalidKeyUsageException") // 3.4.2
 		requireErrorMessage(f,
 			open(kms.NewFromConfig(f.world.Config(owner, away)), &kms.DecryptInput{
-				CiphertextBlob: sealed, EncryptionContext: context,
+				CiphertextBlob: encrypted, EncryptionContext: context,
 			}),
 			// rule 3.4.3: KMS does not reveal whether a key of another account exists
 			"AccessDeniedException",
@@ -547,7 +547,7 @@ func TestEncrypt_roundTrip(t *testing.T) {
 				"not allowed to access.")
 
 		moved := requireOutput(f.kms.ReEncrypt(f.Context(), &kms.ReEncryptInput{
-			CiphertextBlob: sealed, SourceEncryptionContext: context, DestinationKeyId: &two,
+			CiphertextBlob: encrypted, SourceEncryptionContext: context, DestinationKeyId: &two,
 		}))(f)
 		if *moved.SourceKeyId != one || *moved.KeyId != two {
 			f.Errorf("from %s to %s", *moved.SourceKeyId, *moved.KeyId)
@@ -632,7 +632,7 @@ func TestKMS_dryRuns(t *testing.T) {
 func TestRotateKeyOnDemand_keepsARNAndCiphertexts(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		key := f.createKey()
-		sealed := requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
+		encrypted := requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
 			KeyId: &key, Plaintext: []byte("old"),
 		}))(f).CiphertextBlob
 
@@ -647,7 +647,7 @@ func TestRotateKeyOnDemand_keepsARNAndCiphertexts(t *testing.T) {
 			f.Errorf("3.5.3: %+v", after)
 		}
 
-		got := requireOutput(f.kms.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: sealed}))(f)
+		got := requireOutput(f.kms.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: encrypted}))(f)
 		if string(got.Plaintext) != "old" || *got.KeyMaterialId != *before.CurrentKeyMaterialId {
 			f.Errorf("3.5.3: decrypted %q", got.Plaintext)
 		}
@@ -704,11 +704,11 @@ func TestReplicateKey_multiRegionKeys(t *testing.T) {
 			f.Errorf("3.6.1: %+v", replica)
 		}
 
-		sealed := requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
+		encrypted := requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
 			KeyId: primary.KeyId, Plaintext: []byte("same"),
 		}))(f).CiphertextBlob
 
-		got := requireOutput(remote.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: sealed}))(f)
+		got := requireOutput(remote.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: encrypted}))(f)
 		if string(got.Plaintext) != "same" || *got.KeyId != *replica.Arn {
 			f.Errorf("3.6.1: %+v", got)
 		}

@@ -376,7 +376,7 @@ func TestKeyRotation_onDemand(t *testing.T) {
 func TestDecrypt_namesAnotherRegionsKey(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		primary := requireOutput(f.kms.CreateKey(f.Context(), &kms.CreateKeyInput{MultiRegion: aws.Bool(true)}))(f)
-		sealed := requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
+		encrypted := requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
 			KeyId: primary.KeyMetadata.KeyId, Plaintext: []byte("x"),
 		}))(f)
 		requireNoError(f.kms.ReplicateKey(f.Context(), &kms.ReplicateKeyInput{
@@ -384,7 +384,7 @@ func TestDecrypt_namesAnotherRegionsKey(t *testing.T) {
 		}))(f)
 
 		_, err := f.inLocation(owner, away).kms.Decrypt(f.Context(), &kms.DecryptInput{
-			CiphertextBlob: sealed.CiphertextBlob, KeyId: primary.KeyMetadata.Arn,
+			CiphertextBlob: encrypted.CiphertextBlob, KeyId: primary.KeyMetadata.Arn,
 		})
 		requireErrorCode(f, err, "IncorrectKeyException")
 	})

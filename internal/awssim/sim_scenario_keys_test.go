@@ -328,13 +328,13 @@ func TestScenario_keyKinds(t *testing.T) {
 		requireErrorCode(f, err, "InvalidParameterValue")
 		_, err = remote.kms.RotateKeyOnDemand(f.Context(), &kms.RotateKeyOnDemandInput{KeyId: &replica})
 		expectDenied(f, "rotating a replica (3.6.1)", err)
-		sealed := requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
+		encrypted := requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
 			KeyId: multi.KeyId, Plaintext: []byte("same"),
 		}))(f).CiphertextBlob
 
 		expectEqual(
-			f, "what the primary sealed, opened by the replica (3.6.1)",
-			string(requireOutput(remote.kms.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: sealed}))(f).Plaintext),
+			f, "what the primary encrypted, opened by the replica (3.6.1)",
+			string(requireOutput(remote.kms.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: encrypted}))(f).Plaintext),
 			"same",
 		)
 
@@ -345,7 +345,7 @@ func TestScenario_keyKinds(t *testing.T) {
 
 		// After a rotation, ciphertexts can still be decrypted under the same ARN (rule 3.5.3).
 		key := f.createKey()
-		sealed = requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
+		encrypted = requireOutput(f.kms.Encrypt(f.Context(), &kms.EncryptInput{
 			KeyId: &key, Plaintext: []byte("old"),
 		}))(f).CiphertextBlob
 
@@ -356,19 +356,19 @@ func TestScenario_keyKinds(t *testing.T) {
 		_, err = f.kms.RotateKeyOnDemand(f.Context(), &kms.RotateKeyOnDemandInput{KeyId: &key}, withoutKMSRetries)
 		expectDenied(f, "rotation 26 (3.5.3)", err)
 		expectEqual(
-			f, "what it sealed before",
-			string(requireOutput(f.kms.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: sealed}))(f).Plaintext), "old",
+			f, "what it encrypted before",
+			string(requireOutput(f.kms.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: encrypted}))(f).Plaintext), "old",
 		)
 
 		// Errors of KMS for what does not exist (rules 3.4.1, 3.4.3 and 3.7).
-		_, err = remote.kms.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: sealed})
+		_, err = remote.kms.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: encrypted})
 		requireError(
 			f, err, "AccessDeniedException",
 			"The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are "+
 				"not allowed to access.",
 		)
 
-		_, err = f.kms.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: sealed, KeyId: aws.String(f.createKey())})
+		_, err = f.kms.Decrypt(f.Context(), &kms.DecryptInput{CiphertextBlob: encrypted, KeyId: aws.String(f.createKey())})
 		requireErrorCode(f, err, "IncorrectKeyException")
 		_, err = f.kms.DescribeKey(f.Context(), &kms.DescribeKeyInput{KeyId: aws.String("arn:aws:kms:golden")})
 		requireErrorCode(f, err, "InvalidArnException")

@@ -339,11 +339,11 @@ func TestParameter_secureString(t *testing.T) {
 				"not allowed to access.",
 		)
 
-		sealed := requireOutput(writer.GetParameter(f.Context(), &ssm.GetParameterInput{
+		encrypted := requireOutput(writer.GetParameter(f.Context(), &ssm.GetParameterInput{
 			Name: aws.String("/secret"),
 		}))(f).Parameter
-		if strings.Contains(*sealed.Value, "text") { // rule 7.9: the ciphertext, without a permission on the key
-			f.Errorf("7.9: without decryption %q", *sealed.Value)
+		if strings.Contains(*encrypted.Value, "text") { // rule 7.9: the ciphertext, without a permission on the key
+			f.Errorf("7.9: without decryption %q", *encrypted.Value)
 		}
 
 		requireNoError(f.kms.DisableKey(f.Context(), &kms.DisableKeyInput{KeyId: &key}))(f)

@@ -71,6 +71,7 @@ const (
 	CodeRollbackImpossible        = "rollback_impossible"
 	CodeRunWithOtherOptions       = "run_with_other_options"
 	CodeRunWorking                = "run_working"
+	CodeSettingChanged            = "setting_changed"
 	CodeShareKept                 = "share_kept"
 	CodeSharedKeyAccess           = "shared_key_access"
 	CodeSnapshotArchived          = "snapshot_archived"

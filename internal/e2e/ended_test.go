@@ -66,7 +66,7 @@ func TestResume_afterExpiredSession(t *testing.T) {
 	checkDistributed(t, h.World, region)
 
 	written["manifest"], written["log"] = read(t, filepath.Join(fresh.Folder, "dist", "manifest.json")), read(t, logged)
-	secrets = append(secrets, sealingKey(t, h.World))
+	secrets = append(secrets, signingKey(t, h.World))
 	for name, text := range written {
 		if !strings.Contains(text, "snap-") {
 			t.Errorf("the %s names no snapshot", name)
@@ -94,8 +94,8 @@ func privateKey(t *testing.T, path string) string {
 	return strings.Split(text, "\n")[1]
 }
 
-// sealingKey returns the signing key of the run, which is in a tag of the image.
-func sealingKey(t *testing.T, w *World) string {
+// signingKey returns the signing key of the run, which is in a tag of the image.
+func signingKey(t *testing.T, w *World) string {
 	t.Helper()
 	for _, tag := range image(t, w, source, "golden").Tags {
 		if strings.HasPrefix(*tag.Key, "encrypted-ami:signing-key:") {

@@ -191,9 +191,13 @@ func TestDeleteRelease_needed(t *testing.T) {
 			func(h *testWorld, _ ec2types.Image) { h.deregisterSourceImage() },
 			"no valid signature proves",
 		},
-		{"its line is not known", func(h *testWorld, _ ec2types.Image) { h.setImageFamily("") }, "no valid signature proves"},
-		{"of another line", func(h *testWorld, _ ec2types.Image) { h.setImageFamily("db") }, ""},
-		{"a seal that is not correct", func(h *testWorld, old ec2types.Image) {
+		{
+			"its image family is unknown",
+			func(h *testWorld, _ ec2types.Image) { h.setImageFamily("") },
+			"no valid signature proves",
+		},
+		{"of another image family", func(h *testWorld, _ ec2types.Image) { h.setImageFamily("db") }, ""},
+		{"an invalid signature", func(h *testWorld, old ec2types.Image) {
 			_, err := h.ec2(target, home).CreateTags(h.t.Context(), &ec2.CreateTagsInput{
 				Resources: []string{*old.ImageId},
 				Tags:      []ec2types.Tag{{Key: aws.String(provenance.TagSignature), Value: aws.String("00")}},

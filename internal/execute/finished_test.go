@@ -51,12 +51,12 @@ func TestFinished_neverDeleted(t *testing.T) {
 			h.Inject(awssim.FaultRule{Fault: awssim.Throttled, Account: target, Action: "ec2:DescribeSnapshots", Times: 4})
 		}, "assume_role"},
 	} {
-		for _, variant := range []string{"snapshot", "image", "snapshot, of one seal", "image, of one seal"} {
+		for _, variant := range []string{"snapshot", "image", "snapshot, unsigned", "image, unsigned"} {
 			t.Run(name+", by "+variant, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					h := build(t, mixed[1:2], []string{target}, []string{home})
-					method, alone, _ := strings.Cut(variant, ", ")
-					if alone != "" {
+					method, unsigned, _ := strings.Cut(variant, ", ")
+					if unsigned != "" {
 						h.forbidSigning(target)
 						time.Sleep(time.Minute)
 					}

@@ -4,6 +4,7 @@
 package integration_test
 
 import (
+	"encoding/json"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -30,9 +31,11 @@ func TestShareParameter_namesSharedImage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			test(t, fixture.Setup{Volumes: []fixture.Volume{{GiB: 8, Key: key}}}, func(w *fixture.World) {
 				template := w.Template(fixture.WithShare(fixture.Friend), fixture.WithShareParameter("/golden/ami"))
-				w.RequireSuccess(w.Run(template))
+				run := w.Run(template)
+				w.RequireSuccess(run)
 
 				named, version := sourceParameter(w, "/golden/ami")
+				requireSharePublished(w, run, "/golden/ami", version)
 				visible, err := w.EC2(fixture.Friend, fixture.Home).DescribeImages(w.Context(), &ec2.DescribeImagesInput{
 					ImageIds: []string{named},
 				})
@@ -49,6 +52,29 @@ func TestShareParameter_namesSharedImage(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// requireSharePublished ends the test unless the manifest names the parameter of the share block, and the version that
+// the run wrote.
+func requireSharePublished(w *fixture.World, run *fixture.Run, name string, version int64) {
+	w.Helper()
+	var manifest struct {
+		Shares []struct {
+			Published []struct {
+				Name, Status string
+				Version      int64
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(run.File("manifest.json")), &manifest); err != nil {
+		w.Fatal(err)
+	}
+	if len(manifest.Shares) != 1 || len(manifest.Shares[0].Published) != 1 {
+		w.Fatalf("the manifest has the shares %+v", manifest.Shares)
+	}
+	if p := manifest.Shares[0].Published[0]; p.Name != name || p.Status != "succeeded" || p.Version != version {
+		w.Fatalf("the manifest has %+v, want version %d of %s", p, version, name)
 	}
 }
 

@@ -5,9 +5,12 @@ package integration_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/fixture"
@@ -58,6 +61,56 @@ func TestWatermarks_tooManyForCopy(t *testing.T) {
 		w.RequireFailure(run)
 		if got := w.Images(fixture.Prod, fixture.Home); len(got) > 0 {
 			w.Errorf("%d images were created", len(got))
+		}
+	})
+}
+
+// A nightly run with mode = "verify" finds each setting that somebody has removed from a copy, and changes nothing.
+func TestVerify_removedSettings(t *testing.T) {
+	test(t, fixture.Setup{}, func(w *fixture.World) {
+		changes := []fixture.Change{
+			fixture.WithTargetKey(fixture.TargetKey),
+			fixture.WithTargetWatermarks("approved"),
+			fixture.WithLaunchPermission(fixture.Friend),
+			fixture.WithTargetOption("deregistration_protection", map[string]any{}),
+		}
+		w.RequireSuccess(w.Run(w.Template(changes...)))
+		verify := w.Template(append(changes, fixture.WithVerify())...)
+		w.RequireSuccess(w.Resume(verify))
+
+		image, client := w.RequireImage(fixture.Prod, fixture.Home), w.EC2(fixture.Prod, fixture.Home)
+		for setting, remove := range map[string]func() error{
+			"the watermark " + fixture.Prod + ":approved": func() error {
+				_, err := client.DetachImageWatermark(w.Context(), &ec2.DetachImageWatermarkInput{
+					ImageId: image.ImageId, WatermarkKey: aws.String(fixture.Prod + ":approved"),
+				})
+				return err
+			},
+			"a launch permission for " + fixture.Friend: func() error {
+				_, err := client.ModifyImageAttribute(w.Context(), &ec2.ModifyImageAttributeInput{
+					ImageId: image.ImageId,
+					LaunchPermission: &ec2types.LaunchPermissionModifications{
+						Remove: []ec2types.LaunchPermission{{UserId: aws.String(fixture.Friend)}},
+					},
+				})
+				return err
+			},
+			"deregistration protection": func() error {
+				_, err := client.DisableImageDeregistrationProtection(
+					w.Context(), &ec2.DisableImageDeregistrationProtectionInput{ImageId: image.ImageId},
+				)
+				return err
+			},
+		} {
+			if err := remove(); err != nil {
+				w.Fatal(err)
+			}
+			time.Sleep(time.Hour)
+			run := w.Resume(verify)
+			w.RequireFailure(run)
+			if text := run.Text(); !strings.Contains(text, *image.ImageId+" does not have "+setting) {
+				w.Errorf("nothing is said about %s:\n%s", setting, text)
+			}
 		}
 	})
 }

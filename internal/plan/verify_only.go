@@ -13,6 +13,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // keyExpiryWarning is how long before the expiry of key material verify warns.
@@ -185,6 +186,17 @@ func (a *Assessment) verifyImage(d distribution.Destination) []distribution.Find
 	}
 
 	id := aws.ToString(at.use.ImageId)
+	for _, missing := range a.missingSettings(d, *at.use) {
+		differences(
+			distribution.CodeSettingChanged,
+			missing.rule,
+			id,
+			id+" does not have "+missing.setting,
+			"it was removed, or never set",
+			distributeAgain,
+		)
+	}
+
 	if at.use.State != ec2types.ImageStateAvailable {
 		differences(
 			distribution.CodeAMIUnavailable,
@@ -197,6 +209,31 @@ func (a *Assessment) verifyImage(d distribution.Destination) []distribution.Find
 	}
 
 	return found
+}
+
+// missingSetting is a setting that an image does not have, and the rule of AWS about it.
+type missingSetting struct{ rule, setting string }
+
+// missingSettings returns the settings of a destination that its image does not have. It does not compare the time of
+// deprecation, because a template may derive it from the time of the run.
+func (a *Assessment) missingSettings(d distribution.Destination, image ec2types.Image) (missing []missingSetting) {
+	if d.Lifecycle.Protection != nil && !step.IsProtected(image) {
+		missing = append(missing, missingSetting{"A.2.1", "deregistration protection"})
+	}
+
+	for _, key := range newWatermarks(image, d.At.Account, d.Watermarks) {
+		missing = append(missing, missingSetting{"9.17", "the watermark " + key})
+	}
+
+	existing, isKnown := a.facts.Earlier[d.At].LaunchPermissions[aws.ToString(image.ImageId)]
+	owner := distribution.LaunchPermissions{Accounts: []string{d.At.Account}}
+	users := d.Lifecycle.Users.Without(owner).Without(existing)
+	for _, user := range slices.Concat(users.Accounts, users.Organizations, users.Units) {
+		if isKnown {
+			missing = append(missing, missingSetting{"2.2.4", "a launch permission for " + user})
+		}
+	}
+	return missing
 }
 
 // creationRemedy returns how a destination gets its missing image. A run creates it, unless another image has the

@@ -15,6 +15,7 @@ import (
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/plan"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/testutil/golden"
 )
 
@@ -27,7 +28,7 @@ func TestVerify_everyDifference(t *testing.T) {
 		refuse bool
 		change func(*distribution.Request, *distribution.Facts)
 	}{
-		{"all stands", false, func(*distribution.Request, *distribution.Facts) {}},
+		{"unchanged", false, func(*distribution.Request, *distribution.Facts) {}},
 		{"the image is gone", true, func(_ *distribution.Request, f *distribution.Facts) {
 			f.Earlier[there] = distribution.ExistingResources{}
 			f.Sites[there] = distribution.DestinationFacts{
@@ -40,14 +41,35 @@ func TestVerify_everyDifference(t *testing.T) {
 			true,
 			func(_ *distribution.Request, f *distribution.Facts) { f.Earlier[there].Images[0].EnaSupport = nil },
 		},
-		{"its seal is another's", true, func(_ *distribution.Request, f *distribution.Facts) {
+		{"signed for another image", true, func(_ *distribution.Request, f *distribution.Facts) {
 			f.Earlier[there].Images[0].Tags = delivered("ami-0other", keyARN(there.Account, tokyo, "own"), signed)
 		}},
-		{"the second seal is missing", true, func(_ *distribution.Request, f *distribution.Facts) {
+		{"never signed", true, func(_ *distribution.Request, f *distribution.Facts) {
 			f.Earlier[there].Images[0].Tags = delivered("ami-0ccccccccccccccc1", keyARN(there.Account, tokyo, "own"), unsigned)
 		}},
 		{"it was disabled", true, func(_ *distribution.Request, f *distribution.Facts) {
 			f.Earlier[there].Images[0].State = ec2types.ImageStateDisabled
+		}},
+		{"without deregistration protection", true, func(r *distribution.Request, _ *distribution.Facts) {
+			r.Targets[0].Lifecycle.Protection = new(distribution.Protection)
+		}},
+		{"with deregistration protection", false, func(r *distribution.Request, f *distribution.Facts) {
+			r.Targets[0].Lifecycle.Protection = new(distribution.Protection)
+			f.Earlier[there].Images[0].DeregistrationProtection = aws.String("enabled-without-cooldown")
+		}},
+		{"without a watermark", true, func(r *distribution.Request, f *distribution.Facts) {
+			r.Targets[0].Watermarks = []string{"approved", "golden"}
+			f.Earlier[there].Images[0].ImageWatermarks = []ec2types.ImageWatermark{
+				{WatermarkKey: aws.String(step.WatermarkKey(there.Account, "golden"))},
+			}
+		}},
+		{"without a launch permission", true, func(r *distribution.Request, f *distribution.Facts) {
+			r.Targets[0].Lifecycle.Users.Accounts = []string{"444444444444", "555555555555"}
+			existing := f.Earlier[there]
+			existing.LaunchPermissions = map[string]distribution.LaunchPermissions{
+				"ami-0ccccccccccccccc1": {Accounts: []string{"444444444444"}},
+			}
+			f.Earlier[there] = existing
 		}},
 		{"the key was disabled", true, func(_ *distribution.Request, f *distribution.Facts) {
 			f.Keys[there][own].Metadata.KeyState = kmstypes.KeyStateDisabled

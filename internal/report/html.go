@@ -44,14 +44,15 @@ type page struct {
 	HasReasons bool // a finding says why a destination has no image
 	HasTimes   bool // a destination has started and ended
 
-	HasPublications bool
-	Reason          func(Destination) string
-	Grants          []KMSGrant // that stay
-	Took            time.Duration
-	Expected        time.Duration
-	Copies          copyCounts
-	Stored          int64
-	DeletedGiB      int64 // of the estimate
+	HasPublications      bool
+	HasSharePublications bool
+	Reason               func(Destination) string
+	Grants               []KMSGrant // that stay
+	Took                 time.Duration
+	Expected             time.Duration
+	Copies               copyCounts
+	Stored               int64
+	DeletedGiB           int64 // of the estimate
 }
 
 // pageFinding is a finding together with the manifest that has its destinations.
@@ -113,7 +114,8 @@ func (m Manifest) HTML() ([]byte, error) {
 		HasReasons: m.hasReasons(),
 		HasTimes:   m.hasTimes(),
 
-		HasPublications: m.hasPublications(),
+		HasPublications:      m.hasPublications(),
+		HasSharePublications: m.hasSharePublications(),
 
 		Reason:     m.reasons(),
 		States:     m.states(),

@@ -197,7 +197,7 @@ const (
 	lost    = "lost"
 )
 
-// Publication is an SSM parameter or a launch template that refers to a destination's image.
+// Publication is an SSM parameter or a launch template that refers to the image of a destination or of a share block.
 type Publication struct {
 	Kind    string        `json:"kind"`
 	Name    string        `json:"name"`
@@ -225,6 +225,7 @@ type Share struct {
 	OrganizationARNs       []string       `json:"organization_arns"`
 	OrganizationalUnitARNs []string       `json:"organizational_unit_arns"`
 	Status                 Status         `json:"status"`
+	Published              []Publication  `json:"published"`
 }
 
 // ReleaseUsage is the usage of the image of a release in an account and Region.

@@ -336,16 +336,22 @@ func (d *Destination) addOutcome(s step.Step, e distribution.StepResult) {
 		d.RemovedReleases = append(d.RemovedReleases, e.Made)
 		slices.Sort(d.RemovedReleases)
 	}
+	setVersion(d.Published, s, e.Made)
+}
+
+// setVersion adds the version that a step published. created is the outcome of the step, such as "/golden/ami:12" or
+// "lt-0a:3".
+func setVersion(published []Publication, s step.Step, created string) {
 	pointer, ok := s.Pointer()
 	if !ok {
 		return
 	}
-	published := newPublications([]distribution.Pointer{pointer})[0]
-	version := e.Made[strings.LastIndex(e.Made, ":")+1:] // "/golden/ami:12", "lt-0a:3"
-	for i, p := range d.Published {
-		if p.Kind == published.Kind && p.Name == published.Name {
+	of := newPublications([]distribution.Pointer{pointer})[0]
+	version := created[strings.LastIndex(created, ":")+1:]
+	for i, p := range published {
+		if p.Kind == of.Kind && p.Name == of.Name {
 			n, _ := strconv.ParseInt(version, 10, 64) // zero is null
-			d.Published[i].Version = OptionalInt64(n)
+			published[i].Version = OptionalInt64(n)
 		}
 	}
 }
@@ -397,18 +403,43 @@ func newShares(p plan.Plan, r distribution.Result) []Share {
 			OrganizationARNs:       listOf(planned.With.Organizations),
 			OrganizationalUnitARNs: listOf(planned.With.Units),
 			Status:                 unfinished(r),
+			Published:              newPublications(planned.Pointers),
 		}
 		if !planned.Staged {
 			s.AMIID = OptionalString(planned.ImageID)
 		}
 		for _, done := range r.Shares {
 			if done.At == planned.At {
-				s.AMIID, s.Status = OptionalString(done.ImageID), Succeeded
+				s.AMIID, s.Status, s.Published = OptionalString(done.ImageID), Succeeded, newPublications(done.Pointers)
 			}
 		}
 		all = append(all, s)
 	}
+	addVersionsOfShares(all, p, r)
 	return all
+}
+
+// addVersionsOfShares adds the versions of the parameters that name shared images.
+func addVersionsOfShares(all []Share, p plan.Plan, r distribution.Result) {
+	if len(all) == 0 {
+		return
+	}
+	created := make(map[distribution.StepID]string)
+	for _, e := range r.Steps {
+		if stepStatus(e) == Succeeded {
+			created[e.Step] = e.Made
+		}
+	}
+	for _, s := range p.Steps {
+		base := s.Meta()
+		for _, share := range all {
+			isOfShare := base.Destination == distribution.Location{} && share.AccountID == base.Location.Account &&
+				share.Region == base.Location.Region
+			if isOfShare && created[base.ID] != "" {
+				setVersion(share.Published, s, created[base.ID])
+			}
+		}
+	}
 }
 
 // unfinished returns the status of parts of a run that have no result: pending, or failed if the run has failed.

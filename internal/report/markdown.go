@@ -222,7 +222,7 @@ func (t *text) destinationTable(m Manifest) {
 		for _, d := range m.Destinations {
 			took, last := "", ""
 			if hasPublications {
-				last = " " + publications(d) + " |"
+				last = " " + publications(d.Published) + " |"
 			}
 			if hasReasons {
 				last += " " + words(reason(d)) + " |"
@@ -236,10 +236,10 @@ func (t *text) destinationTable(m Manifest) {
 	})
 }
 
-// publications returns what names the AMI of a destination, one a line.
-func publications(d Destination) string {
-	all := make([]string, len(d.Published))
-	for i, p := range d.Published {
+// publications returns what names an AMI, one a line.
+func publications(published []Publication) string {
+	all := make([]string, len(published))
+	for i, p := range published {
 		all[i] = words(p.text())
 	}
 	return strings.Join(all, "<br>")
@@ -259,14 +259,19 @@ func (t *text) shareList(all []Share) {
 		if s.AMIID != "" {
 			image = code(string(s.AMIID)) + " in "
 		}
+		named := ""
+		for _, p := range s.Published {
+			named += ", " + words(p.text())
+		}
 		t.line(
-			"- %s: %s%s %s, %s, with %s",
+			"- %s: %s%s %s, %s, with %s%s",
 			words(s.Name),
 			image,
 			code(s.AccountID),
 			code(s.Region),
 			state,
 			words(s.audience()),
+			named,
 		)
 	}
 	t.line("")

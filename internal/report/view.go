@@ -374,6 +374,11 @@ func (m Manifest) hasPublications() bool {
 	return slices.ContainsFunc(m.Destinations, func(d Destination) bool { return len(d.Published) > 0 })
 }
 
+// hasSharePublications reports whether something names the AMI of a share block.
+func (m Manifest) hasSharePublications() bool {
+	return slices.ContainsFunc(m.Shares, func(s Share) bool { return len(s.Published) > 0 })
+}
+
 // text returns the publication with its state: "SSM parameter /golden/ami (before: ami-0a)".
 func (p Publication) text() string {
 	switch {

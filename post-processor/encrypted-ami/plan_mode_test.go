@@ -54,7 +54,7 @@ func TestPlanMode_callsMatchRun(t *testing.T) {
 		}
 		made := map[string]int{}
 		for _, call := range s.world.Records()[s.begun:].Mutating() {
-			if !slices.Contains(call.Changed, s.image) { // protecting and sealing the source image are no steps of the plan
+			if !slices.Contains(call.Changed, s.image) { // protecting the source image and writing its signing key are no steps
 				made[call.Action]++
 			}
 		}

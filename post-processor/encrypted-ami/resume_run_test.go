@@ -704,7 +704,7 @@ func TestFiles_noSecrets(t *testing.T) {
 						secrets = append(secrets, strings.Fields(*tag.Value)[0])
 					}
 				}
-				if sealed := len(secrets) == 3; !sealed && name == "success" {
+				if hasKey := len(secrets) == 3; !hasKey && name == "success" {
 					s.Error("the image has no signing key")
 				}
 				for _, secret := range secrets {

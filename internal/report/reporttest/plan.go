@@ -169,6 +169,12 @@ func sharePlans() []plan.SharePlan {
 				Operations: []string{"Decrypt", "DescribeKey"},
 			}},
 		},
-		{At: SourceWest, Names: names, ImageID: "ami-0eeeeeeeeeeeeeeee", With: Audience()},
+		{
+			At:       SourceWest,
+			Names:    names,
+			ImageID:  "ami-0eeeeeeeeeeeeeeee",
+			With:     Audience(),
+			Pointers: []distribution.Pointer{{Kind: step.ParameterPointer, Name: "/golden/shared"}},
+		},
 	}
 }
