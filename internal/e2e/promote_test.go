@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -152,4 +153,85 @@ func TestSourceRetention_afterBuild(t *testing.T) {
 	says(t, h.packer(t, 0, "build", "-color=false", "-only=null.release", "-var=poll_interval=1s", externalID,
 		"-var=mode=usage", "-var=existing_amis="+string(must(json.Marshal(map[string]string{region: second}))(t)), "."),
 		"Release "+first, copied+": 1 launch template")
+}
+
+// TestRelease_watermarksShareAndDisabled distributes two releases with watermarks, a shared AMI that a parameter names,
+// and a retention that disables the release before. AWS then has all of that.
+func TestRelease_watermarksShareAndDisabled(t *testing.T) {
+	const friend = "555555555555"
+	text := string(must(os.ReadFile("../../example/promote/template.pkr.hcl"))(t))
+	for old, replacement := range map[string]string{
+		"keep_releases = 3": "keep_releases = 1\n disable_releases = 1",
+		// A version of a launch template would still name the release before, so that it stays.
+		`      launch_template {
+        name                = "web"
+        set_default_version = true
+      }
+`: "",
+		"    target {\n": `
+    watermarks = ["golden"]
+    share {
+      account_ids = ["` + friend + `"]
+      ssm_parameter {
+        name = "/golden/shared"
+      }
+    }
+    target {
+      watermarks = ["approved"]
+`,
+	} {
+		if strings.Count(text, old) != 1 {
+			t.Fatalf("the template has %q %d times", old, strings.Count(text, old))
+		}
+		text = strings.Replace(text, old, replacement, 1)
+	}
+	h := newHost(t, text)
+	prepareWeb(t, h.World)
+	addBuilderPolicy(t, h.World, `{"Version":"2012-10-17","Statement":[{
+		"Effect":"Allow",
+		"Action":["ec2:*","ssm:*"],
+		"Resource":"*"
+	}]}`)
+	base := *image(t, h.World, source, "base-1").ImageId
+	distribute := func(name string) (sourceID, owned string) {
+		id := copied(t, h.World, &ec2.CopyImageInput{Name: &name, SourceImageId: &base})
+		h.packer(t, 0, "build", "-color=false", "-only=null.release", "-var=poll_interval=1s", "-var=publish=each",
+			externalID, "-var=existing_amis="+string(must(json.Marshal(map[string]string{region: id}))(t)), ".")
+		return h.newestManifest(t)
+	}
+	_, first := distribute("golden-1")
+	newest, second := distribute("golden-2")
+
+	for _, c := range []struct {
+		account, id string
+		state       types.ImageState
+		watermarks  []string
+	}{
+		{source, newest, types.ImageStateAvailable, []string{source + ":golden"}},
+		{target, second, types.ImageStateAvailable, []string{source + ":golden", target + ":approved"}},
+		{target, first, types.ImageStateDisabled, []string{source + ":golden", target + ":approved"}},
+	} {
+		image := must(h.World.ec2(c.account).DescribeImages(t.Context(), &ec2.DescribeImagesInput{
+			ImageIds: []string{c.id}, IncludeDisabled: aws.Bool(true),
+		}))(t).Images[0]
+		var watermarks []string
+		for _, watermark := range image.ImageWatermarks {
+			watermarks = append(watermarks, *watermark.WatermarkKey)
+		}
+		slices.Sort(watermarks)
+		if image.State != c.state || !slices.Equal(watermarks, c.watermarks) {
+			t.Errorf("%s of account %s is %s and has the watermarks %v, want %s and %v",
+				c.id, c.account, image.State, watermarks, c.state, c.watermarks)
+		}
+	}
+
+	shared := must(ssm.NewFromConfig(h.World.Config(source, region)).GetParameter(
+		t.Context(), &ssm.GetParameterInput{Name: aws.String("/golden/shared")},
+	))(t).Parameter
+	visible := must(h.World.ec2(friend).DescribeImages(t.Context(), &ec2.DescribeImagesInput{
+		ImageIds: []string{*shared.Value},
+	}))(t).Images
+	if len(visible) != 1 {
+		t.Errorf("account %s cannot see %s, which the parameter names", friend, *shared.Value)
+	}
 }
