@@ -22,7 +22,7 @@ import (
 // Access says where the source credentials come from. Empty fields leave the default of the SDK: the environment,
 // profiles, SSO, web identity or the instance role.
 type Access struct {
-	Region                string // of the first calls; the other Regions are those of the images
+	Region                string // where the first calls are made; later calls go to the Regions of the images
 	Profile               string // of the shared configuration and credentials files
 	AccessKey             string
 	SecretKey             distribution.Secret

@@ -34,7 +34,7 @@ const (
 // SessionError means that credentials for an account could not be retrieved, or belong to another account. The call was
 // not sent.
 type SessionError struct {
-	Account   string // that the credentials were for
+	Account   string // for which credentials were requested
 	Operation string // "sts:AssumeRole" or "sts:GetCallerIdentity"; empty if no call failed
 	Err       error
 }

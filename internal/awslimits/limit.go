@@ -40,11 +40,11 @@ const (
 type Limit struct {
 	Subject Subject
 	Kind    Kind
-	Number  int                   // of lengths, counts, numbers and years
-	Words   string                // what is counted, allowed or expected, for messages; the prefix of Prefix
-	Values  []string              // of OneOf
-	Pattern func() *regexp.Regexp // of Characters and Format: what a whole text matches
-	Refused string                // of Characters, Format and Combination: an example that AWS refuses
+	Number  int                   // the limit, for lengths, counts, numbers and years
+	Words   string                // what is counted, allowed or expected, for messages; for Prefix, the prefix
+	Values  []string              // the allowed texts, for OneOf
+	Pattern func() *regexp.Regexp // matches each allowed text, for Characters and Format
+	Refused string                // an example that AWS refuses, for Characters, Format and Combination
 	Source  string                // where AWS documents the limit, or where the refusal was seen
 }
 

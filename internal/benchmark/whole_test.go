@@ -60,7 +60,7 @@ func TestOne(t *testing.T) {
 type sample struct {
 	measured
 	RSS int64         // peak, in bytes
-	CPU time.Duration // of user and system
+	CPU time.Duration // user and system time
 }
 
 // inProcess runs a scenario once, in a process of its own.

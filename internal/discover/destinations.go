@@ -335,8 +335,8 @@ func (s *survey) site(ctx context.Context, d distribution.Destination) distribut
 	return site
 }
 
-// grants looks up the temporary grants of earlier runs on the keys of the source account. It does so even if the
-// template creates none, because an earlier run may have had other options.
+// grants looks up the temporary grants of earlier runs on the keys of the source account. If an earlier run has not
+// finished, it does so even if the template creates none, because that run may have had other options.
 func (s *survey) grants(ctx context.Context) {
 	if s.req.SourceKeyAccess != distribution.ByGrant && !s.req.CleansUp && !s.facts.HasUnfinishedRuns(s.req.RunID) {
 		return

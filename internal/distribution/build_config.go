@@ -6,7 +6,7 @@ package distribution
 // BuildConfig holds the options of an amazon-ebs builder, for a plan before the image exists. The Region of the build
 // is that of Request.Build. The Regions of the image are those of Request.Images, which then have the id Unbuilt.
 type BuildConfig struct {
-	BaseAMI         string // ami-...; that of Filter if empty
+	BaseAMI         string // ami-...; if empty, Filter selects it
 	Filter          BaseFilter
 	AMIName         string            // empty if unknown
 	EncryptBoot     *bool             // nil if not set
@@ -29,7 +29,7 @@ type LaunchVolume struct {
 	Encrypted  *bool  // nil if not set
 	KMSKeyID   string
 	SnapshotID string
-	GiB        int64 // that of its snapshot if 0
+	GiB        int64 // if 0, the size of its snapshot
 	NoDevice   bool
 }
 

@@ -226,7 +226,7 @@ type APIError struct {
 
 	Unanswered bool            `json:"-"` // the call was given up, because AWS did not answer it for minutes
 	Cause      CredentialCause // why there are no credentials; empty for all other errors
-	Profile    string          // that has none; empty if no profile is known
+	Profile    string          // profile without credentials; empty if no profile is known
 }
 
 func (r *APIError) Error() string {

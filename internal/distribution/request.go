@@ -108,14 +108,14 @@ type Target struct {
 	AccountIDs      []string
 	Units           []string // ids of organizational units or a root, whose accounts are targets too
 	ExcludedIDs     []string // accounts of Units that are not targets
-	Regions         []string // those of the images if empty
+	Regions         []string // if empty, the Regions of the images
 	Roles           []Role   // chain, in order; Profile or the source credentials if empty
 	Method          Method
 	DeprecateAt     Text // RFC 3339; never if empty. Lifecycle has the time
 	KMSKeyID        Text // may be DefaultKey
 	RegionKMSKeyIDs map[string]Text
-	AMIName         Text // that of the source if empty
-	AMIDescription  Text // that of the source if empty
+	AMIName         Text // if empty, the name of the source image
+	AMIDescription  Text // if empty, the description of the source image
 	Tags            map[string]Text
 	SnapshotTags    map[string]Text
 	Grants          []Grant // on the key of the copies

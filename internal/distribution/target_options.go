@@ -24,8 +24,8 @@ type TargetOptions struct {
 // LaunchCheck holds the parameters of the instance that tests every copy of a target.
 type LaunchCheck struct {
 	InstanceType  string
-	SubnetID      string            // that of SubnetFilters if empty
-	SubnetFilters map[string]string // one of the default VPC if empty
+	SubnetID      string            // if empty, SubnetFilters select the subnet
+	SubnetFilters map[string]string // if empty, AWS chooses a subnet of the default VPC
 }
 
 // Lifecycle holds the settings of a target's images after they are registered.

@@ -238,7 +238,7 @@ func TestRunner_laneFollowsReportedLimit(t *testing.T) {
 // Other users may use up a quota for some time. The run gets its share within minutes of their end, without calling AWS
 // all the time.
 func TestRunner_quotaUsedByOthers(t *testing.T) {
-	for _, left := range []int{0, 1, 19} { // by the others
+	for _, left := range []int{0, 1, 19} { // slots that other users leave
 		synctest.Test(t, func(t *testing.T) {
 			begun, under, refusals := time.Now(), make(chan int, 1), 0
 			under <- 0

@@ -291,7 +291,7 @@ func TestTimeBasedCopy_resumedCopiesFirst(t *testing.T) {
 		p := h.decide(ctx, pool, h.request())
 		time.AfterFunc(3*time.Minute, func() { cancel(errors.New("stopped")) })
 		execute.Run(ctx, pool, p, options(h.request()), func(distribution.Event) {})
-		if len(copies) != 7 { // of 273 MiB a second each
+		if len(copies) != 7 { // each uses 273 MiB a second
 			t.Fatalf("%d copies are in progress", len(copies))
 		}
 		_, result := h.run(t.Context(), h.request())

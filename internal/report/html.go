@@ -47,7 +47,7 @@ type page struct {
 	HasPublications      bool
 	HasSharePublications bool
 	Reason               func(Destination) string
-	Grants               []KMSGrant // that stay
+	Grants               []KMSGrant // permanent ones
 	Took                 time.Duration
 	Expected             time.Duration
 	Copies               copyCounts
@@ -78,7 +78,7 @@ var parsePage = sync.OnceValues(func() (*template.Template, error) {
 		"count":    distribution.Count,
 		"duration": Duration,
 		"clock":    clock,
-		"size":     func(gib any) string { return size(reflect.ValueOf(gib).Int()) }, // of whatever type
+		"size":     func(gib any) string { return size(reflect.ValueOf(gib).Int()) }, // of any integer type
 		"key":      keyName,
 		"glyph":    glyph,
 		"class":    class,

@@ -17,7 +17,7 @@ import (
 
 // file is a file in output_directory that shows the current state of the run.
 type file struct {
-	kind    string // in machine-readable output
+	kind    string // name of the file in machine-readable output
 	path    string
 	content func() ([]byte, error)
 	failed  bool // the last attempt to write it failed

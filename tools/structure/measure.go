@@ -21,7 +21,7 @@ type measurement struct {
 	absent  string   // the package that is not there yet; then there is no value
 	value   int      // compared with the limit
 	limit   int      // negative if there is none
-	what    string   // of what the value is
+	what    string   // what was measured
 	where   []string // the findings behind the value
 	list    bool     // print where even if the limit holds
 }

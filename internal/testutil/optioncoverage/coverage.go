@@ -37,7 +37,7 @@ type Outcome struct {
 // Case is an option that is omitted from the template of a world.
 type Case struct {
 	Option        string // path: "target.ssm_parameter.key_id"; in the first of repeated blocks
-	Value         any    // that of the template if nil
+	Value         any    // if nil, the value in the template
 	With, Without string // part of the error; empty if the run succeeds
 	PassedOn      bool   // it changes Outcome.PassedOn only
 	NoEffect      bool   // it is accepted and changes nothing, as documented
