@@ -65,11 +65,13 @@ func TestWatermarks_tooManyForCopy(t *testing.T) {
 	})
 }
 
-// A nightly run with mode = "verify" finds each setting that somebody has removed from a copy, and changes nothing.
+// A nightly run with mode = "verify" finds each setting that somebody has removed from a copy or from the source image,
+// and changes nothing.
 func TestVerify_removedSettings(t *testing.T) {
 	test(t, fixture.Setup{}, func(w *fixture.World) {
 		changes := []fixture.Change{
 			fixture.WithTargetKey(fixture.TargetKey),
+			fixture.WithWatermarks("golden"),
 			fixture.WithTargetWatermarks("approved"),
 			fixture.WithLaunchPermission(fixture.Friend),
 			fixture.WithTargetOption("deregistration_protection", map[string]any{}),
@@ -78,26 +80,26 @@ func TestVerify_removedSettings(t *testing.T) {
 		verify := w.Template(append(changes, fixture.WithVerify())...)
 		w.RequireSuccess(w.Resume(verify))
 
-		image, client := w.RequireImage(fixture.Prod, fixture.Home), w.EC2(fixture.Prod, fixture.Home)
-		for setting, remove := range map[string]func() error{
-			"the watermark " + fixture.Prod + ":approved": func() error {
-				_, err := client.DetachImageWatermark(w.Context(), &ec2.DetachImageWatermarkInput{
-					ImageId: image.ImageId, WatermarkKey: aws.String(fixture.Prod + ":approved"),
-				})
-				return err
+		id, client := w.RequireImage(fixture.Prod, fixture.Home).ImageId, w.EC2(fixture.Prod, fixture.Home)
+		for removed, remove := range map[string]func() error{
+			*id + " does not have the watermark " + fixture.Prod + ":approved": func() error {
+				return detachWatermark(w, fixture.Prod, *id, "approved")
 			},
-			"a launch permission for " + fixture.Friend: func() error {
+			w.ImageID + " does not have the watermark " + fixture.Source + ":golden": func() error {
+				return detachWatermark(w, fixture.Source, w.ImageID, "golden")
+			},
+			*id + " does not have a launch permission for " + fixture.Friend: func() error {
 				_, err := client.ModifyImageAttribute(w.Context(), &ec2.ModifyImageAttributeInput{
-					ImageId: image.ImageId,
+					ImageId: id,
 					LaunchPermission: &ec2types.LaunchPermissionModifications{
 						Remove: []ec2types.LaunchPermission{{UserId: aws.String(fixture.Friend)}},
 					},
 				})
 				return err
 			},
-			"deregistration protection": func() error {
+			*id + " does not have deregistration protection": func() error {
 				_, err := client.DisableImageDeregistrationProtection(
-					w.Context(), &ec2.DisableImageDeregistrationProtectionInput{ImageId: image.ImageId},
+					w.Context(), &ec2.DisableImageDeregistrationProtectionInput{ImageId: id},
 				)
 				return err
 			},
@@ -108,9 +110,22 @@ func TestVerify_removedSettings(t *testing.T) {
 			time.Sleep(time.Hour)
 			run := w.Resume(verify)
 			w.RequireFailure(run)
-			if text := run.Text(); !strings.Contains(text, *image.ImageId+" does not have "+setting) {
-				w.Errorf("nothing is said about %s:\n%s", setting, text)
+			if text := run.Text(); !strings.Contains(text, removed) {
+				w.Errorf("the run does not say that %s:\n%s", removed, text)
+			}
+			for _, call := range run.Calls() {
+				if call.Mutating() {
+					w.Errorf("the run called %s", call.Action)
+				}
 			}
 		}
 	})
+}
+
+// detachWatermark removes a watermark of an account from one of its images.
+func detachWatermark(w *fixture.World, account, image, name string) error {
+	_, err := w.EC2(account, fixture.Home).DetachImageWatermark(w.Context(), &ec2.DetachImageWatermarkInput{
+		ImageId: &image, WatermarkKey: aws.String(account + ":" + name),
+	})
+	return err
 }

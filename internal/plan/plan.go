@@ -147,6 +147,10 @@ type Assessment struct {
 	req      distribution.Request
 	facts    distribution.Facts
 	existing map[destinationKey]existingImages // of the destinations that were asked for
+
+	// missingWatermarks are the keys that the source images lack, by Region. Their Facts have them, because the run
+	// attaches them before it copies the images.
+	missingWatermarks map[string][]string
 }
 
 // destinationKey identifies a destination and the image that it gets.
@@ -158,8 +162,10 @@ type destinationKey struct {
 
 // Assess returns the assessment of a request and facts.
 func Assess(req distribution.Request, facts distribution.Facts) *Assessment {
-	facts.Images = withWatermarks(req, facts)
-	return &Assessment{req: req, facts: facts, existing: map[destinationKey]existingImages{}}
+	a := &Assessment{req: req, existing: map[destinationKey]existingImages{}}
+	facts.Images, a.missingWatermarks = withWatermarks(req, facts)
+	a.facts = facts
+	return a
 }
 
 // with returns the assessment of the same request with other facts.

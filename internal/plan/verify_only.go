@@ -25,7 +25,7 @@ func (a *Assessment) Verify() Plan {
 	// Which accounts and Regions have a copy, and what proves it?
 	p := Plan{KeyAliases: keyAliases(a.facts), Images: a.uncopiedImages()}
 	destinations, findings := a.Expand()
-	p.find(validateRequest(a.req, destinations), findings, a.missingSources())
+	p.find(validateRequest(a.req, destinations), findings, a.missingSources(), a.missingSourceWatermarks())
 
 	// Is each copy as a successful run leaves it?
 	for _, d := range destinations {
@@ -55,6 +55,27 @@ func (a *Assessment) missingSources() []distribution.Finding {
 				Summary:     source.ImageID + " is not there",
 				Detail:      "a tag of the source AMI proves what runs created",
 				Remediation: "name an image that is there",
+			})
+		}
+	}
+	return found
+}
+
+// missingSourceWatermarks returns findings for source images without the watermarks of the template.
+func (a *Assessment) missingSourceWatermarks() []distribution.Finding {
+	var found []distribution.Finding
+	for _, source := range a.req.Images {
+		for _, key := range a.missingWatermarks[source.Region] {
+			found = append(found, distribution.Finding{
+				Level:       distribution.Refused,
+				Code:        distribution.CodeSettingChanged,
+				Reference:   "9.17",
+				Field:       "watermarks",
+				Location:    distribution.Location{Account: a.facts.Source.Account, Region: source.Region},
+				Resource:    source.ImageID,
+				Summary:     source.ImageID + " does not have the watermark " + key,
+				Detail:      removedOrNeverSet,
+				Remediation: distributeAgain,
 			})
 		}
 	}
@@ -92,6 +113,9 @@ func (a *Assessment) unseenDestinations(destinations []distribution.Destination)
 	}
 	return found
 }
+
+// removedOrNeverSet is the detail of findings about settings that an image does not have.
+const removedOrNeverSet = "it was removed, or never set"
 
 // distributeAgain is the next step where a run of mode = "verify" found something missing.
 const distributeAgain = "distribute the AMI again: run the template that made the copies, with existing_amis"
@@ -192,7 +216,7 @@ func (a *Assessment) verifyImage(d distribution.Destination) []distribution.Find
 			missing.rule,
 			id,
 			id+" does not have "+missing.setting,
-			"it was removed, or never set",
+			removedOrNeverSet,
 			distributeAgain,
 		)
 	}

@@ -20,27 +20,36 @@ import (
 const codeWatermarkRefused = "watermark_refused"
 
 // withWatermarks returns the source images with the watermarks that the run attaches to them. Each run then plans the
-// same copies, whether or not an earlier one attached them already.
-func withWatermarks(req distribution.Request, facts distribution.Facts) map[string]distribution.Image {
+// same copies, whether or not an earlier one attached them already. missing are the keys that AWS does not show, by
+// Region.
+func withWatermarks(
+	req distribution.Request, facts distribution.Facts,
+) (images map[string]distribution.Image, missing map[string][]string) {
 	if len(req.Watermarks) == 0 {
-		return facts.Images
+		return facts.Images, nil
 	}
 
-	images := maps.Clone(facts.Images)
+	images, missing = maps.Clone(facts.Images), map[string][]string{}
 	for region, image := range images {
 		if image.Image == nil {
 			continue
 		}
 		marked := *image.Image
 		marked.ImageWatermarks = slices.Clone(marked.ImageWatermarks)
-		for _, key := range newWatermarks(marked, facts.Source.Account, req.Watermarks) {
-			attached := ec2types.ImageWatermark{WatermarkKey: aws.String(key), SourceImageId: marked.ImageId}
-			marked.ImageWatermarks = append(marked.ImageWatermarks, attached)
+		missing[region] = newWatermarks(marked, facts.Source.Account, req.Watermarks)
+		for _, key := range missing[region] {
+			marked.ImageWatermarks = append(marked.ImageWatermarks, ec2types.ImageWatermark{
+				WatermarkKey:            aws.String(key),
+				WatermarkCreationTime:   aws.Time(facts.At),
+				SourceImageId:           marked.ImageId,
+				SourceImageRegion:       aws.String(region),
+				SourceImageCreationTime: aws.Time(parseTime(marked.CreationDate)),
+			})
 		}
 		image.Image = &marked
 		images[region] = image
 	}
-	return images
+	return images, missing
 }
 
 // newWatermarks returns the keys of an account's watermarks that an image does not have.
