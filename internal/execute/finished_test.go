@@ -78,7 +78,7 @@ func TestFinished_neverDeleted(t *testing.T) {
 					h.must(err)
 					cleanUp := plan.Assess(h.request(), facts).CleanUp()
 					runPlan(t.Context(), pool, cleanUp, options(h.request()), func(distribution.Event) {})
-					h.stands(image)
+					h.requireUnchanged(image)
 				})
 			})
 		}
@@ -134,7 +134,7 @@ func TestFinished_imageOfAnotherRunStays(t *testing.T) {
 		}) {
 			t.Errorf("%+v", result)
 		}
-		h.stands(h.ownImages(target, home)[0])
+		h.requireUnchanged(h.ownImages(target, home)[0])
 		replaced := byImage(h.request())
 		replaced.RunID = "run-2"
 		replaced.Targets[0].AMIName, replaced.Targets[0].Lifecycle.ForceDeregister = distribution.Text(*begun[0].Name), true
@@ -181,8 +181,8 @@ func TestSignature_denied(t *testing.T) {
 	}
 }
 
-// stands checks that an image and the snapshots that it was registered with still exist.
-func (h *testWorld) stands(image ec2types.Image) {
+// requireUnchanged checks that an image and the snapshots that it was registered with still exist.
+func (h *testWorld) requireUnchanged(image ec2types.Image) {
 	h.t.Helper()
 	got := h.ownImages(
 		target,

@@ -41,9 +41,9 @@ func fleet(t *testing.T) (*testWorld, distribution.Request) {
 	return h, req
 }
 
-// pointed returns how often an account's image was published: the versions of its parameter, and the versions of its
-// launch template after the first.
-func (h *testWorld) pointed(account string) (parameter, versions int64) {
+// publishedVersions returns how often an account's image was published: the versions of its parameter, and the versions
+// of its launch template after the first.
+func (h *testWorld) publishedVersions(account string) (parameter, versions int64) {
 	h.t.Helper()
 	out, err := ssm.NewFromConfig(h.Config(account, home)).
 		GetParameter(context.Background(), &ssm.GetParameterInput{Name: aws.String("/golden/" + home)})
@@ -70,7 +70,7 @@ func TestPublish_all(t *testing.T) {
 				want = 0
 			}
 			for _, account := range []string{"222222222222", "444444444444"} {
-				if parameter, versions := h.pointed(account); parameter != want || versions != want ||
+				if parameter, versions := h.publishedVersions(account); parameter != want || versions != want ||
 					len(h.ownImages(account, home)) != 1 {
 					t.Errorf("all %v: %s has a parameter of %d versions and %d versions of the launch "+
 						"template", all, account, parameter, versions)
@@ -83,7 +83,7 @@ func TestPublish_all(t *testing.T) {
 			_, result = h.run(t.Context(), req)
 			h.complete(result)
 			for _, account := range h.targets {
-				if parameter, versions := h.pointed(account); parameter != 1 || versions != 1 {
+				if parameter, versions := h.publishedVersions(account); parameter != 1 || versions != 1 {
 					t.Errorf("all %v: in the end %s has a parameter of %d versions and %d versions of the launch "+
 						"template", all, account, parameter, versions)
 				}
@@ -153,7 +153,7 @@ func publishAfterCrash(t *testing.T, call, calls int, lost bool) {
 		images += len(h.ownImages(account, home))
 	}
 	for _, account := range h.targets {
-		if parameter, versions := h.pointed(account); parameter+versions > 0 && images < 2 {
+		if parameter, versions := h.publishedVersions(account); parameter+versions > 0 && images < 2 {
 			t.Errorf("dies at call %d of %d, its answer lost %v: %s is published while there are %d "+
 				"images", call, calls, lost, account, images)
 		}
@@ -167,7 +167,7 @@ func publishAfterCrash(t *testing.T, call, calls int, lost bool) {
 	}
 	for _, account := range h.targets {
 		// If AWS did not show the parameter yet, the run wrote it twice: the same value and one more version.
-		if parameter, versions := h.pointed(account); parameter < 1 || parameter > 2 || versions != 1 {
+		if parameter, versions := h.publishedVersions(account); parameter < 1 || parameter > 2 || versions != 1 {
 			t.Errorf("dies at call %d of %d, its answer lost %v: %s has a parameter of %d versions and %d versions of the "+
 				"launch template", call, calls, lost, account, parameter, versions)
 		}

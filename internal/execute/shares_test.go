@@ -56,9 +56,9 @@ func (h *testWorld) killed(req distribution.Request, after time.Duration) {
 	m.run(h, h.decide(m.ctx, m.pool, req), after)
 }
 
-// given checks which accounts can use the snapshot of the image and, after a run that copies whole images, launch the
-// image.
-func (h *testWorld) given(accounts []string) {
+// checkPermitted checks which accounts can use the snapshot of the image and, after a run that copies whole images,
+// launch the image.
+func (h *testWorld) checkPermitted(accounts []string) {
 	h.t.Helper()
 	image := h.ownImages(source, home)[0]
 	var permitted []string
@@ -92,7 +92,7 @@ func TestWithdrawShares_permanent(t *testing.T) {
 				}
 				_, result := h.run(t.Context(), h.serving(target, home, "run-2"))
 				h.complete(result)
-				h.given([]string{target})
+				h.checkPermitted([]string{target})
 			})
 		})
 	}

@@ -35,7 +35,7 @@ func TestTimeBasedCopy_quota(t *testing.T) {
 				[]string{region},
 				awssim.WithCopyScheduleFunc(func(c awssim.CopySchedule) { copies = append(copies, c) }),
 			)
-			h.with = hurried
+			h.with = withTimeBasedCopies
 			begun := time.Now()
 			p, result := h.run(t.Context(), h.request())
 			h.complete(result)
@@ -78,8 +78,10 @@ func TestTimeBasedCopy_tooShortReportedOnce(t *testing.T) {
 // hurry is the shortest duration that AWS offers for a time-based copy.
 const hurry = 15 * time.Minute
 
-// hurried requests time-based copies for the first target.
-func hurried(req *distribution.Request) { req.Targets[0].CopyMinutes = int(hurry / time.Minute) }
+// withTimeBasedCopies requests time-based copies for the first target.
+func withTimeBasedCopies(req *distribution.Request) {
+	req.Targets[0].CopyMinutes = int(hurry / time.Minute)
+}
 
 // sized returns volumes that need no staged copy.
 func sized(gib ...int32) (all []volume) {
@@ -138,7 +140,7 @@ func TestTimeBasedCopy_differentSizes(t *testing.T) {
 			[]string{home},
 			awssim.WithCopyScheduleFunc(func(c awssim.CopySchedule) { copies = append(copies, c) }),
 		)
-		h.with = hurried
+		h.with = withTimeBasedCopies
 		p, result := h.run(t.Context(), h.request())
 		h.complete(result)
 		for _, account := range h.targets {
@@ -162,7 +164,7 @@ func TestTimeBasedCopy_image(t *testing.T) {
 			awssim.WithCopyScheduleFunc(func(c awssim.CopySchedule) { copies = append(copies, c) }),
 		)
 		h.with = func(req *distribution.Request) {
-			hurried(req)
+			withTimeBasedCopies(req)
 			req.Targets[0].Method = distribution.ByImage
 		}
 		p, result := h.run(t.Context(), h.request())
@@ -194,7 +196,7 @@ func TestTimeBasedCopy_earlyEndFreesThroughput(t *testing.T) {
 				return hurry / 3
 			}),
 		)
-		h.with = hurried
+		h.with = withTimeBasedCopies
 		_, result := h.run(t.Context(), h.request())
 		h.complete(result)
 		if took := result.Ended.Sub(result.Begun); took > hurry+time.Minute {
@@ -215,7 +217,7 @@ func TestTimeBasedCopy_twoRegions(t *testing.T) {
 			awssim.WithSnapshotDuration(func(awssim.SnapshotJob) time.Duration { return 2 * hurry }), // so none ends early
 		)
 		h.with = func(req *distribution.Request) {
-			hurried(req)
+			withTimeBasedCopies(req)
 			// without a key for the other Regions, the targets copy from the home Region
 			req.KMSKeyID, req.RegionKMSKeyIDs = "", map[string]string{home: sourceAlias}
 		}
@@ -235,7 +237,7 @@ func TestTimeBasedCopy_throughputUsedByOthers(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := build(t, sized(100, 200), []string{"222222222222"}, []string{home})
 				h.with = func(req *distribution.Request) {
-					hurried(req)
+					withTimeBasedCopies(req)
 					req.Targets[0].Method = method
 				}
 				pool := h.pool(t.Context(), h.World)
@@ -283,7 +285,7 @@ func TestTimeBasedCopy_resumedCopiesFirst(t *testing.T) {
 			[]string{home},
 			awssim.WithCopyScheduleFunc(func(c awssim.CopySchedule) { copies = append(copies, c) }),
 		)
-		h.with = hurried
+		h.with = withTimeBasedCopies
 		// the run looks for the snapshot for five minutes before it calls again
 		h.Inject(awssim.FaultRule{Fault: awssim.Unavailable, Account: "222222222222", Action: "ec2:CopySnapshot", Nth: 1})
 		ctx, cancel := context.WithCancelCause(t.Context())

@@ -136,8 +136,8 @@ func unfinished(facts *distribution.Facts) {
 	image.EnaSupport, image.Tags = nil, delivered(*image.ImageId, keyARN(there.Account, tokyo, "own"), unsigned)
 }
 
-// turned points the alias of the destination's key to another key.
-func turned(facts *distribution.Facts) {
+// withAnotherKey points the alias of the destination's key to another key.
+func withAnotherKey(facts *distribution.Facts) {
 	for asked := range facts.Keys[there] {
 		facts.Keys[there][asked] = key(there.Account, tokyo, "new")
 	}
@@ -224,14 +224,14 @@ func TestDecide_existingResources(t *testing.T) {
 		}},
 		{"finished, and the alias leads to another key now: it stays", func() (distribution.Request, distribution.Facts) {
 			req, facts := finished()
-			turned(&facts)
+			withAnotherKey(&facts)
 			return req, facts
 		}},
 		{
 			"finished, and the alias leads to another key now, and force_deregister",
 			func() (distribution.Request, distribution.Facts) {
 				req, facts := finished()
-				turned(&facts)
+				withAnotherKey(&facts)
 				req.Targets[0].Lifecycle.ForceDeregister = true
 				return req, facts
 			},
@@ -287,7 +287,7 @@ func TestCleanUp_unfinishedAndProven(t *testing.T) {
 			finished,
 			func(f *distribution.Facts) { f.Earlier[there].Images[0].EnaSupport = nil },
 		},
-		{"finished, and the alias leads to another key now: stays with its snapshots", finished, turned},
+		{"finished, and the alias leads to another key now: stays with its snapshots", finished, withAnotherKey},
 		{"a role that cannot be assumed hinders no other", finished, func(f *distribution.Facts) {
 			f.Sites[there] = distribution.DestinationFacts{
 				Err: &distribution.APIError{Operation: "sts:AssumeRole", Status: 403, Code: "AccessDenied", Message: "no"},

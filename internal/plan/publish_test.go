@@ -145,13 +145,13 @@ func TestDecide_publication(t *testing.T) {
 			delete(facts.Sites[there].Parameters, "/golden/"+tokyo+"/ami")
 		}
 		fmt.Fprintf(&out, "# %s\n", c.name)
-		pointed(t, &out, plan.Assess(req, facts).Decide())
+		writePointers(t, &out, plan.Assess(req, facts).Decide())
 	}
 	golden.Equal(t, "testdata/pointers.golden", out.String())
 }
 
-// pointed writes the references that a plan publishes for the image of its first destination.
-func pointed(t *testing.T, out *strings.Builder, p plan.Plan) {
+// writePointers writes the references that a plan publishes for the image of its first destination.
+func writePointers(t *testing.T, out *strings.Builder, p plan.Plan) {
 	t.Helper()
 	inOrder(t, p.Steps)
 	for _, f := range p.Findings {
@@ -250,7 +250,7 @@ func TestDecide_launchTemplateVersion(t *testing.T) {
 		site.Templates = map[string]distribution.LaunchTemplateFacts{"web-" + tokyo: c.stands}
 		facts.Sites[there] = site
 		fmt.Fprintf(&out, "# %s\n", c.name)
-		pointed(t, &out, plan.Assess(req, facts).Decide())
+		writePointers(t, &out, plan.Assess(req, facts).Decide())
 	}
 	golden.Equal(t, "testdata/templates.golden", out.String())
 }
