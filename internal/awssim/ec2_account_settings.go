@@ -5,6 +5,7 @@ package awssim
 
 import (
 	"slices"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -285,7 +286,7 @@ func (w *World) replaceImageCriteriaInAllowedImagesSettings(
 	c *Call, in *ec2.ReplaceImageCriteriaInAllowedImagesSettingsInput,
 ) (*ec2.ReplaceImageCriteriaInAllowedImagesSettingsOutput, error) {
 	for _, criterion := range in.ImageCriteria {
-		if err := refuseUnmodeled(&criterion, "ImageProviders", "ImageNames"); err != nil {
+		if err := refuseUnmodeled(&criterion, "ImageProviders", "ImageNames", "ImageWatermarks"); err != nil {
 			return nil, err
 		}
 	}
@@ -297,30 +298,48 @@ func (w *World) replaceImageCriteriaInAllowedImagesSettings(
 
 	s.imageCriteria = nil
 	for _, criterion := range in.ImageCriteria {
-		s.imageCriteria = append(s.imageCriteria, types.ImageCriterion{
-			ImageProviders: criterion.ImageProviders, ImageNames: criterion.ImageNames,
-		})
+		stored := types.ImageCriterion{ImageProviders: criterion.ImageProviders, ImageNames: criterion.ImageNames}
+		for _, filter := range criterion.ImageWatermarks {
+			stored.ImageWatermarks = append(stored.ImageWatermarks, types.ImageWatermarkFilterResponse(filter))
+		}
+		s.imageCriteria = append(s.imageCriteria, stored)
 	}
 
 	return &ec2.ReplaceImageCriteriaInAllowedImagesSettingsOutput{ReturnValue: aws.Bool(true)}, nil
 }
 
-// meetsImageCriteria reports whether an image meets one of the criteria of Allowed AMIs. An image must match every
-// member of a criterion.
-func (w *World) meetsImageCriteria(loc location, i *image) bool {
+// meetsImageCriteria reports whether an image of another account meets one of the criteria of Allowed AMIs. An image
+// must match every member of a criterion. No image matches the provider "none".
+func (w *World) meetsImageCriteria(c *Call, loc location, i *image) bool {
 	return slices.ContainsFunc(w.settingsOf(loc).imageCriteria, func(one types.ImageCriterion) bool {
 		provided := len(one.ImageProviders) == 0 || slices.ContainsFunc(one.ImageProviders, func(owner string) bool {
-			return owner == "none" || matchesOwner(i.location.account, owner, loc.account)
+			return matchesOwner(i.location.account, owner, loc.account)
 		})
 		called := len(one.ImageNames) == 0 ||
 			slices.ContainsFunc(one.ImageNames, func(name string) bool { return matchesWildcard(name, *i.attributes.Name) })
-		return provided && called
+		return provided && called && !w.violates(c, "9.28", !i.meetsWatermarkFilters(one.ImageWatermarks, c.At))
+	})
+}
+
+// meetsWatermarkFilters reports whether one watermark of an image matches all fields of a filter (rule 9.28). Without
+// filters, every image does.
+func (i *image) meetsWatermarkFilters(filters []types.ImageWatermarkFilterResponse, now time.Time) bool {
+	isYoung := func(since *time.Time, days *int32) bool {
+		return days == nil || now.Sub(aws.ToTime(since)) <= time.Duration(*days)*24*time.Hour
+	}
+	return len(filters) == 0 || slices.ContainsFunc(filters, func(f types.ImageWatermarkFilterResponse) bool {
+		return slices.ContainsFunc(i.attributes.ImageWatermarks, func(has types.ImageWatermark) bool {
+			return (f.WatermarkKey == nil || matchesWildcard(*f.WatermarkKey, aws.ToString(has.WatermarkKey))) &&
+				(f.SourceImageRegion == nil || matchesWildcard(*f.SourceImageRegion, aws.ToString(has.SourceImageRegion))) &&
+				isYoung(has.WatermarkCreationTime, f.MaximumDaysSinceWatermarkCreated) &&
+				isYoung(has.SourceImageCreationTime, f.MaximumDaysSinceSourceImageCreated)
+		})
 	})
 }
 
 // isHiddenByAllowedImages reports whether Allowed AMIs hides an image from an account. It never hides the account's own
 // images (rule 2.2.14).
-func (w *World) isHiddenByAllowedImages(loc location, i *image) bool {
+func (w *World) isHiddenByAllowedImages(c *Call, loc location, i *image) bool {
 	return i.location.account != loc.account &&
-		w.settingsOf(loc).allowedImages == types.AllowedImagesSettingsEnabledStateEnabled && !w.meetsImageCriteria(loc, i)
+		w.settingsOf(loc).allowedImages == types.AllowedImagesSettingsEnabledStateEnabled && !w.meetsImageCriteria(c, loc, i)
 }

@@ -277,6 +277,8 @@ func TestAllowedImages_hideImagesOfOthers(t *testing.T) {
 			t.Errorf("its own image: %v", err)
 		}
 
+		set("none")
+		requireErrorCode(t, look(image), "InvalidAMIID.NotFound")
 		set("amazon", owner)
 		if err := look(image); err != nil {
 			t.Errorf("an allowed image: %v", err)

@@ -102,7 +102,7 @@ func (w *World) canLaunch(c *Call, account string, i *image) bool {
 	if i.location.account == account {
 		return true
 	}
-	return !w.violates(c, "2.2.14", w.isHiddenByAllowedImages(location{account, i.location.region}, i)) &&
+	return !w.violates(c, "2.2.14", w.isHiddenByAllowedImages(c, location{account, i.location.region}, i)) &&
 		(w.isPublicImage(i) || w.isSharedWith(account, i))
 }
 
@@ -250,7 +250,7 @@ func (w *World) viewImage(c *Call, i *image) types.Image {
 
 	if w.settingsOf(location{c.location().account, i.location.region}).allowedImages != "" {
 		view.ImageAllowed = aws.Bool(i.location.account == c.location().account || w.meetsImageCriteria(
-			location{c.location().account, i.location.region}, i,
+			c, location{c.location().account, i.location.region}, i,
 		))
 	}
 
@@ -345,7 +345,7 @@ func (w *World) findImages(c *Call, in *ec2.DescribeImagesInput) (seen []types.I
 		}
 
 		foreign := i.location.account != c.location().account
-		if w.violates(c, "2.2.14", foreign && w.isHiddenByAllowedImages(c.location(), i)) {
+		if w.violates(c, "2.2.14", foreign && w.isHiddenByAllowedImages(c, c.location(), i)) {
 			return nil, imageNotFound(id)
 		}
 		if w.isListed(c, i, in) {

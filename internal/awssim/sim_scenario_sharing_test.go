@@ -77,7 +77,10 @@ func TestScenario_shareAndCopyImage(t *testing.T) {
 		for _, in := range []fixture{recipient, remote} {
 			requireNoError(in.ec2.ReplaceImageCriteriaInAllowedImagesSettings(f.Context(),
 				&ec2.ReplaceImageCriteriaInAllowedImagesSettingsInput{
-					ImageCriteria: []types.ImageCriterionRequest{{ImageProviders: []string{"amazon"}}},
+					ImageCriteria: []types.ImageCriterionRequest{
+						{ImageProviders: []string{"amazon"}},
+						{ImageWatermarks: []types.ImageWatermarkFilterRequest{{WatermarkKey: aws.String("*:approved")}}}, // 9.28
+					},
 				}))(f)
 			requireNoError(in.ec2.EnableAllowedImagesSettings(f.Context(), &ec2.EnableAllowedImagesSettingsInput{
 				AllowedImagesSettingsState: types.AllowedImagesSettingsEnabledStateEnabled,

@@ -20,6 +20,9 @@ const (
 	inSegment rune = -3 // * before the end of an ARN's segment, which stops at a colon
 )
 
+// MatchesWildcards reports whether a pattern with the wildcards * and ? matches the whole text.
+func MatchesWildcards(pattern, text string) bool { return parseGlob(pattern).matches(text) }
+
 // parseGlob returns a text with its wildcards.
 func parseGlob(text string) glob {
 	g := glob(text)
