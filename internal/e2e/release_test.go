@@ -71,6 +71,30 @@ func TestRelease_installedByPacker(t *testing.T) {
 	}
 }
 
+// A release has the program that renders policies. It needs no file beside it.
+func TestRelease_rendersPolicies(t *testing.T) {
+	if *release == "" {
+		t.Skip("make release-check lays one out")
+	}
+	archives, err := filepath.Glob(filepath.Join(*release, "encrypted-ami-policies_v*_linux_amd64.zip"))
+	if err != nil || len(archives) != 1 {
+		t.Fatalf("%q, %v", archives, err)
+	}
+	folder := t.TempDir()
+	command := exec.Command(unpack(t, archives[0]), "-out", folder, "-source-account", "123456789012",
+		"-build-role", "packer", "-source-keys", "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+		"-organization", "o-a1b2c3d4e5", "-target-role", "golden-image-target", "-target-key", "alias/golden-target",
+		"-external-id", "golden-images")
+	command.Dir = folder
+	if out, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	policy := string(must(os.ReadFile(filepath.Join(folder, "build-role.json")))(t))
+	if !strings.Contains(policy, "o-a1b2c3d4e5") {
+		t.Errorf("build-role.json does not name the organization:\n%s", policy)
+	}
+}
+
 // sbom holds the fields of a CycloneDX document that are compared with a binary.
 type sbom struct {
 	BOMFormat   string
