@@ -82,7 +82,8 @@ func TestRelease_rendersPolicies(t *testing.T) {
 	}
 	folder := t.TempDir()
 	command := exec.Command(unpack(t, archives[0]), "-out", folder, "-source-account", "123456789012",
-		"-build-role", "packer", "-source-keys", "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+		"-build-role", "packer",
+		"-source-keys", "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
 		"-organization", "o-a1b2c3d4e5", "-target-role", "golden-image-target", "-target-key", "alias/golden-target",
 		"-external-id", "golden-images")
 	command.Dir = folder
