@@ -204,6 +204,32 @@ func TestPromote_missingCopy(t *testing.T) {
 	})
 }
 
+// A promotion changes no reference if one copy lacks its watermark. Another distribution attaches it again.
+func TestPromote_missingWatermark(t *testing.T) {
+	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
+		r := twoReleases(w, fixture.WithTargetWatermarks("approved"))
+		for _, image := range w.Images(fixture.Stage, fixture.Home) {
+			if r.sourceOf(fixture.Stage, *image.ImageId) != r.second {
+				continue
+			}
+			if err := detachWatermark(w, fixture.Stage, *image.ImageId, "approved"); err != nil {
+				w.Fatal(err)
+			}
+		}
+		time.Sleep(time.Hour)
+
+		run := r.runMode("promote", r.second)
+		w.RequireFailure(run)
+		contains(w, "the screen", run.Text(), "does not have the watermark "+fixture.Stage+":approved")
+		r.expectAll("refused", r.first)
+		r.expectUnchanged("refused", run)
+
+		w.RequireSuccess(r.runMode("distribute", r.second, fixture.WithHold()))
+		w.RequireSuccess(r.runMode("promote", r.second))
+		r.expectAll("promoted", r.second)
+	})
+}
+
 // A newer release stays unless the template asks for the older one.
 func TestPromote_olderRelease(t *testing.T) {
 	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
