@@ -298,6 +298,45 @@ func TestRollback_foreignImage(t *testing.T) {
 	})
 }
 
+// A rollback finds the copies of a release whose source image is gone.
+func TestRollback_retiredSource(t *testing.T) {
+	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {
+		r := twoReleases(w, fixture.WithSourceRetention(1))
+		w.RequireSuccess(r.runMode("promote", r.second))
+		r.expectSources("promoted", r.second)
+
+		w.RequireSuccess(r.runMode("rollback", r.second))
+		r.expectAll("rolled back", r.first)
+	})
+}
+
+// A rollback does not publish a disabled release. It says how to enable it, and then succeeds.
+func TestRollback_disabledRelease(t *testing.T) {
+	test(t, fixture.Setup{}, func(w *fixture.World) {
+		r := releases{World: w, changes: changes(
+			fixture.WithFamily("web"), fixture.WithParameter("/golden"), fixture.WithDisabledReleases(1, 1),
+		)}
+		w.RequireSuccess(w.Run(r.template()))
+		first := w.Parameter(fixture.Prod, fixture.Home, "/golden")
+		second := r.build()
+		w.RequireSuccess(w.Run(r.template()))
+
+		run := r.runMode("rollback", second)
+		w.RequireFailure(run)
+		contains(w, "the screen", run.Text(), first+", whose state is disabled",
+			"aws ec2 enable-image --region "+fixture.Home+" --image-id "+first)
+		_, err := w.EC2(fixture.Prod, fixture.Home).EnableImage(w.Context(), &ec2.EnableImageInput{ImageId: &first})
+		if err != nil {
+			w.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		w.RequireSuccess(r.runMode("rollback", second))
+		if got := w.Parameter(fixture.Prod, fixture.Home, "/golden"); got != first {
+			w.Errorf("the parameter names %s, want %s", got, first)
+		}
+	})
+}
+
 // The first release has no earlier one. The advice says how to unpublish it, because there is nothing to promote.
 func TestRollback_firstRelease(t *testing.T) {
 	test(t, fixture.Setup{Targets: twoTargets}, func(w *fixture.World) {

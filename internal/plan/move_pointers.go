@@ -225,7 +225,13 @@ func (a *Assessment) rollbacksAt(d distribution.Destination) ([]pointerMove, []d
 		case version.ImageID == "":
 			findings = append(findings, firstReleaseFinding(d, *m, "before, it named "+reason))
 		case reason != "":
-			findings = append(findings, noRollbackFinding(d, *m, "before, it named "+reason))
+			f := noRollbackFinding(d, *m, "before, it named "+reason)
+			if isDisabledRelease(a.facts, d.At, version.ImageID) {
+				f.Remediation = fmt.Sprintf(
+					"enable it in account %s, and roll back again: aws ec2 enable-image --region %s --image-id %s",
+					d.At.Account, d.At.Region, version.ImageID)
+			}
+			findings = append(findings, f)
 		default:
 			m.imageID, m.Release = version.ImageID, releaseNamed(a.facts, d.At, version.ImageID)
 		}
@@ -276,6 +282,11 @@ func unpublishableReason(facts distribution.Facts, at distribution.Location, ima
 		return imageID + ", whose state is " + string(image.State)
 	}
 	return ""
+}
+
+// isDisabledRelease reports whether a run provably delivered an image that is disabled, as by disable_releases.
+func isDisabledRelease(facts distribution.Facts, at distribution.Location, imageID string) bool {
+	return facts.Published[at][imageID].State == ec2types.ImageStateDisabled && releaseNamed(facts, at, imageID) != imageID
 }
 
 // releaseNamed returns the release of an image, or its ID if no run provably delivered it.
