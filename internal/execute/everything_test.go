@@ -14,8 +14,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
+	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/step"
 )
 
 // everything returns a testWorld and a request with all options. The source is a Windows image under aws/ebs. The
@@ -42,6 +44,9 @@ func everything(t *testing.T, method distribution.Method) *testWorld {
 	return h
 }
 
+// sharedParameter is the parameter of the source account that names the shared image.
+const sharedParameter = "/golden/shared"
+
 // everyWish sets all options of a request.
 func everyWish(req *distribution.Request, method distribution.Method) {
 	req.TestCopy, req.SourceKeyAccess, req.PublishAll, req.ImageFamily = aws.Bool(true), distribution.ByGrant, true, "web"
@@ -51,10 +56,18 @@ func everyWish(req *distribution.Request, method distribution.Method) {
 			AccountIDs: []string{friend},
 			Grants:     []distribution.Grant{{}},
 			Roles:      []distribution.Role{{RoleName: roleName, ExternalID: "golden"}},
+			PublishTargets: distribution.PublishTargets{
+				Parameters: []distribution.Parameter{{Name: sharedParameter, Type: "String", DataType: "aws:ec2:image"}},
+			},
 		},
 	}
+	req.Watermarks = []string{"golden"}
 	wanted := &req.Targets[0]
 	wanted.Method, wanted.AMIName, wanted.CopyMinutes = method, "web", 30
+	wanted.Watermarks = []string{"approved"}
+	if method == distribution.BySnapshot {
+		wanted.VolumeRate = 200
+	}
 	wanted.Tags, wanted.SnapshotTags = map[string]distribution.Text{
 		"Team": "web",
 	}, map[string]distribution.Text{
@@ -95,6 +108,13 @@ func (h *testWorld) made(launchers string) (missing, twice int) {
 	exactly(int(versions))
 	// if AWS did not show the parameter yet, the run wrote it twice: the same value and one more version
 	is(parameter >= 1 && parameter <= 2)
+	shared, err := ssm.NewFromConfig(h.Config(source, home)).
+		GetParameter(context.Background(), &ssm.GetParameterInput{Name: aws.String(sharedParameter)})
+	is(err == nil && shared.Parameter.Version <= 2)
+	for _, image := range h.ownImages(source, home) {
+		isSource := slices.Contains(h.older, aws.ToString(image.ImageId)) // not watermarked
+		is(isSource || slices.Contains(step.WatermarkKeys(image), step.WatermarkKey(source, "golden")))
+	}
 	granted := func(account, key, name string) int {
 		return len(slices.DeleteFunc(
 			h.grants(account, home, key),
@@ -109,6 +129,7 @@ func (h *testWorld) made(launchers string) (missing, twice int) {
 			aws.ToString(image.Name) == "web" && image.DeprecationTime != nil &&
 				strings.HasPrefix(aws.ToString(image.DeregistrationProtection), "enabled"),
 		)
+		is(slices.Contains(step.WatermarkKeys(image), step.WatermarkKey(target, "approved")))
 		is(slices.Contains(h.launchable(target, home, aws.ToString(image.ImageId)).Accounts, launchers))
 		fast, err := h.ec2(target, home).DescribeFastLaunchImages(context.Background(), &ec2.DescribeFastLaunchImagesInput{
 			ImageIds: []string{aws.ToString(image.ImageId)},
