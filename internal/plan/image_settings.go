@@ -139,6 +139,12 @@ func (b *builder) existingPermissions(g *destinationState) distribution.LaunchPe
 	return b.facts.Earlier[g.At].LaunchPermissions[aws.ToString(g.image.ImageId)]
 }
 
+// imageSetting is a step that changes an image, unless the image matches already.
+type imageSetting interface {
+	step.Step
+	Matches(image ec2types.Image) bool
+}
+
 // addImageSettings adds the steps that apply the lifecycle settings to a verified image. They run before it is
 // published.
 func (b *builder) addImageSettings(g *destinationState) {
@@ -157,22 +163,27 @@ func (b *builder) addImageSettings(g *destinationState) {
 	}
 
 	var ids []distribution.StepID
+	add := func(s imageSetting) {
+		if g.image == nil || !s.Matches(*g.image) { // so that a repeated run changes nothing
+			ids = append(ids, b.add(s))
+		}
+	}
 	if at := deprecationTime(g.Lifecycle); !at.IsZero() {
-		ids = append(ids, b.add(&step.DeprecateImage{
+		add(&step.DeprecateImage{
 			Base:  base("deprecate"),
 			Image: g.imageRef,
 			Name:  g.Name,
 			After: at,
-		}))
+		})
 	}
 
 	if p := g.Lifecycle.Protection; p != nil {
-		ids = append(ids, b.add(&step.EnableDeregistrationProtection{
+		add(&step.EnableDeregistrationProtection{
 			Base:     base("lock"),
 			Image:    g.imageRef,
 			Name:     g.Name,
 			Cooldown: p.Cooldown,
-		}))
+		})
 	}
 
 	if f := g.Lifecycle.FastLaunch; f != nil {
@@ -194,12 +205,12 @@ func (b *builder) addImageSettings(g *destinationState) {
 	}
 
 	if names := g.Watermarks; len(names) > 0 {
-		ids = append(ids, b.add(&step.AttachImageWatermarks{
+		add(&step.AttachImageWatermarks{
 			Base:  base("watermark"),
 			Image: g.imageRef,
 			Name:  g.Name,
 			Names: names,
-		}))
+		})
 	}
 
 	owner := distribution.LaunchPermissions{Accounts: []string{g.At.Account}}

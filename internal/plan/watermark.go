@@ -64,12 +64,12 @@ func newWatermarks(image ec2types.Image, account string, names []string) []strin
 	return keys
 }
 
-// watermarkSources adds the steps that attach the watermarks to the source images.
+// watermarkSources adds the steps that attach the watermarks to the source images that lack one.
 func (b *builder) watermarkSources() {
 	for _, source := range b.req.Images {
 		at := distribution.Location{Account: b.facts.Source.Account, Region: source.Region}
 		image := b.facts.Images[source.Region].Image
-		if len(b.req.Watermarks) == 0 || image == nil {
+		if image == nil || len(b.missingWatermarks[source.Region]) == 0 {
 			continue
 		}
 		b.watermarked[source.ImageID] = b.add(&step.AttachImageWatermarks{

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
@@ -73,6 +74,23 @@ func (s *AttachImageWatermarks) keys() []string {
 	return keys
 }
 
+// Matches reports whether the image already has the watermarks.
+func (s *AttachImageWatermarks) Matches(image ec2types.Image) bool {
+	return len(s.missingNames(image)) == 0
+}
+
+// missingNames returns the names of the watermarks that the image does not have.
+func (s *AttachImageWatermarks) missingNames(image ec2types.Image) []string {
+	var missing []string
+	shown := WatermarkKeys(image)
+	for _, name := range s.Names {
+		if !slices.Contains(shown, WatermarkKey(s.Location.Account, name)) {
+			missing = append(missing, name)
+		}
+	}
+	return missing
+}
+
 // WatermarkKey returns the key of a watermark that an account attaches.
 func WatermarkKey(account, name string) string { return account + ":" + name }
 
@@ -92,14 +110,9 @@ func (a *attachImageWatermarks) Do(ctx context.Context) (Outcome, error) {
 		return outcome, err
 	}
 
-	var shown, missing []string
+	missing := a.step.Names
 	if image != nil {
-		shown = WatermarkKeys(*image)
-	}
-	for _, name := range a.step.Names {
-		if !slices.Contains(shown, WatermarkKey(a.step.Location.Account, name)) {
-			missing = append(missing, name)
-		}
+		missing = a.step.missingNames(*image)
 	}
 
 	switch {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
 // DeprecateImage sets when AWS hides an image from the lists of other accounts (rule 9.21). The image can still be
@@ -87,11 +88,16 @@ func (a *deprecateImage) Do(ctx context.Context) (Outcome, error) {
 	shown := ""
 	if image != nil {
 		shown = aws.ToString(image.DeprecationTime)
-	}
-
-	if at, err := time.Parse(time.RFC3339, shown); err == nil && at.Truncate(time.Minute).Equal(a.step.After) {
-		return outcome, nil
+		if a.step.Matches(*image) {
+			return outcome, nil
+		}
 	}
 
 	return outcome, a.wait.retry(fmt.Errorf("AWS shows %q as the deprecation time of %s", shown, a.imageID))
+}
+
+// Matches reports whether the image already has this time of deprecation.
+func (s *DeprecateImage) Matches(image ec2types.Image) bool {
+	at, err := time.Parse(time.RFC3339, aws.ToString(image.DeprecationTime))
+	return err == nil && at.Truncate(time.Minute).Equal(s.After)
 }

@@ -88,7 +88,7 @@ func (a *enableProtection) Do(ctx context.Context) (Outcome, error) {
 	switch {
 	case err != nil:
 		return outcome, err
-	case image != nil && a.step.matches(*image):
+	case image != nil && a.step.Matches(*image):
 		return outcome, nil
 	case a.changed || image == nil:
 		return outcome, a.wait.retry(ErrNotProtected)
@@ -102,7 +102,8 @@ func (a *enableProtection) Do(ctx context.Context) (Outcome, error) {
 	return outcome, RetryAfter{}
 }
 
-func (s *EnableDeregistrationProtection) matches(image ec2types.Image) bool {
+// Matches reports whether the image already has this protection.
+func (s *EnableDeregistrationProtection) Matches(image ec2types.Image) bool {
 	if !IsProtected(image) {
 		return false
 	}
