@@ -12,7 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// TestImageUsageReport_otherAccounts covers rules 9.25 and 9.26: entries of other accounts, once it is available.
+// TestImageUsageReport_otherAccounts covers rules 9.25 and 9.26. A report lists the uses of other accounts, some
+// minutes after it was requested.
 func TestImageUsageReport_otherAccounts(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		image := f.createImage("")

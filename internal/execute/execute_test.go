@@ -54,7 +54,7 @@ func (h *testWorld) complete(result distribution.Result) {
 func (h *testWorld) completeAt(account, region string) {
 	h.t.Helper()
 	images, snapshots := h.ownImages(account, region), h.ownSnapshots(account, region)
-	if account == source && region == h.home { // the builder's are there, too
+	if account == source && region == h.home { // without the image of the build
 		images = slices.DeleteFunc(
 			images,
 			func(i ec2types.Image) bool { return aws.ToString(i.ImageId) == h.images[0].ImageID },

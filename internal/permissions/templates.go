@@ -190,7 +190,7 @@ func (in accountTemplates) put(v any) any {
 		for i := range v {
 			v[i] = in.put(v[i])
 		}
-		// the example has two accounts, which have the same text in a template
+		// the two accounts of the example have become the same parameter
 		return slices.CompactFunc(v, reflect.DeepEqual)
 	case string:
 		if text := strings.NewReplacer(in.texts...).Replace(v); text != v {
