@@ -236,3 +236,31 @@ func TestReplacement_runOfOlderReleaseHasEnded(t *testing.T) {
 		})
 	}
 }
+
+// An automation changes the signature of a published image. A run of an older release still does not replace it, because
+// its other tags name the source image of a newer release. A run of the newest release does.
+func TestPublish_newerReleaseWithChangedSignature(t *testing.T) {
+	test(t, fixture.Setup{}, func(w *fixture.World) {
+		createLaunchTemplate(w, fixture.Prod)
+		template := w.Template(fixture.WithParameter("/golden"), fixture.WithLaunchTemplate("web"))
+		w.RequireSuccess(w.Run(template))
+		older := w.ImageID
+		newer := w.Build()
+		w.RequireSuccess(w.Run(template))
+		image, _ := published(w, fixture.Prod)
+		w.Tag(w.Tagger(fixture.Prod), image, map[string]string{fixture.TagPrefix + "signature": "00"})
+		time.Sleep(time.Hour)
+
+		w.ImageID = older
+		w.Resume(template)
+		if parameter, version := published(w, fixture.Prod); parameter != image || version != image {
+			w.Errorf("the older release replaced %s by %s and %s", image, parameter, version)
+		}
+
+		w.Build()
+		w.RequireSuccess(w.Run(template))
+		if parameter, version := published(w, fixture.Prod); parameter == image || version == image {
+			w.Errorf("%s of release %s is still published: %s and %s", image, newer, parameter, version)
+		}
+	})
+}

@@ -105,16 +105,19 @@ func (a *Assessment) pointers(d distribution.Destination) []distribution.Pointer
 	return all
 }
 
-// isNewer reports whether the signature of a published image proves that it belongs to a newer release than a
-// destination. A run does not replace such an image.
+// isNewer reports whether a published image belongs to a newer release than a destination, by its signature. Without a
+// valid signature, the source image that its tags name decides. A run does not replace such an image.
 func isNewer(facts distribution.Facts, d distribution.Destination, imageID string) bool {
 	image, ok := facts.Published[d.At][imageID]
 	if !ok || invariant.ReleaseOrder.IsOff() {
 		return false
 	}
-	signed := judge(facts, distribution.ImageResource(d.At, image, nil, provenance.Expected{})).Signed
-	return signed != nil && signed.Role == provenance.Delivery &&
-		signed.Release.After(facts.Images[d.FromRegion].Keys.Release())
+	resource, own := distribution.ImageResource(d.At, image, nil, provenance.Expected{}), facts.Images[d.FromRegion].Keys
+	if signed := judge(facts, resource).Signed; signed != nil && signed.Role == provenance.Delivery {
+		return signed.Release.After(own.Release())
+	}
+	source, ok := provenance.ParseSourceImage(resource.Tags[provenance.TagSource])
+	return ok && facts.SigningKeys()[source].Release().After(own.Release())
 }
 
 // newerFinding returns the note about something that names an image of a newer release.

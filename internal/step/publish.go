@@ -29,8 +29,14 @@ type releaseCheck struct {
 	at        distribution.Location
 	release   time.Time // release of the image to publish
 	isOff     bool      // the user asked for an older release
-	releaseOf func(ctx context.Context, at distribution.Location, imageID string) (time.Time, error)
+	releaseOf func(ctx context.Context, at distribution.Location, imageID string) (imageRelease, error)
 	looks     int // number of polls for an image that AWS does not show
+}
+
+// imageRelease is the release of an image.
+type imageRelease struct {
+	time.Time      // zero if the image has no tag that names its source image
+	isProven  bool // its signature proves that a run delivered it for the release
 }
 
 // ErrImageNotShown says that AWS does not show an image. The image is gone or was registered moments ago (rule
@@ -40,7 +46,8 @@ var ErrImageNotShown = errors.New("AWS does not show the image")
 // maxReleaseLooks limits the polls for a published image, which take about 15 seconds.
 const maxReleaseLooks = 3
 
-// note returns a note if the published image has a newer release. Nil if it may be replaced.
+// note returns a note if the published image has a newer release. Nil if it may be replaced. An image whose signature
+// was changed counts too: its tags may still tell the truth, and keeping it can be undone.
 func (c *releaseCheck) note(ctx context.Context, name, imageID string) ([]distribution.Finding, error) {
 	if c.isOff || !isImageID(imageID) || invariant.ReleaseOrder.IsOff() {
 		return nil, nil
@@ -85,38 +92,39 @@ func (c *imageCheck) requireAvailable(ctx context.Context) error {
 		"somebody has removed or disabled it since it was verified", c.imageID))
 }
 
-// releaseOf returns the release that an image was delivered for. Zero if no run provably delivered it. The signing
-// key is on the image's source image.
-func (r *Run) releaseOf(ctx context.Context, at distribution.Location, imageID string) (time.Time, error) {
+// releaseOf returns the release of an image: that of its signature, or without a valid one that of the source image
+// that its tags name. The signing key is on the source image.
+func (r *Run) releaseOf(ctx context.Context, at distribution.Location, imageID string) (imageRelease, error) {
 	image, err := DescribeImage(ctx, r.Clients.EC2(at), imageID)
 	if err != nil {
-		return time.Time{}, err
+		return imageRelease{}, err
 	}
 
 	if image == nil {
-		return time.Time{}, ErrImageNotShown
+		return imageRelease{}, ErrImageNotShown
 	}
 
 	resource := distribution.ImageResource(at, *image, nil, provenance.Expected{})
 	source, ok := provenance.ParseSourceImage(resource.Tags[provenance.TagSource])
 	switch {
 	case !ok && r.isSourceAccount(at.Account): // a source image, which has its signing keys itself
-		return provenance.ParseSigningKeys(resource.Tags).Release(), nil
+		keys := provenance.ParseSigningKeys(resource.Tags)
+		return imageRelease{Time: keys.Release(), isProven: len(keys) > 0}, nil
 	case !ok:
-		return time.Time{}, nil
+		return imageRelease{}, nil
 	}
 
 	keys, err := r.keysOf(ctx, source)
 	if err != nil {
-		return time.Time{}, err
+		return imageRelease{}, err
 	}
 
 	signed := provenance.Judge{Source: source, Keys: keys, Runs: noRuns{}}.Judge(resource).Signed
 	if signed == nil || signed.Role != provenance.Delivery {
-		return time.Time{}, nil
+		return imageRelease{Time: keys.Release()}, nil
 	}
 
-	return signed.Release, nil
+	return imageRelease{Time: signed.Release, isProven: true}, nil
 }
 
 // keysOf returns the signing keys of a source image of the source account.

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
@@ -71,7 +70,7 @@ func (s *VerifyRelease) start(env Env) Attempt {
 type verifyRelease struct {
 	step      *VerifyRelease
 	image     imageCheck
-	releaseOf func(ctx context.Context, at distribution.Location, imageID string) (time.Time, error)
+	releaseOf func(ctx context.Context, at distribution.Location, imageID string) (imageRelease, error)
 	wait      consistencyWait
 }
 
@@ -87,7 +86,7 @@ func (a *verifyRelease) Do(ctx context.Context) (Outcome, error) {
 		return Outcome{}, a.wait.retry(err)
 	case err != nil:
 		return Outcome{}, err
-	case release.IsZero():
+	case !release.isProven:
 		return Outcome{}, fmt.Errorf("%s has no signature of a delivered image, so it is not published", a.step.ImageID)
 	}
 
