@@ -52,9 +52,19 @@ func (p *PostProcessor) Configure(raws ...any) error {
 	return err
 }
 
-// memory is the soft memory limit of Go's garbage collector, in bytes. A run waits for hours while builds use the same
-// machine, so memory matters more than processor time.
-const memory = 100 << 20
+// The soft memory limit of Go's garbage collector is baseMemory for up to includedDestinations, and grows by
+// memoryPerDestination for each further one. A run waits for hours while builds use the same machine, so memory matters
+// more than processor time. But below the size of the live heap, the garbage collector would run all the time.
+const (
+	baseMemory           = 100 << 20 // bytes
+	includedDestinations = 1000
+	memoryPerDestination = 32 << 10 // bytes
+)
+
+// memoryLimit returns the memory limit for a number of destinations, in bytes.
+func memoryLimit(destinations int) int64 {
+	return baseMemory + memoryPerDestination*int64(max(destinations-includedDestinations, 0))
+}
 
 // limitMemory sets the memory limit of Go until the returned function is called. The environment variable GOMEMLIMIT
 // takes precedence.
@@ -62,8 +72,16 @@ func limitMemory() func() {
 	if debug.SetMemoryLimit(-1) != math.MaxInt64 {
 		return func() {}
 	}
-	debug.SetMemoryLimit(memory)
+	debug.SetMemoryLimit(memoryLimit(0))
 	return func() { debug.SetMemoryLimit(math.MaxInt64) }
+}
+
+// raiseMemoryLimit raises the limit that limitMemory has set to the one for a number of destinations. It keeps a limit
+// from the environment.
+func raiseMemoryLimit(destinations int) {
+	if debug.SetMemoryLimit(-1) == memoryLimit(0) {
+		debug.SetMemoryLimit(memoryLimit(destinations))
+	}
 }
 
 // PostProcess distributes the images to the targets. It returns an artifact with the images of the targets. It keeps

@@ -269,6 +269,7 @@ func (r *run) decide(ctx context.Context, request distribution.Request) (plan.Pl
 	}
 	assessment := plan.Assess(request, facts)
 	p := assessment.Decide()
+	raiseMemoryLimit(len(p.Destinations))
 	r.keys = p.Keys
 	r.audience.Allow(p.Audience()...)
 	r.audience.Allow(r.account)
