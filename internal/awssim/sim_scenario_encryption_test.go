@@ -108,8 +108,8 @@ func TestScenario_encryptionByDefault(t *testing.T) {
 	})
 }
 
-// TestScenario_copyWithDefaults copies images through Regions and accounts with default parameters. Only with flag and
-// key is every copy under the intended key.
+// TestScenario_copyWithDefaults copies images between Regions and accounts with default parameters. A copy has the
+// intended key in each case only if the request has both Encrypted and KmsKeyId.
 func TestScenario_copyWithDefaults(t *testing.T) {
 	runWithFixture(t, func(f fixture) {
 		remote, recipient := f.inLocation(owner, away), f.inLocation(member, home)

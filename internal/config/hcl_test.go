@@ -55,7 +55,7 @@ func placeholders(value cty.Value) cty.Value {
 	return out
 }
 
-// packer is what Packer passes before the block.
+// packer holds the packer_* settings, which Packer passes to Configure together with the options of the block.
 var packer = map[string]any{
 	"packer_build_name":     "golden",
 	"packer_builder_type":   "virtualbox-iso",

@@ -12,7 +12,7 @@ import (
 	"github.com/encrypted-ami/packer-plugin-encrypted-ami/internal/distribution"
 )
 
-// calledOperations are the operations that the plugin calls, and those whose errors reach it through another one.
+// calledOperations are the operations that the plugin calls, and those that AWS calls for it and whose errors it gets.
 var calledOperations = strings.Fields(`
 	autoscaling:StartInstanceRefresh
 	ec2:AttachImageWatermark

@@ -26,7 +26,7 @@ type Finding struct {
 	Summary          string     // subject and problem
 	Detail           string     // the fact about AWS
 	AWSCode          string     // of the error that AWS returned. Empty without one
-	AWSMessage       string     // of that error, without the caller and without an encoded message
+	AWSMessage       string     // message of AWS for AWSCode, without the caller and without an encoded message
 	Remediation      string     // the next step
 	PolicyStatements []Addition // missing statements; none if adding them does not help
 	Also             []Failure  // further failures with the same cause

@@ -26,8 +26,8 @@ func unlisted(w *fixture.World, run *fixture.Run, before []fixture.Item) []fixtu
 	})
 }
 
-// isElsewhere reports whether an item belongs to an account that the run did not use, and the manifest names an ended
-// run that used other accounts, with the Region of the item.
+// isElsewhere reports whether a run could not search the account of an item. The run did not use that account, and its
+// manifest has a note that an earlier run used other accounts in the Region of the item.
 func isElsewhere(manifest fixture.Manifest, item fixture.Item) bool {
 	for _, d := range manifest.Destinations {
 		if d.Account == item.Account {

@@ -237,8 +237,8 @@ func TestReplacement_runOfOlderReleaseHasEnded(t *testing.T) {
 	}
 }
 
-// An automation changes the signature of a published image. A run of an older release still does not replace it, because
-// its other tags name the source image of a newer release. A run of the newest release does.
+// An automation changes the signature of a published image. A run of an older release still does not replace the image,
+// because another tag names the source image of a newer release. A run of the newest release does.
 func TestPublish_newerReleaseWithChangedSignature(t *testing.T) {
 	test(t, fixture.Setup{}, func(w *fixture.World) {
 		createLaunchTemplate(w, fixture.Prod)

@@ -715,8 +715,8 @@ var documented = map[string]string{ // file and action -> rule
 
 var removesEvery = flag.Bool("whole", false, "remove every permission, not only every third one of a policy")
 
-// The test removes one permission at a time from one policy. Either whole runs and launches report it as missing, or
-// only AWS's guides require it, and the runs succeed. Policies that allow an organization are tested in an
+// The test removes one permission at a time from one policy. Then a run or a launch must fail and name the permission,
+// or, if only AWS's guides require the permission, succeed. Policies that allow an organization are tested in an
 // organization.
 func TestPolicies_everyPermissionIsNeeded(t *testing.T) {
 	proved := map[string]proof{} // by the name and text of a policy, which may be the same in both forms

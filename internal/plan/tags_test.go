@@ -53,7 +53,7 @@ func snapshotTagsOf(s step.Step) map[string]string {
 	return nil
 }
 
-// The copies get the tags of the source snapshots, and the plan lists those that they do not get.
+// The copies get the tags of the source snapshots as far as AWS allows. The plan lists the other tags.
 func TestDecide_snapshotTagsCarriedOver(t *testing.T) {
 	for _, method := range []distribution.Method{distribution.BySnapshot, distribution.ByImage} {
 		w := newLimitWorld()

@@ -76,7 +76,7 @@ type Judge struct {
 	Source SourceImage
 	Keys   SigningKeys
 	Runs   Runs
-	// Answered are ids that AWS returned to creating calls of this process, and Run is the id of its run.
+	// Answered has the IDs of the resources that this process created, as AWS returned them. Run is the ID of its run.
 	Answered []string
 	Run      string
 }

@@ -248,7 +248,7 @@ type row struct {
 	Label string
 	Bars  []bar
 
-	isNotable bool // it has a staged copy, or one that has not succeeded
+	isNotable bool // a copy in the row is staged, or has not succeeded
 	ends      time.Time
 }
 

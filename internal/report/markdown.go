@@ -431,8 +431,8 @@ func indented(document string) string {
 // names matches the parts of a text that read best as code: ARNs, actions, options, and amounts of money.
 var names = regexp.MustCompile(`[A-Za-z0-9/][A-Za-z0-9_:/.*+-]*|\$[0-9]+(\.[0-9]+)?`)
 
-// words escapes foreign text for Markdown. ARNs, actions and option names become code, so that they stay readable in a
-// terminal.
+// words escapes a text from AWS or from the template for Markdown. ARNs, actions and option names become code, so that
+// they stay readable in a terminal.
 func words(foreign string) string {
 	var out strings.Builder
 	end := 0
@@ -472,8 +472,8 @@ func escape(foreign string) string {
 	return out.String()
 }
 
-// code returns foreign text as code. Empty for an empty text. Characters that end backticks or a table cell need an
-// HTML element instead.
+// code formats a text from AWS or from the template as code. If backticks or a pipe in it would end the code or the
+// table cell, it becomes an HTML element. Empty for an empty text.
 func code(foreign string) string {
 	switch {
 	case foreign == "":
@@ -484,7 +484,7 @@ func code(foreign string) string {
 	return "<code>" + escape(foreign) + "</code>"
 }
 
-// label escapes foreign text for a Mermaid diagram, which has its own character references.
+// label escapes a text from AWS or from the template for a Mermaid diagram, which has its own character references.
 func label(foreign string) string {
 	var out strings.Builder
 	for _, r := range foreign {

@@ -215,7 +215,8 @@ func monthlyCost(usd float64) string {
 	return ""
 }
 
-// clean escapes unprintable characters of a foreign text, so that a terminal does not interpret them.
+// clean escapes unprintable characters in a text from AWS or from the template, so that a terminal does not interpret
+// them.
 func clean(foreign string) string {
 	if strings.IndexFunc(foreign, unprintable) < 0 {
 		return foreign

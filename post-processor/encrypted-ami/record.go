@@ -187,8 +187,8 @@ func credentialsEnded(err error) error {
 }
 
 // end records that the run has ended. If no other run is active, it removes the permissions that runs added for their
-// copies, and returns those that remain. It does nothing the second time, and nothing for a run without a record.
-// shared is what this run shared.
+// copies, and returns those that it could not remove. It does nothing the second time, and nothing for a run without a
+// record. shared has the permissions that this run added.
 func (r *run) end(
 	ctx context.Context, failed bool, shared []distribution.TemporaryShare,
 ) []distribution.RetainedResource {
