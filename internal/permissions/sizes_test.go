@@ -6,8 +6,11 @@ package permissions
 import (
 	"fmt"
 	"maps"
+	"os"
 	"reflect"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -44,7 +47,8 @@ func TestTooLarge_reportsEachPolicy(t *testing.T) {
 	}
 }
 
-// The policies of an organization have the same size for any number of accounts, and need no inline policy.
+// The policies of an organization have the same size for any number of accounts, and need no inline policy. The pages
+// that name sizes name these.
 func TestOrganizationPolicies_sizes(t *testing.T) {
 	sizes := map[string]map[int]int{}
 	for _, accounts := range []int{1, 20, 1000} {
@@ -66,7 +70,26 @@ func TestOrganizationPolicies_sizes(t *testing.T) {
 			t.Errorf("%s: %v characters by number of accounts", file, sizes[file])
 		}
 	}
+
+	for _, page := range []string{"../../docs/policies/README.md", "../../docs/guides/scale.md"} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows := sizeRow.FindAllStringSubmatch(string(text), -1)
+		if len(rows) == 0 {
+			t.Errorf("%s names no size", page)
+		}
+		for _, row := range rows {
+			if written := strings.ReplaceAll(row[2], ",", ""); written != strconv.Itoa(sizes[row[1]][1]) {
+				t.Errorf("%s says that %s has %s characters, and it has %d", page, row[1], row[2], sizes[row[1]][1])
+			}
+		}
+	}
 }
+
+// sizeRow matches a row of a table: | `build-role.json` | 3,495 |.
+var sizeRow = regexp.MustCompile("\\| `([a-z-]+\\.json)` \\| ([0-9,]+) \\|")
 
 // The parts of a policy are small enough for managed policies and have all of its statements.
 func TestSplit_managedPolicies(t *testing.T) {
