@@ -50,7 +50,7 @@ func (g Guard) addTo(stack *middleware.Stack) error {
 	return stack.Finalize.Insert(guardMiddleware{g}, "Signing", middleware.After)
 }
 
-// guardMiddleware handles every attempt after it is signed.
+// guardMiddleware asks the Guard about every attempt, after it is signed and before it is sent.
 type guardMiddleware struct{ Guard }
 
 func (guardMiddleware) ID() string { return "encrypted-ami:guard" }

@@ -25,7 +25,7 @@ import (
 // diagnostics collects all problems of a template, each with the path of its option.
 type diagnostics struct {
 	found *[]error
-	path  string // "", or that of the block with a colon and a blank
+	path  string // "", or the path of the block and ": "
 	first *where // where a partition is named first. All Regions of a run must be in it
 }
 

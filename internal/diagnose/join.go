@@ -230,7 +230,7 @@ func differInResourcesOnly(a, b distribution.Addition) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-// mostHits is the number of locations that a finding names.
+// mostHits is the maximum number of locations that a finding lists.
 const mostHits = 10
 
 // hits returns where a cause made steps fail, as a sentence. Empty if there is only one location.

@@ -241,7 +241,7 @@ var untrusted = rule{
 	remediation: trustComparison,
 }
 
-// missingOrUntrusted explains a role that cannot be assumed, although its external id worked elsewhere.
+// missingOrUntrusted explains a role that cannot be assumed, although the same external ID worked in another account.
 var missingOrUntrusted = rule{
 	code:       "assume_role_denied",
 	references: "5.6",

@@ -50,7 +50,7 @@ func (s *survey) intent(ctx context.Context) error {
 	})
 }
 
-// protectedNamesakes looks up images that have the name of the build and deregistration protection.
+// protectedNamesakes looks up images that have the AMI name of the build and are protected against deregistration.
 func (s *survey) protectedNamesakes(ctx context.Context) {
 	if s.req.Intent.AMIName == "" {
 		return

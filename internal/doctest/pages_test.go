@@ -44,8 +44,7 @@ func pages(t *testing.T) map[string]string {
 	return found
 }
 
-// isSkipped reports whether a folder has no pages that readers see. Partials are included in pages, and other folders
-// are generated.
+// isSkipped reports whether a folder has no pages of its own: it has parts of pages, or generated pages.
 func isSkipped(folder string) bool {
 	if strings.HasPrefix(folder, ".") {
 		return folder != ".github"

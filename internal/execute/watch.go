@@ -202,7 +202,7 @@ func (p *watchedCopy) remaining(now time.Time) time.Duration {
 // elapsed returns the age of a copy.
 func (p *watchedCopy) elapsed(now time.Time) time.Duration { return now.Sub(p.startedAt) }
 
-// poll describes the copies of a group.
+// poll asks AWS about the copies of a group: those of one account and Region.
 func (w *watcher) poll(g *groupWatch) {
 	w.mu.Lock()
 	g.timer = nil

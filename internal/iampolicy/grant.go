@@ -23,7 +23,7 @@ type Grant struct {
 type GrantConstraints struct {
 	EncryptionContextEquals map[string]string // must equal the request's encryption context; nil if there is no constraint
 	EncryptionContextSubset map[string]string // must be part of the encryption context; nil if there is no constraint
-	// the resource for which an AWS service calls; empty if there is no constraint
+	// the resource on whose behalf an AWS service calls KMS; empty if there is no constraint
 	SourceARN string
 }
 

@@ -215,7 +215,7 @@ func (c changedOption) tryAll(t *testing.T, odd bool, points *atomic.Int64) (all
 	return all
 }
 
-// try lets a run crash and resumes it. It returns the kinds of unlisted leftovers.
+// try lets a run crash and resumes it. It returns the kinds of what is left and what the manifest does not list.
 func (c changedOption) try(t *testing.T, death death, before []fixture.Item) (kinds []string) {
 	t.Helper()
 	for _, failure := range fixture.Failures(t, c.setup(), func(w *fixture.World) {

@@ -95,7 +95,7 @@ func (h *holder) actions(wanted func(string) bool) []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(h.needs)), func(action string) bool { return !wanted(action) })
 }
 
-// policy returns the identity policy of a holder.
+// policy returns the identity policy of the role.
 func (h *holder) policy() Document {
 	var all []distribution.Statement
 	if len(h.grants) > 0 {

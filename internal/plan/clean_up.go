@@ -186,7 +186,7 @@ func (c *cleanUp) keepSnapshots(image ec2types.Image) {
 	}
 }
 
-// snapshots adds the steps that delete temporary snapshots without an image or a step that uses them.
+// snapshots adds the steps that delete temporary snapshots that no image and no step uses.
 func (c *cleanUp) snapshots() {
 	for _, s := range c.existing.Snapshots {
 		id := aws.ToString(s.SnapshotId)

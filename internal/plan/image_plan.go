@@ -72,7 +72,7 @@ func volumeCauses(region string, v volume, image distribution.Image, facts distr
 // StagingReason is why a snapshot is staged, or why it is shared as it is. It is part of the manifest.
 type StagingReason string
 
-// Reasons to stage a snapshot, and reasons not to.
+// Reasons to copy a snapshot within the source account before it is shared (to stage it), and reasons not to.
 const (
 	AWSManagedKey      StagingReason = "aws_managed_key"
 	OtherKey           StagingReason = "other_key"

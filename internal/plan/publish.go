@@ -31,7 +31,8 @@ type publishTarget interface {
 	// validate returns findings for a target that cannot refer to the image.
 	validate(p publication) []distribution.Finding
 
-	// step returns the step that publishes the image, and a note about what names a newer release. Nil without a step.
+	// step returns the step that publishes the image. It is nil if the target already refers to the image or to one of a
+	// newer release. The note says so in the second case.
 	step(p publication, g destinationState) (step.Step, *distribution.Finding)
 
 	// current returns the image that the target names. Empty if it names none.

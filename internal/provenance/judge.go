@@ -246,8 +246,8 @@ func ReplacementByName(r Resource, judge func(SourceImage) (Judge, bool), releas
 	return DeletionProof{r.ID, r.Kind}, nil
 }
 
-// Adoption returns the signature with which the run adopts the resource. It differs from the existing one only in the
-// run.
+// Adoption returns the statement to sign when the run takes a resource over from an earlier run. Only the run differs
+// from the statement in the resource's tags.
 func (j Judgment) Adoption(run string) (Statement, error) {
 	if j.Verdict != Adoptable {
 		return Statement{}, fmt.Errorf("%s %s is not adopted: %s", j.kind, j.id, j.Reason)

@@ -398,8 +398,8 @@ func TestMarkdown_sharedCopyIsStored(t *testing.T) {
 	}
 }
 
-// The report is readable in a terminal, as on a bastion: ARNs, actions and options are code, and prose has no character
-// references.
+// The Markdown report can be read in a terminal: ARNs, actions and options are in backticks, and the text has no
+// character references such as &amp;.
 func TestMarkdown_readableInTerminal(t *testing.T) {
 	m := report.Manifest{Status: report.Failed, Findings: []report.Finding{{
 		Severity: report.SeverityError,

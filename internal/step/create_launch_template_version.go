@@ -39,7 +39,7 @@ type CreateLaunchTemplateVersion struct {
 	NewerThan   int64     // reuse only later versions; 0 for any
 }
 
-// TemplatePointer is the kind of the references that CreateLaunchTemplateVersion publishes.
+// TemplatePointer is the value of Pointer.Kind for a launch template.
 const TemplatePointer = "launch template"
 
 func (s *CreateLaunchTemplateVersion) Permissions() []Permission {

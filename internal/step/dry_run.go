@@ -25,7 +25,7 @@ type DryRun struct {
 	Action    string                // "ec2:CopySnapshot", followed by a space and a resource if each resource counts
 	Resource  string                // AWS ID, ARN or name for the finding. Empty if it does not exist yet
 	IsOwnCall bool                  // the step itself calls KMS, and not EC2 on its behalf
-	// Call makes the call. A success means that AWS performed it. It returns the id of what that created, if it has one.
+	// Call makes the call. A success means that AWS performed it. Then created is the ID of the new resource, or empty.
 	Call func(context.Context) (created string, err error)
 
 	key string // ARN of the key that EC2 uses for the step. Empty for other calls

@@ -240,7 +240,7 @@ var DeviceTable = []struct {
 	{"VolumeType", distribution.Kept, "2.4"},
 	{"SnapshotId", distribution.Set, "1.5.6"},            // that of the copied snapshot
 	{"Encrypted", distribution.Set, "1.5.1"},             // must be absent, because the snapshot determines it
-	{"KmsKeyId", distribution.Set, "1.5.2"},              // must be absent too
+	{"KmsKeyId", distribution.Set, "1.5.2"},              // must be absent from the request, like Encrypted
 	{"AvailabilityZone", distribution.OutputOnly, "9.0"}, // of launches
 	{"AvailabilityZoneId", distribution.OutputOnly, "9.0"},
 	{"EbsCardIndex", distribution.OutputOnly, "9.16"},

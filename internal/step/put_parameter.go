@@ -38,7 +38,7 @@ type PutParameter struct {
 	Replaces    []string  // images of which it must still name one; empty for any
 }
 
-// ParameterPointer is the kind of the references that PutParameter publishes.
+// ParameterPointer is the value of Pointer.Kind for an SSM parameter.
 const ParameterPointer = "SSM parameter"
 
 // Permissions depend on the data type. AWS reads the image only for aws:ec2:image (rules 7.6 and 7.9).

@@ -83,7 +83,7 @@ func (r Ref) snapshot(unknown, device string) string {
 	return unknown
 }
 
-// stagedImage describes an image of the source account for the user.
+// stagedImage returns how messages name an image of the source account: by its ID, if it is known.
 func (r Ref) stagedImage() string { return cmp.Or(r.Known, "the staged image") }
 
 // Permission is a permission that a step needs: an IAM or KMS action on a resource.

@@ -101,7 +101,7 @@ func (s *stage) leftAlone(ids ...string) {
 	}
 }
 
-// uses reports whether an image starts from a snapshot.
+// uses reports whether a block device of an image has a snapshot.
 func uses(image ec2types.Image, id string) bool {
 	return slices.ContainsFunc(
 		image.BlockDeviceMappings,
