@@ -42,7 +42,7 @@ func TestSnapshotTags_carriedOver(t *testing.T) {
 	}
 }
 
-// The tags of the source image leave too little room for those of the run. The run leaves some out, and says which.
+// With the tags of the run, the copy would have more tags than AWS allows. The run leaves some out, and says which.
 func TestTags_beyondLimit(t *testing.T) {
 	test(t, fixture.Setup{}, func(w *fixture.World) {
 		tags := map[string]string{}

@@ -187,8 +187,7 @@ func newSourceAMIs(in Input) []SourceAMI {
 	return all
 }
 
-// stagedSnapshot returns the copy of a source snapshot that the source account shares in its place, preferably the one
-// in the Region of the source image.
+// stagedSnapshot returns the staged copy of a source snapshot, preferably the one in the Region of the source image.
 func stagedSnapshot(in Input, region, snapshotID string) string {
 	staged := ""
 	for _, s := range in.Plan.Steps {
