@@ -47,7 +47,7 @@ var ErrImageNotShown = errors.New("AWS does not show the image")
 const maxReleaseLooks = 3
 
 // note returns a note if the published image has a newer release. Nil if it may be replaced. An image whose signature
-// was changed counts too: its other tags may be right, and keeping it can be undone.
+// was changed counts too: its other tags may be correct, and keeping it can be undone.
 func (c *releaseCheck) note(ctx context.Context, name, imageID string) ([]distribution.Finding, error) {
 	if c.isOff || !isImageID(imageID) || invariant.ReleaseOrder.IsOff() {
 		return nil, nil
